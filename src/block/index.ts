@@ -1,0 +1,10 @@
+// The vocabulary of block I/O: operations, buffers, geometry, status, and the BlockDevice they meet at.
+export {
+  DataBuffer,
+  DataBufferPool,
+  MAX_BUFFER_BYTES,
+  MIN_BUFFER_BYTES,
+} from './data-buffer.ts';
+export type { BlockDevice, BlockDeviceListener, Geometry, MapExtent } from './device.ts';
+export { BlockOp, BlockOpKind, type BlockOpOwner, BlockOpPool } from './op.ts';
+export { IoStatus } from './status.ts';

@@ -1,0 +1,114 @@
+// The store's face: pools of copy-on-write volumes. Two implementations: the native engine and a twin in memory.
+// Ranges here are in 4 KiB blocks, whatever logical block size a volume shows its hosts (C7, W7).
+import type { BlockOp, IoStatus, MapExtent } from '../block/index.ts';
+
+export const STORE_BLOCK_BYTES = 4096;
+
+export type PoolState = 'Online' | 'Faulted' | 'Closed';
+
+/** Counts are of 4 KiB blocks unless named otherwise; the fields are those of PoolStats in native/engine/pool.h. */
+export interface PoolStats {
+  readonly state: PoolState;
+  readonly sizeBlocks: number;
+  readonly usableBlocks: number;
+  readonly allocatedBlocks: number;
+  readonly dataBlocks: number;
+  readonly metadataBlocks: number;
+  readonly pendingFreeBlocks: number;
+  readonly freeBlocks: number;
+  readonly checkpoints: number;
+  readonly logBytesUsed: number;
+  readonly logBytes: number;
+  readonly cachePages: number;
+  readonly cacheDirtyPages: number;
+  readonly checksumErrors: number;
+  readonly ioErrors: number;
+  readonly replayedEntries: number;
+  readonly droppedEntries: number;
+  readonly logDamaged: boolean;
+  /** Why, in words, when Faulted; else empty. */
+  readonly fault: string;
+}
+
+export interface StoreVolumeInfo {
+  /** Lower-case UUID. */
+  readonly id: string;
+  readonly name: string;
+  readonly sizeBlocks: number;
+  readonly mappedBlocks: number;
+  /** Highest version applied, as E1's two halves. */
+  readonly epoch: number;
+  readonly op: number;
+}
+
+export interface StoreVolume {
+  readonly id: string;
+  readonly name: string;
+  info(): StoreVolumeInfo;
+
+  /**
+   * Starts an operation of kind Read, Write, Unmap, Flush or Verify whose range is in 4 KiB blocks and within the
+   * volume. The end is told to `op.lower`, perhaps before submit returns. Overlapping changes apply in the order of
+   * the calls. `epoch` and `opNumber` are the change's version (E1): two safe integers, rising; ignored for reads.
+   * Inside a turn, operations are sent to the medium together at its end.
+   */
+  submit(op: BlockOp, epoch: number, opNumber: number): void;
+
+  /** Growth. Durable before it resolves. Rejects with StoreError. */
+  resize(sizeBlocks: number): Promise<void>;
+  /** A small durable blob, at most 64 KiB; null removes it. `done` after it is on stable storage. In call order. */
+  putBlob(key: string, value: Uint8Array | null, done: (status: IoStatus) => void): void;
+  getBlob(key: string): Uint8Array | null;
+  /** Extents in 4 KiB blocks, the first beginning at `lba`. */
+  mapStatus(
+    lba: number,
+    maxExtents: number,
+    done: (status: IoStatus, extents: readonly MapExtent[]) => void,
+  ): void;
+}
+
+export interface Pool {
+  readonly id: string;
+  readonly name: string;
+  stats(): PoolStats;
+  volumes(): readonly StoreVolume[];
+  volume(name: string): StoreVolume | null;
+  /** Durable before it resolves. Rejects with StoreError: STORE_EXISTS, STORE_NO_SPACE, STORE_FAULTED, … */
+  createVolume(options: { id: string; name: string; sizeBlocks: number }): Promise<StoreVolume>;
+  /** The name is free at once, space comes back in the background. The caller has stopped using the volume. */
+  deleteVolume(name: string): Promise<void>;
+  putBlob(key: string, value: Uint8Array | null): Promise<void>;
+  getBlob(key: string): Uint8Array | null;
+  checkpoint(): Promise<void>;
+  /** Drains, flushes, checkpoints, lets go of the medium. */
+  close(): Promise<void>;
+  /** Told once, when the medium failed and the pool serves no more (S9). */
+  onFault(listener: (why: string) => void): void;
+}
+
+/** Stable codes, for the API and the log. */
+export type StoreErrorCode =
+  | 'STORE_EXISTS'
+  | 'STORE_NOT_FOUND'
+  | 'STORE_INVALID'
+  | 'STORE_NO_SPACE'
+  | 'STORE_FAULTED'
+  | 'STORE_CLOSED'
+  | 'STORE_IN_USE'
+  | 'STORE_FOREIGN_SIGNATURE'
+  | 'STORE_NOT_A_POOL'
+  | 'STORE_CORRUPT'
+  | 'STORE_VERSION'
+  | 'STORE_TOO_SMALL'
+  | 'STORE_UNSUPPORTED'
+  | 'STORE_IO';
+
+export class StoreError extends Error {
+  override readonly name = 'StoreError';
+  readonly code: StoreErrorCode;
+
+  constructor(code: StoreErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
