@@ -55,6 +55,8 @@ export class BlockOp {
   lower: BlockOpOwner = nobody;
   next: BlockOp | null = null;
   tag = 0;
+  /** The volume's: where its range stands among the admitted ones, -1 when it does not. */
+  admitted = -1;
 
   /** Sets every field a submitter sets: a reused operation carries nothing over. */
   begin(

@@ -1,0 +1,148 @@
+// Admission (W1): which operations may run at the same time. A read and a change that overlap never do, so a read sees
+// a change wholly acknowledged or not at all; changes of whole blocks may overlap, the store applies them in order; an
+// exclusive operation (read-modify-write) runs alone on its range. Who must wait, waits in order of arrival: an
+// operation passes no earlier one that it conflicts with, so nobody starves.
+import { assert } from '../base/index.ts';
+import type { BlockOp } from '../block/index.ts';
+
+export const AccessMode = { Read: 0, Change: 1, Exclusive: 2 } as const;
+export type AccessMode = (typeof AccessMode)[keyof typeof AccessMode];
+
+/** Indexed by mode, then by mode: may the two overlap? */
+function conflicts(a: number, b: number): boolean {
+  return a !== b || a === AccessMode.Exclusive;
+}
+
+interface Waiter {
+  readonly op: BlockOp;
+  readonly start: number;
+  readonly end: number;
+  readonly mode: AccessMode;
+}
+
+const INITIAL_CAPACITY = 256;
+
+export class Admission {
+  readonly #start: (op: BlockOp) => void;
+  // What runs now, dense: entry i of each array belongs to one operation, whose `admitted` is i.
+  #ops: (BlockOp | null)[] = new Array(INITIAL_CAPACITY).fill(null);
+  #starts = new Float64Array(INITIAL_CAPACITY);
+  #ends = new Float64Array(INITIAL_CAPACITY);
+  #modes = new Uint8Array(INITIAL_CAPACITY);
+  #count = 0;
+  /** How many of each mode run. Most workloads read or write: then no scan is needed at all. */
+  readonly #running: [number, number, number] = [0, 0, 0];
+  #waiting: Waiter[] = [];
+
+  /** `start` is called for an operation that waited, once it may run. */
+  constructor(start: (op: BlockOp) => void) {
+    this.#start = start;
+  }
+
+  get runningCount(): number {
+    return this.#count;
+  }
+
+  get waitingCount(): number {
+    return this.#waiting.length;
+  }
+
+  /** True: run it now, and call `release` at its end. False: it waits, and `start` will be called. Range [start, end). */
+  admit(op: BlockOp, start: number, end: number, mode: AccessMode): boolean {
+    assert(op.admitted === -1);
+    assert(start < end);
+    if (
+      this.#blocked(start, end, mode) ||
+      this.#passesWaiter(start, end, mode, this.#waiting.length)
+    ) {
+      this.#waiting.push({ op, start, end, mode });
+      return false;
+    }
+    this.#enter(op, start, end, mode);
+    return true;
+  }
+
+  /** The operation has ended. The caller tells its owner, then calls `startWaiters`. */
+  release(op: BlockOp): void {
+    const index = op.admitted;
+    assert(index >= 0 && this.#ops[index] === op);
+    op.admitted = -1;
+    this.#running[this.#modes[index] as AccessMode] -= 1;
+    this.#count -= 1;
+    const last = this.#count;
+    if (index !== last) {
+      const moved = this.#ops[last]!;
+      this.#ops[index] = moved;
+      this.#starts[index] = this.#starts[last]!;
+      this.#ends[index] = this.#ends[last]!;
+      this.#modes[index] = this.#modes[last]!;
+      moved.admitted = index;
+    }
+    this.#ops[last] = null;
+  }
+
+  /** Starts what waited and may run now, in order of arrival. */
+  startWaiters(): void {
+    for (let index = 0; index < this.#waiting.length; ) {
+      const { op, start, end, mode } = this.#waiting[index]!;
+      if (this.#blocked(start, end, mode) || this.#passesWaiter(start, end, mode, index)) {
+        index += 1;
+        continue;
+      }
+      this.#waiting.splice(index, 1);
+      this.#enter(op, start, end, mode);
+      this.#start(op); // May end at once and come back here: begin again from the head.
+      index = 0;
+    }
+  }
+
+  #enter(op: BlockOp, start: number, end: number, mode: AccessMode): void {
+    const index = this.#count;
+    if (index === this.#starts.length) this.#grow();
+    this.#ops[index] = op;
+    this.#starts[index] = start;
+    this.#ends[index] = end;
+    this.#modes[index] = mode;
+    op.admitted = index;
+    this.#count += 1;
+    this.#running[mode] += 1;
+  }
+
+  #blocked(start: number, end: number, mode: AccessMode): boolean {
+    const running = this.#running;
+    const rivals = mode === AccessMode.Exclusive ? this.#count : this.#count - running[mode];
+    if (rivals === 0) return false;
+    for (let index = 0; index < this.#count; index += 1) {
+      if (
+        start < this.#ends[index]! &&
+        this.#starts[index]! < end &&
+        conflicts(mode, this.#modes[index]!)
+      ) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  #passesWaiter(start: number, end: number, mode: AccessMode, before: number): boolean {
+    for (let index = 0; index < before; index += 1) {
+      const waiter = this.#waiting[index]!;
+      if (start < waiter.end && waiter.start < end && conflicts(mode, waiter.mode)) return true;
+    }
+    return false;
+  }
+
+  #grow(): void {
+    const capacity = this.#starts.length * 2;
+    const starts = new Float64Array(capacity);
+    const ends = new Float64Array(capacity);
+    const modes = new Uint8Array(capacity);
+    starts.set(this.#starts);
+    ends.set(this.#ends);
+    modes.set(this.#modes);
+    this.#starts = starts;
+    this.#ends = ends;
+    this.#modes = modes;
+    while (this.#ops.length < capacity) this.#ops.push(null);
+  }
+}

@@ -1,0 +1,315 @@
+// A volume: what hosts see as one disk. It owns the order of operations (W1, W2), gives each change its version, widens
+// what is smaller than a block (C7, W7) and makes writes durable when the write cache is off (C9). Today it stands on one
+// store; with replicas it becomes their coordinator, behind the same BlockDevice.
+import { assert, type Turn } from '../base/index.ts';
+import {
+  type BlockDevice,
+  type BlockDeviceListener,
+  type BlockOp,
+  BlockOpKind,
+  type BlockOpOwner,
+  BlockOpPool,
+  type DataBufferPool,
+  type Geometry,
+  IoStatus,
+  type MapExtent,
+} from '../block/index.ts';
+import { STORE_BLOCK_BYTES, StoreError, type StoreVolume } from '../store/types.ts';
+import { AccessMode, Admission } from './admission.ts';
+import { SlowPath } from './slow-path.ts';
+
+const WRITE_CACHE_KEY = 'volume.writeCache';
+const METADATA_PREFIX = 'scsi.';
+/** E1: the operation number has 40 bits; at its end the epoch moves on. */
+const MAX_OP_NUMBER = 2 ** 40 - 1;
+
+export interface VolumeOptions {
+  readonly store: StoreVolume;
+  /** 512 or 4096. With 512, smaller than a block is widened here (512e). */
+  readonly logicalBlockBytes: number;
+  readonly buffers: DataBufferPool;
+  readonly turn: Turn;
+  readonly readOnly?: boolean;
+}
+
+/** Since the volume was opened. */
+export interface VolumeCounters {
+  readOps: number;
+  readBytes: number;
+  writeOps: number;
+  writeBytes: number;
+  unmapOps: number;
+  flushOps: number;
+  failedOps: number;
+}
+
+export class Volume implements BlockDevice, BlockOpOwner {
+  readonly store: StoreVolume;
+  readonly counters: VolumeCounters = {
+    readOps: 0,
+    readBytes: 0,
+    writeOps: 0,
+    writeBytes: 0,
+    unmapOps: 0,
+    flushOps: 0,
+    failedOps: 0,
+  };
+  readonly readOnly: boolean;
+
+  readonly #logicalBlockBytes: number;
+  /** Logical blocks in a store block: 1 or 8. */
+  readonly #ratio: number;
+  readonly #turn: Turn;
+  readonly #admission: Admission;
+  readonly #slowPath: SlowPath;
+  readonly #listeners: BlockDeviceListener[] = [];
+  #geometry: Geometry;
+  #writeCache: boolean;
+  #epoch: number;
+  #opNumber = 0;
+  #flushing = 0;
+  #closed = false;
+  #drained: (() => void)[] = [];
+
+  constructor(options: VolumeOptions) {
+    assert(options.logicalBlockBytes === 512 || options.logicalBlockBytes === STORE_BLOCK_BYTES);
+    this.store = options.store;
+    this.readOnly = options.readOnly ?? false;
+    this.#logicalBlockBytes = options.logicalBlockBytes;
+    this.#ratio = STORE_BLOCK_BYTES / options.logicalBlockBytes;
+    this.#turn = options.turn;
+    this.#admission = new Admission((op) => this.#start(op));
+    const info = options.store.info();
+    // A fresh epoch at each opening: a version is never used twice, whatever of the last opening was lost (E1).
+    this.#epoch = info.epoch + 1;
+    this.#geometry = this.#geometryOf(info.sizeBlocks);
+    this.#writeCache = options.store.getBlob(WRITE_CACHE_KEY)?.[0] !== 0;
+    this.#slowPath = new SlowPath({
+      ratio: this.#ratio,
+      logicalBlockBytes: this.#logicalBlockBytes,
+      ops: new BlockOpPool(),
+      buffers: options.buffers,
+      submit: (op) => this.#toStore(op),
+    });
+  }
+
+  get geometry(): Geometry {
+    return this.#geometry;
+  }
+
+  get writeCache(): boolean {
+    return this.#writeCache;
+  }
+
+  /** Operations that hosts wait for. */
+  get inFlight(): number {
+    return this.#admission.runningCount + this.#admission.waitingCount + this.#flushing;
+  }
+
+  submit(op: BlockOp): void {
+    if (this.#closed) {
+      op.owner.onBlockDone(op, IoStatus.Offline);
+      return;
+    }
+    if (op.kind === BlockOpKind.Flush) {
+      this.#flushing += 1;
+      op.lower = this;
+      this.store.submit(op, this.#epoch, 0);
+      return;
+    }
+    if (op.lba + op.blocks > this.#geometry.blocks) {
+      op.owner.onBlockDone(op, IoStatus.OutOfRange);
+      return;
+    }
+    if (op.blocks === 0) {
+      op.owner.onBlockDone(op, IoStatus.Ok);
+      return;
+    }
+    const { kind } = op;
+    const reads = kind === BlockOpKind.Read || kind === BlockOpKind.Verify;
+    if (this.readOnly && !reads) {
+      op.owner.onBlockDone(op, IoStatus.ReadOnly);
+      return;
+    }
+    let mode: AccessMode = reads ? AccessMode.Read : AccessMode.Change;
+    if (kind === BlockOpKind.Update || (!reads && !this.#whole(op))) mode = AccessMode.Exclusive;
+    const ratio = this.#ratio;
+    const start = ratio === 1 ? op.lba : Math.floor(op.lba / ratio);
+    const end = ratio === 1 ? op.lba + op.blocks : Math.ceil((op.lba + op.blocks) / ratio);
+    if (this.#admission.admit(op, start, end, mode)) this.#start(op);
+  }
+
+  /** The store's answer to an operation that went down as it was. */
+  onBlockDone(op: BlockOp, status: IoStatus): void {
+    if (op.kind === BlockOpKind.Flush) {
+      this.#flushing -= 1;
+      this.counters.flushOps += 1;
+      if (status !== IoStatus.Ok) this.counters.failedOps += 1;
+      op.owner.onBlockDone(op, status);
+      if (this.#drained.length > 0) this.#checkDrained();
+      return;
+    }
+    if (this.#ratio !== 1) {
+      op.lba *= this.#ratio;
+      op.blocks *= this.#ratio;
+      op.failedLba *= this.#ratio;
+    }
+    this.#finish(op, status);
+  }
+
+  setWriteCache(enabled: boolean, done: (status: IoStatus) => void): void {
+    this.store.putBlob(WRITE_CACHE_KEY, Uint8Array.of(enabled ? 1 : 0), (status) => {
+      if (status !== IoStatus.Ok) {
+        done(status);
+        return;
+      }
+      this.#writeCache = enabled;
+      if (enabled) done(IoStatus.Ok);
+      // What was acknowledged from the cache must be durable before the host hears that there is none (C9).
+      else void this.#slowPath.flush().then(done);
+    });
+  }
+
+  mapStatus(
+    lba: number,
+    maxExtents: number,
+    done: (status: IoStatus, extents: readonly MapExtent[]) => void,
+  ): void {
+    if (lba >= this.#geometry.blocks) {
+      done(IoStatus.OutOfRange, []);
+      return;
+    }
+    const ratio = this.#ratio;
+    const startBlock = Math.floor(lba / ratio);
+    this.store.mapStatus(startBlock, maxExtents, (status, extents) => {
+      if (ratio === 1) {
+        done(status, extents);
+        return;
+      }
+      const skipped = lba - startBlock * ratio;
+      done(
+        status,
+        extents.map((extent, index) => ({
+          lba: extent.lba * ratio + (index === 0 ? skipped : 0),
+          blocks: extent.blocks * ratio - (index === 0 ? skipped : 0),
+          mapped: extent.mapped,
+        })),
+      );
+    });
+  }
+
+  saveMetadata(key: string, value: Uint8Array | null, done: (status: IoStatus) => void): void {
+    this.store.putBlob(METADATA_PREFIX + key, value, done);
+  }
+
+  loadMetadata(key: string): Uint8Array | null {
+    return this.store.getBlob(METADATA_PREFIX + key);
+  }
+
+  listen(listener: BlockDeviceListener): void {
+    this.#listeners.push(listener);
+  }
+
+  /** Online growth. `sizeBytes` is a multiple of 4096. Rejects with StoreError; shrinking is STORE_INVALID. */
+  async resize(sizeBytes: number): Promise<void> {
+    if (!Number.isSafeInteger(sizeBytes) || sizeBytes % STORE_BLOCK_BYTES !== 0 || sizeBytes <= 0) {
+      throw new StoreError('STORE_INVALID', `size ${sizeBytes} is not a multiple of 4096 bytes`);
+    }
+    await this.store.resize(sizeBytes / STORE_BLOCK_BYTES);
+    const grown = this.#geometryOf(this.store.info().sizeBlocks);
+    if (grown.blocks === this.#geometry.blocks) return;
+    this.#geometry = grown;
+    for (const listener of this.#listeners) listener.onResized();
+  }
+
+  /** Refuses new operations (Offline) and resolves when those under way have ended. The store stays open. */
+  close(): Promise<void> {
+    this.#closed = true;
+    return new Promise((resolve) => {
+      this.#drained.push(resolve);
+      this.#checkDrained();
+    });
+  }
+
+  #geometryOf(sizeBlocks: number): Geometry {
+    return {
+      logicalBlockBytes: this.#logicalBlockBytes,
+      physicalBlockBytes: STORE_BLOCK_BYTES,
+      blocks: sizeBlocks * this.#ratio,
+    };
+  }
+
+  /** Whole store blocks, at a place that the medium can take as it is. */
+  #whole(op: BlockOp): boolean {
+    const ratio = this.#ratio;
+    if (ratio !== 1 && (op.lba % ratio !== 0 || op.blocks % ratio !== 0)) return false;
+    return op.dataByteOffset % STORE_BLOCK_BYTES === 0;
+  }
+
+  #start(op: BlockOp): void {
+    if (op.kind === BlockOpKind.Update || !this.#whole(op)) {
+      this.#startSlow(op);
+      return;
+    }
+    if (this.#ratio !== 1) {
+      op.lba /= this.#ratio;
+      op.blocks /= this.#ratio;
+    }
+    op.lower = this;
+    this.#toStore(op);
+  }
+
+  /** Everything on its way to the store passes here: the version is given at issue (W2). */
+  #toStore(op: BlockOp): void {
+    if (op.kind === BlockOpKind.Write || op.kind === BlockOpKind.Unmap) {
+      if (!this.#writeCache) op.fua = true;
+      if (this.#opNumber === MAX_OP_NUMBER) {
+        this.#epoch += 1;
+        this.#opNumber = 0;
+      }
+      this.#opNumber += 1;
+      this.store.submit(op, this.#epoch, this.#opNumber);
+    } else {
+      this.store.submit(op, this.#epoch, 0);
+    }
+  }
+
+  #startSlow(op: BlockOp): void {
+    void this.#slowPath.run(op).then((status) => {
+      this.#turn.enter();
+      this.#finish(op, status);
+      this.#turn.leave();
+    });
+  }
+
+  #finish(op: BlockOp, status: IoStatus): void {
+    const { counters } = this;
+    const bytes = op.blocks * this.#logicalBlockBytes;
+    switch (op.kind) {
+      case BlockOpKind.Read:
+      case BlockOpKind.Verify:
+        counters.readOps += 1;
+        counters.readBytes += bytes;
+        break;
+      case BlockOpKind.Unmap:
+        counters.unmapOps += 1;
+        break;
+      default:
+        counters.writeOps += 1;
+        counters.writeBytes += bytes;
+    }
+    if (status !== IoStatus.Ok && status !== IoStatus.Declined) counters.failedOps += 1;
+    // The owner hears before waiters start: a read that waited must not overtake the answer to the write it will see.
+    this.#admission.release(op);
+    op.owner.onBlockDone(op, status);
+    this.#admission.startWaiters();
+    if (this.#drained.length > 0) this.#checkDrained();
+  }
+
+  #checkDrained(): void {
+    if (this.inFlight > 0) return;
+    const drained = this.#drained;
+    this.#drained = [];
+    for (const resolve of drained) resolve();
+  }
+}
