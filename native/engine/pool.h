@@ -1,7 +1,9 @@
-// The engine's face: a pool of copy-on-write volumes on one medium. Single-threaded and asynchronous: the owner calls Submit and Poll from one
-// thread; nothing blocks; every `done` is called once, perhaps from inside the call that started it. No exceptions.
+// The engine's face: a pool of copy-on-write volumes on one medium. Single-threaded and
+// asynchronous: the owner calls Submit and Poll from one thread; nothing blocks; every `done` is
+// called once, perhaps from inside the call that started it. No exceptions.
 //
-// Rules cited as S1..S15, W.., N.. are those of docs/consistency.md (the replication and crash-safety rules).
+// Rules cited as S1..S15, W.., N.. are those of docs/consistency.md (the replication and
+// crash-safety rules).
 #pragma once
 
 #include <cstddef>
@@ -19,44 +21,42 @@ namespace ashlar {
 inline constexpr uint32_t kBlockBytes = 4096;
 
 // The values cross the binding as integers, equal to src/block/status.ts.
-enum class [[nodiscard]] Status : uint8_t {
-  kOk = 0,
-  kOutOfRange = 1,
-  kNoSpace = 2,    // N1-N3. Nothing was changed.
-  kDamaged = 3,    // Bad checksum or unreadable: Op::failed_lba is the first bad block (W9).
-  kIoError = 4,    // The medium failed; the pool is faulted (S9).
-  kOffline = 5,    // Closed, or closing.
-  kReadOnly = 7,
-  kBusy = 8,
-  kNotFound = 16,  // Control calls only, from here on.
-  kExists = 17,
-  kInvalid = 18,
-  kNotAPool = 19,      // No valid superblock.
-  kCorrupt = 20,       // A superblock was there, but what it reaches is not.
-  kTooSmall = 21,
-  kVersion = 22,       // A format version this build does not know.
+enum class [[nodiscard]] Status : uint8_t{
+    kOk = 0,        kOutOfRange = 1,
+    kNoSpace = 2,  // N1-N3. Nothing was changed.
+    kDamaged = 3,  // Bad checksum or unreadable: Op::failed_lba is the first bad block (W9).
+    kIoError = 4,  // The medium failed; the pool is faulted (S9).
+    kOffline = 5,  // Closed, or closing.
+    kReadOnly = 7,  kBusy = 8,
+    kNotFound = 16,  // Control calls only, from here on.
+    kExists = 17,   kInvalid = 18,
+    kNotAPool = 19,  // No valid superblock.
+    kCorrupt = 20,   // A superblock was there, but what it reaches is not.
+    kTooSmall = 21,
+    kVersion = 22,  // A format version this build does not know.
 };
 
 enum class OpKind : uint8_t { kRead = 1, kWrite = 2, kUnmap = 3, kFlush = 4, kVerify = 6 };
 
 inline constexpr uint8_t kOpFua = 1;
 
-// One block operation on a volume, in 4 KiB blocks. Owned by the submitter and untouched by it until `done`.
-// Read, Write: at most kMaxOpBlocks. Unmap, Verify: any length. Overlapping writes in flight apply in the order of Submit.
+// One block operation on a volume, in 4 KiB blocks. Owned by the submitter and untouched by it
+// until `done`. Read, Write: at most kMaxOpBlocks. Unmap, Verify: any length. Overlapping writes in
+// flight apply in the order of Submit.
 inline constexpr uint32_t kMaxOpBlocks = 1024;
 struct Op {
   OpKind kind = OpKind::kRead;
   uint8_t flags = 0;
-  uint32_t volume = 0;    // Handle from OpenVolume.
-  uint64_t lba = 0;       // In blocks of 4096 bytes.
-  uint64_t blocks = 0;    // A count of the same.
+  uint32_t volume = 0;      // Handle from OpenVolume.
+  uint64_t lba = 0;         // In blocks of 4096 bytes.
+  uint64_t blocks = 0;      // A count of the same.
   uint8_t* data = nullptr;  // blocks * 4096 bytes, aligned to 4096.
-  uint64_t version = 0;   // E1: (epoch:24 | op:40). Rising from op to op of a volume. Changes only.
+  uint64_t version = 0;  // E1: (epoch:24 | op:40). Rising from op to op of a volume. Changes only.
   Status status = Status::kOk;
   uint64_t failed_lba = 0;
   void (*done)(Op*) = nullptr;
   void* context = nullptr;
-  Op* next = nullptr;  // For whoever holds the op at the moment.
+  Op* next = nullptr;      // For whoever holds the op at the moment.
   void* engine = nullptr;  // The engine's own while it holds the op.
 };
 
@@ -66,9 +66,9 @@ struct Uuid {
 };
 
 struct FormatOptions {
-  Uuid store_id{};          // E6. Random.
-  std::string name;         // At most 63 bytes.
-  uint64_t log_bytes = 0;   // 0: chosen from the medium's size.
+  Uuid store_id{};         // E6. Random.
+  std::string name;        // At most 63 bytes.
+  uint64_t log_bytes = 0;  // 0: chosen from the medium's size.
 };
 
 struct PoolOptions {
@@ -90,7 +90,7 @@ struct PoolStats {
   uint64_t metadata_blocks = 0;
   uint64_t pending_free_blocks = 0;
   uint64_t free_blocks = 0;
-  uint64_t checkpoints = 0;       // Since open.
+  uint64_t checkpoints = 0;  // Since open.
   uint64_t log_bytes_used = 0;
   uint64_t log_bytes = 0;
   uint64_t cache_pages = 0;
@@ -104,12 +104,12 @@ struct PoolStats {
 };
 
 struct VolumeInfo {
-  uint32_t handle = 0;      // Valid while the pool is open. Volumes are open as long as the pool is.
+  uint32_t handle = 0;  // Valid while the pool is open. Volumes are open as long as the pool is.
   Uuid id{};
-  std::string name;         // Unique in the pool; at most 255 bytes.
-  uint64_t size_blocks = 0; // Of 4096 bytes.
+  std::string name;          // Unique in the pool; at most 255 bytes.
+  uint64_t size_blocks = 0;  // Of 4096 bytes.
   uint64_t mapped_blocks = 0;
-  uint64_t version = 0;     // Highest version applied.
+  uint64_t version = 0;  // Highest version applied.
   bool deleting = false;
 };
 
@@ -119,8 +119,8 @@ struct MapRun {
   bool mapped = false;
 };
 
-// Walks everything offline (S15): each physical block owned exactly as the trees say, counters equal sums, no leaks, checksums of metadata
-// and (with_data) of data.
+// Walks everything offline (S15): each physical block owned exactly as the trees say, counters
+// equal sums, no leaks, checksums of metadata and (with_data) of data.
 struct CheckReport {
   bool clean = false;
   uint64_t pages_checked = 0;
@@ -129,7 +129,7 @@ struct CheckReport {
   uint64_t bad_data_blocks = 0;
   uint64_t leaked_blocks = 0;
   uint64_t doubly_owned_blocks = 0;
-  uint64_t unmarked_blocks = 0;  // Owned by a tree, free in the space map.
+  uint64_t unmarked_blocks = 0;       // Owned by a tree, free in the space map.
   std::vector<std::string> findings;  // The first hundred, in words.
 };
 
@@ -142,33 +142,39 @@ class Pool {
   static Status Format(BlockFile& file, const FormatOptions& options);
   // What a medium carries, without opening it. kNotAPool if nothing of ours.
   static Status Probe(BlockFile& file, Uuid* store_id, std::string* name);
-  // Opens, recovers, makes the recovered state durable. Waits. On success *pool serves. `file` outlives the pool.
-  static Status Open(BlockFile& file, const PoolOptions& options, std::unique_ptr<Pool>* pool, std::string* why);
+  // Opens, recovers, makes the recovered state durable. Waits. On success *pool serves. `file`
+  // outlives the pool.
+  static Status Open(BlockFile& file, const PoolOptions& options, std::unique_ptr<Pool>* pool,
+                     std::string* why);
   // Walks the medium offline. Waits. `report` is filled even if it is not clean.
   static Status Check(BlockFile& file, bool with_data, CheckReport* report);
 
   virtual ~Pool() = default;
 
-  // The data path. Submit takes ops; Kick sends the batch: log block and data go out together (S5). Poll delivers completions and moves
-  // checkpoints, frees and deletions on by a bounded step.
+  // The data path. Submit takes ops; Kick sends the batch: log block and data go out together (S5).
+  // Poll delivers completions and moves checkpoints, frees and deletions on by a bounded step.
   virtual void Submit(Op* op) = 0;
   virtual void Kick() = 0;
   virtual int Poll() = 0;
-  // True while background work (checkpoint, deletion) wants Poll to be called again even if no I/O completes.
+  // True while background work (checkpoint, deletion) wants Poll to be called again even if no I/O
+  // completes.
   virtual bool WantsPoll() const = 0;
 
   // Control. Each is durable before `done`.
-  virtual void CreateVolume(const Uuid& id, std::string_view name, uint64_t size_blocks, uint32_t* handle, DoneFn done,
-                            void* context) = 0;
+  virtual void CreateVolume(const Uuid& id, std::string_view name, uint64_t size_blocks,
+                            uint32_t* handle, DoneFn done, void* context) = 0;
   // Growth at any time; refuses to shrink (kInvalid).
   virtual void ResizeVolume(uint32_t handle, uint64_t size_blocks, DoneFn done, void* context) = 0;
-  // The name is free and `done` comes once the deletion is durable; space comes back in the background, restartably (S13).
+  // The name is free and `done` comes once the deletion is durable; space comes back in the
+  // background, restartably (S13).
   virtual void DeleteVolume(uint32_t handle, DoneFn done, void* context) = 0;
-  // A small blob by key on a volume (handle) or on the pool (handle 0): settings, reservations. Key at most 63 bytes, value at most 64 KiB,
-  // an empty value removes it.
-  virtual void PutBlob(uint32_t handle, std::string_view key, std::span<const uint8_t> value, DoneFn done, void* context) = 0;
+  // A small blob by key on a volume (handle) or on the pool (handle 0): settings, reservations. Key
+  // at most 63 bytes, value at most 64 KiB, an empty value removes it.
+  virtual void PutBlob(uint32_t handle, std::string_view key, std::span<const uint8_t> value,
+                       DoneFn done, void* context) = 0;
   // From memory; false if there is none.
-  virtual bool GetBlob(uint32_t handle, std::string_view key, std::vector<uint8_t>* value) const = 0;
+  virtual bool GetBlob(uint32_t handle, std::string_view key,
+                       std::vector<uint8_t>* value) const = 0;
   virtual std::vector<std::string> BlobKeys(uint32_t handle) const = 0;
 
   virtual std::vector<VolumeInfo> Volumes() const = 0;
@@ -176,11 +182,13 @@ class Pool {
   virtual PoolStats Stats() const = 0;
 
   // At most max_runs runs of the map from `lba` on. `runs` is filled before `done`.
-  virtual void MapStatus(uint32_t handle, uint64_t lba, uint32_t max_runs, std::vector<MapRun>* runs, DoneFn done, void* context) = 0;
+  virtual void MapStatus(uint32_t handle, uint64_t lba, uint32_t max_runs,
+                         std::vector<MapRun>* runs, DoneFn done, void* context) = 0;
 
   // Takes a checkpoint now: after it, opening replays nothing older.
   virtual void Checkpoint(DoneFn done, void* context) = 0;
-  // Refuses new work (kOffline), drains, flushes, checkpoints, then `done`. The destructor does none of this (as a crash would).
+  // Refuses new work (kOffline), drains, flushes, checkpoints, then `done`. The destructor does
+  // none of this (as a crash would).
   virtual void Close(DoneFn done, void* context) = 0;
 };
 

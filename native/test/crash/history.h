@@ -1,0 +1,83 @@
+// What a host may find after a crash: for each block, volume and blob, which values are allowed at
+// which cut (consistency.md §1). Time is counted in medium events: a cut at t means that events
+// 0..t-1 happened and nothing after.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "native/engine/pool.h"
+
+namespace ashlar::crash {
+
+inline constexpr uint64_t kNever = std::numeric_limits<uint64_t>::max();
+
+// One change of one register. Value 0 of a block is a hole (reads as zeros).
+struct Change {
+  uint64_t value = 0;
+  uint64_t issued = 0;        // Events that had happened when it was submitted.
+  uint64_t acked = kNever;    // ... when the host heard of it.
+  uint64_t durable = kNever;  // ... when a FUA ack or a later flush promised it.
+  uint64_t acked_tick =
+      kNever;  // When the host heard of it, on the host's own count of what it did and heard.
+};
+
+// Process killed: what was acked stays. Power cut: what was flushed stays.
+enum class CutKind : uint8_t { kKill, kPower };
+
+class Register {
+ public:
+  size_t Issue(uint64_t value, uint64_t now) {
+    changes_.push_back({value, now});
+    return changes_.size() - 1;
+  }
+  Change& change(size_t index) { return changes_[index]; }
+  size_t size() const { return changes_.size(); }
+
+  // May a crash at `cut` leave `value`? `initial` is the register's value before its first change.
+  bool Allows(uint64_t value, uint64_t cut, CutKind kind, uint64_t initial) const {
+    bool allowed = value == initial;
+    for (const Change& change : changes_) {
+      if (change.issued > cut) break;
+      const uint64_t promised = kind == CutKind::kKill ? change.acked : change.durable;
+      if (promised <= cut) allowed = false;  // Everything older is gone for good.
+      if (change.value == value) allowed = true;
+    }
+    return allowed;
+  }
+
+  // May a read that was submitted at the host's `tick` return `value`? Not older than what was
+  // acknowledged by then.
+  bool AllowsRead(uint64_t value, uint64_t tick) const {
+    bool allowed = value == 0;
+    for (const Change& change : changes_) {
+      if (change.acked_tick < tick) allowed = false;
+      if (change.value == value) allowed = true;
+    }
+    return allowed;
+  }
+
+ private:
+  std::vector<Change> changes_;
+};
+
+struct VolumeHistory {
+  std::string name;
+  Uuid id{};
+  uint32_t handle = 0;
+  bool open = false;   // Created, as far as the host knows, and not being deleted.
+  Register existence;  // 1 exists, 0 does not; durable when acked.
+  Register size;       // In blocks; durable when acked.
+  std::vector<Register> blocks;
+  std::map<std::string, Register> blobs;
+};
+
+// The bytes of block `lba` holding `value`: every byte depends on all three.
+void FillBlock(uint64_t volume_number, uint64_t lba, uint64_t value, uint8_t* block);
+// The value a block carries, checked byte by byte. False: bytes that nobody wrote there.
+bool ReadBlock(uint64_t volume_number, uint64_t lba, const uint8_t* block, uint64_t* value);
+
+}  // namespace ashlar::crash

@@ -1,0 +1,273 @@
+#include "native/test/crash/workload.h"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace ashlar::crash {
+namespace {
+
+uint8_t* AlignedBlocks(uint64_t blocks) {
+  void* memory = std::aligned_alloc(kBlockBytes, blocks * kBlockBytes);
+  if (memory == nullptr) std::abort();
+  return static_cast<uint8_t*>(memory);
+}
+
+struct FreeDeleter {
+  void operator()(uint8_t* memory) const { std::free(memory); }
+};
+
+}  // namespace
+
+struct Workload::HostOp {
+  Op op;
+  Workload* workload = nullptr;
+  VolumeHistory* volume = nullptr;
+  std::unique_ptr<uint8_t[], FreeDeleter> data;
+  std::vector<size_t> changes;  // Index of the change in each block's register.
+  uint64_t tick = 0;
+};
+
+// A control call under way: what becomes durable with its end.
+struct Workload::Control {
+  Workload* workload = nullptr;
+  VolumeHistory* volume = nullptr;
+  Register* reg = nullptr;
+  size_t change = 0;
+  bool opens = false;
+};
+
+Workload::Workload(RecordingFile* file, const WorkloadOptions& options)
+    : file_(file), options_(options), rng_(options.seed) {}
+
+std::string Workload::Run() {
+  PoolOptions pool_options;
+  pool_options.cache_bytes = 4 << 20;
+  for (uint8_t& byte : pool_options.open_id.bytes) byte = static_cast<uint8_t>(rng_());
+  std::string why;
+  if (Pool::Open(*file_, pool_options, &pool_, &why) != Status::kOk)
+    return "the fresh pool does not open: " + why;
+  for (uint32_t count = 0; count < options_.operations && error_.empty(); count += 1) Step();
+  Settle(0);
+  return error_;
+}
+
+VolumeHistory* Workload::PickOpen() {
+  std::vector<VolumeHistory*> open;
+  for (const auto& volume : volumes_) {
+    if (volume->open) open.push_back(volume.get());
+  }
+  return open.empty() ? nullptr : open[Below(rng_, open.size())];
+}
+
+void Workload::Step() {
+  const uint64_t dice = Below(rng_, 100);
+  if (PickOpen() == nullptr || dice < 4) {
+    if (control_in_flight_ == 0) SubmitControl();
+  } else if (dice < 12) {
+    SubmitFlush();
+  } else {
+    SubmitBlockOp();
+  }
+  // Several operations to a batch, as a socket read brings them.
+  if (Chance(rng_, 50)) pool_->Kick();
+  if (Chance(rng_, 50)) pool_->Poll();
+  Settle(options_.queue_depth);
+  if (Chance(rng_, 2)) pool_->Checkpoint([](void*, Status) {}, nullptr);
+}
+
+// Waits until no more than `limit` operations are in flight.
+void Workload::Settle(uint32_t limit) {
+  uint32_t idle = 0;
+  while (in_flight_ + control_in_flight_ > limit && error_.empty()) {
+    pool_->Kick();
+    if (pool_->Poll() == 0) idle += 1;
+    if (idle > 10) file_->Wait();
+    if (idle > 100000) error_ = "operations in flight that never end";
+  }
+}
+
+void Workload::SubmitBlockOp() {
+  VolumeHistory* volume = PickOpen();
+  auto host = std::make_unique<HostOp>();
+  host->workload = this;
+  host->volume = volume;
+  host->tick = ++tick_;
+  VolumeInfo info;
+  if (!pool_->Volume(volume->handle, &info)) {
+    error_ = "an open volume is unknown";
+    return;
+  }
+  Op& op = host->op;
+  op.volume = volume->handle;
+  // A few hot blocks, so that overwrites and races are common; else anywhere.
+  const uint64_t size = info.size_blocks;
+  op.lba = Chance(rng_, 40) ? Below(rng_, std::min<uint64_t>(size, 16)) : Below(rng_, size);
+  const uint64_t dice = Below(rng_, 100);
+  uint64_t longest = dice < 70 ? 1 + Below(rng_, 8) : 1 + Below(rng_, 64);
+  op.kind = OpKind::kWrite;
+  if (dice < 10) op.kind = OpKind::kRead;
+  if (dice >= 88) {
+    op.kind = OpKind::kUnmap;
+    longest = 1 + Below(rng_, size);
+  }
+  op.blocks = std::min(longest, size - op.lba);
+  op.flags = op.kind != OpKind::kRead && Chance(rng_, 15) ? kOpFua : 0;
+  op.context = host.get();
+  op.done = &Workload::OnOpDone;
+  if (op.kind != OpKind::kUnmap) {
+    host->data.reset(AlignedBlocks(op.blocks));
+    op.data = host->data.get();
+  }
+  if (op.kind != OpKind::kRead) {
+    const uint64_t value = op.kind == OpKind::kUnmap ? 0 : next_value_++;
+    op.version = (uint64_t{1} << 40) | host->tick;
+    for (uint64_t at = 0; at < op.blocks; at += 1) {
+      const uint64_t lba = op.lba + at;
+      host->changes.push_back(volume->blocks[lba].Issue(value, Now()));
+      if (op.data != nullptr)
+        FillBlock(volume->id.bytes[0], lba, value, op.data + at * kBlockBytes);
+    }
+  }
+  in_flight_ += 1;
+  pool_->Submit(&host.release()->op);
+}
+
+void Workload::SubmitFlush() {
+  VolumeHistory* volume = PickOpen();
+  auto host = std::make_unique<HostOp>();
+  host->workload = this;
+  host->volume = volume;
+  host->tick = ++tick_;
+  host->op.kind = OpKind::kFlush;
+  host->op.volume = volume->handle;
+  host->op.context = host.get();
+  host->op.done = &Workload::OnOpDone;
+  in_flight_ += 1;
+  pool_->Submit(&host.release()->op);
+}
+
+void Workload::OnOpDone(Op* op) {
+  std::unique_ptr<HostOp> host(static_cast<HostOp*>(op->context));
+  Workload& self = *host->workload;
+  self.in_flight_ -= 1;
+  self.tick_ += 1;
+  if (op->status != Status::kOk) {
+    // Deleting a volume ends its operations; nothing else may fail here.
+    if (host->volume->open)
+      self.error_ =
+          "an operation failed with status " + std::to_string(static_cast<int>(op->status));
+    return;
+  }
+  if (op->kind == OpKind::kFlush) {
+    self.Promise(host->tick);
+    return;
+  }
+  if (op->kind == OpKind::kRead) {
+    for (uint64_t at = 0; at < op->blocks; at += 1) {
+      uint64_t value = 0;
+      const uint64_t lba = op->lba + at;
+      const bool whole =
+          ReadBlock(host->volume->id.bytes[0], lba, op->data + at * kBlockBytes, &value);
+      if (!whole || !host->volume->blocks[lba].AllowsRead(value, host->tick)) {
+        self.error_ = "a read returned a value that was not there: block " + std::to_string(lba);
+      }
+    }
+    return;
+  }
+  for (size_t at = 0; at < host->changes.size(); at += 1) {
+    Register& reg = host->volume->blocks[op->lba + at];
+    Change& change = reg.change(host->changes[at]);
+    change.acked = self.Now();
+    change.acked_tick = self.tick_;
+    if ((op->flags & kOpFua) != 0) {
+      change.durable = self.Now();
+    } else {
+      self.acked_.push_back({&reg, host->changes[at], self.tick_});
+    }
+  }
+}
+
+// A flush that was submitted at `submitted_tick` has succeeded: what was acknowledged before is
+// safe from now on (C3).
+void Workload::Promise(uint64_t submitted_tick) {
+  std::vector<Touched> rest;
+  for (const Touched& touched : acked_) {
+    if (touched.tick < submitted_tick) {
+      touched.reg->change(touched.change).durable = Now();
+    } else {
+      rest.push_back(touched);
+    }
+  }
+  acked_.swap(rest);
+}
+
+void Workload::SubmitControl() {
+  auto control = std::make_unique<Control>();
+  control->workload = this;
+  VolumeHistory* volume = PickOpen();
+  uint32_t open = 0;
+  for (const auto& each : volumes_) open += each->open ? 1 : 0;
+  const uint64_t dice = Below(rng_, 100);
+  control_in_flight_ += 1;
+  if (volume == nullptr || (dice < 30 && open < 3)) {
+    auto fresh = std::make_unique<VolumeHistory>();
+    const uint64_t number = volumes_.size() + 1;
+    fresh->name = "volume-" + std::to_string(number);
+    for (uint8_t& byte : fresh->id.bytes) byte = static_cast<uint8_t>(rng_());
+    fresh->blocks.resize(options_.max_blocks);
+    control->volume = fresh.get();
+    control->reg = &fresh->existence;
+    control->change = fresh->existence.Issue(1, Now());
+    control->opens = true;
+    const uint64_t size = 16 + Below(rng_, options_.max_blocks - 16);
+    fresh->size.change(fresh->size.Issue(size, Now())).durable =
+        0;  // A volume that exists has its first size.
+    fresh->size.change(0).acked = 0;
+    VolumeHistory* raw = fresh.get();
+    volumes_.push_back(std::move(fresh));
+    pool_->CreateVolume(raw->id, raw->name, size, &raw->handle, &Workload::OnControlDone,
+                        control.release());
+  } else if (dice < 50 && open > 1 && in_flight_ == 0) {
+    volume->open = false;
+    control->volume = volume;
+    control->reg = &volume->existence;
+    control->change = volume->existence.Issue(0, Now());
+    pool_->DeleteVolume(volume->handle, &Workload::OnControlDone, control.release());
+  } else if (dice < 65) {
+    VolumeInfo info;
+    static_cast<void>(pool_->Volume(volume->handle, &info));
+    const uint64_t size =
+        info.size_blocks + Below(rng_, options_.max_blocks - info.size_blocks + 1);
+    control->volume = volume;
+    control->reg = &volume->size;
+    control->change = volume->size.Issue(size, Now());
+    pool_->ResizeVolume(volume->handle, size, &Workload::OnControlDone, control.release());
+  } else {
+    const std::string key = "key-" + std::to_string(Below(rng_, 3));
+    const uint64_t value = Chance(rng_, 20) ? 0 : next_value_++;
+    // Small and large: the large ones fill several pages.
+    std::vector<uint8_t> bytes(value == 0 ? 0 : 8 + Below(rng_, Chance(rng_, 80) ? 200 : 20000),
+                               static_cast<uint8_t>(value));
+    if (value != 0) std::memcpy(bytes.data(), &value, 8);
+    control->volume = volume;
+    control->reg = &volume->blobs[key];
+    control->change = control->reg->Issue(value, Now());
+    pool_->PutBlob(volume->handle, key, bytes, &Workload::OnControlDone, control.release());
+  }
+}
+
+void Workload::OnControlDone(void* context, Status status) {
+  std::unique_ptr<Control> control(static_cast<Control*>(context));
+  Workload& self = *control->workload;
+  self.control_in_flight_ -= 1;
+  if (status != Status::kOk) {
+    self.error_ = "a control call failed with status " + std::to_string(static_cast<int>(status));
+    return;
+  }
+  Change& change = control->reg->change(control->change);
+  change.acked = self.Now();
+  change.durable = self.Now();
+  if (control->opens) control->volume->open = true;
+}
+
+}  // namespace ashlar::crash

@@ -1,0 +1,65 @@
+// A seeded host: it drives a pool on a RecordingFile with everything a host and an operator do, and
+// keeps the history that crash states are judged by.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "native/test/crash/history.h"
+#include "native/test/crash/recording_file.h"
+
+namespace ashlar::crash {
+
+struct WorkloadOptions {
+  uint64_t seed = 1;
+  uint32_t operations = 400;
+  uint32_t queue_depth = 12;
+  uint32_t max_blocks = 512;  // Largest volume, in blocks.
+};
+
+class Workload {
+ public:
+  Workload(RecordingFile* file, const WorkloadOptions& options);
+
+  // Opens the pool, runs, lets everything in flight end. Empty, or what went wrong (a wrong read,
+  // an error nobody injected).
+  std::string Run();
+
+  const std::vector<std::unique_ptr<VolumeHistory>>& volumes() const { return volumes_; }
+
+ private:
+  struct HostOp;
+  struct Control;
+  struct Touched {
+    Register* reg;
+    size_t change;
+    uint64_t tick;  // When the host heard of it, on the host's own count.
+  };
+
+  uint64_t Now() const { return file_->events().size(); }
+  VolumeHistory* PickOpen();
+  void Step();
+  void SubmitBlockOp();
+  void SubmitFlush();
+  void SubmitControl();
+  void Promise(uint64_t submitted_tick);
+  void Settle(uint32_t limit);
+  static void OnOpDone(Op* op);
+  static void OnControlDone(void* context, Status status);
+
+  RecordingFile* file_;
+  WorkloadOptions options_;
+  Rng rng_;
+  std::unique_ptr<Pool> pool_;
+  std::vector<std::unique_ptr<VolumeHistory>> volumes_;
+  std::vector<Touched> acked_;  // Acknowledged, not yet promised durable.
+  uint64_t tick_ = 0;           // Counts what the host does and hears.
+  uint64_t next_value_ = 1;
+  uint32_t in_flight_ = 0;
+  uint32_t control_in_flight_ = 0;
+  std::string error_;
+};
+
+}  // namespace ashlar::crash
