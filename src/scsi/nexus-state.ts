@@ -1,0 +1,14 @@
+// What a logical unit keeps of one I_T nexus.
+import type { Nexus } from './task.ts';
+import { UnitAttentions } from './unit-attention.ts';
+
+export class NexusState {
+  readonly nexus: Nexus;
+  readonly attentions = new UnitAttentions();
+  /** PREVENT ALLOW MEDIUM REMOVAL (SPC-4 §6.15): kept and told, though nothing here can be removed. */
+  preventsRemoval = false;
+
+  constructor(nexus: Nexus) {
+    this.nexus = nexus;
+  }
+}

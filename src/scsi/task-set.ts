@@ -1,0 +1,99 @@
+// The task set of a logical unit, one for all nexuses (TST=000b), and the order it imposes (SAM-5 §8): SIMPLE tasks run
+// as they come; an ORDERED task waits for all that are older and holds up all that are younger; a HEAD OF QUEUE task
+// waits for none and holds up those that have not begun.
+import { assert } from '../base/index.ts';
+import { type Execution, ExecutionState } from './execution.ts';
+import { TaskAttribute } from './task.ts';
+
+export class TaskSet {
+  #first: Execution | null = null;
+  #last: Execution | null = null;
+  #size = 0;
+  /** ORDERED and HEAD OF QUEUE tasks in the set: while there are none, nobody looks further. */
+  #barriers = 0;
+  #blocked = 0;
+  #releasing = false;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get first(): Execution | null {
+    return this.#first;
+  }
+
+  admit(execution: Execution): void {
+    execution.previous = this.#last;
+    execution.next = null;
+    if (this.#last === null) this.#first = execution;
+    else this.#last.next = execution;
+    this.#last = execution;
+    this.#size += 1;
+    if (isBarrier(execution)) this.#barriers += 1;
+  }
+
+  remove(execution: Execution): void {
+    if (execution.previous === null) this.#first = execution.next;
+    else execution.previous.next = execution.next;
+    if (execution.next === null) this.#last = execution.previous;
+    else execution.next.previous = execution.previous;
+    execution.previous = null;
+    execution.next = null;
+    this.#size -= 1;
+    assert(this.#size >= 0);
+    if (isBarrier(execution)) this.#barriers -= 1;
+  }
+
+  /** True when the task may begin; else it is Blocked, and `release` will find it. */
+  enter(execution: Execution): boolean {
+    if (this.#barriers === 0 || this.#mayRun(execution)) return true;
+    execution.state = ExecutionState.Blocked;
+    this.#blocked += 1;
+    return false;
+  }
+
+  /** A Blocked task ends without having begun. */
+  leaveBlocked(): void {
+    this.#blocked -= 1;
+    assert(this.#blocked >= 0);
+  }
+
+  /** After a task has left: begins, oldest first, all Blocked tasks that now may. */
+  release(run: (execution: Execution) => void): void {
+    if (this.#blocked === 0 || this.#releasing) return;
+    this.#releasing = true;
+    // A task that begins may end at once and change the list: look again from its beginning.
+    for (let at = this.#first; at !== null && this.#blocked > 0; ) {
+      if (at.state === ExecutionState.Blocked && this.#mayRun(at)) {
+        this.#blocked -= 1;
+        run(at);
+        at = this.#first;
+      } else {
+        at = at.next;
+      }
+    }
+    this.#releasing = false;
+  }
+
+  #mayRun(execution: Execution): boolean {
+    const attribute = execution.task.attribute;
+    if (attribute === TaskAttribute.HeadOfQueue) return true;
+    let older = true;
+    for (let other = this.#first; other !== null; other = other.next) {
+      if (other === execution) {
+        older = false;
+        continue;
+      }
+      if (other.task.attribute === TaskAttribute.HeadOfQueue) return false;
+      if (!older) continue;
+      if (attribute === TaskAttribute.Ordered) return false;
+      if (other.task.attribute === TaskAttribute.Ordered) return false;
+    }
+    return true;
+  }
+}
+
+function isBarrier(execution: Execution): boolean {
+  const attribute = execution.task.attribute;
+  return attribute === TaskAttribute.Ordered || attribute === TaskAttribute.HeadOfQueue;
+}
