@@ -1,0 +1,169 @@
+// Conformance: each leaf test of libiscsi's iscsi-test-cu, families ALL and iSCSI, run alone against the daemon.
+//
+//   node dist/test/conformance/run.js                       its own ashlar daemon, compared with expected.json
+//   … --only 'ALL.Read.*'                                   a part of it, by regular expression
+//   … --update                                              writes expected.json, when nothing failed
+//   … --peer tgt                                            a tgtd of its own, nothing compared
+//   … --portal HOST:PORT --iqn IQN [--lun N]                any target. It loses its data.
+//
+// Each test runs alone in its own process with a time limit, so that a hang or an abort costs one test and is put
+// down to it. After each test the daemon is looked at: one that died is a `crash` of that test, and is started again.
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { mustRun, projectRoot, run } from '../e2e/support/process.ts';
+import { AshlarTarget, isRunning, type Target, TgtTarget } from '../e2e/support/target.ts';
+import { improvements, readBaseline, regressions, writeBaseline } from './baseline.ts';
+import { judge, leafTests, type Outcome, type OutcomeKind } from './outcome.ts';
+
+const FAMILIES = ['ALL', 'iSCSI'];
+const TEST_LIMIT_MS = 15_000;
+/** Small, because SANITIZE overwrites all of it, and larger than any range the tests touch. */
+const VOLUME_MIB = 128;
+const KINDS: readonly OutcomeKind[] = ['pass', 'skip', 'fail', 'hang', 'crash'];
+
+type Options = {
+  readonly only: RegExp | undefined;
+  readonly update: boolean;
+  readonly compare: boolean;
+  readonly outDir: string | undefined;
+  readonly quiet: boolean;
+};
+
+/** What the tests are pointed at; `target` is undefined for a daemon that somebody else runs. */
+type Subject = { readonly url: string; readonly target: Target | undefined };
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      portal: { type: 'string' },
+      iqn: { type: 'string' },
+      lun: { type: 'string', default: '0' },
+      peer: { type: 'string' },
+      only: { type: 'string' },
+      update: { type: 'boolean', default: false },
+      out: { type: 'string' },
+      quiet: { type: 'boolean', default: false },
+    },
+  });
+  const foreign = values.portal !== undefined || values.peer !== undefined;
+  const options: Options = {
+    only: values.only === undefined ? undefined : new RegExp(values.only),
+    update: values.update && !foreign,
+    compare: !foreign,
+    outDir: values.out,
+    quiet: values.quiet,
+  };
+  if (values.portal !== undefined) {
+    if (values.iqn === undefined) throw new Error('--portal needs --iqn');
+    const url = `iscsi://${values.portal}/${values.iqn}/${values.lun}`;
+    return judgeAll({ url, target: undefined }, options);
+  }
+  const target = values.peer === 'tgt' ? new TgtTarget() : new AshlarTarget({ poolMiB: 1024 });
+  try {
+    await target.start();
+    const { iqn, lun } = await target.createVolume('conformance', { sizeMiB: VOLUME_MIB });
+    const url = `iscsi://127.0.0.1:${target.portalPort}/${iqn}/${lun}`;
+    return await judgeAll({ url, target }, options);
+  } finally {
+    await target.dispose();
+  }
+}
+
+async function judgeAll(subject: Subject, options: Options): Promise<number> {
+  const list = await mustRun('iscsi-test-cu', ['--list']);
+  const all = leafTests(list, FAMILIES);
+  const tests = all.filter((test) => options.only?.test(test) ?? true);
+  if (tests.length === 0) throw new Error('no such test');
+  if (options.outDir !== undefined) mkdirSync(options.outDir, { recursive: true });
+
+  const startedMs = Date.now();
+  const outcomes = new Map<string, Outcome>();
+  for (const [index, test] of tests.entries()) {
+    const outcome = await runOne(subject, test, options);
+    outcomes.set(test, outcome);
+    const dull = outcome.kind === 'pass' || (options.quiet && outcome.kind === 'skip');
+    if (!dull) console.log(`${outcome.kind.padEnd(5)} ${test}  ${outcome.reason}`);
+    if (process.stdout.isTTY) process.stdout.write(`\r${index + 1}/${tests.length} \x1b[K\r`);
+  }
+  printTable(outcomes);
+  console.log(`${tests.length} tests in ${Math.round((Date.now() - startedMs) / 1000)} s`);
+  return options.compare ? compare(outcomes, all, options) : 0;
+}
+
+async function runOne(subject: Subject, test: string, options: Options): Promise<Outcome> {
+  const done = await run('iscsi-test-cu', argumentsFor(test, subject.url), {
+    timeoutMs: TEST_LIMIT_MS,
+  });
+  if (options.outDir !== undefined) {
+    writeFileSync(join(options.outDir, `${test}.txt`), done.stdout + done.stderr);
+  }
+  const { target } = subject;
+  if (target !== undefined && !isRunning(target)) {
+    const died = target.process;
+    await target.crash();
+    await target.start();
+    const how = died?.signalCode ?? `status ${died?.exitCode ?? '?'}`;
+    return { kind: 'crash', reason: `the daemon ended with ${how}` };
+  }
+  return judge(done);
+}
+
+function argumentsFor(test: string, url: string): string[] {
+  const args = ['--dataloss', '-t', test];
+  if (test.includes('.Sanitize')) args.push('--allow-sanitize');
+  args.push(url);
+  // Two paths to one logical unit are two sessions to it; libiscsi tells them apart by their ISID.
+  if (test.includes('.Multipath')) args.push(url);
+  return args;
+}
+
+function printTable(outcomes: ReadonlyMap<string, Outcome>): void {
+  const suites = new Map<string, Map<OutcomeKind, number>>();
+  const add = (row: string, kind: OutcomeKind): void => {
+    const counts = suites.get(row) ?? new Map<OutcomeKind, number>();
+    counts.set(kind, (counts.get(kind) ?? 0) + 1);
+    suites.set(row, counts);
+  };
+  for (const [test, { kind }] of outcomes) add(test.split('.').slice(0, 2).join('.'), kind);
+  for (const [, { kind }] of outcomes) add('total', kind);
+  const width = Math.max(...[...suites.keys()].map((name) => name.length));
+  console.log(`${''.padEnd(width)}  ${KINDS.map((kind) => kind.padStart(5)).join(' ')}`);
+  for (const [name, counts] of suites) {
+    const cells = KINDS.map((kind) => String(counts.get(kind) ?? '·').padStart(5));
+    console.log(`${name.padEnd(width)}  ${cells.join(' ')}`);
+  }
+}
+
+function compare(
+  outcomes: ReadonlyMap<string, Outcome>,
+  all: readonly string[],
+  options: Options,
+): number {
+  const path = join(projectRoot(), 'test/conformance/expected.json');
+  const bad = [...outcomes.values()].filter(({ kind }) => kind !== 'pass' && kind !== 'skip');
+  if (options.update) {
+    if (options.only !== undefined || bad.length > 0) {
+      console.log('expected.json is written only from a whole run in which nothing failed');
+      return 1;
+    }
+    writeBaseline(path, outcomes);
+    console.log(`wrote ${path}`);
+    return 0;
+  }
+  const baseline = readBaseline(path);
+  const better = improvements(baseline, outcomes);
+  for (const { test } of better) console.log(`better than expected: ${test} (--update records it)`);
+  const worse = regressions(baseline, outcomes);
+  for (const { test, was, outcome } of worse) {
+    console.log(`REGRESSION ${test}: was ${was}, is ${outcome.kind}: ${outcome.reason}`);
+  }
+  // A test that the installed program no longer has would otherwise vanish from the count unseen.
+  const missing = [...baseline.keys()].filter((test) => !all.includes(test));
+  for (const test of missing) console.log(`REGRESSION ${test}: iscsi-test-cu no longer lists it`);
+  const failed = worse.length + missing.length;
+  console.log(`${outcomes.size - worse.length} passed, ${failed} failed`);
+  return failed === 0 ? 0 : 1;
+}
+
+process.exitCode = await main();
