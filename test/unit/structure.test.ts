@@ -1,0 +1,81 @@
+// Imports point one way, as ARCHITECTURE.md draws them.
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { test } from 'node:test';
+
+const everything = [
+  'base',
+  'block',
+  'scsi',
+  'iscsi',
+  'net',
+  'store',
+  'volume',
+  'metrics',
+  'control',
+];
+const mayImport: Record<string, readonly string[]> = {
+  base: [],
+  block: ['base'],
+  scsi: ['base', 'block'],
+  iscsi: ['base', 'block', 'scsi'],
+  net: ['base', 'iscsi'],
+  store: ['base', 'block'],
+  volume: ['base', 'block', 'store'],
+  metrics: ['base'],
+  control: ['base', 'block', 'store', 'volume', 'iscsi', 'scsi', 'metrics'],
+  // The CLI speaks to the REST API; only `serve`, which is the daemon, reaches further.
+  cli: ['base', 'control', 'daemon'],
+  daemon: everything,
+};
+
+/** Rooms that own no socket, timer, file or logger, and the modules that would give them one. */
+const protocolRooms = ['base', 'block', 'scsi', 'iscsi', 'volume'];
+const forbiddenModules =
+  /^node:(net|tls|http|fs|timers|dgram|child_process|worker_threads)|^(pino|fastify)$/;
+
+const root = resolve(process.cwd(), 'src');
+const files = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((name) =>
+  name.endsWith('.ts'),
+);
+
+function importsOf(file: string): string[] {
+  const text = readFileSync(join(root, file), 'utf8');
+  return [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => match[1]!);
+}
+
+test('rooms import only the rooms below them', () => {
+  assert.ok(files.length > 20);
+  for (const file of files) {
+    const room = file.split('/')[0]!;
+    const allowed = mayImport[room];
+    assert.ok(allowed !== undefined, `src/${room} is no room that the picture knows`);
+    for (const specifier of importsOf(file)) {
+      if (!specifier.startsWith('.')) continue;
+      const target = relative(root, resolve(root, dirname(file), specifier)).split('/')[0]!;
+      if (target === room || target.startsWith('..')) continue;
+      assert.ok(
+        allowed.includes(target),
+        `src/${file} imports ${specifier}: ${room} may not import ${target}`,
+      );
+    }
+  }
+});
+
+test('protocol rooms are handed bytes and a clock: no sockets, files, timers, loggers', () => {
+  for (const file of files) {
+    const room = file.split('/')[0]!;
+    if (!protocolRooms.includes(room)) continue;
+    for (const specifier of importsOf(file)) {
+      assert.ok(!forbiddenModules.test(specifier), `src/${file} imports ${specifier}`);
+    }
+    const text = readFileSync(join(root, file), 'utf8');
+    if (file !== 'base/clock.ts') {
+      assert.ok(
+        !/\b(setTimeout|setInterval|Date\.now|Math\.random)\(/.test(text),
+        `src/${file} takes time or chance from thin air`,
+      );
+    }
+  }
+});
