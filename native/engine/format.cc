@@ -1,0 +1,128 @@
+#include "native/engine/format.h"
+
+#include "native/engine/crc32c.h"
+
+namespace ashlar {
+namespace {
+
+constexpr char kSuperMagic[8] = {'A', 'S', 'H', 'L', 'A', 'R', 'S', 'B'};
+
+bool PtrIsSound(const PagePtr& ptr, PhysRange range) {
+  if (ptr.null()) return true;
+  return range.Holds(ptr.addr[0]) && range.Holds(ptr.addr[1]);
+}
+
+bool RootIsSound(const TreeRoot& root, PhysRange range) {
+  return root.height <= kMaxHeight && PtrIsSound(root.ptr, range);
+}
+
+bool InnerIsSound(const InnerPage& page, PhysRange range) {
+  for (const PagePtr& slot : page.slots) {
+    if (!PtrIsSound(slot, range)) return false;
+  }
+  return true;
+}
+
+bool MapLeafIsSound(const MapLeaf& leaf, PhysRange range) {
+  for (uint32_t i = 0; i < kLeafEntries; ++i) {
+    if (leaf.kind[i] > kEntryHole) return false;
+    if (leaf.kind[i] == kEntryData && !range.Holds(leaf.phys[i])) return false;
+  }
+  return true;
+}
+
+bool PendingIsSound(const PendingLeaf& leaf, PhysRange range) {
+  if (leaf.count > kPendingRuns) return false;
+  for (uint32_t i = 0; i < leaf.count; ++i) {
+    if (leaf.blocks[i] == 0 || !range.HoldsRun(leaf.phys[i], leaf.blocks[i])) return false;
+  }
+  return true;
+}
+
+bool CatalogIsSound(const CatalogLeaf& leaf, PhysRange range) {
+  if (leaf.state == RecordState::kFree) return true;
+  return leaf.kind == 1 && leaf.state <= RecordState::kDeleting && leaf.name_bytes <= 255 &&
+         leaf.tree != 0 && leaf.size_blocks > 0 && leaf.size_blocks <= kPhysBlockMask &&
+         RootIsSound(leaf.map, range) && RootIsSound(leaf.blobs, range);
+}
+
+bool BlobIsSound(const BlobLeaf& leaf, PhysRange range) {
+  if (leaf.bytes > kBlobBytes || leaf.key_bytes > kBlobKeyBytes) return false;
+  uint32_t blocks = (leaf.bytes + kBlockBytes - 1) / kBlockBytes;
+  for (uint32_t i = 0; i < blocks; ++i) {
+    if (!range.Holds(leaf.phys[i])) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void SealSuperblock(Superblock* superblock) {
+  std::memcpy(superblock->magic, kSuperMagic, sizeof kSuperMagic);
+  superblock->format_version = kFormatVersion;
+  superblock->crc = Crc32c(superblock, kBlockBytes - 4);
+}
+
+Status ParseSuperblock(const uint8_t* block, Superblock* out) {
+  if (std::memcmp(block, kSuperMagic, sizeof kSuperMagic) != 0) return Status::kNotAPool;
+  std::memcpy(out, block, sizeof *out);
+  if (out->crc != Crc32c(block, kBlockBytes - 4)) return Status::kNotAPool;
+  if (out->format_version != kFormatVersion || out->incompatible_features != 0)
+    return Status::kVersion;
+  const uint64_t size = out->size_blocks;
+  if (size < kMinPoolBlocks || size > kPhysBlockMask) return Status::kCorrupt;
+  if (out->log_start != kSuperFrontBlocks || out->log_blocks < kMinLogBlocks ||
+      out->log_blocks > kMaxLogBlocks || out->log_blocks >= size) {
+    return Status::kCorrupt;
+  }
+  if (out->alloc_start != out->log_start + out->log_blocks) return Status::kCorrupt;
+  if (out->alloc_start + 2 >= size || out->alloc_blocks != size - 2 - out->alloc_start) {
+    return Status::kCorrupt;
+  }
+  if (out->open_id_count > 16 || out->name[63] != 0) return Status::kCorrupt;
+  const PhysRange range{out->alloc_start, out->alloc_start + out->alloc_blocks};
+  for (const TreeRoot* root : {&out->catalog, &out->space, &out->pending, &out->blobs}) {
+    if (!RootIsSound(*root, range)) return Status::kCorrupt;
+  }
+  return Status::kOk;
+}
+
+bool PageMatches(const uint8_t* page, const PageIdentity& identity, const PagePtr& ptr) {
+  PageHeader header;
+  std::memcpy(&header, page, sizeof header);
+  return header.magic == kPageMagic && header.role == identity.role &&
+         header.level == identity.level && header.tree == identity.tree &&
+         header.index == identity.index && header.born == ptr.born &&
+         header.store_id == identity.store_id && Crc32c(page, kBlockBytes) == ptr.crc;
+}
+
+void WriteHeader(uint8_t* page, const PageIdentity& identity, uint64_t born) {
+  PageHeader header{};
+  header.magic = kPageMagic;
+  header.role = identity.role;
+  header.level = identity.level;
+  header.store_id = identity.store_id;
+  header.tree = identity.tree;
+  header.index = identity.index;
+  header.born = born;
+  std::memcpy(page, &header, sizeof header);
+}
+
+bool PageIsSound(const uint8_t* page, Role role, uint8_t level, PhysRange range) {
+  if (level > 0) return InnerIsSound(*reinterpret_cast<const InnerPage*>(page), range);
+  switch (role) {
+    case Role::kMap:
+      return MapLeafIsSound(*reinterpret_cast<const MapLeaf*>(page), range);
+    case Role::kCatalog:
+      return CatalogIsSound(*reinterpret_cast<const CatalogLeaf*>(page), range);
+    case Role::kSpace:
+      return true;
+    case Role::kPending:
+      return PendingIsSound(*reinterpret_cast<const PendingLeaf*>(page), range);
+    case Role::kBlob:
+      return BlobIsSound(*reinterpret_cast<const BlobLeaf*>(page), range);
+  }
+  return false;
+}
+
+}  // namespace ashlar

@@ -1,0 +1,122 @@
+// The intent log's blocks and entries (S5). A log block is 4096 bytes: a header, then entries back
+// to back, then zeros.
+//
+// Block `sequence` lies at log_start + sequence % log_blocks. Its predecessor_crc is the `crc` of
+// block sequence - 1, so a stale block of an earlier pass, or of a tail that an earlier recovery
+// cut off, never continues the chain.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "native/engine/pool.h"
+
+namespace ashlar {
+
+struct LogBlockHeader {
+  uint32_t magic;
+  uint32_t crc;  // Of the block with this field zero.
+  Uuid store_id;
+  uint64_t sequence;
+  uint64_t opening;  // Counts openings of the pool: `flushed_up_to` speaks of blocks of the same
+                     // opening only.
+  uint64_t flushed_up_to;  // Every block below this sequence, and its data, was covered by a
+                           // completed flush.
+  uint64_t contig;         // W10. 0 so far.
+  uint32_t predecessor_crc;
+  uint16_t entry_bytes;  // Of all entries together.
+  uint16_t entries;
+};
+static_assert(sizeof(LogBlockHeader) == 64);
+inline constexpr uint32_t kLogMagic = 0x4C485341;  // "ASHL"
+inline constexpr uint32_t kLogEntrySpace = kBlockBytes - sizeof(LogBlockHeader);
+
+enum class LogKind : uint8_t {
+  kWrite = 1,
+  kUnmap = 2,
+  kCreate = 3,
+  kResize = 4,
+  kDelete = 5,
+  kPutBlob = 6,
+};
+
+// Every entry begins with this; `bytes` includes it and what follows, and is a multiple of 8.
+struct LogEntryHeader {
+  LogKind kind;
+  uint8_t flags;  // Zero so far.
+  uint16_t bytes;
+  uint16_t runs;    // kWrite: physical runs that follow.
+  uint16_t blocks;  // kWrite: 1..128, inside one leaf. kPutBlob: 0..16.
+  uint64_t tree;
+  uint64_t lba;  // kWrite, kUnmap. kPutBlob: the leaf of the blob tree. kCreate: the leaf of the
+                 // catalog.
+  uint64_t version;  // kWrite, kUnmap.
+  uint64_t count;    // kUnmap: blocks. kCreate, kResize: size in blocks. kPutBlob: bytes.
+};
+static_assert(sizeof(LogEntryHeader) == 40);
+
+// kWrite: `runs` of these, then `blocks` checksums.
+struct LogRun {
+  uint64_t phys;
+  uint32_t blocks;
+  uint32_t reserved;
+};
+static_assert(sizeof(LogRun) == 16);
+
+// kCreate: follows the header, then the name.
+struct LogCreate {
+  Uuid id;
+  uint64_t hole_floor;
+  uint32_t name_bytes;
+  uint32_t reserved;
+};
+static_assert(sizeof(LogCreate) == 32);
+
+// kPutBlob: follows the header.
+struct LogBlob {
+  uint8_t key_bytes;
+  char key[63];
+  uint64_t phys[16];
+  uint32_t crc[16];
+};
+static_assert(sizeof(LogBlob) == 256);
+
+inline uint32_t WriteEntryBytes(uint32_t runs, uint32_t blocks) {
+  return (sizeof(LogEntryHeader) + runs * sizeof(LogRun) + blocks * 4 + 7) & ~7u;
+}
+// The worst case, 128 blocks in 128 runs, fits one block.
+static_assert(sizeof(LogEntryHeader) + 128 * sizeof(LogRun) + 128 * 4 <= kLogEntrySpace);
+
+// Stamps magic and crc.
+void SealLogBlock(uint8_t* block);
+// Whether this is block `sequence` of the store's log and every entry in it lies inside it. Chain
+// and opening are the caller's to compare.
+Status ParseLogBlock(const uint8_t* block, const Uuid& store_id, LogBlockHeader* out);
+
+// One entry, its parts found and bounded. Pointers lead into the block.
+struct LogEntry {
+  LogEntryHeader header;
+  const uint8_t* runs = nullptr;  // LogRun, unaligned.
+  const uint8_t* crcs = nullptr;  // uint32_t, unaligned.
+  LogCreate create{};
+  const char* name = nullptr;
+  LogBlob blob{};
+
+  LogRun Run(uint32_t i) const {
+    LogRun run;
+    std::memcpy(&run, runs + i * sizeof run, sizeof run);
+    return run;
+  }
+  uint32_t Crc(uint32_t i) const {
+    uint32_t crc;
+    std::memcpy(&crc, crcs + i * 4, 4);
+    return crc;
+  }
+};
+
+// Reads the entry at `offset` of the entry area. False: malformed. On success *offset is the next
+// one's.
+bool ParseLogEntry(const uint8_t* area, uint32_t area_bytes, uint32_t* offset, LogEntry* out);
+
+}  // namespace ashlar
