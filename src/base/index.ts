@@ -3,6 +3,7 @@ export { AssertionFailed, assert, assertNever } from './assert.ts';
 export { type Clock, ManualClock, SystemClock, type Timer } from './clock.ts';
 export { type Crc32c, crc32c, crc32cJs, setCrc32c } from './crc32c.ts';
 export { type Log, silentLog } from './log.ts';
+export { formatBytes, formatQuantity, parseQuantity } from './quantity.ts';
 export { type Random, SeededRandom, SystemRandom } from './random.ts';
 export { serialAdd, serialBefore, serialDiff } from './serial32.ts';
 export { type Flushable, Turn, TurnPhase } from './turn.ts';

@@ -1,0 +1,19 @@
+// The control room: the REST API in Kubernetes' manner, the manifests behind it, and what makes the volumes agree with
+// them. Speaks to a pool and a volume below, and to an Exporter that the daemon makes iSCSI targets of.
+export { type ApiOptions, buildApi, type PoolFacts, type SessionFacts } from './api.ts';
+export { ApiError, type Status, type StatusCause, type StatusReason } from './errors.ts';
+export type {
+  PoolObject,
+  SessionObject,
+  VolumeManifest,
+  VolumeObject,
+  VolumeSpec,
+} from './schemas.ts';
+export { VOLUME_NAME } from './schemas.ts';
+export {
+  type ExposedVolume,
+  type Exporter,
+  VolumeController,
+  type VolumeControllerOptions,
+} from './volume-controller.ts';
+export type { ChapAccount, VolumeDefaults, WantedVolume } from './volume-manifest.ts';

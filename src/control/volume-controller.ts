@@ -1,0 +1,599 @@
+// Volumes as the API sees them: keeps each manifest in the pool, and makes what is there agree with it.
+//
+// Order is what makes this safe against a crash at any point. Creation: the store makes the volume, then its manifest is
+// kept, then it is exported; only then is it reported. A volume found without manifest and without data at start is a
+// creation that was never reported, and is removed. Change: the manifest first, then the volume; at start the volume is
+// brought up to its manifest. Deletion: hosts first, then the store, which forgets the manifest with the volume.
+import { randomUUID } from 'node:crypto';
+import { formatQuantity, type Log, type Turn } from '../base/index.ts';
+import { type DataBufferPool, IoStatus } from '../block/index.ts';
+import { type Pool, STORE_BLOCK_BYTES, StoreError, type StoreVolume } from '../store/types.ts';
+import { Volume } from '../volume/index.ts';
+import { ApiError, invalid, notFound, type StatusCause } from './errors.ts';
+import { MAX_VOLUMES, RESOURCE_VERSION_STRIDE } from './limits.ts';
+import {
+  type Condition,
+  GROUP,
+  GROUP_VERSION,
+  type Metadata,
+  type VolumeManifest,
+  type VolumeObject,
+  type VolumeSpec,
+} from './schemas.ts';
+import {
+  assertStorable,
+  checkVolume,
+  decodeManifest,
+  encodeManifest,
+  type VolumeDefaults,
+  type WantedVolume,
+} from './volume-manifest.ts';
+
+const MANIFEST_KEY = 'manifest';
+const VERSION_KEY = 'control.resourceVersion';
+
+/** What hosts reach a volume by: the daemon makes it an iSCSI target. The control room has not heard of SCSI. */
+export interface Exporter {
+  /** Makes the volume reachable, or replaces how it is (access list, CHAP): for logins from now on. */
+  expose(volume: ExposedVolume): void;
+  /** Ends its sessions and takes it away. Resolves when none of its commands can take effect any more (C6). */
+  withdraw(iqn: string): Promise<void>;
+  /** Initiators logged in, by target. */
+  initiators(iqn: string): readonly string[];
+  readonly portals: readonly string[];
+}
+
+export interface ExposedVolume {
+  readonly iqn: string;
+  readonly wanted: WantedVolume;
+  readonly volume: Volume;
+}
+
+export interface VolumeControllerOptions {
+  readonly pool: Pool;
+  readonly buffers: DataBufferPool;
+  readonly turn: Turn;
+  readonly exporter: Exporter;
+  readonly iqnPrefix: string;
+  readonly defaults: VolumeDefaults;
+  readonly log: Log;
+  /** Wall time, for timestamps that people read. */
+  readonly now: () => Date;
+}
+
+interface Hosted {
+  wanted: WantedVolume;
+  readonly store: StoreVolume;
+  /** Null where it could not be opened: `failure` says why. */
+  volume: Volume | null;
+  phase: 'Pending' | 'Ready' | 'Deleting' | 'Failed';
+  failure: string;
+  /** When the Ready condition last changed. */
+  sinceIso: string;
+}
+
+export interface DeleteOptions {
+  /** Also while sessions are logged in: they are ended. */
+  readonly force: boolean;
+  readonly uid?: string;
+  readonly resourceVersion?: string;
+}
+
+export class VolumeController {
+  readonly #options: VolumeControllerOptions;
+  readonly #hosted = new Map<string, Hosted>();
+  /** Changes to one name happen one after the other. */
+  readonly #tails = new Map<string, Promise<unknown>>();
+  #resourceVersion = 0;
+  #reservedVersion = 0;
+  #fault = '';
+  #closing = false;
+
+  constructor(options: VolumeControllerOptions) {
+    this.#options = options;
+    options.pool.onFault((why) => {
+      this.#fault = why;
+    });
+  }
+
+  /** The highest resource version given so far: that of the list. */
+  get resourceVersion(): string {
+    return String(this.#resourceVersion);
+  }
+
+  /** Opens and exports what the pool holds; finishes or undoes what a crash cut short. */
+  async start(): Promise<void> {
+    const { pool, log } = this.#options;
+    const kept = pool.getBlob(VERSION_KEY);
+    this.#resourceVersion = kept === null ? 0 : Number(Buffer.from(kept).toString()) || 0;
+    this.#reservedVersion = this.#resourceVersion;
+    await this.#nextVersion();
+    for (const store of pool.volumes()) {
+      const bytes = store.getBlob(MANIFEST_KEY);
+      const wanted = bytes === null ? null : decodeManifest(bytes);
+      if (wanted !== null && wanted.metadata.name === store.name) {
+        await this.#open(store, wanted);
+      } else if (bytes === null && store.info().mappedBlocks === 0) {
+        log.info({ volume: store.name }, 'removing a volume whose creation never finished');
+        await pool.deleteVolume(store.name);
+      } else {
+        this.#keepFailed(store, bytes === null ? 'its manifest is missing' : 'its manifest is damaged');
+      }
+    }
+  }
+
+  list(): VolumeObject[] {
+    return [...this.#hosted.values()]
+      .sort((a, b) => (a.wanted.metadata.name < b.wanted.metadata.name ? -1 : 1))
+      .map((hosted) => this.#present(hosted));
+  }
+
+  get(name: string): VolumeObject {
+    return this.#present(this.#find(name));
+  }
+
+  /** The open volumes, for metrics and the status line. */
+  open(): { name: string; volume: Volume; usedBytes: number }[] {
+    const open: { name: string; volume: Volume; usedBytes: number }[] = [];
+    for (const [name, { volume, store }] of this.#hosted) {
+      if (volume === null) continue;
+      open.push({ name, volume, usedBytes: store.info().mappedBlocks * STORE_BLOCK_BYTES });
+    }
+    return open;
+  }
+
+  create(sent: VolumeManifest, options: { dryRun: boolean }): Promise<VolumeObject> {
+    const checked = checkVolume(sent, null, this.#options.defaults);
+    const { name } = checked.metadata;
+    return this.#exclusively(name, async () => {
+      this.#refuseWhenDown();
+      if (this.#hosted.has(name)) {
+        throw new ApiError('AlreadyExists', `volumes "${name}" already exists`, {
+          name,
+          group: GROUP,
+          kind: 'volumes',
+        });
+      }
+      if (this.#hosted.size >= MAX_VOLUMES) {
+        throw new ApiError('Forbidden', `the pool holds ${MAX_VOLUMES} volumes, which is its limit`);
+      }
+      const id = randomUUID();
+      const metadata: Metadata = {
+        ...checked.metadata,
+        uid: id,
+        resourceVersion: await this.#nextVersion(),
+        generation: 1,
+        creationTimestamp: this.#nowIso(),
+      };
+      const wanted: WantedVolume = { ...checked, metadata };
+      assertStorable(wanted);
+      if (options.dryRun) return this.#presentWanted(wanted);
+      const { pool } = this.#options;
+      const sizeBlocks = wanted.sizeBytes / STORE_BLOCK_BYTES;
+      const store = await this.#translated(name, () => pool.createVolume({ id, name, sizeBlocks }));
+      try {
+        await this.#keep(store, wanted);
+      } catch (error) {
+        // Without its manifest the volume was never made: a second attempt must find the name free.
+        await pool.deleteVolume(name).catch((cause: unknown) => {
+          this.#options.log.error({ volume: name, err: cause }, 'cannot remove a half-made volume');
+        });
+        throw error;
+      }
+      return this.#present(await this.#open(store, wanted));
+    });
+  }
+
+  /** Replaces the wanted state. `sent` may carry the resource version that it is based on. */
+  update(
+    name: string,
+    change: (current: VolumeObject) => VolumeManifest,
+    options: { dryRun: boolean },
+  ): Promise<VolumeObject> {
+    return this.#exclusively(name, async () => {
+      this.#refuseWhenDown();
+      const hosted = this.#find(name);
+      const before = hosted.wanted;
+      const sent = change(this.#present(hosted));
+      this.#checkVersion(name, sent.metadata.resourceVersion, before.metadata);
+      if (sent.metadata.name !== undefined && sent.metadata.name !== name) {
+        throw invalid('Volume', name, [
+          { reason: 'FieldValueInvalid', field: 'metadata.name', message: 'cannot be changed' },
+        ]);
+      }
+      const named = { ...sent, metadata: { ...sent.metadata, name } };
+      let checked = checkVolume(named, before, this.#options.defaults);
+      // Clients send back what they read: only a different setting is a wish.
+      if (checked.writeCache === hosted.volume?.writeCache) checked = { ...checked, writeCache: null };
+      const specChanged = !sameSpec(checked, before);
+      const metadata: Metadata = {
+        ...checked.metadata,
+        uid: before.metadata.uid,
+        creationTimestamp: before.metadata.creationTimestamp,
+        generation: before.metadata.generation + (specChanged ? 1 : 0),
+        resourceVersion: before.metadata.resourceVersion,
+      };
+      if (before.metadata.deletionTimestamp !== undefined) {
+        metadata.deletionTimestamp = before.metadata.deletionTimestamp;
+      }
+      if (!specChanged && sameMetadata(metadata, before.metadata)) return this.#present(hosted);
+      metadata.resourceVersion = await this.#nextVersion();
+      const wanted: WantedVolume = { ...checked, metadata };
+      assertStorable(wanted);
+      if (options.dryRun) return { ...this.#present(hosted), ...this.#wantedParts(wanted) };
+      if (hosted.volume === null && specChanged) {
+        throw new ApiError('Conflict', `volumes "${name}" is not open: ${hosted.failure}`);
+      }
+      await this.#keep(hosted.store, wanted);
+      hosted.wanted = wanted;
+      try {
+        await this.#translated(name, () => this.#bringUp(hosted));
+      } catch (error) {
+        // What was refused must not be tried again at the next start.
+        await this.#keep(hosted.store, before);
+        hosted.wanted = before;
+        throw error;
+      }
+      this.#expose(hosted);
+      if (metadata.deletionTimestamp !== undefined && (metadata.finalizers ?? []).length === 0) {
+        const last = this.#present(hosted);
+        await this.#remove(hosted);
+        return last;
+      }
+      return this.#present(hosted);
+    });
+  }
+
+  /** Resolves with the volume's last state; with finalizers set, the state in which it waits for them. */
+  delete(name: string, options: DeleteOptions): Promise<VolumeObject> {
+    return this.#exclusively(name, async () => {
+      const hosted = this.#find(name);
+      const { metadata } = hosted.wanted;
+      this.#checkVersion(name, options.resourceVersion, metadata);
+      if (options.uid !== undefined && options.uid !== metadata.uid) {
+        throw new ApiError('Conflict', `volumes "${name}" has another uid than the precondition`);
+      }
+      const initiators = this.#options.exporter.initiators(this.iqn(name));
+      if (initiators.length > 0 && !options.force) {
+        throw busy(name, initiators);
+      }
+      if ((metadata.finalizers ?? []).length > 0) {
+        if (metadata.deletionTimestamp === undefined) {
+          const resourceVersion = await this.#nextVersion();
+          const marked = { ...metadata, resourceVersion, deletionTimestamp: this.#nowIso() };
+          const wanted = { ...hosted.wanted, metadata: marked };
+          await this.#keep(hosted.store, wanted);
+          hosted.wanted = wanted;
+        }
+        return this.#present(hosted);
+      }
+      const last = this.#present(hosted);
+      await this.#remove(hosted);
+      return last;
+    });
+  }
+
+  iqn(name: string): string {
+    return `${this.#options.iqnPrefix}:${name}`;
+  }
+
+  /** Hosts are gone: refuses new work and waits for what is under way. The pool is the caller's to close. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    await Promise.allSettled(this.#tails.values());
+    await Promise.all([...this.#hosted.values()].map(({ volume }) => volume?.close()));
+  }
+
+  async #open(store: StoreVolume, wanted: WantedVolume): Promise<Hosted> {
+    const { buffers, turn, log } = this.#options;
+    const volume = new Volume({ store, logicalBlockBytes: wanted.blockSize, buffers, turn });
+    const hosted: Hosted = {
+      wanted,
+      store,
+      volume,
+      phase: 'Pending',
+      failure: '',
+      sinceIso: this.#nowIso(),
+    };
+    this.#hosted.set(wanted.metadata.name, hosted);
+    try {
+      await this.#bringUp(hosted);
+    } catch (error) {
+      // Served as it is rather than not at all: the data is there, only a change is missing.
+      log.error({ volume: store.name, err: error }, 'the volume does not match its manifest');
+      hosted.failure = error instanceof Error ? error.message : String(error);
+    }
+    hosted.phase = 'Ready';
+    this.#expose(hosted);
+    return hosted;
+  }
+
+  /** Makes the volume what its manifest says. Idempotent. */
+  async #bringUp(hosted: Hosted): Promise<void> {
+    const { volume, wanted, store } = hosted;
+    if (volume === null) return;
+    if (wanted.sizeBytes > store.info().sizeBlocks * STORE_BLOCK_BYTES) {
+      await volume.resize(wanted.sizeBytes);
+    }
+    const cache = wanted.writeCache;
+    if (cache !== null) {
+      // Given once to the volume. From then on a host may change it too (MODE SELECT), and the last one has it.
+      await new Promise<void>((resolve, reject) => {
+        if (volume.writeCache === cache) resolve();
+        else {
+          volume.setWriteCache(cache, (status) => {
+            if (status === IoStatus.Ok) resolve();
+            else reject(new StoreError('STORE_IO', 'the write cache setting could not be kept'));
+          });
+        }
+      });
+      await this.#keep(store, { ...wanted, writeCache: null });
+      hosted.wanted = { ...wanted, writeCache: null };
+    }
+    hosted.failure = '';
+  }
+
+  #expose(hosted: Hosted): void {
+    const { volume, wanted } = hosted;
+    if (volume === null) return;
+    this.#options.exporter.expose({ iqn: this.iqn(wanted.metadata.name), wanted, volume });
+  }
+
+  async #remove(hosted: Hosted): Promise<void> {
+    const { exporter, pool, log } = this.#options;
+    const { name } = hosted.wanted.metadata;
+    hosted.phase = 'Deleting';
+    await exporter.withdraw(this.iqn(name));
+    await hosted.volume?.close();
+    hosted.volume = null;
+    try {
+      await this.#translated(name, () => pool.deleteVolume(name));
+    } catch (error) {
+      hosted.phase = 'Failed';
+      hosted.failure = 'its deletion failed; delete it again';
+      throw error;
+    }
+    this.#hosted.delete(name);
+    log.info({ volume: name }, 'volume deleted');
+  }
+
+  #keepFailed(store: StoreVolume, failure: string): void {
+    const info = store.info();
+    const sizeBytes = info.sizeBlocks * STORE_BLOCK_BYTES;
+    this.#options.log.error({ volume: store.name, failure }, 'a volume cannot be opened');
+    this.#hosted.set(store.name, {
+      wanted: {
+        metadata: {
+          name: store.name,
+          uid: store.id,
+          resourceVersion: this.resourceVersion,
+          generation: 1,
+          creationTimestamp: this.#nowIso(),
+        },
+        size: formatQuantity(sizeBytes),
+        sizeBytes,
+        blockSize: 4096,
+        writeCache: null,
+        initiators: [],
+        chap: null,
+        mutualChap: null,
+      },
+      store,
+      volume: null,
+      phase: 'Failed',
+      failure,
+      sinceIso: this.#nowIso(),
+    });
+  }
+
+  #find(name: string): Hosted {
+    const hosted = this.#hosted.get(name);
+    if (hosted === undefined) throw notFound('volumes', name);
+    return hosted;
+  }
+
+  #checkVersion(name: string, sent: string | undefined, metadata: Metadata): void {
+    if (sent === undefined || sent === '' || sent === metadata.resourceVersion) return;
+    throw new ApiError(
+      'Conflict',
+      `volumes "${name}" has been modified (version ${metadata.resourceVersion}, not ${sent}); read it again and apply your change to that`,
+      { name, group: GROUP, kind: 'volumes' },
+    );
+  }
+
+  #refuseWhenDown(): void {
+    if (this.#closing) throw new ApiError('ServiceUnavailable', 'ashlar is stopping');
+    if (this.#fault !== '') {
+      throw new ApiError('ServiceUnavailable', `the pool is faulted: ${this.#fault}`);
+    }
+  }
+
+  async #keep(store: StoreVolume, wanted: WantedVolume): Promise<void> {
+    const status = await new Promise<IoStatus>((resolve) => {
+      store.putBlob(MANIFEST_KEY, encodeManifest(wanted), resolve);
+    });
+    if (status === IoStatus.Ok) return;
+    throw storeFailure(
+      wanted.metadata.name,
+      status === IoStatus.NoSpace ? 'STORE_NO_SPACE' : 'STORE_IO',
+      `the manifest of volume "${wanted.metadata.name}" could not be kept`,
+    );
+  }
+
+  async #translated<T>(name: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof StoreError) throw storeFailure(name, error.code, error.message, error);
+      throw error;
+    }
+  }
+
+  /** Versions rise for ever, over restarts too: a stride of them is reserved on disk before the first is used. */
+  async #nextVersion(): Promise<string> {
+    const version = this.#resourceVersion + 1;
+    if (version >= this.#reservedVersion) {
+      const reserved = version + RESOURCE_VERSION_STRIDE;
+      await this.#options.pool.putBlob(VERSION_KEY, Buffer.from(String(reserved)));
+      this.#reservedVersion = Math.max(this.#reservedVersion, reserved);
+    }
+    this.#resourceVersion = Math.max(this.#resourceVersion + 1, version);
+    return String(this.#resourceVersion);
+  }
+
+  /** Runs `work` after every earlier change to `name`. */
+  #exclusively<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#tails.get(name) ?? Promise.resolve();
+    const run = before.then(work, work);
+    const tail = run
+      .then(
+        () => undefined,
+        () => undefined,
+      )
+      .then(() => {
+        if (this.#tails.get(name) === tail) this.#tails.delete(name);
+      });
+    this.#tails.set(name, tail);
+    return run;
+  }
+
+  #wantedParts(wanted: WantedVolume): Pick<VolumeObject, 'metadata' | 'spec'> {
+    const spec: VolumeSpec = { size: wanted.size, blockSize: wanted.blockSize };
+    if (wanted.writeCache !== null) spec.writeCache = wanted.writeCache;
+    if (wanted.initiators.length > 0) spec.initiators = [...wanted.initiators];
+    // Secrets go in and never come out.
+    if (wanted.chap !== null) spec.chap = { user: wanted.chap.user };
+    if (wanted.mutualChap !== null) spec.mutualChap = { user: wanted.mutualChap.user };
+    return { metadata: wanted.metadata, spec };
+  }
+
+  /** A volume that is not there, as `dryRun` shows it. */
+  #presentWanted(wanted: WantedVolume): VolumeObject {
+    return {
+      apiVersion: GROUP_VERSION,
+      kind: 'Volume',
+      ...this.#wantedParts(wanted),
+      status: {
+        phase: 'Pending',
+        state: 'Offline',
+        observedGeneration: 0,
+        iqn: this.iqn(wanted.metadata.name),
+        lun: 0,
+        portals: [...this.#options.exporter.portals],
+        pool: this.#options.pool.name,
+        capacityBytes: 0,
+        usedBytes: 0,
+        blockSize: wanted.blockSize,
+        writeCache: wanted.writeCache ?? true,
+        sessions: 0,
+        initiators: [],
+        conditions: [],
+      },
+    };
+  }
+
+  #present(hosted: Hosted): VolumeObject {
+    const { wanted, volume, phase } = hosted;
+    const object = this.#presentWanted(wanted);
+    const info = hosted.store.info();
+    const initiators = this.#options.exporter.initiators(object.status.iqn);
+    const { status } = object;
+    const serving = phase === 'Ready' && volume !== null;
+    status.phase = wanted.metadata.deletionTimestamp !== undefined ? 'Deleting' : phase;
+    status.state = this.#fault !== '' ? 'Faulted' : serving ? 'Healthy' : 'Offline';
+    status.observedGeneration = wanted.metadata.generation;
+    status.capacityBytes = info.sizeBlocks * STORE_BLOCK_BYTES;
+    status.usedBytes = info.mappedBlocks * STORE_BLOCK_BYTES;
+    status.writeCache = volume?.writeCache ?? true;
+    object.spec.writeCache = status.writeCache;
+    status.sessions = initiators.length;
+    status.initiators = [...new Set(initiators)];
+    status.conditions = [this.#readyCondition(hosted)];
+    return object;
+  }
+
+  #readyCondition(hosted: Hosted): Condition {
+    const lastTransitionTime = hosted.sinceIso;
+    if (this.#fault !== '') {
+      const message = `${this.#fault}; see docs/operations.md, "The pool is faulted"`;
+      return { type: 'Ready', status: 'False', reason: 'PoolFaulted', message, lastTransitionTime };
+    }
+    if (hosted.volume === null) {
+      const { failure } = hosted;
+      const reason = hosted.phase === 'Deleting' ? 'Deleting' : 'NotOpen';
+      return { type: 'Ready', status: 'False', reason, message: failure, lastTransitionTime };
+    }
+    if (hosted.failure !== '') {
+      const message = `served, but not as its manifest says: ${hosted.failure}`;
+      return { type: 'Ready', status: 'True', reason: 'Behind', message, lastTransitionTime };
+    }
+    const message = 'hosts can log in';
+    return { type: 'Ready', status: 'True', reason: 'Serving', message, lastTransitionTime };
+  }
+
+  #nowIso(): string {
+    // Kubernetes writes whole seconds.
+    return `${this.#options.now().toISOString().slice(0, 19)}Z`;
+  }
+}
+
+function busy(name: string, initiators: readonly string[]): ApiError {
+  const causes: StatusCause[] = [...new Set(initiators)].map((initiator) => ({
+    reason: 'Busy',
+    field: 'status.initiators',
+    message: `${initiator} is logged in`,
+  }));
+  const who = causes.map((cause) => cause.message).join('; ');
+  return new ApiError(
+    'Conflict',
+    `volumes "${name}" is in use: ${who}. Log out there first (iscsiadm -m node -T … --logout), or force it`,
+    { name, group: GROUP, kind: 'volumes', causes },
+  );
+}
+
+function storeFailure(name: string, code: string, message: string, cause?: Error): ApiError {
+  const details = { name, group: GROUP, kind: 'volumes' };
+  const options = cause === undefined ? {} : { cause };
+  switch (code) {
+    case 'STORE_NO_SPACE':
+      return new ApiError('InsufficientStorage', message, details, options);
+    case 'STORE_EXISTS':
+      return new ApiError('AlreadyExists', message, details, options);
+    case 'STORE_NOT_FOUND':
+      return new ApiError('NotFound', message, details, options);
+    case 'STORE_INVALID':
+      return new ApiError('Invalid', message, details, options);
+    case 'STORE_FAULTED':
+    case 'STORE_CLOSED':
+    case 'STORE_IO':
+      return new ApiError('ServiceUnavailable', message, details, options);
+    default:
+      return new ApiError('InternalError', message, details, options);
+  }
+}
+
+function sameSpec(
+  a: Omit<WantedVolume, 'metadata'>,
+  b: Omit<WantedVolume, 'metadata'>,
+): boolean {
+  const parts = (wanted: Omit<WantedVolume, 'metadata'>): string =>
+    JSON.stringify([
+      wanted.size,
+      wanted.blockSize,
+      wanted.writeCache,
+      wanted.initiators,
+      wanted.chap,
+      wanted.mutualChap,
+    ]);
+  return parts(a) === parts(b);
+}
+
+function sameMetadata(a: Metadata, b: Metadata): boolean {
+  const parts = (metadata: Metadata): string =>
+    JSON.stringify([
+      Object.entries(metadata.labels ?? {}).sort(),
+      Object.entries(metadata.annotations ?? {}).sort(),
+      metadata.finalizers ?? [],
+    ]);
+  return parts(a) === parts(b);
+}

@@ -1,0 +1,256 @@
+// A volume's manifest: what its owner wants, checked, with everything filled in. It is kept as JSON beside the volume in
+// the pool (blob `manifest`), so the pool is the whole durable state: move the pool and the volumes come along, with
+// their names, access lists and secrets.
+import { assert, formatQuantity, parseQuantity } from '../base/index.ts';
+import { invalid, type StatusCause } from './errors.ts';
+import {
+  MAX_ANNOTATION_BYTES,
+  MAX_CHAP_SECRET_BYTES,
+  MAX_LABEL_VALUE_CHARACTERS,
+  MAX_MANIFEST_BYTES,
+  MAX_VOLUME_BYTES,
+  MIN_CHAP_SECRET_BYTES,
+  MIN_VOLUME_BYTES,
+} from './limits.ts';
+import { GROUP_VERSION, type Metadata, VOLUME_NAME, type VolumeManifest } from './schemas.ts';
+
+const STORE_BLOCK_BYTES = 4096;
+
+export interface ChapAccount {
+  readonly user: string;
+  readonly secret: string;
+}
+
+/** The wanted state of a volume, complete. */
+export interface WantedVolume {
+  readonly metadata: Metadata;
+  readonly size: string;
+  readonly sizeBytes: number;
+  readonly blockSize: 512 | 4096;
+  readonly writeCache: boolean | null;
+  readonly initiators: readonly string[];
+  readonly chap: ChapAccount | null;
+  readonly mutualChap: ChapAccount | null;
+}
+
+export interface VolumeDefaults {
+  readonly blockSize: 512 | 4096;
+  readonly writeCache: boolean;
+}
+
+/**
+ * Checks a manifest as a client sent it against what there is (`before`, null at creation), and completes it. Throws
+ * an ApiError with every cause. The metadata that clients do not decide (uid, versions, times) is left to the caller.
+ */
+export function checkVolume(
+  sent: VolumeManifest,
+  before: WantedVolume | null,
+  defaults: VolumeDefaults,
+): Omit<WantedVolume, 'metadata'> & {
+  readonly metadata: Pick<Metadata, 'name' | 'labels' | 'annotations' | 'finalizers'>;
+} {
+  const causes: StatusCause[] = [];
+  const name = sent.metadata.name ?? '';
+  const bad = (field: string, message: string): void => {
+    causes.push({ reason: 'FieldValueInvalid', field, message });
+  };
+
+  if (name === '') {
+    causes.push({ reason: 'FieldValueRequired', field: 'metadata.name', message: 'is required' });
+  } else if (!VOLUME_NAME.test(name)) {
+    bad(
+      'metadata.name',
+      `'${clip(name)}' cannot name a volume; use lower-case letters, digits and '-', at most 63, beginning and ending with a letter or digit`,
+    );
+  }
+  checkMaps(sent, bad);
+  const { spec } = sent;
+  const sizeBytes = checkSize(spec.size, before, bad);
+  const blockSize = checkBlockSize(spec.blockSize, before, defaults, bad);
+  const initiators = checkInitiators(spec.initiators ?? [], bad);
+  const chap = checkChap('spec.chap', spec.chap, before?.chap ?? null, bad);
+  const mutualChap = checkChap('spec.mutualChap', spec.mutualChap, before?.mutualChap ?? null, bad);
+  if (mutualChap !== null && chap === null) {
+    bad('spec.mutualChap', 'needs spec.chap: the initiator proves itself first');
+  }
+  // RFC 7143 §9.2.1: one secret for both directions lets an attacker reflect our own challenge.
+  if (mutualChap !== null && chap !== null && mutualChap.secret === chap.secret) {
+    bad('spec.mutualChap.secret', 'must differ from spec.chap.secret');
+  }
+  if (causes.length > 0) throw invalid('Volume', name, causes);
+
+  const metadata: Pick<Metadata, 'name' | 'labels' | 'annotations' | 'finalizers'> = { name };
+  if (sent.metadata.labels !== undefined) metadata.labels = sent.metadata.labels;
+  if (sent.metadata.annotations !== undefined) metadata.annotations = sent.metadata.annotations;
+  if (sent.metadata.finalizers !== undefined) metadata.finalizers = sent.metadata.finalizers;
+  return {
+    metadata,
+    size: typeof spec.size === 'number' ? formatQuantity(spec.size) : spec.size,
+    sizeBytes,
+    blockSize,
+    writeCache: spec.writeCache ?? (before === null ? defaults.writeCache : before.writeCache),
+    initiators,
+    chap,
+    mutualChap,
+  };
+}
+
+/** What is kept, secrets and all. */
+export function encodeManifest(wanted: WantedVolume): Uint8Array {
+  const { metadata, sizeBytes: _, ...spec } = wanted;
+  return Buffer.from(JSON.stringify({ apiVersion: GROUP_VERSION, kind: 'Volume', metadata, spec }));
+}
+
+/** Throws an ApiError where the manifest is larger than the store keeps. */
+export function assertStorable(wanted: WantedVolume): void {
+  const bytes = encodeManifest(wanted).length;
+  if (bytes <= MAX_MANIFEST_BYTES) return;
+  throw invalid('Volume', wanted.metadata.name, [
+    {
+      reason: 'FieldValueInvalid',
+      field: 'metadata',
+      message: `the manifest takes ${bytes} bytes, at most ${MAX_MANIFEST_BYTES} are kept; shorten annotations`,
+    },
+  ]);
+}
+
+/** Reads what `encodeManifest` wrote; null where it is damaged or of a kind that this program does not know. */
+export function decodeManifest(bytes: Uint8Array): WantedVolume | null {
+  try {
+    const kept = JSON.parse(Buffer.from(bytes).toString('utf8')) as {
+      apiVersion: unknown;
+      metadata: Metadata;
+      spec: Omit<WantedVolume, 'metadata' | 'sizeBytes'>;
+    };
+    if (kept.apiVersion !== GROUP_VERSION) return null;
+    const { metadata, spec } = kept;
+    const sizeBytes = roundUp(parseQuantity(spec.size) ?? 0);
+    if (!VOLUME_NAME.test(metadata.name) || sizeBytes === 0) return null;
+    return {
+      metadata,
+      size: spec.size,
+      sizeBytes,
+      blockSize: spec.blockSize === 512 ? 512 : 4096,
+      writeCache: spec.writeCache ?? null,
+      initiators: spec.initiators ?? [],
+      chap: spec.chap ?? null,
+      mutualChap: spec.mutualChap ?? null,
+    };
+  } catch {
+    return null; // The caller shows the volume as Failed: a bad manifest is a finding, not a crash.
+  }
+}
+
+type Bad = (field: string, message: string) => void;
+
+function checkSize(size: string | number, before: WantedVolume | null, bad: Bad): number {
+  const bytes = typeof size === 'number' ? (size > 0 ? size : null) : parseQuantity(size);
+  if (bytes === null) {
+    bad('spec.size', `'${clip(String(size))}' is not a quantity; write it like 5Gi`);
+    return 0;
+  }
+  const rounded = roundUp(bytes);
+  if (bytes < MIN_VOLUME_BYTES) {
+    bad('spec.size', `${size} is too small; the least is ${formatQuantity(MIN_VOLUME_BYTES)}`);
+  } else if (rounded > MAX_VOLUME_BYTES) {
+    bad('spec.size', `${size} is too large; the most is ${formatQuantity(MAX_VOLUME_BYTES)}`);
+  } else if (before !== null && rounded < before.sizeBytes) {
+    bad('spec.size', `${size} is less than the volume has (${before.size}); a volume only grows`);
+  }
+  return rounded;
+}
+
+function checkBlockSize(
+  sent: number | undefined,
+  before: WantedVolume | null,
+  defaults: VolumeDefaults,
+  bad: Bad,
+): 512 | 4096 {
+  if (sent === undefined) return before?.blockSize ?? defaults.blockSize;
+  if (sent !== 512 && sent !== 4096) {
+    bad('spec.blockSize', `${sent} is not a block size; use 512 or 4096`);
+    return 4096;
+  }
+  if (before !== null && before.blockSize !== sent) {
+    bad('spec.blockSize', `is fixed at creation (${before.blockSize}); make another volume`);
+  }
+  return sent;
+}
+
+/** RFC 7143 §4.2.7: iqn., eui. and naa. names; kept in lower case. */
+const INITIATOR_NAME =
+  /^(iqn\.\d{4}-\d{2}\.[a-z0-9.-]+(:[^\s\p{Cc},]+)?|eui\.[0-9a-f]{16}|naa\.[0-9a-f]{16}([0-9a-f]{16})?)$/u;
+
+function checkInitiators(sent: readonly string[], bad: Bad): string[] {
+  const names = sent.map((name) => name.normalize('NFKC').toLowerCase());
+  names.forEach((name, index) => {
+    if (!INITIATOR_NAME.test(name)) {
+      bad(
+        `spec.initiators[${index}]`,
+        `'${clip(name)}' is not an initiator name; write it as in /etc/iscsi/initiatorname.iscsi, like iqn.1993-08.org.debian:01:abc`,
+      );
+    }
+  });
+  return [...new Set(names)];
+}
+
+function checkChap(
+  field: string,
+  sent: { user: string; secret?: string } | null | undefined,
+  before: ChapAccount | null,
+  bad: Bad,
+): ChapAccount | null {
+  if (sent === null || sent === undefined) return null;
+  if (sent.user === '') bad(`${field}.user`, 'is empty');
+  const secret = sent.secret ?? before?.secret;
+  if (secret === undefined) {
+    bad(`${field}.secret`, 'is required');
+    return null;
+  }
+  const bytes = Buffer.byteLength(secret);
+  // The secret itself never enters a message.
+  if (bytes < MIN_CHAP_SECRET_BYTES || bytes > MAX_CHAP_SECRET_BYTES) {
+    bad(
+      `${field}.secret`,
+      `has ${bytes} bytes; use ${MIN_CHAP_SECRET_BYTES} to ${MAX_CHAP_SECRET_BYTES}`,
+    );
+  }
+  return { user: sent.user, secret };
+}
+
+const LABEL_KEY =
+  /^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
+const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/;
+
+function checkMaps(sent: VolumeManifest, bad: Bad): void {
+  for (const [key, value] of Object.entries(sent.metadata.labels ?? {})) {
+    if (!LABEL_KEY.test(key)) bad('metadata.labels', `'${clip(key)}' is not a label key`);
+    else if (!LABEL_VALUE.test(value) || value.length > MAX_LABEL_VALUE_CHARACTERS) {
+      bad(`metadata.labels.${key}`, `'${clip(value)}' is not a label value`);
+    }
+  }
+  let annotationBytes = 0;
+  for (const [key, value] of Object.entries(sent.metadata.annotations ?? {})) {
+    if (!LABEL_KEY.test(key)) bad('metadata.annotations', `'${clip(key)}' is not an annotation key`);
+    annotationBytes += Buffer.byteLength(key) + Buffer.byteLength(value);
+  }
+  if (annotationBytes > MAX_ANNOTATION_BYTES) {
+    bad('metadata.annotations', `take ${annotationBytes} bytes, at most ${MAX_ANNOTATION_BYTES}`);
+  }
+  for (const finalizer of sent.metadata.finalizers ?? []) {
+    if (!finalizer.includes('/') || !LABEL_KEY.test(finalizer)) {
+      bad('metadata.finalizers', `'${clip(finalizer)}' is not a qualified name like example.com/keep`);
+    }
+  }
+}
+
+/** Space is counted in blocks: a size that ends within one gets the whole of it. */
+function roundUp(bytes: number): number {
+  const rounded = Math.ceil(bytes / STORE_BLOCK_BYTES) * STORE_BLOCK_BYTES;
+  assert(rounded >= bytes);
+  return rounded;
+}
+
+function clip(text: string): string {
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}

@@ -1,0 +1,244 @@
+// The configuration: every key, its default, how its text is read, and what to say when it is wrong.
+import { hostname } from 'node:os';
+import { parseQuantity } from '../../base/index.ts';
+import { VOLUME_NAME } from '../../control/index.ts';
+
+export interface PortalAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface ChapConfig {
+  readonly user: string;
+  readonly secret: string;
+}
+
+export interface Config {
+  readonly node: { readonly name: string };
+  readonly dataDir: string;
+  readonly pool: {
+    readonly path: string;
+    readonly sizeBytes: number;
+    readonly cacheBytes: number;
+    readonly sparse: boolean;
+  };
+  readonly memory: { readonly buffersBytes: number };
+  readonly portals: readonly PortalAddress[];
+  readonly api: { readonly address: PortalAddress; readonly insecure: boolean };
+  readonly iqnPrefix: string;
+  readonly volumes: { readonly blockSize: 512 | 4096; readonly writeCache: boolean };
+  /** Made once, with the pool. */
+  readonly firstVolume: { readonly name: string; readonly size: string } | null;
+  readonly iscsi: {
+    readonly nopIntervalMs: number;
+    readonly nopTimeoutMs: number;
+    readonly loginTimeoutMs: number;
+    readonly drainTimeoutMs: number;
+    readonly maxSessions: number;
+    readonly maxLogins: number;
+    readonly queueDepth: number;
+  };
+  readonly discovery: { readonly chap: ChapConfig | null; readonly mutualChap: ChapConfig | null };
+  readonly log: { readonly level: LogLevel };
+}
+
+export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** A value that is not what its key wants. The message continues the key's name and says what to write instead. */
+export class BadValue extends Error {
+  override readonly name = 'BadValue';
+}
+
+export interface Key<T> {
+  /** Null: the key must be given. */
+  readonly standard: (() => T) | null;
+  /** Throws BadValue. */
+  readonly read: (value: unknown) => T;
+}
+
+export type Section = { readonly [key: string]: Key<unknown> | Section };
+
+export function isKey(entry: Key<unknown> | Section): entry is Key<unknown> {
+  return typeof (entry as Key<unknown>).read === 'function';
+}
+
+const key = <T>(standard: T | (() => T) | null, read: (value: unknown) => T): Key<T> => ({
+  standard:
+    standard === null ? null : typeof standard === 'function' ? (standard as () => T) : () => standard,
+  read,
+});
+const optional = <T>(read: (value: unknown) => T): Key<T | null> => ({
+  standard: () => null,
+  read: (value) => (value === null ? null : read(value)),
+});
+
+/** Keys that stand beside each other here stand beside each other in the file. */
+export const CONFIG_KEYS = {
+  node: { name: key(() => hostname().split('.')[0] ?? 'node', readNodeName) },
+  dataDir: key('/var/lib/ashlar', readPath),
+  pool: {
+    path: key('pool.img', readPath),
+    size: key(4 * 2 ** 30, readBytes('4Gi', 64 * 2 ** 20, 2 ** 52)),
+    cache: key(256 * 2 ** 20, readBytes('256Mi', 16 * 2 ** 20, 2 ** 40)),
+    sparse: key(false, readBoolean),
+  },
+  memory: { buffers: key(128 * 2 ** 20, readBytes('128Mi', 32 * 2 ** 20, 2 ** 30)) },
+  portals: key(() => [{ host: '127.0.0.1', port: 3260 }], readPortals),
+  api: {
+    address: key(() => ({ host: '127.0.0.1', port: 9808 }), readAddress(9808)),
+    insecure: key(false, readBoolean),
+  },
+  iqnPrefix: key('iqn.2026-11.io.ashlar', readIqnPrefix),
+  volumes: {
+    blockSize: key<512 | 4096>(4096, readBlockSize),
+    writeCache: key(true, readBoolean),
+  },
+  firstVolume: { name: optional(readVolumeName), size: key('1Gi', readQuantityText) },
+  iscsi: {
+    nopInterval: key(10_000, readDuration('10s', 0, 3_600_000)),
+    nopTimeout: key(15_000, readDuration('15s', 100, 3_600_000)),
+    loginTimeout: key(15_000, readDuration('15s', 1000, 300_000)),
+    drainTimeout: key(5000, readDuration('5s', 0, 300_000)),
+    maxSessions: key(1024, readInteger(1, 65_535)),
+    maxLogins: key(64, readInteger(1, 4096)),
+    queueDepth: key(128, readInteger(1, 1024)),
+  },
+  discovery: {
+    chap: { user: optional(readText), secretFile: optional(readPath) },
+    mutualChap: { user: optional(readText), secretFile: optional(readPath) },
+  },
+  log: { level: key<LogLevel>('info', readLevel) },
+} as const satisfies Section;
+
+export function readText(value: unknown): string {
+  if (typeof value !== 'string' || value === '') {
+    throw new BadValue(`${show(value)} is not a text; write it in quotes if it looks like a number`);
+  }
+  return value;
+}
+
+export function readPath(value: unknown): string {
+  const path = readText(value);
+  if (path.includes('\0')) throw new BadValue('a path cannot hold a NUL');
+  return path;
+}
+
+function readNodeName(value: unknown): string {
+  const name = readText(value);
+  if (/^[a-zA-Z0-9]([-a-zA-Z0-9.]{0,251}[a-zA-Z0-9])?$/.test(name)) return name;
+  throw new BadValue(`${show(value)} is not a host name; use letters, digits, '-' and '.'`);
+}
+
+function readVolumeName(value: unknown): string {
+  const name = readText(value);
+  if (VOLUME_NAME.test(name)) return name;
+  throw new BadValue(`${show(value)} cannot name a volume; use lower-case letters, digits and '-'`);
+}
+
+function readBoolean(value: unknown): boolean {
+  if (typeof value === 'boolean') return value;
+  throw new BadValue(`${show(value)} is neither true nor false`);
+}
+
+function readInteger(least: number, most: number): (value: unknown) => number {
+  return (value) => {
+    if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most) {
+      return value;
+    }
+    throw new BadValue(`${show(value)} is not a whole number from ${least} to ${most}`);
+  };
+}
+
+function readQuantityText(value: unknown): string {
+  const text = String(value);
+  if (parseQuantity(text) !== null) return text;
+  throw new BadValue(`${show(value)} is not a quantity; write it like 5Gi`);
+}
+
+function readBytes(example: string, least: number, most: number): (value: unknown) => number {
+  return (value) => {
+    const isText = typeof value === 'string' || typeof value === 'number';
+    const bytes = isText ? parseQuantity(String(value)) : null;
+    if (bytes === null) {
+      throw new BadValue(`${show(value)} is not a quantity; write it like ${example}`);
+    }
+    if (bytes >= least && bytes <= most) return bytes;
+    throw new BadValue(`${show(value)} is out of range: at least ${least}, at most ${most} bytes`);
+  };
+}
+
+const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+function readDuration(
+  example: string,
+  leastMs: number,
+  mostMs: number,
+): (value: unknown) => number {
+  return (value) => {
+    const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(String(value));
+    // A bare number is refused: seconds and milliseconds are mixed up too easily.
+    const ms = match === null ? (value === 0 ? 0 : Number.NaN) : Number(match[1]) * DURATION_UNITS[match[2]!]!;
+    if (Number.isNaN(ms)) {
+      throw new BadValue(`${show(value)} is not a duration; write it like ${example}`);
+    }
+    if (ms >= leastMs && ms <= mostMs) return ms;
+    throw new BadValue(`${show(value)} is out of range: ${leastMs}ms to ${mostMs}ms`);
+  };
+}
+
+function readBlockSize(value: unknown): 512 | 4096 {
+  if (value === 512 || value === 4096) return value;
+  throw new BadValue(`${show(value)} is not a block size; use 512 or 4096`);
+}
+
+function readLevel(value: unknown): LogLevel {
+  const level = LOG_LEVELS.find((known) => known === value);
+  if (level !== undefined) return level;
+  throw new BadValue(`${show(value)} is not a level; use one of ${LOG_LEVELS.join(', ')}`);
+}
+
+/** RFC 7143 §4.2.7.4: iqn.year-month.reversed.domain; volume names follow after a colon. */
+function readIqnPrefix(value: unknown): string {
+  const prefix = readText(value);
+  const valid = /^iqn\.\d{4}-(0[1-9]|1[0-2])\.[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[a-z0-9.:-]+)?$/;
+  // 223 bytes for the whole name, 64 of them for the colon and the volume.
+  if (valid.test(prefix) && prefix.length <= 159) return prefix;
+  throw new BadValue(`${show(value)} is not an IQN; write it like iqn.2026-11.com.example`);
+}
+
+function readPortals(value: unknown): PortalAddress[] {
+  const list = Array.isArray(value) ? value : [value];
+  if (list.length === 0) throw new BadValue('is empty; name at least one, like 127.0.0.1:3260');
+  if (list.length > 64) throw new BadValue(`names ${list.length} portals; at most 64`);
+  return list.map(readAddress(3260));
+}
+
+/** `address:port`, `[IPv6]:port`, or an address alone with the standard port. */
+export function readAddress(standardPort: number): (value: unknown) => PortalAddress {
+  return (value) => {
+    const text = typeof value === 'number' ? `:${value}` : readText(value);
+    const match = /^(?:\[([0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|([^\s:[\]]*))(?::(\d{1,5}))?$/.exec(text);
+    const port = match?.[3] === undefined ? standardPort : Number(match[3]);
+    if (match === null || port > 65_535) {
+      throw new BadValue(
+        `${show(value)} is not an address; write it like 127.0.0.1:${standardPort} or [::1]:${standardPort}`,
+      );
+    }
+    const host = match[1] ?? match[2] ?? '';
+    return { host: host === '' || host === '*' ? '0.0.0.0' : host, port };
+  };
+}
+
+export function showAddress({ host, port }: PortalAddress): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+export function isLoopback({ host }: PortalAddress): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+function show(value: unknown): string {
+  const text = typeof value === 'string' ? `'${value}'` : (JSON.stringify(value) ?? String(value));
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}
