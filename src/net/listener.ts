@@ -1,0 +1,79 @@
+// Listens on the portals of a target node, IPv4 and IPv6, and hands every accepted connection on as a Transport.
+import { createServer, type Server } from 'node:net';
+import type { Log, Turn } from '../base/index.ts';
+import type { Transport } from '../iscsi/transport.ts';
+import { addressAndPort, SocketTransport } from './socket-transport.ts';
+
+/** Connections that completed TCP's handshake and wait for accept. */
+const BACKLOG = 128;
+
+export interface Portal {
+  readonly address: string;
+  /** 0: any free one. */
+  readonly port: number;
+}
+
+export interface ListenerOptions {
+  readonly turn: Turn;
+  readonly log: Log;
+  /** Connections of all portals together; those beyond are closed at once. */
+  readonly maxConnections: number;
+  readonly onConnection: (transport: Transport) => void;
+}
+
+export class Listener {
+  readonly #options: ListenerOptions;
+  readonly #servers: Server[] = [];
+  readonly #portals: Portal[] = [];
+  #connections = 0;
+
+  constructor(options: ListenerOptions) {
+    this.#options = options;
+  }
+
+  /** Where it listens: the ports that port 0 became. */
+  get portals(): readonly Portal[] {
+    return this.#portals;
+  }
+
+  /** Opens one more portal. Rejects with the system's error (EADDRINUSE, …). */
+  async listen(portal: Portal): Promise<Portal> {
+    const server = createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
+      const { maxConnections, turn, onConnection } = this.#options;
+      if (this.#connections >= maxConnections) {
+        socket.destroy();
+        return;
+      }
+      this.#connections += 1;
+      const transport = new SocketTransport(socket, turn, () => {
+        this.#connections -= 1;
+      });
+      turn.enter();
+      onConnection(transport);
+      turn.leave();
+    });
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host: portal.address, port: portal.port, backlog: BACKLOG }, () => {
+        server.off('error', reject);
+        resolve();
+      });
+    });
+    const { log } = this.#options;
+    server.on('error', (error) => log.error({ err: error }, 'a portal failed'));
+    const bound = server.address();
+    const port = typeof bound === 'object' && bound !== null ? bound.port : portal.port;
+    const opened = { address: portal.address, port };
+    this.#servers.push(server);
+    this.#portals.push(opened);
+    log.info({ portal: addressAndPort(opened.address, port) }, 'portal is open');
+    return opened;
+  }
+
+  /** Accepts nothing more. Connections that are there go on; resolves at once, not when they end. */
+  close(): void {
+    for (const server of this.#servers) server.close();
+    this.#servers.length = 0;
+    this.#portals.length = 0;
+  }
+}
