@@ -13,11 +13,9 @@ export const OPTIMAL_TRANSFER_BYTES = 1024 * 1024;
 export const MAX_WRITE_SAME_BYTES = 256 * 1024 * 1024;
 /** The buffer that WRITE SAME repeats its block in. */
 export const WRITE_SAME_CHUNK_BYTES = 1024 * 1024;
-/** One UNMAP command, all its descriptors together. */
-export const MAX_UNMAP_BYTES = 4 * 1024 * 1024 * 1024;
+/** One UNMAP command, all its descriptors together: 4 GiB of 4096-byte blocks; hosts split what is longer. */
+export const MAX_UNMAP_BLOCKS = 1024 * 1024;
 export const MAX_UNMAP_DESCRIPTORS = 256;
-/** One block-device operation of an UNMAP: the lock it takes is given back in between. */
-export const UNMAP_CHUNK_BYTES = 1024 * 1024 * 1024;
 /** VERIFY without data reads this much an operation; nothing is delivered, so it needs no buffer. */
 export const VERIFY_CHUNK_BYTES = 4 * 1024 * 1024;
 /** VERIFY reaches further than a transfer: it moves nothing. */

@@ -2,7 +2,7 @@
 import { type Designator, unitDesignators } from '../identity.ts';
 import {
   MAX_TRANSFER_BYTES,
-  MAX_UNMAP_BYTES,
+  MAX_UNMAP_BLOCKS,
   MAX_UNMAP_DESCRIPTORS,
   MAX_WRITE_SAME_BYTES,
   OPTIMAL_TRANSFER_BYTES,
@@ -96,7 +96,7 @@ function blockLimits(unit: LogicalUnit): Buffer {
   body.writeUInt32BE(MAX_TRANSFER_BYTES / logicalBlockBytes, 4);
   body.writeUInt32BE(OPTIMAL_TRANSFER_BYTES / logicalBlockBytes, 8);
   body.writeUInt32BE(MAX_TRANSFER_BYTES / logicalBlockBytes, 12); // MAXIMUM PREFETCH LENGTH.
-  body.writeUInt32BE(MAX_UNMAP_BYTES / logicalBlockBytes, 16);
+  body.writeUInt32BE(MAX_UNMAP_BLOCKS, 16);
   body.writeUInt32BE(MAX_UNMAP_DESCRIPTORS, 20);
   body.writeUInt32BE(perPhysical, 24); // OPTIMAL UNMAP GRANULARITY.
   body.writeUInt32BE(0x8000_0000, 28); // UGAVALID; alignment 0.
