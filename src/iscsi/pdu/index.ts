@@ -50,6 +50,7 @@ export {
 } from './parser.ts';
 export * as r2t from './r2t.ts';
 export * as reject from './reject.ts';
+export { RejectReason } from './reject.ts';
 export * as scsiCommand from './scsi-command.ts';
 export * as scsiResponse from './scsi-response.ts';
 export { assemblePdu, type Digests, dataStart, NO_DIGESTS, seal, wireBytes } from './seal.ts';
