@@ -1,0 +1,55 @@
+// The addon's exports. Thin: arguments in, integers out; what there is to decide is decided in the engine or in
+// src/store.
+#include <napi.h>
+
+#include "native/binding/arena.h"
+#include "native/binding/pool_binding.h"
+#include "native/binding/sd_notify.h"
+#include "native/binding/tools.h"
+#include "native/engine/crc32c.h"
+
+namespace ashlar {
+namespace {
+
+// crc32c(bytes: Uint8Array, byteOffset, byteLength, seed): the CRC32C of a part of `bytes`, continued from `seed` (0 to
+// begin). By the plain C interface: this is called for every digest of every PDU.
+napi_value DigestOf(napi_env env, napi_callback_info info) {
+  size_t argc = 4;
+  napi_value argv[4];
+  napi_typedarray_type type;
+  size_t length = 0;
+  void* data = nullptr;
+  uint32_t byte_offset = 0;
+  uint32_t bytes = 0;
+  uint32_t seed = 0;
+  napi_value result = nullptr;
+  if (napi_get_cb_info(env, info, &argc, argv, nullptr, nullptr) != napi_ok || argc < 4 ||
+      napi_get_typedarray_info(env, argv[0], &type, &length, &data, nullptr, nullptr) != napi_ok ||
+      type != napi_uint8_array || napi_get_value_uint32(env, argv[1], &byte_offset) != napi_ok ||
+      napi_get_value_uint32(env, argv[2], &bytes) != napi_ok ||
+      napi_get_value_uint32(env, argv[3], &seed) != napi_ok || byte_offset > length || bytes > length - byte_offset) {
+    napi_throw_range_error(env, nullptr, "crc32c: a range outside of the bytes");
+    return nullptr;
+  }
+  napi_create_uint32(env, Crc32c(static_cast<const uint8_t*>(data) + byte_offset, bytes, seed), &result);
+  return result;
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  PoolBinding::Define(env);
+  exports.Set("createArena", Napi::Function::New<CreateArena>(env, "createArena"));
+  exports.Set("sdNotify", Napi::Function::New<SdNotify>(env, "sdNotify"));
+  exports.Set("openPool", Napi::Function::New<OpenPool>(env, "openPool"));
+  exports.Set("createPool", Napi::Function::New<CreatePool>(env, "createPool"));
+  exports.Set("probePool", Napi::Function::New<ProbePool>(env, "probePool"));
+  exports.Set("checkPool", Napi::Function::New<CheckPool>(env, "checkPool"));
+  napi_value digest;
+  napi_create_function(env, "crc32c", NAPI_AUTO_LENGTH, DigestOf, nullptr, &digest);
+  exports.Set("crc32c", digest);
+  return exports;
+}
+
+NODE_API_MODULE(ashlar, Init)
+
+}  // namespace
+}  // namespace ashlar

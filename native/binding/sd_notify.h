@@ -1,0 +1,10 @@
+#pragma once
+
+#include <napi.h>
+
+namespace ashlar {
+
+// sdNotify(text): boolean. False where there is no service manager to tell.
+Napi::Value SdNotify(const Napi::CallbackInfo& info);
+
+}  // namespace ashlar

@@ -1,0 +1,17 @@
+// The calls on pools that are not open: create, open, probe, check. Each runs on a worker thread and returns a promise.
+#pragma once
+
+#include <napi.h>
+
+namespace ashlar {
+
+// openPool({ path, cacheBytes, openId, readOnly, backend }): Promise<NativePoolHandle>
+Napi::Value OpenPool(const Napi::CallbackInfo& info);
+// createPool({ path, sizeBytes, sparse, force, name, storeId }): Promise<void>
+Napi::Value CreatePool(const Napi::CallbackInfo& info);
+// probePool({ path }): Promise<{ id, name }>
+Napi::Value ProbePool(const Napi::CallbackInfo& info);
+// checkPool({ path, withData }): Promise<report>
+Napi::Value CheckPool(const Napi::CallbackInfo& info);
+
+}  // namespace ashlar
