@@ -355,9 +355,7 @@ function addDiscovery(plain: FastifyInstance, options: ApiOptions): void {
   const group = { name: GROUP, versions: [groupVersion], preferredVersion: groupVersion };
   const named = (kind: string, fields: object): object => ({ kind, apiVersion: 'v1', ...fields });
   plain.get('/api', hide, () => named('APIVersions', { versions: ['v1'] }));
-  plain.get('/api/v1', hide, () =>
-    named('APIResourceList', { groupVersion: 'v1', resources: [] }),
-  );
+  plain.get('/api/v1', hide, () => named('APIResourceList', { groupVersion: 'v1', resources: [] }));
   plain.get('/apis', hide, () => named('APIGroupList', { groups: [group] }));
   plain.get(`/apis/${GROUP}`, hide, () => named('APIGroup', group));
   const read = ['get', 'list'];
@@ -483,7 +481,10 @@ function presentPool(options: ApiOptions): PoolObject {
   };
 }
 
-function refuseForeignHosts(app: { addHook: FastifyInstance['addHook'] }, options: ApiOptions): void {
+function refuseForeignHosts(
+  app: { addHook: FastifyInstance['addHook'] },
+  options: ApiOptions,
+): void {
   if (!options.loopbackOnly) return;
   app.addHook('onRequest', async (request) => {
     if (namesLoopback(request.headers.host ?? '')) return;
@@ -522,7 +523,12 @@ function toApiError(error: FastifyError, url: string): ApiError {
   };
   const reason = byCode[error.statusCode ?? 500];
   if (reason !== undefined) return new ApiError(reason, error.message);
-  return new ApiError('InternalError', `${clip(url)} failed: ${error.message}`, {}, { cause: error });
+  return new ApiError(
+    'InternalError',
+    `${clip(url)} failed: ${error.message}`,
+    {},
+    { cause: error },
+  );
 }
 
 /** An ajv error in words: the field's path, what is wrong, and what would be right. */

@@ -11,8 +11,8 @@ export type {
 } from './schemas.ts';
 export { VOLUME_NAME } from './schemas.ts';
 export {
-  type ExposedVolume,
   type Exporter,
+  type ExposedVolume,
   VolumeController,
   type VolumeControllerOptions,
 } from './volume-controller.ts';

@@ -117,7 +117,10 @@ export class VolumeController {
         log.info({ volume: store.name }, 'removing a volume whose creation never finished');
         await pool.deleteVolume(store.name);
       } else {
-        this.#keepFailed(store, bytes === null ? 'its manifest is missing' : 'its manifest is damaged');
+        this.#keepFailed(
+          store,
+          bytes === null ? 'its manifest is missing' : 'its manifest is damaged',
+        );
       }
     }
   }
@@ -155,7 +158,10 @@ export class VolumeController {
         });
       }
       if (this.#hosted.size >= MAX_VOLUMES) {
-        throw new ApiError('Forbidden', `the pool holds ${MAX_VOLUMES} volumes, which is its limit`);
+        throw new ApiError(
+          'Forbidden',
+          `the pool holds ${MAX_VOLUMES} volumes, which is its limit`,
+        );
       }
       const id = randomUUID();
       const metadata: Metadata = {
@@ -204,7 +210,8 @@ export class VolumeController {
       const named = { ...sent, metadata: { ...sent.metadata, name } };
       let checked = checkVolume(named, before, this.#options.defaults);
       // Clients send back what they read: only a different setting is a wish.
-      if (checked.writeCache === hosted.volume?.writeCache) checked = { ...checked, writeCache: null };
+      if (checked.writeCache === hosted.volume?.writeCache)
+        checked = { ...checked, writeCache: null };
       const specChanged = !sameSpec(checked, before);
       const metadata: Metadata = {
         ...checked.metadata,
@@ -572,10 +579,7 @@ function storeFailure(name: string, code: string, message: string, cause?: Error
   }
 }
 
-function sameSpec(
-  a: Omit<WantedVolume, 'metadata'>,
-  b: Omit<WantedVolume, 'metadata'>,
-): boolean {
+function sameSpec(a: Omit<WantedVolume, 'metadata'>, b: Omit<WantedVolume, 'metadata'>): boolean {
   const parts = (wanted: Omit<WantedVolume, 'metadata'>): string =>
     JSON.stringify([
       wanted.size,

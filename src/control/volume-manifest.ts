@@ -231,7 +231,8 @@ function checkMaps(sent: VolumeManifest, bad: Bad): void {
   }
   let annotationBytes = 0;
   for (const [key, value] of Object.entries(sent.metadata.annotations ?? {})) {
-    if (!LABEL_KEY.test(key)) bad('metadata.annotations', `'${clip(key)}' is not an annotation key`);
+    if (!LABEL_KEY.test(key))
+      bad('metadata.annotations', `'${clip(key)}' is not an annotation key`);
     annotationBytes += Buffer.byteLength(key) + Buffer.byteLength(value);
   }
   if (annotationBytes > MAX_ANNOTATION_BYTES) {
@@ -239,7 +240,10 @@ function checkMaps(sent: VolumeManifest, bad: Bad): void {
   }
   for (const finalizer of sent.metadata.finalizers ?? []) {
     if (!finalizer.includes('/') || !LABEL_KEY.test(finalizer)) {
-      bad('metadata.finalizers', `'${clip(finalizer)}' is not a qualified name like example.com/keep`);
+      bad(
+        'metadata.finalizers',
+        `'${clip(finalizer)}' is not a qualified name like example.com/keep`,
+      );
     }
   }
 }

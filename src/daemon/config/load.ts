@@ -3,7 +3,16 @@
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
-import { BadValue, CONFIG_KEYS, type ChapConfig, type Config, isKey, isLoopback, readAddress, type Section } from './schema.ts';
+import {
+  BadValue,
+  type ChapConfig,
+  CONFIG_KEYS,
+  type Config,
+  isKey,
+  isLoopback,
+  readAddress,
+  type Section,
+} from './schema.ts';
 
 export const STANDARD_CONFIG_PATH = '/etc/ashlar/ashlar.yaml';
 /** A configuration is a page or two. */
@@ -176,7 +185,8 @@ function readChap(
   try {
     const file = relativeTo(source === null ? '.' : dirname(source), secretFile);
     const secret = readFileSync(file, 'utf8').replace(/\r?\n$/, '');
-    if (Buffer.byteLength(secret) >= 12 && Buffer.byteLength(secret) <= 255) return { user, secret };
+    if (Buffer.byteLength(secret) >= 12 && Buffer.byteLength(secret) <= 255)
+      return { user, secret };
     wrong(`${path}.secretFile`, 'holds a secret that is not 12 to 255 bytes long');
   } catch (error) {
     wrong(`${path}.secretFile`, `cannot be read: ${(error as Error).message}`);
@@ -220,11 +230,14 @@ function readSection(
     if (!isKey(entry)) {
       values[name] = readSection(entry, value, within(name), findings);
     } else if (value === undefined || value === null || (isScalar(value) && value.value === null)) {
-      if (entry.standard === null) findings.finding(node?.range?.[0], `${within(name)}: is required`);
+      if (entry.standard === null)
+        findings.finding(node?.range?.[0], `${within(name)}: is required`);
       else values[name] = entry.standard();
     } else {
       try {
-        values[name] = entry.read(isScalar(value) || isSeq(value) || isMap(value) ? value.toJSON() : value);
+        values[name] = entry.read(
+          isScalar(value) || isSeq(value) || isMap(value) ? value.toJSON() : value,
+        );
       } catch (error) {
         if (!(error instanceof BadValue)) throw error;
         findings.finding(value.range?.[0], `${within(name)}: ${error.message}`);
@@ -237,7 +250,10 @@ function readSection(
 function suggestion(name: string, section: Section): string {
   const known = Object.keys(section);
   const near = known
-    .map((candidate) => ({ candidate, distance: editDistance(name.toLowerCase(), candidate.toLowerCase()) }))
+    .map((candidate) => ({
+      candidate,
+      distance: editDistance(name.toLowerCase(), candidate.toLowerCase()),
+    }))
     .sort((a, b) => a.distance - b.distance)[0];
   if (near !== undefined && near.distance <= Math.max(2, near.candidate.length / 3)) {
     return `; did you mean ${near.candidate}?`;

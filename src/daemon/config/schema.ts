@@ -26,7 +26,12 @@ export interface Config {
   readonly portals: readonly PortalAddress[];
   readonly api: { readonly address: PortalAddress; readonly insecure: boolean };
   readonly iqnPrefix: string;
-  readonly volumes: { readonly blockSize: 512 | 4096; readonly writeCache: boolean };
+  readonly volumes: {
+    readonly blockSize: 512 | 4096;
+    readonly writeCache: boolean;
+    /** SANITIZE erases the initiator's own volume: no more than it could overwrite. */
+    readonly allowSanitize: boolean;
+  };
   /** Made once, with the pool. */
   readonly firstVolume: { readonly name: string; readonly size: string } | null;
   readonly iscsi: {
@@ -65,7 +70,11 @@ export function isKey(entry: Key<unknown> | Section): entry is Key<unknown> {
 
 const key = <T>(standard: T | (() => T) | null, read: (value: unknown) => T): Key<T> => ({
   standard:
-    standard === null ? null : typeof standard === 'function' ? (standard as () => T) : () => standard,
+    standard === null
+      ? null
+      : typeof standard === 'function'
+        ? (standard as () => T)
+        : () => standard,
   read,
 });
 const optional = <T>(read: (value: unknown) => T): Key<T | null> => ({
@@ -93,6 +102,7 @@ export const CONFIG_KEYS = {
   volumes: {
     blockSize: key<512 | 4096>(4096, readBlockSize),
     writeCache: key(true, readBoolean),
+    allowSanitize: key(true, readBoolean),
   },
   firstVolume: { name: optional(readVolumeName), size: key('1Gi', readQuantityText) },
   iscsi: {
@@ -113,7 +123,9 @@ export const CONFIG_KEYS = {
 
 export function readText(value: unknown): string {
   if (typeof value !== 'string' || value === '') {
-    throw new BadValue(`${show(value)} is not a text; write it in quotes if it looks like a number`);
+    throw new BadValue(
+      `${show(value)} is not a text; write it in quotes if it looks like a number`,
+    );
   }
   return value;
 }
@@ -168,7 +180,12 @@ function readBytes(example: string, least: number, most: number): (value: unknow
   };
 }
 
-const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+const DURATION_UNITS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+};
 
 function readDuration(
   example: string,
@@ -178,7 +195,12 @@ function readDuration(
   return (value) => {
     const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(String(value));
     // A bare number is refused: seconds and milliseconds are mixed up too easily.
-    const ms = match === null ? (value === 0 ? 0 : Number.NaN) : Number(match[1]) * DURATION_UNITS[match[2]!]!;
+    const ms =
+      match === null
+        ? value === 0
+          ? 0
+          : Number.NaN
+        : Number(match[1]) * DURATION_UNITS[match[2]!]!;
     if (Number.isNaN(ms)) {
       throw new BadValue(`${show(value)} is not a duration; write it like ${example}`);
     }

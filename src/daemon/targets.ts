@@ -1,0 +1,122 @@
+// One iSCSI target per volume: makes the SCSI target devices, and is the directory that logins look in.
+import type { Turn } from '../base/index.ts';
+import type { DataBufferPool } from '../block/index.ts';
+import type { Exporter, ExposedVolume } from '../control/index.ts';
+import type { AuthPolicy, SessionInfo, TargetDirectory, TargetEntry } from '../iscsi/types.ts';
+import { type LogicalUnit, ScsiTargetDevice } from '../scsi/index.ts';
+
+/** What the targets need of the iSCSI server. It comes later: it needs the directory first. */
+export interface SessionEnder {
+  sessions(): readonly SessionInfo[];
+  /** Resolves when no command of theirs can take effect any more. */
+  closeSessionsOf(iqn: string): Promise<void>;
+}
+
+export interface TargetsOptions {
+  readonly buffers: DataBufferPool;
+  readonly turn: Turn;
+  readonly portals: readonly string[];
+  readonly discoveryAuth: AuthPolicy;
+  readonly allowSanitize: boolean;
+}
+
+interface Exported {
+  readonly device: ScsiTargetDevice;
+  entry: TargetEntry;
+}
+
+const LUN = 0;
+
+export class Targets implements TargetDirectory, Exporter {
+  readonly portals: readonly string[];
+  readonly discoveryAuth: AuthPolicy;
+  readonly #options: TargetsOptions;
+  readonly #exported = new Map<string, Exported>();
+  #entries: readonly TargetEntry[] = [];
+  #sessions: SessionEnder | null = null;
+  #offline = false;
+
+  constructor(options: TargetsOptions) {
+    this.#options = options;
+    this.portals = options.portals;
+    this.discoveryAuth = options.discoveryAuth;
+  }
+
+  /** The server that the sessions live in. */
+  serveBy(sessions: SessionEnder): void {
+    this.#sessions = sessions;
+  }
+
+  find(name: string): TargetEntry | null {
+    return this.#exported.get(name)?.entry ?? null;
+  }
+
+  list(): readonly TargetEntry[] {
+    return this.#entries;
+  }
+
+  /** From now on logins are refused with 0301h: the pool is faulted, or the daemon is stopping (C10). */
+  takeOffline(): void {
+    this.#offline = true;
+    for (const exported of this.#exported.values()) {
+      exported.entry = { ...exported.entry, state: 'offline' };
+    }
+    this.#changed();
+  }
+
+  expose({ iqn, wanted, volume }: ExposedVolume): void {
+    const known = this.#exported.get(iqn);
+    const device = known?.device ?? this.#makeDevice(iqn);
+    const { chap, mutualChap, initiators, metadata } = wanted;
+    const entry: TargetEntry = {
+      name: iqn,
+      alias: metadata.name,
+      scsi: device,
+      auth: { chap: chap === null ? [] : [chap], mutual: mutualChap },
+      initiators: initiators.length === 0 ? null : initiators,
+      state: this.#offline ? 'offline' : 'online',
+    };
+    if (known === undefined) device.addUnit(LUN, volume, volume.store.id);
+    this.#exported.set(iqn, { device, entry });
+    this.#changed();
+  }
+
+  async withdraw(iqn: string): Promise<void> {
+    const exported = this.#exported.get(iqn);
+    if (exported === undefined) return;
+    // Out of the directory first: who is thrown out must not come back in.
+    this.#exported.delete(iqn);
+    this.#changed();
+    await this.#sessions?.closeSessionsOf(iqn);
+    await new Promise<void>((resolve) => exported.device.removeUnit(LUN, resolve));
+  }
+
+  initiators(iqn: string): readonly string[] {
+    const sessions = this.#sessions?.sessions() ?? [];
+    return sessions
+      .filter((session) => session.target === iqn && session.type === 'Normal')
+      .map((session) => session.initiator);
+  }
+
+  #makeDevice(iqn: string): ScsiTargetDevice {
+    const { buffers, turn, allowSanitize } = this.#options;
+    return new ScsiTargetDevice({
+      name: iqn,
+      buffers,
+      turn,
+      allowSanitize,
+      copyCandidates: () => this.#units(),
+    });
+  }
+
+  *#units(): Iterable<LogicalUnit> {
+    for (const { device } of this.#exported.values()) {
+      const unit = device.unit(LUN);
+      if (unit !== null) yield unit;
+    }
+  }
+
+  #changed(): void {
+    this.#entries = [...this.#exported.values()].map(({ entry }) => entry);
+  }
+}

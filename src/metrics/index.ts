@@ -1,0 +1,200 @@
+// Counters for Prometheus. Rooms keep plain numbers on the data path; they are read here when somebody scrapes, so
+// counting costs nothing between scrapes. Names are part of the interface: docs/operations.md lists them.
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+
+export interface VolumeSample {
+  readonly volume: string;
+  readonly capacityBytes: number;
+  readonly usedBytes: number;
+  readonly inFlight: number;
+  readonly readOps: number;
+  readonly readBytes: number;
+  readonly writeOps: number;
+  readonly writeBytes: number;
+  readonly unmapOps: number;
+  readonly flushOps: number;
+  readonly failedOps: number;
+}
+
+export interface PoolSample {
+  readonly pool: string;
+  readonly state: string;
+  readonly sizeBytes: number;
+  readonly usableBytes: number;
+  readonly allocatedBytes: number;
+  readonly freeBytes: number;
+  readonly metadataBytes: number;
+  readonly checkpoints: number;
+  readonly checksumErrors: number;
+  readonly ioErrors: number;
+}
+
+export interface MetricsSource {
+  readonly version: string;
+  volumes(): readonly VolumeSample[];
+  pool(): PoolSample;
+  /** Sessions by target and kind. */
+  sessions(): readonly { readonly target: string; readonly type: string }[];
+  buffers(): { readonly totalBytes: number; readonly freeBytes: number };
+}
+
+const POOL_STATES = ['Online', 'Faulted', 'Closed'] as const;
+
+/** A registry that reads `source` at each scrape. */
+export function buildMetrics(source: MetricsSource): Registry {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const registers = [registry];
+  const gauge = (
+    name: string,
+    help: string,
+    labelNames: string[],
+    fill: (metric: Gauge) => void,
+  ): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        this.reset();
+        fill(this);
+      },
+    });
+  };
+  const counter = (
+    name: string,
+    help: string,
+    labelNames: string[],
+    fill: (metric: Counter) => void,
+  ): void => {
+    new Counter({
+      name,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        // The room below keeps the count; this one only shows it.
+        this.reset();
+        fill(this);
+      },
+    });
+  };
+
+  gauge('ashlar_build_info', 'Always 1; the version is a label', ['version'], (metric) => {
+    metric.set({ version: source.version }, 1);
+  });
+
+  const byVolume =
+    (value: (sample: VolumeSample) => number) =>
+    (metric: { inc?: unknown; set?: unknown }): void => {
+      for (const sample of source.volumes()) {
+        const labels = { volume: sample.volume };
+        if (metric instanceof Gauge) metric.set(labels, value(sample));
+        else if (metric instanceof Counter) metric.inc(labels, value(sample));
+      }
+    };
+  const volume = ['volume'];
+  const ops: [name: string, help: string, value: (sample: VolumeSample) => number][] = [
+    ['read_ops', 'Reads and verifies since the volume was opened', (v) => v.readOps],
+    ['read_bytes', 'Bytes of reads and verifies', (v) => v.readBytes],
+    ['write_ops', 'Writes', (v) => v.writeOps],
+    ['write_bytes', 'Bytes of writes', (v) => v.writeBytes],
+    ['unmap_ops', 'Unmaps', (v) => v.unmapOps],
+    ['flush_ops', 'Flushes', (v) => v.flushOps],
+    ['failed_ops', 'Operations that ended with an error', (v) => v.failedOps],
+  ];
+  for (const [name, help, value] of ops) {
+    counter(`ashlar_volume_${name}_total`, help, volume, byVolume(value));
+  }
+  gauge(
+    'ashlar_volume_capacity_bytes',
+    'Size as hosts see it',
+    volume,
+    byVolume((v) => v.capacityBytes),
+  );
+  gauge(
+    'ashlar_volume_used_bytes',
+    'Bytes of mapped blocks',
+    volume,
+    byVolume((v) => v.usedBytes),
+  );
+  gauge(
+    'ashlar_volume_in_flight',
+    'Operations that hosts wait for',
+    volume,
+    byVolume((v) => v.inFlight),
+  );
+
+  const pool = ['pool'];
+  const byPool =
+    (value: (sample: PoolSample) => number) =>
+    (metric: Gauge | Counter): void => {
+      const sample = source.pool();
+      metric.inc({ pool: sample.pool }, value(sample));
+    };
+  gauge('ashlar_pool_state', '1 for the state that the pool is in', ['pool', 'state'], (metric) => {
+    const sample = source.pool();
+    for (const state of POOL_STATES) {
+      metric.set({ pool: sample.pool, state }, state === sample.state ? 1 : 0);
+    }
+  });
+  gauge(
+    'ashlar_pool_size_bytes',
+    'Size of the medium',
+    pool,
+    byPool((p) => p.sizeBytes),
+  );
+  gauge(
+    'ashlar_pool_usable_bytes',
+    'What data can take',
+    pool,
+    byPool((p) => p.usableBytes),
+  );
+  gauge(
+    'ashlar_pool_allocated_bytes',
+    'Data and metadata',
+    pool,
+    byPool((p) => p.allocatedBytes),
+  );
+  gauge(
+    'ashlar_pool_free_bytes',
+    'What is left',
+    pool,
+    byPool((p) => p.freeBytes),
+  );
+  gauge(
+    'ashlar_pool_metadata_bytes',
+    'Maps and their like',
+    pool,
+    byPool((p) => p.metadataBytes),
+  );
+  counter(
+    'ashlar_pool_checkpoints_total',
+    'Checkpoints since open',
+    pool,
+    byPool((p) => p.checkpoints),
+  );
+  counter(
+    'ashlar_pool_checksum_errors_total',
+    'Blocks that failed their checksum',
+    pool,
+    byPool((p) => p.checksumErrors),
+  );
+  counter(
+    'ashlar_pool_io_errors_total',
+    'Errors of the medium',
+    pool,
+    byPool((p) => p.ioErrors),
+  );
+
+  gauge('ashlar_sessions', 'iSCSI sessions by target', ['target', 'type'], (metric) => {
+    for (const { target, type } of source.sessions()) metric.inc({ target, type });
+  });
+  gauge('ashlar_buffer_bytes', 'Arena for data in flight', ['state'], (metric) => {
+    const { totalBytes, freeBytes } = source.buffers();
+    metric.set({ state: 'free' }, freeBytes);
+    metric.set({ state: 'used' }, totalBytes - freeBytes);
+  });
+  return registry;
+}
