@@ -6,5 +6,6 @@ export {
   MIN_BUFFER_BYTES,
 } from './data-buffer.ts';
 export type { BlockDevice, BlockDeviceListener, Geometry, MapExtent } from './device.ts';
+export { MemoryDevice, type MemoryDeviceOptions, type PlannedFailure } from './memory-device.ts';
 export { BlockOp, BlockOpKind, type BlockOpOwner, BlockOpPool } from './op.ts';
 export { IoStatus } from './status.ts';
