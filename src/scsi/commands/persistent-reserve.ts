@@ -1,4 +1,5 @@
 // PERSISTENT RESERVE IN and OUT, SPC-4 §6.13 and §6.14: their bytes. What they mean is in reservations/state.ts.
+import { assertNever } from '../../base/index.ts';
 import { Access, type Command, ENDED } from '../command.ts';
 import type { Execution } from '../execution.ts';
 import { MAX_PARAMETER_LIST_BYTES } from '../limits.ts';
@@ -188,57 +189,59 @@ function executeOut(
     execution.failParameter(20, 3);
     return;
   }
-  switch (serviceAction) {
-    case OutAction.Register:
-    case OutAction.RegisterAndIgnore: {
-      const others = specifiesPorts ? specifiedPorts(execution, list) : null;
-      if (others === undefined) return;
-      if (!specifiesPorts && list.length !== LIST_BYTES) {
-        execution.failWith(SenseKey.IllegalRequest, Asc.ParameterListLengthError);
-        return;
-      }
-      const request = {
-        reservationKey,
-        serviceActionKey,
-        ignoreExistingKey: serviceAction === OutAction.RegisterAndIgnore,
-        allTargetPorts: (list[20]! & 0x04) !== 0,
-        aptpl: (list[20]! & 0x01) !== 0,
-        others,
-      };
-      return reservations.change(execution, (state, nexus) => register(state, nexus, request));
-    }
-    case OutAction.Reserve:
-      return reservations.change(execution, (state, nexus) =>
-        reserve(state, nexus, reservationKey, type),
-      );
-    case OutAction.Release:
-      return reservations.change(execution, (state, nexus) =>
-        release(state, nexus, reservationKey, type),
-      );
-    case OutAction.Clear:
-      return reservations.change(execution, (state, nexus) => clear(state, nexus, reservationKey));
-    case OutAction.Preempt:
-    case OutAction.PreemptAndAbort:
-      return reservations.change(
-        execution,
-        (state, nexus) => preempt(state, nexus, { reservationKey, serviceActionKey, type }),
-        serviceAction === OutAction.PreemptAndAbort,
-      );
+  let others: string[] | null = null;
+  if (specifiesPorts) {
+    others = specifiedPorts(execution, list);
+    if (others === null) return;
+  } else if (list.length !== LIST_BYTES) {
+    execution.failWith(SenseKey.IllegalRequest, Asc.ParameterListLengthError);
+    return;
   }
+  const request = {
+    reservationKey,
+    serviceActionKey,
+    type,
+    ignoreExistingKey: serviceAction === OutAction.RegisterAndIgnore,
+    allTargetPorts: (list[20]! & 0x04) !== 0,
+    aptpl: (list[20]! & 0x01) !== 0,
+    others,
+  };
+  reservations.change(
+    execution,
+    (state, nexus) => {
+      switch (serviceAction) {
+        case OutAction.Register:
+        case OutAction.RegisterAndIgnore:
+          return register(state, nexus, request);
+        case OutAction.Reserve:
+          return reserve(state, nexus, reservationKey, type);
+        case OutAction.Release:
+          return release(state, nexus, reservationKey, type);
+        case OutAction.Clear:
+          return clear(state, nexus, reservationKey);
+        case OutAction.Preempt:
+        case OutAction.PreemptAndAbort:
+          return preempt(state, nexus, request);
+        default:
+          return assertNever(serviceAction);
+      }
+    },
+    serviceAction === OutAction.PreemptAndAbort,
+  );
 }
 
-/** The initiator ports that SPEC_I_PT lists; undefined: the execution has ended. */
-function specifiedPorts(execution: Execution, list: Buffer): string[] | undefined {
+/** The initiator ports that SPEC_I_PT lists; null: the execution has ended. */
+function specifiedPorts(execution: Execution, list: Buffer): string[] | null {
   if (list.length < 28 || list.readUInt32BE(24) !== list.length - 28) {
     execution.failWith(SenseKey.IllegalRequest, Asc.ParameterListLengthError);
-    return undefined;
+    return null;
   }
   const ports: string[] = [];
   for (let at = 28; at < list.length; ) {
     const transportId = decodeTransportId(list, at);
     if (transportId === null) {
       execution.failParameter(at);
-      return undefined;
+      return null;
     }
     if (transportId.initiatorPort !== null) ports.push(transportId.initiatorPort);
     else ports.push(...knownPorts(execution, transportId.initiatorName));

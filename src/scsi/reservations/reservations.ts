@@ -136,6 +136,8 @@ export class Reservations implements ReservationHooks {
    * GOOD, and nothing is done; false: RESERVATION CONFLICT.
    */
   compatible(nexus: Nexus): boolean | null {
+    // A registration that is being saved counts already: the two kinds never come to stand side by side.
+    if (this.#saving) return false;
     if (this.#state.registrations.length === 0) return null;
     const standing = this.#standing(nexus);
     const { type } = this.#state;
