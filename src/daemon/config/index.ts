@@ -1,0 +1,10 @@
+// The configuration: its keys, and how a file becomes one.
+export {
+  ConfigError,
+  type ConfigFlags,
+  type LoadedConfig,
+  loadConfig,
+  parseConfig,
+  STANDARD_CONFIG_PATH,
+} from './load.ts';
+export { type Config, isLoopback, type PortalAddress, showAddress } from './schema.ts';
