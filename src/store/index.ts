@@ -1,0 +1,37 @@
+// The store: pools of thin, copy-on-write volumes. `openPool` gives one of the native engine on a file or a block device,
+// `MemoryPool` its twin in memory for tests of the rooms above; both are a `Pool`. Ranges are in blocks of 4 KiB.
+export {
+  MAX_BLOB_BYTES,
+  MAX_BLOB_KEY_BYTES,
+  MAX_OP_BLOCKS,
+  MAX_VOLUME_NAME_BYTES,
+  MIN_POOL_BYTES,
+} from './limits.ts';
+export { MemoryPool, type MemoryPoolOptions } from './memory.ts';
+export {
+  type CheckReport,
+  type MediumBackend,
+  nativeArena,
+  nativeCrc32c,
+  sdNotify,
+} from './native.ts';
+export { NativePool } from './native-pool.ts';
+export {
+  type CreatePoolOptions,
+  checkPool,
+  createPoolFile,
+  DEFAULT_CACHE_BYTES,
+  type OpenPoolOptions,
+  openPool,
+  probePool,
+} from './open.ts';
+export {
+  type Pool,
+  type PoolState,
+  type PoolStats,
+  STORE_BLOCK_BYTES,
+  StoreError,
+  type StoreErrorCode,
+  type StoreVolume,
+  type StoreVolumeInfo,
+} from './types.ts';

@@ -1,0 +1,34 @@
+// Bounds of the store, equal to the engine's.
+import { StoreError } from './types.ts';
+
+/** Of one blob; reservations and settings fit many times over. */
+export const MAX_BLOB_BYTES = 64 * 1024;
+/** Of a blob's key, in bytes of UTF-8. */
+export const MAX_BLOB_KEY_BYTES = 63;
+/** Of a volume's name, in bytes of UTF-8. */
+export const MAX_VOLUME_NAME_BYTES = 255;
+/** Blocks of one read or write: 4 MiB, the largest data buffer. */
+export const MAX_OP_BLOCKS = 1024;
+/** E1: an epoch has 24 bits, an op number 40. */
+export const MAX_EPOCH = 2 ** 24 - 1;
+export const MAX_OP_NUMBER = 2 ** 40 - 1;
+/** What holds the superblocks, the log and anything worth having beside them. */
+export const MIN_POOL_BYTES = 16 * 1024 * 1024;
+
+/** Throws STORE_INVALID for what no volume can be called. */
+export function checkVolumeName(name: string): void {
+  const bytes = Buffer.byteLength(name);
+  if (bytes === 0 || bytes > MAX_VOLUME_NAME_BYTES) {
+    throw new StoreError(
+      'STORE_INVALID',
+      `a volume's name has 1 to ${MAX_VOLUME_NAME_BYTES} bytes, not ${bytes}`,
+    );
+  }
+}
+
+/** Throws STORE_INVALID for what no volume can have. */
+export function checkVolumeSize(sizeBlocks: number): void {
+  if (!Number.isSafeInteger(sizeBlocks) || sizeBlocks <= 0) {
+    throw new StoreError('STORE_INVALID', `a volume has at least one block, not ${sizeBlocks}`);
+  }
+}

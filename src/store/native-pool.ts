@@ -1,0 +1,499 @@
+// A pool of the native engine.
+//
+// Operations go down as records in a shared array, written where they are submitted and sent in one crossing at the end
+// of the turn; completions come back in another array, read in one go. A submitted operation has a tag, its slot here and
+// in the addon, until its completion is read. Layout and rules of the arrays: native/binding/pool_binding.h.
+import { assert, type Flushable, type Turn, TurnPhase } from '../base/index.ts';
+import { type BlockOp, BlockOpKind, IoStatus, type MapExtent } from '../block/index.ts';
+import {
+  checkVolumeName,
+  checkVolumeSize,
+  MAX_BLOB_BYTES,
+  MAX_BLOB_KEY_BYTES,
+  MAX_EPOCH,
+  MAX_OP_BLOCKS,
+  MAX_OP_NUMBER,
+} from './limits.ts';
+import {
+  COMPLETION_LANES,
+  COMPLETION_SLOTS,
+  currentArena,
+  MAX_BATCH,
+  MAX_CONTROLS,
+  MAX_TAGS,
+  type NativePoolHandle,
+  type NativeStats,
+  SUBMISSION_LANES,
+} from './native.ts';
+import {
+  type Pool,
+  type PoolState,
+  type PoolStats,
+  STORE_BLOCK_BYTES,
+  StoreError,
+  type StoreErrorCode,
+  type StoreVolume,
+  type StoreVolumeInfo,
+} from './types.ts';
+import { uuidToBytes } from './uuid.ts';
+
+const TWO_32 = 2 ** 32;
+const NOTHING = new Uint8Array(0);
+
+/** Told how a control call ended: a Status of pool.h, and the volume handle where there is a new one. */
+type ControlDone = (status: number, handle: number, controlId: number) => void;
+
+export class NativePool implements Pool, Flushable {
+  readonly id: string;
+  readonly name: string;
+  /** How the medium is reached: 'io_uring', 'threads' or 'sync'; and whether around the page cache. */
+  readonly backend: string;
+  readonly direct: boolean;
+  readonly path: string;
+
+  readonly #native: NativePoolHandle;
+  readonly #turn: Turn;
+  readonly #arena: ArrayBuffer | null;
+  readonly #volumes = new Map<string, NativeVolume>();
+
+  readonly #submission = new Int32Array(MAX_BATCH * SUBMISSION_LANES);
+  readonly #completion = new Int32Array(COMPLETION_SLOTS * COMPLETION_LANES);
+  readonly #shared = new Int32Array(1);
+  /** Records written and not yet sent. */
+  #batch = 0;
+  /** Completions read, wrapping like shared[0]. */
+  #read = 0;
+  #deferred = false;
+
+  readonly #ops: (BlockOp | null)[] = new Array<BlockOp | null>(MAX_TAGS).fill(null);
+  readonly #freeTags = new Int32Array(MAX_TAGS);
+  #freeTagCount = MAX_TAGS;
+  /** Submissions beyond the tags, in order. Bounded by the windows of the rooms above, and in practice empty. */
+  #waiting: { volume: NativeVolume; op: BlockOp; epoch: number; opNumber: number }[] = [];
+
+  readonly #controls: (ControlDone | null)[] = new Array<ControlDone | null>(MAX_CONTROLS).fill(
+    null,
+  );
+  #freeControls: number[] = Array.from({ length: MAX_CONTROLS }, (_, index) => index);
+
+  #state: PoolState = 'Online';
+  #closing: Promise<void> | null = null;
+  #lastStats: NativeStats | null = null;
+  #faultListeners: ((why: string) => void)[] = [];
+  #faultTold = false;
+
+  /** Takes over a handle that was just opened. `openPool` in open.ts is the way to get one. */
+  constructor(native: NativePoolHandle, path: string, turn: Turn) {
+    this.#native = native;
+    this.#turn = turn;
+    this.#arena = currentArena();
+    this.path = path;
+    const identity = native.identity();
+    this.id = identity.id;
+    this.name = identity.name;
+    this.backend = identity.backend;
+    this.direct = identity.direct;
+    for (let tag = 0; tag < MAX_TAGS; tag += 1) this.#freeTags[tag] = MAX_TAGS - 1 - tag;
+    native.attach(this.#submission, this.#completion, this.#shared, () => this.#onCompletions());
+    for (const info of native.volumes()) {
+      if (!info.deleting) {
+        this.#volumes.set(info.name, new NativeVolume(this, info.handle, info.id, info.name));
+      }
+    }
+  }
+
+  stats(): PoolStats {
+    const fresh = this.#state === 'Closed' ? null : this.#native.stats();
+    if (fresh !== null) this.#lastStats = fresh;
+    const stats = this.#lastStats;
+    assert(stats !== null);
+    if (stats.state === 2) this.#noteFault(stats.fault);
+    return { ...stats, state: this.#state };
+  }
+
+  volumes(): readonly StoreVolume[] {
+    return [...this.#volumes.values()];
+  }
+
+  volume(name: string): StoreVolume | null {
+    return this.#volumes.get(name) ?? null;
+  }
+
+  async createVolume(options: {
+    id: string;
+    name: string;
+    sizeBlocks: number;
+  }): Promise<StoreVolume> {
+    const { id, name, sizeBlocks } = options;
+    checkVolumeName(name);
+    checkVolumeSize(sizeBlocks);
+    const bytes = uuidToBytes(id);
+    if (this.#volumes.has(name)) {
+      throw new StoreError('STORE_EXISTS', `pool ${this.name} has a volume ${name} already`);
+    }
+    const handle = await this.#promise(`creating volume ${name}`, (controlId) =>
+      this.#native.createVolume(controlId, bytes, name, sizeBlocks),
+    );
+    const volume = new NativeVolume(this, handle, id, name);
+    this.#volumes.set(name, volume);
+    return volume;
+  }
+
+  async deleteVolume(name: string): Promise<void> {
+    const volume = this.#volumes.get(name);
+    if (volume === undefined) {
+      throw new StoreError('STORE_NOT_FOUND', `pool ${this.name} has no volume ${name}`);
+    }
+    await this.#promise(`deleting volume ${name}`, (controlId) =>
+      this.#native.deleteVolume(controlId, volume.handle),
+    );
+    volume.gone = true;
+    // A second deletion of the same name may have raced with this one, and even a new volume of that name.
+    if (this.#volumes.get(name) === volume) this.#volumes.delete(name);
+  }
+
+  async putBlob(key: string, value: Uint8Array | null): Promise<void> {
+    checkBlob(key, value);
+    await this.#promise(`keeping ${key}`, (controlId) =>
+      this.#native.putBlob(controlId, 0, key, value ?? NOTHING),
+    );
+  }
+
+  getBlob(key: string): Uint8Array | null {
+    return this.#native.getBlob(0, key);
+  }
+
+  async checkpoint(): Promise<void> {
+    await this.#promise('taking a checkpoint', (controlId) => this.#native.checkpoint(controlId));
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#batch > 0) this.#turnOver(() => this.#send());
+    this.#lastStats = this.#native.stats();
+    try {
+      await this.#promise('closing', (controlId) => this.#native.close(controlId));
+    } finally {
+      // Whether or not the end was clean: the medium is let go, and what is still waiting is told.
+      this.#lastStats = this.#native.stats() ?? this.#lastStats;
+      this.#state = 'Closed';
+      this.#native.release();
+      this.#turnOver(() => this.#abandon());
+    }
+  }
+
+  onFault(listener: (why: string) => void): void {
+    this.#faultListeners.push(listener);
+  }
+
+  // The data path.
+
+  /** For NativeVolume: starts an operation whose end goes to op.lower. */
+  submit(volume: NativeVolume, op: BlockOp, epoch: number, opNumber: number): void {
+    if (this.#closing !== null || volume.gone) {
+      op.lower.onBlockDone(op, IoStatus.Offline);
+      return;
+    }
+    if (this.#freeTagCount === 0 || this.#waiting.length > 0) {
+      this.#waiting.push({ volume, op, epoch, opNumber });
+      return;
+    }
+    this.#record(volume, op, epoch, opNumber);
+  }
+
+  #record(volume: NativeVolume, op: BlockOp, epoch: number, opNumber: number): void {
+    assert(epoch >= 0 && epoch <= MAX_EPOCH && opNumber >= 0 && opNumber <= MAX_OP_NUMBER);
+    if (this.#batch === MAX_BATCH) this.#turnOver(() => this.#send());
+    const { kind } = op;
+    let arenaBlock = -1;
+    if (kind === BlockOpKind.Read || kind === BlockOpKind.Write) {
+      const data = op.data;
+      assert(data !== null && data.bytes.buffer === this.#arena, 'data outside of the arena');
+      const byteOffset = data.arenaByteOffset + op.dataByteOffset;
+      assert(byteOffset % STORE_BLOCK_BYTES === 0 && op.blocks <= MAX_OP_BLOCKS);
+      assert(op.dataByteOffset + op.blocks * STORE_BLOCK_BYTES <= data.capacityBytes);
+      arenaBlock = byteOffset / STORE_BLOCK_BYTES;
+    } else {
+      assert(kind !== BlockOpKind.Update, 'the volume splits updates');
+    }
+    this.#freeTagCount -= 1;
+    const tag = this.#freeTags[this.#freeTagCount]!;
+    this.#ops[tag] = op;
+    op.tag = tag;
+    const lanes = this.#submission;
+    const at = this.#batch * SUBMISSION_LANES;
+    lanes[at] = kind | (op.fua ? 0x100 : 0);
+    lanes[at + 1] = tag;
+    lanes[at + 2] = volume.handle;
+    lanes[at + 3] = arenaBlock;
+    lanes[at + 4] = op.lba;
+    lanes[at + 5] = op.lba / TWO_32;
+    lanes[at + 6] = op.blocks;
+    lanes[at + 7] = op.blocks / TWO_32;
+    lanes[at + 8] = opNumber; // E1: (epoch:24 | op:40), here in two halves of 32.
+    lanes[at + 9] = (epoch << 8) | (opNumber / TWO_32);
+    this.#batch += 1;
+    if (!this.#deferred) {
+      this.#deferred = true;
+      this.#turn.defer(TurnPhase.Submit, this);
+    }
+  }
+
+  /** The end of a turn: one crossing for all that the turn submitted. */
+  flushTurn(): void {
+    this.#deferred = false;
+    if (this.#batch > 0) this.#send();
+  }
+
+  #send(): void {
+    const count = this.#batch;
+    this.#batch = 0;
+    this.#native.submit(count);
+    this.#drain();
+  }
+
+  #onCompletions(): void {
+    this.#turn.enter();
+    try {
+      this.#drain();
+    } finally {
+      this.#turn.leave();
+    }
+  }
+
+  #turnOver(work: () => void): void {
+    this.#turn.enter();
+    try {
+      work();
+    } finally {
+      this.#turn.leave();
+    }
+  }
+
+  /** Reads all completions there are. May be entered again from an owner: each completion is read once. */
+  #drain(): void {
+    const lanes = this.#completion;
+    const shared = this.#shared;
+    while (this.#read !== shared[0]) {
+      const at = (this.#read & (COMPLETION_SLOTS - 1)) * COMPLETION_LANES;
+      this.#read = (this.#read + 1) | 0;
+      const tag = lanes[at]!;
+      const status = lanes[at + 1]!;
+      if (tag < 0) {
+        this.#endControl(-1 - tag, status, lanes[at + 2]! >>> 0);
+        continue;
+      }
+      const op = this.#ops[tag];
+      assert(op != null, 'a completion for a tag that is not in flight');
+      assert(status <= IoStatus.Busy, 'the engine refused a record as malformed');
+      if (status === IoStatus.Damaged) {
+        op.failedLba = (lanes[at + 2]! >>> 0) + (lanes[at + 3]! >>> 0) * TWO_32;
+      }
+      this.#ops[tag] = null;
+      this.#freeTags[this.#freeTagCount] = tag;
+      this.#freeTagCount += 1;
+      if (status === IoStatus.IoError) this.#lookForFault();
+      op.lower.onBlockDone(op, status as IoStatus);
+    }
+    if (this.#waiting.length > 0) this.#admitWaiting();
+  }
+
+  #admitWaiting(): void {
+    const count = Math.min(this.#waiting.length, this.#freeTagCount);
+    // Taken out first: a full batch is sent from within #record, and its completions come back through here.
+    for (const { volume, op, epoch, opNumber } of this.#waiting.splice(0, count)) {
+      if (volume.gone || this.#closing !== null) op.lower.onBlockDone(op, IoStatus.Offline);
+      else this.#record(volume, op, epoch, opNumber);
+    }
+  }
+
+  // Control calls.
+
+  /** For NativeVolume: starts a control call; false when there are too many at once or the pool is closed. */
+  control(start: (controlId: number) => void, done: ControlDone): boolean {
+    if (this.#state === 'Closed') return false;
+    const controlId = this.#freeControls.pop();
+    if (controlId === undefined) return false;
+    this.#controls[controlId] = done;
+    this.#turnOver(() => {
+      // What was submitted before goes before.
+      if (this.#batch > 0) this.#send();
+      start(controlId);
+      this.#drain();
+    });
+    return true;
+  }
+
+  #endControl(controlId: number, status: number, handle: number): void {
+    const done = this.#controls[controlId];
+    assert(done != null, 'a completion for a control call that was not made');
+    this.#controls[controlId] = null;
+    if (status === IoStatus.IoError) this.#lookForFault();
+    done(status, handle, controlId);
+    this.#freeControls.push(controlId);
+  }
+
+  /** For NativeVolume: a control call as a promise of its handle. */
+  promise(doing: string, start: (controlId: number) => void): Promise<number> {
+    return this.#promise(doing, start);
+  }
+
+  #promise(doing: string, start: (controlId: number) => void): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const started = this.control(start, (status, handle) => {
+        if (status === IoStatus.Ok) resolve(handle);
+        else reject(this.#errorOf(doing, status));
+      });
+      if (started) return;
+      const why = this.#state === 'Closed' ? 'is closed' : 'has too many control calls in flight';
+      reject(new StoreError('STORE_CLOSED', `pool ${this.name} at ${this.path} ${why} (${doing})`));
+    });
+  }
+
+  #errorOf(doing: string, status: number): StoreError {
+    const [code, words] = CONTROL_FAILURES[status] ?? (['STORE_IO', `failed (${status})`] as const);
+    const fault = this.#state === 'Faulted' ? `: ${this.#lastStats?.fault ?? ''}` : '';
+    return new StoreError(code, `pool ${this.name} at ${this.path}, ${doing}: ${words}${fault}`);
+  }
+
+  #abandon(): void {
+    for (let controlId = 0; controlId < MAX_CONTROLS; controlId += 1) {
+      if (this.#controls[controlId] !== null) this.#endControl(controlId, IoStatus.Offline, 0);
+    }
+    for (let tag = 0; tag < MAX_TAGS; tag += 1) {
+      const op = this.#ops[tag];
+      if (op == null) continue;
+      this.#ops[tag] = null;
+      // Only after a failed close: the medium may or may not have taken it.
+      op.lower.onBlockDone(op, IoStatus.IoError);
+    }
+    for (const { op } of this.#waiting.splice(0)) op.lower.onBlockDone(op, IoStatus.Offline);
+  }
+
+  #lookForFault(): void {
+    if (this.#faultTold) return;
+    const stats = this.#native.stats();
+    if (stats === null) return;
+    this.#lastStats = stats;
+    if (stats.state === 2) this.#noteFault(stats.fault);
+  }
+
+  #noteFault(why: string): void {
+    if (this.#faultTold) return;
+    this.#faultTold = true;
+    if (this.#state === 'Online') this.#state = 'Faulted';
+    for (const listener of this.#faultListeners) listener(why);
+  }
+
+  /** For NativeVolume. */
+  get native(): NativePoolHandle {
+    return this.#native;
+  }
+}
+
+/** Status of pool.h to what the API and the log say. */
+const CONTROL_FAILURES: Readonly<Record<number, readonly [StoreErrorCode, string]>> = {
+  [IoStatus.OutOfRange]: ['STORE_INVALID', 'a range outside of the volume'],
+  [IoStatus.NoSpace]: ['STORE_NO_SPACE', 'the pool has no space left; delete a volume or trim one'],
+  [IoStatus.Damaged]: ['STORE_CORRUPT', 'damaged metadata; run a check of the pool'],
+  [IoStatus.IoError]: ['STORE_FAULTED', 'the medium failed'],
+  [IoStatus.Offline]: ['STORE_CLOSED', 'the pool is closed'],
+  [IoStatus.ReadOnly]: ['STORE_INVALID', 'the pool is open for reading only'],
+  [IoStatus.Busy]: ['STORE_IN_USE', 'busy; try again'],
+  16: ['STORE_NOT_FOUND', 'no such volume'],
+  17: ['STORE_EXISTS', 'the name or the id is taken'],
+  18: ['STORE_INVALID', 'refused as invalid (a volume only ever grows)'],
+};
+
+function checkBlob(key: string, value: Uint8Array | null): void {
+  const keyBytes = Buffer.byteLength(key);
+  assert(keyBytes > 0 && keyBytes <= MAX_BLOB_KEY_BYTES);
+  assert(value === null || value.length <= MAX_BLOB_BYTES);
+}
+
+class NativeVolume implements StoreVolume {
+  readonly #pool: NativePool;
+  readonly handle: number;
+  readonly id: string;
+  readonly name: string;
+  /** Deleted: nothing reaches the engine under this handle any more. */
+  gone = false;
+  #lastInfo: StoreVolumeInfo;
+
+  constructor(pool: NativePool, handle: number, id: string, name: string) {
+    this.#pool = pool;
+    this.handle = handle;
+    this.id = id;
+    this.name = name;
+    this.#lastInfo = { id, name, sizeBlocks: 0, mappedBlocks: 0, epoch: 0, op: 0 };
+    this.info();
+  }
+
+  info(): StoreVolumeInfo {
+    const info = this.gone ? null : this.#pool.native.volume(this.handle);
+    if (info !== null) {
+      const { id, name, sizeBlocks, mappedBlocks, epoch, op } = info;
+      this.#lastInfo = { id, name, sizeBlocks, mappedBlocks, epoch, op };
+    }
+    return this.#lastInfo;
+  }
+
+  submit(op: BlockOp, epoch: number, opNumber: number): void {
+    this.#pool.submit(this, op, epoch, opNumber);
+  }
+
+  async resize(sizeBlocks: number): Promise<void> {
+    checkVolumeSize(sizeBlocks);
+    await this.#pool.promise(`resizing volume ${this.name}`, (controlId) =>
+      this.#pool.native.resizeVolume(controlId, this.handle, sizeBlocks),
+    );
+  }
+
+  putBlob(key: string, value: Uint8Array | null, done: (status: IoStatus) => void): void {
+    checkBlob(key, value);
+    const started =
+      !this.gone &&
+      this.#pool.control(
+        (controlId) => this.#pool.native.putBlob(controlId, this.handle, key, value ?? NOTHING),
+        (status) => done(asIoStatus(status)),
+      );
+    if (!started) done(IoStatus.Offline);
+  }
+
+  getBlob(key: string): Uint8Array | null {
+    return this.#pool.native.getBlob(this.handle, key);
+  }
+
+  mapStatus(
+    lba: number,
+    maxExtents: number,
+    done: (status: IoStatus, extents: readonly MapExtent[]) => void,
+  ): void {
+    const { native } = this.#pool;
+    const started =
+      !this.gone &&
+      this.#pool.control(
+        (controlId) => native.mapStatus(controlId, this.handle, lba, maxExtents),
+        (status, _handle, controlId) => {
+          if (status !== IoStatus.Ok) return done(asIoStatus(status), []);
+          const flat = native.takeRuns(controlId);
+          const extents: MapExtent[] = [];
+          for (let at = 0; at < flat.length; at += 3) {
+            extents.push({ lba: flat[at]!, blocks: flat[at + 1]!, mapped: flat[at + 2] === 1 });
+          }
+          done(IoStatus.Ok, extents);
+        },
+      );
+    if (!started) done(IoStatus.Offline, []);
+  }
+}
+
+/** A control call's status for those who know only the data path's. */
+function asIoStatus(status: number): IoStatus {
+  if (status <= IoStatus.Busy) return status as IoStatus;
+  return status === 16 ? IoStatus.Offline : IoStatus.IoError;
+}

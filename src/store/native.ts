@@ -1,0 +1,187 @@
+// Loads the addon, and says what it exports. The only file that knows of it.
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { assert, type Crc32c } from '../base/index.ts';
+import { StoreError, type StoreErrorCode } from './types.ts';
+
+// As in native/binding/pool_binding.h.
+export const MAX_TAGS = 4096;
+export const MAX_CONTROLS = 1024;
+export const COMPLETION_SLOTS = 8192;
+export const MAX_BATCH = 1024;
+export const SUBMISSION_LANES = 10;
+export const COMPLETION_LANES = 4;
+
+export interface NativeVolumeInfo {
+  readonly handle: number;
+  readonly id: string;
+  readonly name: string;
+  readonly sizeBlocks: number;
+  readonly mappedBlocks: number;
+  readonly epoch: number;
+  readonly op: number;
+  readonly deleting: boolean;
+}
+
+export interface NativeStats {
+  /** 1 open, 2 faulted, 3 closed. */
+  readonly state: number;
+  readonly sizeBlocks: number;
+  readonly usableBlocks: number;
+  readonly allocatedBlocks: number;
+  readonly dataBlocks: number;
+  readonly metadataBlocks: number;
+  readonly pendingFreeBlocks: number;
+  readonly freeBlocks: number;
+  readonly checkpoints: number;
+  readonly logBytesUsed: number;
+  readonly logBytes: number;
+  readonly cachePages: number;
+  readonly cacheDirtyPages: number;
+  readonly checksumErrors: number;
+  readonly ioErrors: number;
+  readonly replayedEntries: number;
+  readonly droppedEntries: number;
+  readonly logDamaged: boolean;
+  readonly fault: string;
+}
+
+/** An open pool of the addon. Control calls end with a completion whose tag is -1 - controlId. */
+export interface NativePoolHandle {
+  attach(
+    submission: Int32Array,
+    completion: Int32Array,
+    shared: Int32Array,
+    onCompletions: () => void,
+  ): void;
+  submit(count: number): void;
+  createVolume(controlId: number, id: Uint8Array, name: string, sizeBlocks: number): void;
+  resizeVolume(controlId: number, handle: number, sizeBlocks: number): void;
+  deleteVolume(controlId: number, handle: number): void;
+  putBlob(controlId: number, handle: number, key: string, value: Uint8Array): void;
+  getBlob(handle: number, key: string): Uint8Array | null;
+  mapStatus(controlId: number, handle: number, lba: number, maxRuns: number): void;
+  takeRuns(controlId: number): Float64Array;
+  checkpoint(controlId: number): void;
+  close(controlId: number): void;
+  release(): void;
+  volumes(): NativeVolumeInfo[];
+  volume(handle: number): NativeVolumeInfo | null;
+  stats(): NativeStats | null;
+  identity(): { id: string; name: string; backend: string; direct: boolean };
+}
+
+/** What the offline walk found (S15). */
+export interface CheckReport {
+  readonly clean: boolean;
+  readonly pagesChecked: number;
+  readonly blocksChecked: number;
+  readonly badMetadataPages: number;
+  readonly badDataBlocks: number;
+  readonly leakedBlocks: number;
+  readonly doublyOwnedBlocks: number;
+  readonly unmarkedBlocks: number;
+  /** The first hundred, in words. */
+  readonly findings: readonly string[];
+}
+
+/** How the medium is reached: chosen by what it is, save in tests and measurements. */
+export type MediumBackend = 'auto' | 'io_uring' | 'threads' | 'sync';
+
+export interface NativeAddon {
+  createArena(bytes: number): ArrayBuffer;
+  crc32c: Crc32c;
+  sdNotify(text: string): boolean;
+  openPool(options: {
+    path: string;
+    cacheBytes: number;
+    openId: Uint8Array;
+    readOnly: boolean;
+    backend: MediumBackend;
+  }): Promise<NativePoolHandle>;
+  createPool(options: {
+    path: string;
+    sizeBytes: number;
+    sparse: boolean;
+    force: boolean;
+    name: string;
+    storeId: Uint8Array;
+  }): Promise<void>;
+  probePool(options: { path: string }): Promise<{ id: Uint8Array; name: string }>;
+  checkPool(options: { path: string; withData: boolean }): Promise<CheckReport>;
+}
+
+const ADDON_PATH = join('build', 'cmake', 'Release', 'ashlar.node');
+
+let loaded: NativeAddon | null = null;
+let arena: ArrayBuffer | null = null;
+
+/** The addon, loaded at the first call. Throws StoreError when it has not been built. */
+export function native(): NativeAddon {
+  if (loaded !== null) return loaded;
+  const path = process.env['ASHLAR_NATIVE'] ?? findAddon();
+  try {
+    loaded = createRequire(import.meta.url)(path) as NativeAddon;
+  } catch (error) {
+    throw new StoreError(
+      'STORE_UNSUPPORTED',
+      `the native engine at ${path} does not load (${String(error)}); build it again with "npm run build:native"`,
+      { cause: error },
+    );
+  }
+  return loaded;
+}
+
+// This file runs as src/… or dist/src/… of the package, or from a test's own folder: the package is whichever parent
+// holds the build.
+function findAddon(): string {
+  const here = dirname(fileURLToPath(import.meta.url));
+  for (const start of [here, process.cwd()]) {
+    for (let folder = start; ; folder = dirname(folder)) {
+      const path = join(folder, ADDON_PATH);
+      if (existsSync(path)) return path;
+      if (dirname(folder) === folder) break;
+    }
+  }
+  throw new StoreError(
+    'STORE_UNSUPPORTED',
+    `the native engine is not built (no ${ADDON_PATH} in any folder above ${here}); build it with "npm run build:native"`,
+  );
+}
+
+/**
+ * The process's one arena, aligned for O_DIRECT: what the DataBufferPool of a process with a native pool is made of. A
+ * later call returns the same one, and must ask for no more than the first.
+ */
+export function nativeArena(bytes: number): ArrayBuffer {
+  arena ??= native().createArena(bytes);
+  assert(arena.byteLength >= bytes, 'the arena of this process was made smaller');
+  return arena;
+}
+
+/** The arena if there is one: only buffers in it can be handed to the engine. */
+export function currentArena(): ArrayBuffer | null {
+  return arena;
+}
+
+/** CRC32C by the processor's instruction; what the daemon gives to base's setCrc32c. */
+export function nativeCrc32c(): Crc32c {
+  return native().crc32c;
+}
+
+/** Tells the service manager ("READY=1"). False where there is none. */
+export function sdNotify(text: string): boolean {
+  return native().sdNotify(text);
+}
+
+/** The addon's failures, as our own. */
+export function asStoreError(error: unknown): StoreError {
+  if (error instanceof StoreError) return error;
+  const code = error instanceof Error ? (error as { code?: unknown }).code : undefined;
+  if (typeof code === 'string' && code.startsWith('STORE_')) {
+    return new StoreError(code as StoreErrorCode, (error as Error).message, { cause: error });
+  }
+  return new StoreError('STORE_IO', String(error), { cause: error });
+}
