@@ -208,8 +208,10 @@ export class LogicalUnit {
   execute(execution: Execution): void {
     assert(execution.state === ExecutionState.Prepared);
     const { task } = execution;
-    if (task.dataOutBytes < task.dataOutWantedBytes && execution.command!.shortDataOut !== true) {
-      // Data that was never sent cannot be written, and half a write is none: nothing is applied (T12).
+    const missing = task.dataOutBytes < task.dataOutWantedBytes;
+    if (missing && (execution.command!.shortDataOut !== true || !task.writes)) {
+      // Data that was never sent cannot be written, and half a write is none: nothing is applied (T12). The same goes for
+      // a command that writes and was announced as one that reads.
       execution.state = ExecutionState.Running;
       execution.failWith(SenseKey.IllegalRequest, Asc.InvalidFieldInCommandInformationUnit);
       return;
@@ -266,17 +268,20 @@ export class LogicalUnit {
     by: NexusState | null,
     waiter: AbortWaiter | null,
   ): number {
-    // Ending one task may begin or end others: pick first, and look again before each.
+    // Ending one task may end others, and must not begin any of those picked: pick first, look again before each.
     const picked: [Execution, ScsiTask][] = [];
     for (let at = this.tasks.first; at !== null; at = at.next) {
       if (select(at)) picked.push([at, at.task]);
     }
     let running = 0;
+    this.tasks.pause();
     for (const [execution, task] of picked) {
       if (task.execution !== execution) continue;
       const tell = this.modePages.taskAbortedStatus && execution.nexus !== by;
       if (!execution.abort(tell, waiter)) running += 1;
     }
+    this.tasks.resume();
+    this.tasks.release(this.#runBlocked);
     return running;
   }
 

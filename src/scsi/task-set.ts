@@ -13,6 +13,7 @@ export class TaskSet {
   #barriers = 0;
   #blocked = 0;
   #releasing = false;
+  #paused = 0;
 
   get size(): number {
     return this.#size;
@@ -58,12 +59,22 @@ export class TaskSet {
     assert(this.#blocked >= 0);
   }
 
+  /** Until `resume`, no Blocked task begins: an abort ends many as if at once. */
+  pause(): void {
+    this.#paused += 1;
+  }
+
+  resume(): void {
+    this.#paused -= 1;
+    assert(this.#paused >= 0);
+  }
+
   /** After a task has left: begins, oldest first, all Blocked tasks that now may. */
   release(run: (execution: Execution) => void): void {
-    if (this.#blocked === 0 || this.#releasing) return;
+    if (this.#blocked === 0 || this.#releasing || this.#paused > 0) return;
     this.#releasing = true;
     // A task that begins may end at once and change the list: look again from its beginning.
-    for (let at = this.#first; at !== null && this.#blocked > 0; ) {
+    for (let at = this.#first; at !== null && this.#blocked > 0 && this.#paused === 0; ) {
       if (at.state === ExecutionState.Blocked && this.#mayRun(at)) {
         this.#blocked -= 1;
         run(at);

@@ -34,6 +34,7 @@ const reportTaskManagement: Command = {
   name: 'REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS',
   usage: [0xa3, 0x0d, 0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CONTROL],
   access: Access.Write,
+  duringSanitize: true,
   execute(execution) {
     const { cdb } = execution;
     const extended = (cdb[2]! & 0x80) !== 0;
@@ -53,6 +54,7 @@ const logSense: Command = {
   name: 'LOG SENSE',
   usage: [0x4d, 0, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, CONTROL],
   access: Access.Always,
+  duringSanitize: true,
   execute(execution) {
     const { cdb } = execution;
     if ((cdb[1]! & 0x01) !== 0) return execution.failField(1, 0); // SP: nothing is saved.

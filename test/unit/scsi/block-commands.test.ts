@@ -91,6 +91,7 @@ describe('READ and WRITE', () => {
     );
     harness.refused(cdb10(0x2a, 0, 1), 5, 0x0e03, { data: Buffer.alloc(200) });
     harness.good(cdb10(0x2a, 0, 1));
+    harness.refused(cdb10(0x2a, 0, 1), 5, 0x0e03, { writes: false });
     assert.equal(harness.read(0, 1)[0], 0x62);
   });
 

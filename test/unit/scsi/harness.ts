@@ -38,6 +38,8 @@ export interface CommandOptions {
   readonly attribute?: TaskAttribute;
   readonly lun?: number;
   readonly tag?: number;
+  /** The transport's W bit; default: set. */
+  readonly writes?: boolean;
 }
 
 export function aNexus(name: string): Nexus {
@@ -116,7 +118,7 @@ export class Harness {
     const tag = options.tag ?? this.#tag++;
     task.begin(options.nexus ?? this.nexus, owner, options.lun ?? 0, tag, bytes);
     task.attribute = options.attribute ?? TaskAttribute.Simple;
-    task.writes = options.data !== undefined;
+    task.writes = options.writes ?? true;
     task.expectedBytes = options.expectedBytes ?? options.data?.length ?? 0;
     if (!this.target.prepare(task)) return pending;
     if (options.fetch === false) return pending;

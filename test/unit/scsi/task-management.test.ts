@@ -247,6 +247,17 @@ describe('the task set', () => {
     assert.equal(after.outcome!.status, ScsiStatus.Good);
   });
 
+  it('begins none of what a CLEAR TASK SET is ending', () => {
+    const harness = new Harness();
+    const head = { attribute: TaskAttribute.HeadOfQueue, data: Buffer.alloc(512), fetch: false };
+    const waiting = harness.start(WRITE, head);
+    const blocked = harness.start(cdb10(0x2a, 8, 1), { data: Buffer.alloc(512, 1) });
+    assert.equal(harness.manage(TaskManagement.ClearTaskSet).response, 0);
+    assert.equal(waiting.outcome!.aborted, true);
+    assert.equal(blocked.outcome!.aborted, true);
+    assert.deepEqual(harness.read(8, 1), Buffer.alloc(512));
+  });
+
   it('is bounded: TASK SET FULL', () => {
     const harness = new Harness();
     harness.device.hold = true;
