@@ -22,8 +22,8 @@ export interface TextError {
   readonly error: string;
 }
 
-// §6.1: key-name = capital letter, then letters, digits and . - + @ _ / #
-const KEY_NAME = /^[A-Z][A-Za-z0-9.\-+@_/#]{0,62}$/;
+// §6.1: a letter (a capital, says the grammar, and then names iSCSIProtocolLevel), then letters, digits, . - + @ _ / #
+const KEY_NAME = /^[A-Za-z][A-Za-z0-9.\-+@_/#]{0,62}$/;
 // Control characters mean nothing in any value.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
 const UNPRINTABLE = /[\u0000-\u001f\u007f\ufffd]/;
