@@ -1,7 +1,16 @@
 // A running iSCSI target under test, behind one small face, so that the same conformance run, the same scenarios and
 // the same benchmark are pointed at ashlar or at tgt. ashlar is driven only as a user drives it: its command line.
 import type { ChildProcess } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -138,9 +147,11 @@ export class AshlarTarget implements Target {
     const lines = [
       `dataDir: ${this.folder}`,
       `portals: ['127.0.0.1:${this.#portalPort}']`,
-      `api: '${this.api}'`,
+      'api:',
+      `  address: '${this.api}'`,
       'pool:',
       `  size: ${this.#poolMiB}Mi`,
+      '  sparse: true',
       this.#extraConfig,
       '',
     ];
@@ -250,13 +261,23 @@ export class TgtTarget implements Target {
   readonly folder: string;
   readonly #backingFolder: string;
   readonly #storeFlags: readonly string[];
+  readonly #forgetful: boolean;
   readonly #volumes = new Map<string, { tid: number; options: VolumeOptions }>();
   #portalPort = 0;
   #controlPort = 0;
   #process: ChildProcess | undefined;
   #nextTid = 1;
 
-  constructor(options: { folder?: string; backingFolder?: string; direct?: boolean } = {}) {
+  constructor(
+    options: {
+      folder?: string;
+      backingFolder?: string;
+      direct?: boolean;
+      /** Loses 64 KiB of every volume when it crashes, to prove that a test would see it. */
+      forgetful?: boolean;
+    } = {},
+  ) {
+    this.#forgetful = options.forgetful === true;
     this.folder = mkdtempSync(join(options.folder ?? tmpdir(), 'tgt-test-'));
     this.#backingFolder = options.backingFolder ?? this.folder;
     this.#storeFlags = options.direct === true ? ['--bsoflags', 'direct'] : [];
@@ -296,6 +317,7 @@ export class TgtTarget implements Target {
     child.kill('SIGKILL');
     await exited(child);
     this.#process = undefined;
+    if (this.#forgetful) for (const name of this.#volumes.keys()) forget(this.#backingFile(name));
   }
 
   stop(): Promise<void> {
@@ -388,6 +410,12 @@ export class TgtTarget implements Target {
     for (const name of this.#volumes.keys()) rmSync(this.#backingFile(name), { force: true });
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+function forget(path: string): void {
+  const file = openSync(path, 'r+');
+  writeSync(file, Buffer.alloc(64 * 1024), 0, 64 * 1024, 8 * 1024 * 1024);
+  closeSync(file);
 }
 
 function tgtIqn(name: string): string {
