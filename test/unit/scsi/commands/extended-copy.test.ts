@@ -1,0 +1,214 @@
+// EXTENDED COPY and RECEIVE COPY RESULTS.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { BlockOpKind, IoStatus, MemoryDevice } from '../../../../src/block/index.ts';
+import { identityOf } from '../../../../src/scsi/identity.ts';
+import { cdb, Harness, MIB, type Outcome, ScsiStatus, TaskManagement, UUID } from '../harness.ts';
+
+const OTHER_UUID = '11111111-2222-3333-4444-555555555555';
+
+function target(uuid = UUID, change: (descriptor: Buffer) => void = () => {}): Buffer {
+  const { naa } = identityOf(uuid);
+  const bytes = Buffer.alloc(32);
+  bytes[0] = 0xe4;
+  bytes[4] = 1;
+  bytes[5] = 3;
+  bytes[7] = naa.length;
+  naa.copy(bytes, 8);
+  change(bytes);
+  return bytes;
+}
+
+interface SegmentOptions {
+  readonly type?: number;
+  readonly from?: number;
+  readonly to?: number;
+  readonly blocks?: number;
+  readonly source?: number;
+  readonly destination?: number | bigint;
+}
+
+function segment(options: SegmentOptions = {}): Buffer {
+  const bytes = Buffer.alloc(28);
+  bytes[0] = options.type ?? 2;
+  bytes.writeUInt16BE(24, 2);
+  bytes.writeUInt16BE(options.from ?? 0, 4);
+  bytes.writeUInt16BE(options.to ?? 0, 6);
+  bytes.writeUInt16BE(options.blocks ?? 16, 10);
+  bytes.writeBigUInt64BE(BigInt(options.source ?? 0), 12);
+  bytes.writeBigUInt64BE(BigInt(options.destination ?? 4096), 20);
+  return bytes;
+}
+
+function list(targets: Buffer[], segments: Buffer[], listId = 1, usage = 0, inline = 0): Buffer {
+  const header = Buffer.alloc(16);
+  header[0] = listId;
+  header[1] = usage << 3;
+  header.writeUInt16BE(Buffer.concat(targets).length, 2);
+  header.writeUInt32BE(Buffer.concat(segments).length, 8);
+  header.writeUInt32BE(inline, 12);
+  return Buffer.concat([header, ...targets, ...segments]);
+}
+
+function copyCdb(bytes: number): Buffer {
+  const all = cdb(0x83);
+  all.writeUInt32BE(bytes, 10);
+  return all;
+}
+
+const copy = (harness: Harness, data: Buffer): Outcome =>
+  harness.run(copyCdb(data.length), { data });
+
+function results(action: number, listId = 0): Buffer {
+  return cdb(0x84, action, listId, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0);
+}
+
+function pattern(bytes: number): Buffer {
+  const data = Buffer.alloc(bytes);
+  for (let at = 0; at < bytes; at += 4) data.writeUInt32BE((at * 2654435761) >>> 0, at);
+  return data;
+}
+
+describe('EXTENDED COPY', () => {
+  it('copies blocks within a unit, and tells of it', () => {
+    const harness = new Harness();
+    const data = pattern(3 * MIB);
+    data.copy(harness.device.bytes);
+    harness.refused(results(0, 1), 5, 0x2400, { field: [2, null] });
+    const outcome = copy(harness, list([target()], [segment({ blocks: 6144, destination: 8192 })]));
+    assert.equal(outcome.status, ScsiStatus.Good);
+    assert.ok(harness.device.bytes.subarray(4 * MIB, 7 * MIB).equals(data));
+    const status = harness.good(results(0, 1));
+    assert.deepEqual([...status.subarray(0, 8)], [0, 0, 0, 8, 1, 0, 1, 0]);
+    assert.equal(status.readUInt32BE(8), 3 * MIB);
+    assert.equal(harness.pool.freeBytes, 32 * MIB);
+  });
+
+  it('moves overlapping ranges as if all were read first, either way', () => {
+    for (const [source, destination] of [
+      [0, 1000],
+      [1000, 0],
+    ] as const) {
+      const harness = new Harness();
+      const data = pattern(4 * MIB);
+      data.copy(harness.device.bytes, source * 512);
+      copy(harness, list([target()], [segment({ blocks: 8192, source, destination })]));
+      const at = destination * 512;
+      assert.ok(harness.device.bytes.subarray(at, at + data.length).equals(data));
+    }
+  });
+
+  it('copies to another unit, with blocks of another size, and leaves holes holes', () => {
+    const harness = new Harness();
+    const device = new MemoryDevice({ bytes: 4 * MIB, logicalBlockBytes: 4096 });
+    harness.target.addUnit(3, device, OTHER_UUID);
+    harness.run(cdb(0));
+    const data = pattern(MIB);
+    harness.write(0, data);
+    const segments = [segment({ to: 1, blocks: 4096, destination: 0 })];
+    assert.equal(copy(harness, list([target(), target(OTHER_UUID)], segments)).status, 0);
+    assert.ok(device.bytes.subarray(0, MIB).equals(data));
+    device.mapStatus(0, 10, (_status, extents) => {
+      assert.deepEqual(extents[1], { lba: 256, blocks: 768, mapped: false });
+    });
+    const odd = copy(
+      harness,
+      list([target(), target(OTHER_UUID)], [segment({ to: 1, blocks: 3, destination: 0 })]),
+    );
+    assert.deepEqual([odd.key, odd.code], [0x0a, 0x260a]);
+  });
+
+  it('refuses lists that do not fit together', () => {
+    const harness = new Harness();
+    const sound = list([target()], [segment()]);
+    assert.equal(copy(harness, Buffer.alloc(0)).status, ScsiStatus.Good);
+    for (const cut of [8, 16 + 31, sound.length - 1]) {
+      assert.equal(copy(harness, sound.subarray(0, cut)).code, 0x1a00);
+    }
+    const cases: [Buffer, number][] = [
+      [list(new Array(17).fill(target()), [segment()]), 0x2606],
+      [list([target()], new Array(257).fill(segment())), 0x2608],
+      [list(new Array(17).fill(target()), new Array(257).fill(segment())), 0x1a00],
+      [list([target()], [segment()], 1, 0, 4), 0x260b],
+      [list([target(UUID, (bytes) => (bytes[0] = 0xe0))], [segment()]), 0x2607],
+      [list([target()], [segment({ type: 3 })]), 0x2609],
+      [list([target(UUID, (bytes) => (bytes[1] = 0xc0))], [segment()]), 0x2600],
+      [list([target()], [segment()], 1, 3), 0x2600],
+    ];
+    for (const [data, code] of cases) {
+      const outcome = copy(harness, data);
+      assert.equal(outcome.key, 5);
+      assert.equal(outcome.code.toString(16), code.toString(16));
+    }
+  });
+
+  it('aborts for units and ranges that are not there, before a block is copied', () => {
+    const harness = new Harness();
+    pattern(8192).copy(harness.device.bytes);
+    const good = segment();
+    const cases: [Buffer, number][] = [
+      [list([target(UUID, (bytes) => (bytes[1] = 0x20))], [good]), 0x0804],
+      [list([target(OTHER_UUID)], [good]), 0x0d02],
+      [list([target(UUID, (bytes) => (bytes[1] = 0x05))], [good]), 0x0d03],
+      [list([target()], [good, segment({ to: 1 })]), 0x0804],
+      [list([target()], [good, segment({ destination: 16384 - 1 })]), 0],
+      [list([target()], [good, segment({ destination: 0xffffffffffffffffn })]), 0],
+    ];
+    for (const [data, code] of cases) {
+      const outcome = copy(harness, data);
+      assert.equal(outcome.key, 0x0a);
+      assert.equal(outcome.code.toString(16), code.toString(16));
+    }
+    assert.ok(harness.device.bytes.subarray(4096 * 512, 4097 * 512).equals(Buffer.alloc(512)));
+  });
+
+  it('stops where the medium fails, and says which segment', () => {
+    const harness = new Harness();
+    pattern(MIB).copy(harness.device.bytes);
+    harness.device.failures.push({ status: IoStatus.Damaged, kind: BlockOpKind.Read, lba: 20 });
+    const segments = [segment({ blocks: 4 }), segment({ source: 16 })];
+    const outcome = copy(harness, list([target()], segments));
+    assert.deepEqual([outcome.key, outcome.code], [0x0a, 0x1100]);
+    assert.equal(outcome.sense.readUInt32BE(8), 1);
+    assert.equal(harness.good(results(0, 1))[4], 2);
+    assert.equal(harness.pool.freeBytes, 32 * MIB);
+  });
+
+  it('ends with its abort, with nothing on the way any more', () => {
+    const harness = new Harness();
+    pattern(8 * MIB).copy(harness.device.bytes);
+    harness.device.hold = true;
+    const data = list([target()], [segment({ blocks: 6144, destination: 8192 })]);
+    const pending = harness.start(copyCdb(data.length), { data, tag: 77 });
+    const answer = harness.manage(TaskManagement.AbortTask, { tag: 77 });
+    assert.equal(answer.response, null);
+    harness.device.releaseAll();
+    assert.equal(pending.outcome?.aborted, true);
+    assert.equal(answer.response, 0);
+    assert.equal(harness.pool.freeBytes, 32 * MIB);
+    assert.equal(harness.device.bytes.readUInt32BE(4 * MIB), (4 * MIB * 2654435761) >>> 0);
+  });
+
+  it('writes only where its nexus might write itself', () => {
+    const harness = new Harness();
+    const device = new MemoryDevice({ bytes: MIB, logicalBlockBytes: 512 });
+    harness.target.addUnit(3, device, OTHER_UUID);
+    harness.run(cdb(0));
+    harness.run(cdb(0), { lun: 3, nexus: harness.other });
+    harness.good(cdb(0x16), { lun: 3, nexus: harness.other });
+    const outcome = copy(
+      harness,
+      list([target(), target(OTHER_UUID)], [segment({ to: 1, destination: 0 })]),
+    );
+    assert.deepEqual([outcome.key, outcome.code], [0x0a, 0x0d01]);
+  });
+
+  it('tells its limits', () => {
+    const harness = new Harness();
+    const data = harness.good(results(3));
+    assert.equal(data.readUInt32BE(0), data.length - 4);
+    assert.equal(data.readUInt16BE(8), 16);
+    assert.equal(data.readUInt16BE(10), 256);
+    assert.deepEqual([...data.subarray(43)], [2, 0x02, 0xe4]);
+  });
+});
