@@ -314,9 +314,12 @@ class MemoryVolume implements StoreVolume {
     done: (status: IoStatus, extents: readonly MapExtent[]) => void,
   ): void {
     const { serving } = this.#pool;
-    if (this.gone || serving !== IoStatus.Ok)
-      return done(this.gone ? IoStatus.Offline : serving, []);
-    if (lba >= this.#sizeBlocks) return done(IoStatus.OutOfRange, []);
+    let status: IoStatus = this.gone ? IoStatus.Offline : serving;
+    if (status === IoStatus.Ok && lba >= this.#sizeBlocks) status = IoStatus.OutOfRange;
+    done(status, status === IoStatus.Ok ? this.#extents(lba, maxExtents) : []);
+  }
+
+  #extents(lba: number, maxExtents: number): MapExtent[] {
     const extents: MapExtent[] = [];
     const mapped = [...this.#blocks.keys()].filter((at) => at >= lba).sort((a, b) => a - b);
     let at = lba;
@@ -334,7 +337,7 @@ class MemoryVolume implements StoreVolume {
         extents.push({ lba: begin, blocks: at - begin, mapped: false });
       }
     }
-    done(IoStatus.Ok, extents);
+    return extents;
   }
 
   /** For the pool: does what `op` asks. */

@@ -39,6 +39,7 @@ import { uuidToBytes } from './uuid.ts';
 
 const TWO_32 = 2 ** 32;
 const NOTHING = new Uint8Array(0);
+const NO_RUNS = new Float64Array(0);
 
 /** Told how a control call ended: a Status of pool.h, and the volume handle where there is a new one. */
 type ControlDone = (status: number, handle: number, controlId: number) => void;
@@ -479,13 +480,12 @@ class NativeVolume implements StoreVolume {
       this.#pool.control(
         (controlId) => native.mapStatus(controlId, this.handle, lba, maxExtents),
         (status, _handle, controlId) => {
-          if (status !== IoStatus.Ok) return done(asIoStatus(status), []);
-          const flat = native.takeRuns(controlId);
+          const flat = status === IoStatus.Ok ? native.takeRuns(controlId) : NO_RUNS;
           const extents: MapExtent[] = [];
           for (let at = 0; at < flat.length; at += 3) {
             extents.push({ lba: flat[at]!, blocks: flat[at + 1]!, mapped: flat[at + 2] === 1 });
           }
-          done(IoStatus.Ok, extents);
+          done(asIoStatus(status), extents);
         },
       );
     if (!started) done(IoStatus.Offline, []);
