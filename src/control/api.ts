@@ -5,6 +5,7 @@ import swagger from '@fastify/swagger';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
 import { Type } from 'typebox';
+import type { Log } from '../base/index.ts';
 import type { Pool } from '../store/types.ts';
 import { STORE_BLOCK_BYTES } from '../store/types.ts';
 import { ApiError, invalid, notFound, type StatusCause, type StatusReason } from './errors.ts';
@@ -63,6 +64,7 @@ export interface ApiOptions {
   readonly iqnPrefix: string;
   /** Listening on loopback only: then only loopback names are answered. */
   readonly loopbackOnly: boolean;
+  readonly log: Log;
 }
 
 const ListQuery = Type.Object({
@@ -154,7 +156,10 @@ export async function buildApi(options: ApiOptions): Promise<FastifyInstance> {
   });
   refuseForeignHosts(app, options);
   app.setErrorHandler((error: FastifyError, request, reply) => {
-    sendStatus(reply, toApiError(error, request.url));
+    const answer = toApiError(error, request.url);
+    if (answer.code === 500)
+      options.log.error({ err: error, url: request.url }, 'a request failed');
+    sendStatus(reply, answer);
   });
   app.setNotFoundHandler((request, reply) => {
     sendStatus(reply, new ApiError('NotFound', `the server has no ${clip(request.url)}`));
@@ -565,7 +570,6 @@ function toCause(fault: ValidationFault): StatusCause {
 }
 
 function sendStatus(reply: FastifyReply, error: ApiError): void {
-  if (error.code === 500) reply.request.log.error({ err: error }, 'a request failed');
   void reply.code(error.code).type('application/json; charset=utf-8').send(error.toStatus());
 }
 

@@ -28,7 +28,7 @@ interface Exported {
 const LUN = 0;
 
 export class Targets implements TargetDirectory, Exporter {
-  readonly portals: readonly string[];
+  portals: readonly string[];
   readonly discoveryAuth: AuthPolicy;
   readonly #options: TargetsOptions;
   readonly #exported = new Map<string, Exported>();
@@ -45,6 +45,11 @@ export class Targets implements TargetDirectory, Exporter {
   /** The server that the sessions live in. */
   serveBy(sessions: SessionEnder): void {
     this.#sessions = sessions;
+  }
+
+  /** Where hosts find the targets, once the ports are known. */
+  announce(portals: readonly string[]): void {
+    this.portals = portals;
   }
 
   find(name: string): TargetEntry | null {

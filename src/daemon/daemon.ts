@@ -1,0 +1,345 @@
+// The composition root: makes every room and hands each what it needs, starts them from the medium upwards and stops
+// them from the hosts downwards. The one place that knows every room.
+import type { FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
+import { SystemClock, SystemRandom, Turn } from '../base/index.ts';
+import { BlockOp, BlockOpKind, type DataBufferPool } from '../block/index.ts';
+import { ApiError, buildApi, VolumeController } from '../control/index.ts';
+import { IscsiServer, type SessionInfo } from '../iscsi/index.ts';
+import { buildMetrics, type MetricsSource } from '../metrics/index.ts';
+import { Listener } from '../net/index.ts';
+import { type Pool, STORE_BLOCK_BYTES } from '../store/index.ts';
+import { type Config, isLoopback, type PortalAddress, showAddress } from './config/index.ts';
+import { openEngine } from './engine.ts';
+import { portError } from './ports.ts';
+import { Targets } from './targets.ts';
+
+/** Which volumes were made when the pool was: they are not made again after somebody deleted them. */
+const FIRST_VOLUME_KEY = 'control.firstVolume';
+
+export interface DaemonOptions {
+  readonly config: Config;
+  readonly version: string;
+  readonly log: Logger;
+  /** The pool's size was configured, not the default's. */
+  readonly exactPoolSize: boolean;
+  /** Long steps, for whoever watches. */
+  readonly progress: (message: string) => void;
+}
+
+/** What the status line shows. */
+export interface Activity {
+  readonly sessions: number;
+  readonly operations: number;
+  readonly bytes: number;
+  readonly allocatedBytes: number;
+  readonly usableBytes: number;
+  readonly fault: string;
+}
+
+type StopStep = () => Promise<void> | void;
+
+export class Daemon {
+  readonly #options: DaemonOptions;
+  readonly #clock = new SystemClock();
+  readonly #openedAt = new Date();
+  readonly #openedAtMs: number;
+  /** What was started, in order: stopped in the opposite one. */
+  readonly #stops: StopStep[] = [];
+  #pool: Pool | null = null;
+  #controller: VolumeController | null = null;
+  #server: IscsiServer | null = null;
+  #fault = '';
+  #ready = false;
+  #stopping: Promise<void> | null = null;
+  #portals: PortalAddress[] = [];
+  #api: PortalAddress;
+  #note = '';
+
+  constructor(options: DaemonOptions) {
+    this.#options = options;
+    this.#openedAtMs = this.#clock.nowMs();
+    this.#api = options.config.api.address;
+  }
+
+  /** Addresses as they are, after port 0 became a real one. */
+  get portals(): readonly PortalAddress[] {
+    return this.#portals;
+  }
+
+  get api(): PortalAddress {
+    return this.#api;
+  }
+
+  /** Something the operator should know about the start, or nothing. */
+  get note(): string {
+    return this.#note;
+  }
+
+  get pool(): Pool | null {
+    return this.#pool;
+  }
+
+  volumes(): { name: string; iqn: string }[] {
+    const controller = this.#controller;
+    if (controller === null) return [];
+    return controller
+      .list()
+      .map(({ metadata, status }) => ({ name: metadata.name, iqn: status.iqn }));
+  }
+
+  /** Starts everything, or leaves nothing behind and throws. */
+  async start(): Promise<void> {
+    try {
+      await this.#start();
+    } catch (error) {
+      await this.#unwind();
+      throw error;
+    }
+  }
+
+  /** Hosts first, then volumes, then the medium. Idempotent. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#unwind();
+    return this.#stopping;
+  }
+
+  activity(): Activity {
+    let operations = 0;
+    let bytes = 0;
+    for (const { volume } of this.#controller?.open() ?? []) {
+      const { counters } = volume;
+      operations += counters.readOps + counters.writeOps + counters.unmapOps + counters.flushOps;
+      bytes += counters.readBytes + counters.writeBytes;
+    }
+    const stats = this.#pool?.stats();
+    return {
+      sessions: this.#sessions().filter((session) => session.type === 'Normal').length,
+      operations,
+      bytes,
+      allocatedBytes: (stats?.allocatedBlocks ?? 0) * STORE_BLOCK_BYTES,
+      usableBytes: (stats?.usableBlocks ?? 0) * STORE_BLOCK_BYTES,
+      fault: this.#fault,
+    };
+  }
+
+  /** Does one small I/O as a host would: proof of life for the watchdog. True at once when there is no volume. */
+  proveLife(): Promise<boolean> {
+    const [first] = this.#controller?.open() ?? [];
+    if (first === undefined) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const op = new BlockOp();
+      const owner = { onBlockDone: () => resolve(true) };
+      op.begin(BlockOpKind.Verify, 0, 1, null, 0, false, owner);
+      op.lower = owner;
+      first.volume.store.submit(op, 0, 0);
+    });
+  }
+
+  async #start(): Promise<void> {
+    const { config, log } = this.#options;
+    const turn = new Turn();
+    const engine = await openEngine({
+      config,
+      turn,
+      exactPoolSize: this.#options.exactPoolSize,
+      progress: this.#options.progress,
+    });
+    const { pool, buffers } = engine;
+    this.#pool = pool;
+    this.#note = engine.note;
+    this.#stops.push(() => pool.close());
+    log.info({ path: config.pool.path, pool: pool.id }, 'pool is open');
+    const stats = pool.stats();
+    if (stats.logDamaged) {
+      log.error({ dropped: stats.droppedEntries }, 'the log ended before what it said was flushed');
+    }
+
+    const targets = new Targets({
+      buffers,
+      turn,
+      portals: config.portals.map(showAddress),
+      discoveryAuth: {
+        chap: config.discovery.chap === null ? [] : [config.discovery.chap],
+        mutual: config.discovery.mutualChap,
+      },
+      allowSanitize: config.volumes.allowSanitize,
+    });
+    pool.onFault((why) => {
+      this.#fault = why;
+      log.fatal({ why }, 'the pool is faulted: nothing more is written; see docs/operations.md');
+      targets.takeOffline();
+    });
+    const controller = new VolumeController({
+      pool,
+      buffers,
+      turn,
+      exporter: targets,
+      iqnPrefix: config.iqnPrefix,
+      defaults: config.volumes,
+      log,
+      now: () => new Date(),
+    });
+    this.#controller = controller;
+    this.#stops.push(() => controller.close());
+    await controller.start();
+    await this.#makeFirstVolume(pool, controller);
+
+    await this.#serveHosts(turn, buffers, targets);
+    await this.#serveApi(controller, pool, buffers);
+    this.#ready = true;
+  }
+
+  async #makeFirstVolume(pool: Pool, controller: VolumeController): Promise<void> {
+    const wanted = this.#options.config.firstVolume;
+    if (wanted === null || pool.getBlob(FIRST_VOLUME_KEY) !== null) return;
+    const { name, size } = wanted;
+    try {
+      await controller.create({ metadata: { name }, spec: { size } }, { dryRun: false });
+    } catch (error) {
+      // Made, and the crash came before it was noted.
+      if (!(error instanceof ApiError) || error.reason !== 'AlreadyExists') throw error;
+    }
+    await pool.putBlob(FIRST_VOLUME_KEY, Buffer.from(name));
+  }
+
+  async #serveHosts(turn: Turn, buffers: DataBufferPool, targets: Targets): Promise<void> {
+    const { config, log } = this.#options;
+    const { iscsi } = config;
+    const server = new IscsiServer({
+      clock: this.#clock,
+      random: new SystemRandom(),
+      turn,
+      log,
+      buffers,
+      directory: targets,
+      limits: {
+        loginDeadlineMs: iscsi.loginTimeoutMs,
+        maxLogins: iscsi.maxLogins,
+        maxSessions: iscsi.maxSessions,
+        pingIntervalMs: iscsi.nopIntervalMs,
+        pingTimeoutMs: iscsi.nopTimeoutMs,
+        logoutDeadlineMs: iscsi.drainTimeoutMs,
+      },
+    });
+    this.#server = server;
+    targets.serveBy(server);
+    const listener = new Listener({
+      turn,
+      log,
+      maxConnections: iscsi.maxSessions + iscsi.maxLogins,
+      onConnection: (transport) => server.accept(transport),
+    });
+    this.#stops.push(async () => {
+      // No new logins while the old ones leave.
+      listener.close();
+      await server.drain();
+    });
+    for (const portal of config.portals) {
+      try {
+        const { port } = await listener.listen({ address: portal.host, port: portal.port });
+        this.#portals.push({ host: portal.host, port });
+      } catch (error) {
+        throw portError(
+          error,
+          'the portal',
+          portal,
+          '--portal',
+          'Another ashlar, tgtd or LIO (targetcli)',
+        );
+      }
+    }
+    targets.announce(this.#portals.map(showAddress));
+  }
+
+  async #serveApi(
+    controller: VolumeController,
+    pool: Pool,
+    buffers: DataBufferPool,
+  ): Promise<void> {
+    const { config, version } = this.#options;
+    const metrics = buildMetrics(this.#metricsSource(controller, pool, buffers));
+    const { address } = config.api;
+    const app: FastifyInstance = await buildApi({
+      controller,
+      poolFacts: {
+        pool,
+        path: config.pool.path,
+        cacheBytes: config.pool.cacheBytes,
+        sparse: config.pool.sparse,
+        openedAt: this.#openedAt,
+      },
+      sessions: () => this.#sessions(),
+      wallTime: (clockMs) => new Date(this.#openedAt.getTime() + clockMs - this.#openedAtMs),
+      notReady: () => this.#notReady(),
+      metrics: async () => ({ contentType: metrics.contentType, body: await metrics.metrics() }),
+      version,
+      iqnPrefix: config.iqnPrefix,
+      loopbackOnly: isLoopback(address),
+      log: this.#options.log,
+    });
+    this.#stops.push(() => app.close());
+    try {
+      await app.listen({ host: address.host, port: address.port });
+    } catch (error) {
+      throw portError(error, 'the API address', address, '--api', 'Another ashlar');
+    }
+    const bound = app.server.address();
+    if (typeof bound === 'object' && bound !== null) this.#api = { ...address, port: bound.port };
+  }
+
+  #metricsSource(controller: VolumeController, pool: Pool, buffers: DataBufferPool): MetricsSource {
+    return {
+      version: this.#options.version,
+      volumes: () =>
+        controller.open().map(({ name, volume, usedBytes }) => ({
+          volume: name,
+          capacityBytes: volume.geometry.blocks * volume.geometry.logicalBlockBytes,
+          usedBytes,
+          inFlight: volume.inFlight,
+          ...volume.counters,
+        })),
+      pool: () => {
+        const stats = pool.stats();
+        const bytes = (blocks: number): number => blocks * STORE_BLOCK_BYTES;
+        return {
+          pool: pool.name,
+          state: stats.state,
+          sizeBytes: bytes(stats.sizeBlocks),
+          usableBytes: bytes(stats.usableBlocks),
+          allocatedBytes: bytes(stats.allocatedBlocks),
+          freeBytes: bytes(stats.freeBlocks),
+          metadataBytes: bytes(stats.metadataBlocks),
+          checkpoints: stats.checkpoints,
+          checksumErrors: stats.checksumErrors,
+          ioErrors: stats.ioErrors,
+        };
+      },
+      sessions: () => this.#sessions(),
+      buffers: () => ({ totalBytes: buffers.arena.byteLength, freeBytes: buffers.freeBytes }),
+    };
+  }
+
+  #sessions(): readonly SessionInfo[] {
+    return this.#server?.sessions() ?? [];
+  }
+
+  #notReady(): string {
+    if (this.#stopping !== null) return 'stopping';
+    if (this.#fault !== '') return `the pool is faulted: ${this.#fault}`;
+    return this.#ready ? '' : 'starting';
+  }
+
+  /** Every step is tried, whatever became of the one before: the medium must be closed in any case. */
+  async #unwind(): Promise<void> {
+    this.#ready = false;
+    const { log } = this.#options;
+    for (let stop = this.#stops.pop(); stop !== undefined; stop = this.#stops.pop()) {
+      try {
+        await stop();
+      } catch (error) {
+        log.error({ err: error }, 'a step of the shutdown failed');
+      }
+    }
+  }
+}

@@ -1,0 +1,4 @@
+// The daemon: `ashlar serve`. Reads the configuration, makes all the rooms, and stops them in order.
+export { ConfigError, loadConfig, STANDARD_CONFIG_PATH } from './config/index.ts';
+export { Daemon, type DaemonOptions } from './daemon.ts';
+export { serve } from './serve.ts';

@@ -1,0 +1,163 @@
+// `ashlar serve` as a process: flags, the words on the screen, signals, systemd, the exit code.
+import {
+  ConfigError,
+  type ConfigFlags,
+  type LoadedConfig,
+  loadConfig,
+  showAddress,
+} from './config/index.ts';
+import { Daemon } from './daemon.ts';
+import { notifySystemd } from './engine.ts';
+import { createLog } from './log.ts';
+import { StartError } from './ports.ts';
+import { StatusLine } from './status-line.ts';
+
+const EXIT_FAILED = 1;
+const EXIT_CONFIG = 2;
+/** Ctrl-C twice: as a shell reports a process that SIGINT ended. */
+const EXIT_FORCED = 130;
+
+/** Runs until a signal ends it; the value is the exit code. */
+export async function serve(flags: ConfigFlags, version: string): Promise<number> {
+  const say = (line: string): void => {
+    if (status === null) process.stdout.write(`${line}\n`);
+    else status.print(line);
+  };
+  let status: StatusLine | null = null;
+
+  let loaded: LoadedConfig;
+  try {
+    loaded = loadConfig(flags);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    for (const finding of error.findings) process.stderr.write(`${finding}\n`);
+    return EXIT_CONFIG;
+  }
+  const { config, source } = loaded;
+  const interactive = process.stderr.isTTY === true;
+  const log = createLog({
+    level: config.log.level,
+    node: config.node.name,
+    people: interactive ? say : null,
+  });
+  process.on('uncaughtException', (error) => {
+    // A broken invariant: what carries on after it may serve wrong data. The pool is left as a crash would leave it.
+    log.fatal({ err: error }, 'ashlar stops: an invariant does not hold');
+    process.abort();
+  });
+
+  const daemon = new Daemon({
+    config,
+    version,
+    log,
+    exactPoolSize: source !== null,
+    progress: say,
+  });
+  const stopped = stopOnSignals(() => {
+    notifySystemd('STOPPING=1\nSTATUS=letting hosts log out');
+    status?.stop();
+    status = null;
+    say('Stopping: hosts are asked to log out, then the pool is closed. Ctrl-C again to force.');
+  });
+  try {
+    await daemon.start();
+  } catch (error) {
+    if (error instanceof StartError || (error as Error).name === 'StoreError') {
+      process.stderr.write(`error: ${(error as Error).message}\n`);
+      log.debug({ err: error }, 'the start failed');
+    } else {
+      log.fatal({ err: error }, 'the start failed');
+    }
+    return EXIT_FAILED;
+  }
+  if (daemon.note !== '') say(daemon.note);
+  for (const line of describeStart(daemon, loaded, version)) say(line);
+  status = new StatusLine(
+    process.stdout,
+    () => daemon.activity(),
+    (line) => {
+      notifySystemd(`STATUS=${line}`);
+    },
+  );
+  notifySystemd('READY=1\nSTATUS=serving');
+  const watchdog = startWatchdog(daemon);
+
+  await stopped;
+  clearInterval(watchdog);
+  const faulted = daemon.activity().fault !== '';
+  await daemon.stop();
+  say('Stopped.');
+  return faulted ? EXIT_FAILED : 0;
+}
+
+function stopOnSignals(onFirst: () => void): Promise<void> {
+  return new Promise((resolve) => {
+    let asked = false;
+    const onSignal = (): void => {
+      if (asked) {
+        // What is acknowledged survives this, as it survives kill -9; only the goodbye to the hosts is missing.
+        process.stderr.write('Forced.\n');
+        process.exit(EXIT_FORCED);
+      }
+      asked = true;
+      onFirst();
+      resolve();
+    };
+    process.on('SIGINT', onSignal);
+    process.on('SIGTERM', onSignal);
+    process.on('SIGHUP', onSignal);
+  });
+}
+
+/** Pings systemd only after an I/O went through: a daemon that spins but serves nothing is restarted. */
+function startWatchdog(daemon: Daemon): NodeJS.Timeout | undefined {
+  const periodUs = Number(process.env['WATCHDOG_USEC'] ?? 0);
+  if (!(periodUs > 0)) return undefined;
+  let asking = false;
+  const timer = setInterval(() => {
+    if (asking) return;
+    asking = true;
+    void daemon.proveLife().then(() => {
+      asking = false;
+      notifySystemd('WATCHDOG=1');
+    });
+  }, periodUs / 3000);
+  timer.unref();
+  return timer;
+}
+
+/** What to type next, exactly. */
+export function describeStart(
+  daemon: Daemon,
+  { config, source }: LoadedConfig,
+  version: string,
+): string[] {
+  const portals = daemon.portals.map(showAddress);
+  const [portal = ''] = portals;
+  // A wildcard is no address that a host could use.
+  const reachable = portal.replace(/^0\.0\.0\.0:/, 'ADDRESS:').replace(/^\[::\]:/, 'ADDRESS:');
+  const volumes = daemon.volumes();
+  const lines = [
+    '',
+    `ashlar ${version} on ${config.node.name}`,
+    `  pool     ${config.pool.path}`,
+    `  portal   ${portals.join(', ')}`,
+    `  API      http://${showAddress(daemon.api)}   (ashlar get volumes; /openapi.json, /metrics)`,
+    `  config   ${source ?? 'built-in defaults'}`,
+    `  volumes  ${volumes.map(({ name }) => name).join(', ') || 'none yet: ashlar create volume NAME --size 5Gi'}`,
+    '',
+  ];
+  const [first] = volumes;
+  if (first === undefined) return lines;
+  const { iqn } = first;
+  return [
+    ...lines,
+    'On a Linux host with open-iscsi:',
+    `  sudo iscsiadm -m discovery -t sendtargets -p ${reachable}`,
+    `  sudo iscsiadm -m node -T ${iqn} -p ${reachable} --login`,
+    `  sudo mkfs.ext4 /dev/disk/by-path/ip-${reachable}-iscsi-${iqn}-lun-0`,
+    `  sudo iscsiadm -m node -T ${iqn} -p ${reachable} --logout`,
+    '',
+    'Ctrl-C stops.',
+  ];
+}
