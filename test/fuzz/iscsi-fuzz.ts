@@ -1,0 +1,226 @@
+// Goal: no bytes at all bring the iSCSI codec down. Parser, login and text are fed malformed PDUs; nothing may throw,
+// hang or grow, and any way of cutting a stream must give the same PDUs.
+//
+//   node dist/test/fuzz/iscsi-fuzz.js --pdus 1000000 --seed 1
+import assert from 'node:assert/strict';
+import { pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { SeededRandom } from '../../src/base/index.ts';
+import { LoginNegotiator } from '../../src/iscsi/login/index.ts';
+import {
+  ahs,
+  ahsBytesOf,
+  BHS_BYTES,
+  type DataPlace,
+  type Digests,
+  LOGIN_PARSER_LIMITS,
+  lunOf,
+  Opcode,
+  opcodeOf,
+  PduParser,
+  type PduSink,
+  textRequest,
+} from '../../src/iscsi/pdu/index.ts';
+import { DEFAULT_OFFER, defaultParameters, TextExchange } from '../../src/iscsi/text/index.ts';
+import { aDirectory, aTarget } from '../unit/iscsi/login/initiator.ts';
+import { PduGenerator } from './pdu-generator.ts';
+
+const DIRECTORY = aDirectory([
+  aTarget(),
+  aTarget({
+    name: 'iqn.2026-11.io.ashlar:secret',
+    auth: { chap: [{ user: 'alice', secret: 'secret' }], mutual: { user: 't', secret: 'other' } },
+  }),
+]);
+const DIGESTS: readonly Digests[] = [
+  { header: false, data: false },
+  { header: true, data: false },
+  { header: false, data: true },
+  { header: true, data: true },
+];
+const MAX_DATA_SEGMENT_BYTES = 8192;
+/** What the heap may differ by between an early and a late look: noise, not a leak of a million PDUs. */
+const MAX_GROWTH_BYTES = 24 * 1024 * 1024;
+/** A stream is some dozens of KiB: one that takes this long hangs. */
+const MAX_STREAM_MS = 2000;
+
+/** A running hash of everything delivered: two runs compare by one number. */
+class HashingSink implements PduSink {
+  hash = 0;
+  pdus = 0;
+  readonly #place: Buffer | null;
+
+  constructor(place: Buffer | null) {
+    this.#place = place;
+  }
+
+  placeData(_head: Buffer, _at: number, _dataBytes: number, place: DataPlace): void {
+    place.bytes = this.#place;
+  }
+
+  onPdu(head: Buffer, at: number, data: Buffer, dataAt: number, dataBytes: number): void {
+    this.pdus += 1;
+    this.#mix(head, at, at + BHS_BYTES + ahsBytesOf(head, at));
+    this.#mix(data, dataAt, dataAt + dataBytes);
+    lunOf(head, at);
+    if (opcodeOf(head, at) === Opcode.ScsiCommand) ahs.decodeCommandAhs(head, at);
+  }
+
+  onDataDigestError(head: Buffer, at: number): void {
+    this.hash = (this.hash ^ 0x1234567) | 0;
+    this.#mix(head, at, at + BHS_BYTES);
+  }
+
+  onStreamError(error: string, head: Buffer, at: number): void {
+    this.hash = (this.hash + error.length) | 0;
+    this.#mix(head, at, at + BHS_BYTES);
+  }
+
+  #mix(b: Buffer, start: number, end: number): void {
+    let hash = this.hash;
+    for (let at = start; at < end; at += 1) hash = (Math.imul(hash, 31) + b[at]!) | 0;
+    this.hash = Math.imul(hash, 31) | 0;
+  }
+}
+
+/** A stream through the parser twice, whole and cut: the same must come out. */
+function fuzzParser(generator: PduGenerator): number {
+  const { random } = generator;
+  const digests = random.pick(DIGESTS);
+  const pdus = Array.from({ length: 1 + random.below(12) }, () => generator.next(digests));
+  const stream = Buffer.concat(pdus);
+  const run = (sink: HashingSink, cut: (left: number) => number): void => {
+    const parser = new PduParser(sink);
+    parser.setLimits({ maxAhsBytes: 1020, maxDataSegmentBytes: MAX_DATA_SEGMENT_BYTES });
+    parser.setDigests(digests);
+    for (let at = 0; at < stream.length; ) {
+      const part = Math.min(stream.length - at, cut(stream.length - at));
+      assert.equal(parser.feed(stream, at, at + part), at + part);
+      at += part;
+    }
+  };
+  const whole = new HashingSink(null);
+  run(whole, (left) => left);
+  const cut = new HashingSink(random.oneIn(2) ? Buffer.alloc(MAX_DATA_SEGMENT_BYTES) : null);
+  const longest = random.pick([1, 3, 50, 500, 5000]);
+  run(cut, () => 1 + random.below(longest));
+  assert.deepEqual([cut.pdus, cut.hash], [whole.pdus, whole.hash]);
+  return pdus.length;
+}
+
+/** A connection's login, as the daemon runs it: parser and negotiator, until one of them has enough. */
+function fuzzLogin(generator: PduGenerator, seed: number): number {
+  const { random } = generator;
+  const negotiator = new LoginNegotiator({
+    directory: DIRECTORY,
+    random: new SeededRandom(seed),
+    offer: DEFAULT_OFFER,
+    portalGroupTag: 1,
+  });
+  const parser = new PduParser({
+    placeData: () => undefined,
+    onDataDigestError: () => undefined,
+    onStreamError: () => undefined,
+    onPdu: (head, at, data, dataAt, dataBytes) => {
+      if (opcodeOf(head, at) !== Opcode.LoginRequest) return parser.close();
+      const text = data.subarray(dataAt, dataAt + dataBytes);
+      const step = negotiator.onRequest(head, at, text);
+      if (step.kind !== 'admit') {
+        assert.ok(step.response.length <= BHS_BYTES + LOGIN_PARSER_LIMITS.maxDataSegmentBytes);
+        if (step.kind === 'failed') parser.close();
+        return undefined;
+      }
+      negotiator.admit({ tsih: 1, expCmdSn: 1, maxCmdSn: 1 });
+      return parser.close();
+    },
+  });
+  let pdus = 0;
+  for (; pdus < 8 && !parser.closed; pdus += 1) {
+    const pdu = generator.next(DIGESTS[0], random.oneIn(20) ? null : Opcode.LoginRequest);
+    parser.feed(pdu, 0, pdu.length);
+  }
+  return pdus;
+}
+
+/** Text of the full feature phase: any request at any time. */
+function fuzzText(generator: PduGenerator): number {
+  const { random } = generator;
+  const parameters = defaultParameters(DEFAULT_OFFER);
+  parameters.maxSendDataSegmentBytes = 512;
+  const discovery = {
+    directory: DIRECTORY,
+    sessionType: random.oneIn(2) ? ('Discovery' as const) : ('Normal' as const),
+    initiatorName: 'iqn.1993-08.org.debian:01:abc',
+    targetName: random.oneIn(2) ? 'iqn.2026-11.io.ashlar:demo' : null,
+    addresses: () => ['127.0.0.1:3260,1', '[::1]:3260,1'],
+  };
+  const exchange = new TextExchange(discovery, DEFAULT_OFFER, parameters);
+  const pdus = 1 + random.below(12);
+  let ttt = 0xffffffff;
+  for (let count = 0; count < pdus; count += 1) {
+    const pdu = generator.next(DIGESTS[0], Opcode.TextRequest);
+    if (pdu.length < BHS_BYTES) continue;
+    const request = textRequest.decode(pdu, 0);
+    if (!random.oneIn(4)) request.ttt = ttt;
+    if (!random.oneIn(4)) request.itt = 1;
+    if (random.oneIn(4)) request.continues = true;
+    const data = random.oneIn(3) ? Buffer.alloc(0) : pdu.subarray(BHS_BYTES);
+    const reply = exchange.onRequest(request, data);
+    ttt = reply.kind === 'response' ? reply.ttt : 0xffffffff;
+    if (reply.kind === 'response') {
+      assert.ok(reply.data.length <= parameters.maxSendDataSegmentBytes);
+      assert.equal(reply.final, ttt === 0xffffffff);
+    }
+  }
+  return pdus;
+}
+
+export interface FuzzReport {
+  readonly pdus: number;
+  readonly ms: number;
+  /** Heap and buffers, later less earlier, both after a collection. */
+  readonly growthBytes: number;
+}
+
+/** Runs until `pdus` malformed PDUs were tried. Throws at the first fault, naming the seed of the stream. */
+export function runIscsiFuzz({ pdus, seed }: { pdus: number; seed: number }): FuzzReport {
+  const started = performance.now();
+  let done = 0;
+  let early = 0;
+  for (let stream = 0; done < pdus; stream += 1) {
+    const streamSeed = (seed * 1_000_003 + stream) >>> 0;
+    const before = performance.now();
+    try {
+      const generator = new PduGenerator(streamSeed);
+      if (stream % 4 < 2) done += fuzzParser(generator);
+      else done += stream % 4 === 2 ? fuzzLogin(generator, streamSeed) : fuzzText(generator);
+    } catch (cause) {
+      throw new Error(`fuzzing failed at stream ${stream} of seed ${seed}`, { cause });
+    }
+    assert.ok(performance.now() - before < MAX_STREAM_MS, `stream ${stream} of seed ${seed} hangs`);
+    if (early === 0 && done >= pdus / 4) early = usedBytes();
+  }
+  const growthBytes = usedBytes() - early;
+  assert.ok(growthBytes < MAX_GROWTH_BYTES, `memory grew by ${growthBytes} bytes`);
+  return { pdus: done, ms: Math.round(performance.now() - started), growthBytes };
+}
+
+function usedBytes(): number {
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const { values } = parseArgs({
+    options: {
+      pdus: { type: 'string', default: '1000000' },
+      seed: { type: 'string', default: '1' },
+    },
+  });
+  const report = runIscsiFuzz({ pdus: Number(values.pdus), seed: Number(values.seed) });
+  console.log(JSON.stringify({ seed: Number(values.seed), ...report }));
+}
