@@ -81,7 +81,9 @@ function addServe(program: Command): void {
       const { serve } = await import('../daemon/index.ts');
       const { api } = program.opts<ApiFlags>();
       const all = { ...flags, ...(api === undefined ? {} : { api }) };
-      process.exitCode = await serve(all, packageVersion());
+      const code = await serve(all, packageVersion());
+      // Everything is closed; a timer that somebody left running must not hold the process.
+      process.stdout.write('', () => process.exit(code));
     });
 
   const config = program.command('config').description('work with the configuration file');

@@ -10,7 +10,7 @@ import { buildMetrics, type MetricsSource } from '../metrics/index.ts';
 import { Listener } from '../net/index.ts';
 import { type Pool, STORE_BLOCK_BYTES } from '../store/index.ts';
 import { type Config, isLoopback, type PortalAddress, showAddress } from './config/index.ts';
-import { openEngine } from './engine.ts';
+import type { Engine, EngineOptions } from './engine.ts';
 import { portError } from './ports.ts';
 import { Targets } from './targets.ts';
 
@@ -23,6 +23,8 @@ export interface DaemonOptions {
   readonly log: Logger;
   /** The pool's size was configured, not the default's. */
   readonly exactPoolSize: boolean;
+  /** Gives the pool and the arena it reads and writes: of the native engine, or in memory in a test. */
+  readonly openEngine: (options: EngineOptions) => Promise<Engine>;
   /** Long steps, for whoever watches. */
   readonly progress: (message: string) => void;
 }
@@ -139,7 +141,7 @@ export class Daemon {
   async #start(): Promise<void> {
     const { config, log } = this.#options;
     const turn = new Turn();
-    const engine = await openEngine({
+    const engine = await this.#options.openEngine({
       config,
       turn,
       exactPoolSize: this.#options.exactPoolSize,
@@ -213,6 +215,7 @@ export class Daemon {
       log,
       buffers,
       directory: targets,
+      portals: () => this.#portals.map(({ host, port }) => ({ address: host, port })),
       limits: {
         loginDeadlineMs: iscsi.loginTimeoutMs,
         maxLogins: iscsi.maxLogins,

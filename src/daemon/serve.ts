@@ -7,7 +7,7 @@ import {
   showAddress,
 } from './config/index.ts';
 import { Daemon } from './daemon.ts';
-import { notifySystemd } from './engine.ts';
+import { notifySystemd, openEngine } from './engine.ts';
 import { createLog } from './log.ts';
 import { StartError } from './ports.ts';
 import { StatusLine } from './status-line.ts';
@@ -51,6 +51,7 @@ export async function serve(flags: ConfigFlags, version: string): Promise<number
     version,
     log,
     exactPoolSize: source !== null,
+    openEngine,
     progress: say,
   });
   const stopped = stopOnSignals(() => {

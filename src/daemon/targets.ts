@@ -9,7 +9,7 @@ import { type LogicalUnit, ScsiTargetDevice } from '../scsi/index.ts';
 export interface SessionEnder {
   sessions(): readonly SessionInfo[];
   /** Resolves when no command of theirs can take effect any more. */
-  closeSessionsOf(iqn: string): Promise<void>;
+  closeSessionsOf(iqn: string, reason: string): Promise<void>;
 }
 
 export interface TargetsOptions {
@@ -92,7 +92,7 @@ export class Targets implements TargetDirectory, Exporter {
     // Out of the directory first: who is thrown out must not come back in.
     this.#exported.delete(iqn);
     this.#changed();
-    await this.#sessions?.closeSessionsOf(iqn);
+    await this.#sessions?.closeSessionsOf(iqn, 'the volume is deleted');
     await new Promise<void>((resolve) => exported.device.removeUnit(LUN, resolve));
   }
 

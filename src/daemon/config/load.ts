@@ -160,7 +160,6 @@ function compose(
       drainTimeoutMs: iscsi.drainTimeout,
       maxSessions: iscsi.maxSessions,
       maxLogins: iscsi.maxLogins,
-      queueDepth: iscsi.queueDepth,
     },
     discovery,
     log: {

@@ -41,7 +41,6 @@ export interface Config {
     readonly drainTimeoutMs: number;
     readonly maxSessions: number;
     readonly maxLogins: number;
-    readonly queueDepth: number;
   };
   readonly discovery: { readonly chap: ChapConfig | null; readonly mutualChap: ChapConfig | null };
   readonly log: { readonly level: LogLevel };
@@ -111,8 +110,7 @@ export const CONFIG_KEYS = {
     loginTimeout: key(15_000, readDuration('15s', 1000, 300_000)),
     drainTimeout: key(5000, readDuration('5s', 0, 300_000)),
     maxSessions: key(1024, readInteger(1, 65_535)),
-    maxLogins: key(64, readInteger(1, 4096)),
-    queueDepth: key(128, readInteger(1, 1024)),
+    maxLogins: key(256, readInteger(1, 4096)),
   },
   discovery: {
     chap: { user: optional(readText), secretFile: optional(readPath) },

@@ -1,0 +1,10 @@
+// `npm run bench`: sets up what is missing, then measures. Arguments go on to bench/e2e.ts.
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { root, setUp } from './setup.mjs';
+
+await setUp('bench');
+const args = [join(root, 'dist/bench/e2e.js'), ...process.argv.slice(2)];
+const child = spawn(process.execPath, args, { stdio: 'inherit', cwd: root });
+process.on('SIGINT', () => {});
+child.on('exit', (code) => process.exit(code ?? 1));

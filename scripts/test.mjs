@@ -1,0 +1,189 @@
+// `npm test`: sets up what is missing, runs every phase in order, ends with a table and one line of totals.
+//
+//   npm test -- --only unit,conformance     these phases
+//   npm test -- --skip e2e                  all but these
+//   npm test -- --list                      what there is
+//
+// A missing tool fails its phase under CI=true. Elsewhere the phase is shown as skipped, in words, and never as passed.
+import { spawn, spawnSync } from 'node:child_process';
+import { createWriteStream, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { listPhases } from './phases.mjs';
+import { fail, say } from './progress.mjs';
+import { root, setUp } from './setup.mjs';
+
+const ci = process.env.CI === 'true' || process.env.CI === '1';
+const terminal = process.stdout.isTTY === true;
+/** A phase that prints more is cut in the summary; its log file has all of it. */
+const TAIL_BYTES = 24 * 1024;
+
+function optionOf(name) {
+  const at = process.argv.findIndex(
+    (word) => word === `--${name}` || word.startsWith(`--${name}=`),
+  );
+  if (at === -1) return null;
+  const word = process.argv[at];
+  const value = word.includes('=') ? word.slice(word.indexOf('=') + 1) : process.argv[at + 1];
+  if (value === undefined || value.startsWith('--'))
+    fail(`--${name} wants a list like unit,native`);
+  return value.split(',');
+}
+
+/** Counts what the kinds of runners say about themselves. */
+function countResults(output) {
+  let passed = 0;
+  let failed = 0;
+  const add = (pattern, take) => {
+    for (const match of output.matchAll(pattern)) take(Number(match[1]), Number(match[2] ?? 0));
+  };
+  add(/^# pass (\d+)$/gm, (count) => (passed += count)); // node --test
+  add(/^# fail (\d+)$/gm, (count) => (failed += count));
+  add(/^(?:\d+)% tests passed, (\d+) tests? failed out of (\d+)/gm, (bad, all) => {
+    failed += bad; // ctest
+    passed += all - bad;
+  });
+  add(/^(?:[\w: -]*\s)?(\d+) passed, (\d+) failed/gm, (good, bad) => {
+    passed += good; // ours
+    failed += bad;
+  });
+  return { passed, failed };
+}
+
+function missingTool(phase) {
+  return (phase.tools ?? []).find((tool) => spawnSync('which', [tool]).status !== 0);
+}
+
+async function runCommand(words, log, limitMs, keep) {
+  const [command, ...args] = words;
+  const child = spawn(command === 'node' ? process.execPath : command, args, {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // Its own group: what it started ends with it.
+    detached: true,
+  });
+  const take = (chunk) => {
+    log.write(chunk);
+    keep(String(chunk));
+  };
+  child.stdout.on('data', take);
+  child.stderr.on('data', take);
+  const end = (signal) => {
+    try {
+      process.kill(-child.pid, signal);
+    } catch {
+      // Gone already.
+    }
+  };
+  const onInterrupt = () => {
+    end('SIGTERM');
+    process.exit(130);
+  };
+  process.once('SIGINT', onInterrupt);
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    end('SIGTERM');
+    setTimeout(() => end('SIGKILL'), 5000).unref();
+  }, limitMs);
+  const code = await new Promise((resolve) => {
+    child.on('error', () => resolve(127));
+    child.on('close', (status) => resolve(status ?? 1));
+  });
+  clearTimeout(timer);
+  process.off('SIGINT', onInterrupt);
+  return { code, late };
+}
+
+async function runPhase(phase) {
+  const startMs = Date.now();
+  const seconds = () => Math.round((Date.now() - startMs) / 1000);
+  const result = { phase, state: 'passed', passed: 0, failed: 0, note: '', seconds: 0 };
+  const tool = missingTool(phase);
+  if (tool !== undefined) {
+    result.state = ci ? 'failed' : 'skipped';
+    result.failed = ci ? 1 : 0;
+    result.note = `${tool} is not installed`;
+    return result;
+  }
+  const log = createWriteStream(join(root, 'build/test-logs', `${phase.id}.log`));
+  let output = '';
+  let last = '';
+  const keep = (chunk) => {
+    output += chunk;
+    last = chunk.trimEnd().split('\n').at(-1) ?? '';
+  };
+  const draw = () => {
+    if (terminal)
+      process.stdout.write(
+        `\r\u001b[K${`${phase.id}: ${seconds()} s  ${last}`.slice(0, (process.stdout.columns ?? 80) - 1)}`,
+      );
+    else say(`  ${phase.id}: ${seconds()} s`);
+  };
+  say(`${phase.id}: ${phase.title}`);
+  const timer = setInterval(draw, terminal ? 500 : 60_000);
+  for (const words of phase.commands) {
+    const leftMs = phase.limitS * 1000 - (Date.now() - startMs);
+    const { code, late } = await runCommand(words, log, Math.max(1000, leftMs), keep);
+    if (code === 0 && !late) continue;
+    result.state = 'failed';
+    result.note = late
+      ? `over its limit of ${phase.limitS} s`
+      : `${words.slice(0, 3).join(' ')} ended with ${code}`;
+    break;
+  }
+  clearInterval(timer);
+  if (terminal) process.stdout.write('\r\u001b[K');
+  log.end();
+  const counts = countResults(output);
+  result.passed = counts.passed;
+  result.failed = counts.failed;
+  if (counts.failed > 0 && result.state === 'passed') {
+    result.state = 'failed';
+    result.note = 'tests failed';
+  }
+  // A phase is at least one check: that it ended well.
+  if (result.state === 'failed') result.failed = Math.max(1, result.failed);
+  else result.passed = Math.max(1, result.passed);
+  result.seconds = seconds();
+  if (result.state === 'failed') process.stdout.write(`${output.slice(-TAIL_BYTES)}\n`);
+  say(
+    `${phase.id}: ${result.state} in ${result.seconds} s${result.note === '' ? '' : ` (${result.note})`}`,
+  );
+  return result;
+}
+
+const all = listPhases(root);
+if (process.argv.includes('--list')) {
+  for (const { id, title } of all) say(`${id.padEnd(14)}${title}`);
+  process.exit(0);
+}
+const only = optionOf('only');
+const skip = optionOf('skip') ?? [];
+for (const id of [...(only ?? []), ...skip]) {
+  if (!all.some((phase) => phase.id === id))
+    fail(`no phase '${id}'; there are ${all.map((phase) => phase.id).join(', ')}`);
+}
+await setUp('test');
+mkdirSync(join(root, 'build/test-logs'), { recursive: true });
+const chosen = listPhases(root).filter(
+  (phase) => (only === null || only.includes(phase.id)) && !skip.includes(phase.id),
+);
+const results = [];
+for (const phase of chosen) results.push(await runPhase(phase));
+
+say('');
+say(
+  `${'PHASE'.padEnd(14)}${'RESULT'.padEnd(10)}${'PASSED'.padStart(8)}${'FAILED'.padStart(8)}${'TIME'.padStart(8)}`,
+);
+for (const { phase, state, passed, failed, seconds, note } of results) {
+  say(
+    `${phase.id.padEnd(14)}${state.padEnd(10)}${String(passed).padStart(8)}${String(failed).padStart(8)}${`${seconds} s`.padStart(8)}  ${note}`,
+  );
+}
+const total = (key) => results.reduce((sum, result) => sum + result[key], 0);
+const skipped = results.filter((result) => result.state === 'skipped').length;
+say('');
+say(
+  `${total('passed')} passed, ${total('failed')} failed${skipped === 0 ? '' : `, ${skipped} phases skipped`}`,
+);
+process.exit(results.some((result) => result.state === 'failed') ? 1 : 0);
