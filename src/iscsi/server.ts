@@ -28,10 +28,10 @@ export interface IscsiServerOptions {
   readonly buffers: DataBufferPool;
   readonly directory: TargetDirectory;
   /**
-   * The portals that SendTargets announces. Of an address that is a wildcard (0.0.0.0, ::) the initiator is told the
-   * one it came by; that is always in the answer.
+   * The portals that SendTargets announces beside the one that the initiator came by. A wildcard (0.0.0.0, ::) says
+   * nothing to an initiator and is left out. Default: none.
    */
-  readonly portals: () => readonly PortalAddress[];
+  readonly portals?: () => readonly PortalAddress[];
   readonly portalGroupTag?: number;
   readonly offer?: Offer;
   readonly limits?: Partial<IscsiLimits>;
@@ -113,7 +113,7 @@ export class IscsiServer implements ConnectionOwner {
    * Ends the sessions of a target, which is being deleted or has no quorum (C10). Calls back when nothing of them can
    * take effect any more.
    */
-  closeSessionsOf(targetName: string, reason: string): Promise<void> {
+  closeSessionsOf(targetName: string, reason = 'the target goes'): Promise<void> {
     const { turn } = this.#options;
     const those = [...this.#byTsih.values()].filter(({ target }) => target?.name === targetName);
     const gone = those.map(
@@ -314,7 +314,7 @@ export class IscsiServer implements ConnectionOwner {
     const { localAddress, localPort } = connection.transport;
     const own = `${bracketed(localAddress)}:${localPort},${this.#portalGroupTag}`;
     const addresses = [own];
-    for (const { address, port } of this.#options.portals()) {
+    for (const { address, port } of this.#options.portals?.() ?? []) {
       if (address === '0.0.0.0' || address === '::') continue;
       const text = `${bracketed(address)}:${port},${this.#portalGroupTag}`;
       if (!addresses.includes(text)) addresses.push(text);

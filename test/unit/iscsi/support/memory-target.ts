@@ -1,5 +1,5 @@
-// A ScsiTarget of one disk in memory, just enough for the transport's tests: READ and WRITE 10 and 16, INQUIRY, TEST
-// UNIT READY. A test may hold tasks back (`hold`) and let them go (`finish`).
+// A ScsiTarget of one disk in memory, just enough for the transport's tests: READ and WRITE 10 and 16, READ
+// CAPACITY, INQUIRY, TEST UNIT READY. A test may hold tasks back (`hold`) and let them go (`finish`).
 import type { DataBufferPool } from '../../../../src/block/index.ts';
 import {
   type Nexus,
@@ -22,7 +22,6 @@ export class MemoryTarget implements ScsiTarget {
   /** Executed and held back. */
   readonly held: ScsiTask[] = [];
   hold = false;
-  /** A read that moves no byte of the disk: for benchmarks. */
   readonly #pool: DataBufferPool;
   readonly #whenIdle: { nexus: Nexus | null; done: () => void }[] = [];
 
@@ -48,6 +47,8 @@ export class MemoryTarget implements ScsiTarget {
     switch (cdb[0]) {
       case 0x00:
       case 0x12:
+      case 0x25:
+      case 0x9e:
       case 0x28:
       case 0x88:
         return true;
@@ -113,7 +114,17 @@ export class MemoryTarget implements ScsiTarget {
     const long = cdb[0]! >= 0x80;
     const from = (long ? cdb.readUInt32BE(6) : cdb.readUInt32BE(2)) * BLOCK_BYTES;
     const bytes = (long ? cdb.readUInt32BE(10) : cdb.readUInt16BE(7)) * BLOCK_BYTES;
-    if (cdb[0] === 0x12) {
+    if (cdb[0] === 0x25) {
+      task.dataInSmall = Buffer.alloc(8);
+      task.dataInSmall.writeUInt32BE(this.disk.length / BLOCK_BYTES - 1, 0);
+      task.dataInSmall.writeUInt32BE(BLOCK_BYTES, 4);
+      task.dataInBytes = 8;
+    } else if (cdb[0] === 0x9e) {
+      task.dataInSmall = Buffer.alloc(32);
+      task.dataInSmall.writeUInt32BE(this.disk.length / BLOCK_BYTES - 1, 4);
+      task.dataInSmall.writeUInt32BE(BLOCK_BYTES, 8);
+      task.dataInBytes = 32;
+    } else if (cdb[0] === 0x12) {
       task.dataInSmall = Buffer.alloc(36, 'a');
       task.dataInBytes = 36;
     } else if (cdb[0] === 0x28 || cdb[0] === 0x88) {
