@@ -9,15 +9,7 @@ import { assert } from '../base/index.ts';
 import { type ScsiStatus, ScsiTask, type TaskOwner } from '../scsi/task.ts';
 import { MAX_DATA_IN_SEGMENT_BYTES } from './limits.ts';
 import type { Emitter, Output } from './output.ts';
-import {
-  dataIn,
-  dataStart,
-  put16,
-  r2t,
-  scsiResponse,
-  seal,
-  wireBytes,
-} from './pdu/index.ts';
+import { dataIn, dataStart, put16, r2t, scsiResponse, seal, wireBytes } from './pdu/index.ts';
 import type { Session } from './session.ts';
 
 export const CommandState = {

@@ -1,7 +1,14 @@
 // What a connection has to say. Answers queue during a turn and are written at its end: headers and data side by side in
 // one send region, one write to the socket for all of them. A region is used again when the kernel has taken it; with
 // too many on their way the output is blocked, and the connection stops reading (T12: a stalled reader costs a bound).
-import { assert, type Clock, type Flushable, serialAdd, type Turn, TurnPhase } from '../base/index.ts';
+import {
+  assert,
+  type Clock,
+  type Flushable,
+  serialAdd,
+  type Turn,
+  TurnPhase,
+} from '../base/index.ts';
 import type { CommandWindow } from './command-window.ts';
 import {
   LOGIN_SEND_REGION_BYTES,
@@ -60,7 +67,13 @@ export class Output implements Flushable {
   statSn: number;
   window: CommandWindow | null = null;
 
-  constructor(transport: Transport, turn: Turn, clock: Clock, regions: SendRegions, statSn: number) {
+  constructor(
+    transport: Transport,
+    turn: Turn,
+    clock: Clock,
+    regions: SendRegions,
+    statSn: number,
+  ) {
     this.#transport = transport;
     this.#turn = turn;
     this.#clock = clock;

@@ -280,7 +280,10 @@ export class IscsiServer implements ConnectionOwner {
     this.#byTsih.set(ownTsih, session);
     if (login.sessionType === 'Normal') this.#byPort.set(key, session);
     this.#uncount(connection);
-    session.log.info({ target: login.target?.name, peer: connection.peer }, 'session is established');
+    session.log.info(
+      { target: login.target?.name, peer: connection.peer },
+      'session is established',
+    );
     connection.establish(session);
     connection.output.growRegions();
   }

@@ -273,13 +273,7 @@ export class Session {
 
   // --- Commands ------------------------------------------------------------------------------------------------
 
-  #onScsiCommand(
-    head: Buffer,
-    at: number,
-    data: Buffer,
-    dataAt: number,
-    dataBytes: number,
-  ): void {
+  #onScsiCommand(head: Buffer, at: number, data: Buffer, dataAt: number, dataBytes: number): void {
     const { scsi } = this;
     if (scsi === null) {
       this.reject(RejectReason.ProtocolError, head, at); // A discovery session has no logical units.

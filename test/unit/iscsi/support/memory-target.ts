@@ -6,8 +6,8 @@ import {
   ScsiStatus,
   type ScsiTarget,
   type ScsiTask,
-  type TaskManagementRequest,
   TaskManagement,
+  type TaskManagementRequest,
   TaskManagementResponse,
 } from '../../../../src/scsi/index.ts';
 
