@@ -491,6 +491,7 @@ export function thirdPartyCopyDescriptors(): Buffer {
     descriptor(0x0001, [commands.length, ...commands]),
     descriptor(0x0004, [...parameters]),
     descriptor(0x0008, [2, BLOCK_TO_BLOCK_SEGMENT, IDENTIFICATION_TARGET]),
+    descriptor(0x000c, [0, 0]), // No CSCD descriptor IDs besides the descriptors of the list.
     descriptor(0x8001, [...general]),
   ]);
 }

@@ -9,8 +9,9 @@ import {
 } from '../limits.ts';
 import type { LogicalUnit } from '../logical-unit.ts';
 import type { Nexus } from '../task.ts';
+import { thirdPartyCopyDescriptors } from './extended-copy.ts';
 
-const SUPPORTED_PAGES = [0x00, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2];
+const SUPPORTED_PAGES = [0x00, 0x80, 0x83, 0x86, 0x8f, 0xb0, 0xb1, 0xb2];
 
 /** The page, header and all; null when there is none such. */
 export function vpdPage(code: number, unit: LogicalUnit, nexus: Nexus): Buffer | null {
@@ -23,10 +24,12 @@ export function vpdPage(code: number, unit: LogicalUnit, nexus: Nexus): Buffer |
       return page(code, Buffer.concat(designators(unit, nexus).map(encodeDesignator)));
     case 0x86:
       return page(code, extendedInquiry());
+    case 0x8f:
+      return page(code, thirdPartyCopyDescriptors());
     case 0xb0:
       return page(code, blockLimits(unit));
     case 0xb1:
-      return page(code, blockDeviceCharacteristics());
+      return page(code, blockDeviceCharacteristics(unit));
     case 0xb2:
       return page(code, logicalBlockProvisioning());
     default:
@@ -108,9 +111,11 @@ function blockLimits(unit: LogicalUnit): Buffer {
 }
 
 /** Block device characteristics, SBC-4 §6.6.2. */
-function blockDeviceCharacteristics(): Buffer {
+function blockDeviceCharacteristics(unit: LogicalUnit): Buffer {
   const body = Buffer.alloc(60);
   body.writeUInt16BE(0x0001, 0); // MEDIUM ROTATION RATE: non-rotating.
+  // WABEREQ 01b: after SANITIZE BLOCK ERASE blocks can be read before they are written. Zero where it is refused.
+  if (unit.allowSanitize) body[3] = 0x40;
   return body;
 }
 

@@ -37,7 +37,7 @@ describe('INQUIRY', () => {
   it('lists pages that can all be read', () => {
     const harness = new Harness();
     const pages = [...vpd(harness, 0).subarray(4)];
-    assert.deepEqual(pages, [0x00, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2]);
+    assert.deepEqual(pages, [0x00, 0x80, 0x83, 0x86, 0x8f, 0xb0, 0xb1, 0xb2]);
     for (const page of pages) vpd(harness, page);
   });
 

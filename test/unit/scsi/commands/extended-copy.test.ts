@@ -211,4 +211,21 @@ describe('EXTENDED COPY', () => {
     assert.equal(data.readUInt16BE(10), 256);
     assert.deepEqual([...data.subarray(43)], [2, 0x02, 0xe4]);
   });
+
+  it('has a VPD page that lists what there is', () => {
+    const harness = new Harness();
+    assert.ok(
+      harness
+        .good(cdb(0x12, 1, 0, 0, 255))
+        .subarray(4)
+        .includes(0x8f),
+    );
+    const page = harness.good(cdb(0x12, 1, 0x8f, 4, 0));
+    assert.equal(page.readUInt16BE(2), page.length - 4);
+    const types: number[] = [];
+    for (let at = 4; at < page.length; at += 4 + page.readUInt16BE(at + 2)) {
+      types.push(page.readUInt16BE(at));
+    }
+    assert.deepEqual(types, [0x0001, 0x0004, 0x0008, 0x000c, 0x8001]);
+  });
 });
