@@ -1,5 +1,5 @@
-// The addon's exports. Thin: arguments in, integers out; what there is to decide is decided in the engine or in
-// src/store.
+// The addon's exports. Thin: arguments in, integers out; what there is to decide is decided in the
+// engine or in src/store.
 #include <napi.h>
 
 #include "native/binding/arena.h"
@@ -11,27 +11,29 @@
 namespace ashlar {
 namespace {
 
-// crc32c(bytes: Uint8Array, byteOffset, byteLength, seed): the CRC32C of a part of `bytes`, continued from `seed` (0 to
-// begin). By the plain C interface: this is called for every digest of every PDU.
+// crc32c(bytes: Uint8Array, start, end, crc): the CRC32C of bytes[start, end), carried on from
+// `crc` (0 to begin), with the signature of src/base/crc32c.ts. By the plain C interface: this is
+// called for every digest of every PDU.
 napi_value DigestOf(napi_env env, napi_callback_info info) {
   size_t argc = 4;
   napi_value argv[4];
   napi_typedarray_type type;
   size_t length = 0;
   void* data = nullptr;
-  uint32_t byte_offset = 0;
-  uint32_t bytes = 0;
-  uint32_t seed = 0;
+  uint32_t start = 0;
+  uint32_t end = 0;
+  uint32_t crc = 0;
   napi_value result = nullptr;
   if (napi_get_cb_info(env, info, &argc, argv, nullptr, nullptr) != napi_ok || argc < 4 ||
       napi_get_typedarray_info(env, argv[0], &type, &length, &data, nullptr, nullptr) != napi_ok ||
-      type != napi_uint8_array || napi_get_value_uint32(env, argv[1], &byte_offset) != napi_ok ||
-      napi_get_value_uint32(env, argv[2], &bytes) != napi_ok ||
-      napi_get_value_uint32(env, argv[3], &seed) != napi_ok || byte_offset > length || bytes > length - byte_offset) {
+      type != napi_uint8_array || napi_get_value_uint32(env, argv[1], &start) != napi_ok ||
+      napi_get_value_uint32(env, argv[2], &end) != napi_ok ||
+      napi_get_value_uint32(env, argv[3], &crc) != napi_ok || start > end || end > length) {
     napi_throw_range_error(env, nullptr, "crc32c: a range outside of the bytes");
     return nullptr;
   }
-  napi_create_uint32(env, Crc32c(static_cast<const uint8_t*>(data) + byte_offset, bytes, seed), &result);
+  napi_create_uint32(env, Crc32c(static_cast<const uint8_t*>(data) + start, end - start, crc),
+                     &result);
   return result;
 }
 

@@ -10,7 +10,8 @@ namespace ashlar {
 namespace {
 
 constexpr uint64_t kArenaStepBytes = 4ull << 20;
-constexpr uint64_t kArenaMaxBytes = 4ull << 30;  // Offsets cross as 32-bit counts of bytes in some places.
+constexpr uint64_t kArenaMaxBytes =
+    4ull << 30;  // Offsets cross as 32-bit counts of bytes in some places.
 constexpr uint64_t kHugePageBytes = 2ull << 20;
 
 std::span<uint8_t> arena;
@@ -21,10 +22,12 @@ std::span<uint8_t> Arena() { return arena; }
 
 Napi::Value CreateArena(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const double asked = info.Length() > 0 && info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : 0;
+  const double asked =
+      info.Length() > 0 && info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : 0;
   if (!(asked >= kArenaStepBytes && asked <= kArenaMaxBytes) ||
       static_cast<uint64_t>(asked) % kArenaStepBytes != 0) {
-    Napi::RangeError::New(env, "an arena is a multiple of 4 MiB, at most 4 GiB").ThrowAsJavaScriptException();
+    Napi::RangeError::New(env, "an arena is a multiple of 4 MiB, at most 4 GiB")
+        .ThrowAsJavaScriptException();
     return env.Undefined();
   }
   if (!arena.empty()) {
@@ -39,7 +42,8 @@ Napi::Value CreateArena(const Napi::CallbackInfo& info) {
         .ThrowAsJavaScriptException();
     return env.Undefined();
   }
-  const uint64_t base = (reinterpret_cast<uint64_t>(mapped) + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+  const uint64_t base =
+      (reinterpret_cast<uint64_t>(mapped) + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
   auto* const begin = reinterpret_cast<uint8_t*>(base);
   // Fewer TLB misses and, registered with io_uring, fewer pages to pin. A wish only.
   madvise(begin, bytes, MADV_HUGEPAGE);

@@ -1,4 +1,5 @@
-// The arena: the one piece of memory that data is in, from the socket to the medium. One a process, for its lifetime.
+// The arena: the one piece of memory that data is in, from the socket to the medium. One a process,
+// for its lifetime.
 #pragma once
 
 #include <napi.h>
@@ -11,7 +12,8 @@ namespace ashlar {
 // Empty until createArena was called.
 std::span<uint8_t> Arena();
 
-// createArena(bytes): ArrayBuffer. A multiple of 4 MiB; the base is aligned to 2 MiB. Once a process.
+// createArena(bytes): ArrayBuffer. A multiple of 4 MiB; the base is aligned to 2 MiB. Once a
+// process.
 Napi::Value CreateArena(const Napi::CallbackInfo& info);
 
 }  // namespace ashlar

@@ -51,8 +51,10 @@ void LoopWatcher::SetRef(bool ref) {
   ref_ = ref;
   for (uv_handle_s* const handle : {poll_, idle_, timer_}) {
     if (handle == nullptr) continue;
-    if (ref) uv_ref(handle);
-    else uv_unref(handle);
+    if (ref)
+      uv_ref(handle);
+    else
+      uv_unref(handle);
   }
 }
 

@@ -1,5 +1,6 @@
-// Brings a pool to the event loop: calls back when its medium's descriptor is readable, and, while there is background
-// work, again and again between other events; slower and slower work is polled by a timer, so that no core spins.
+// Brings a pool to the event loop: calls back when its medium's descriptor is readable, and, while
+// there is background work, again and again between other events; slower and slower work is polled
+// by a timer, so that no core spins.
 #pragma once
 
 #include "native/binding/uv_abi.h"

@@ -67,24 +67,23 @@ int32_t* LanesOf(const Napi::Value& value, size_t lanes) {
 }  // namespace
 
 void PoolBinding::Define(Napi::Env env) {
-  const Napi::Function function =
-      DefineClass(env, "NativePoolHandle",
-                  {InstanceMethod<&PoolBinding::Attach>("attach"),
-                   InstanceMethod<&PoolBinding::Submit>("submit"),
-                   InstanceMethod<&PoolBinding::CreateVolume>("createVolume"),
-                   InstanceMethod<&PoolBinding::ResizeVolume>("resizeVolume"),
-                   InstanceMethod<&PoolBinding::DeleteVolume>("deleteVolume"),
-                   InstanceMethod<&PoolBinding::PutBlob>("putBlob"),
-                   InstanceMethod<&PoolBinding::GetBlob>("getBlob"),
-                   InstanceMethod<&PoolBinding::MapStatus>("mapStatus"),
-                   InstanceMethod<&PoolBinding::TakeRuns>("takeRuns"),
-                   InstanceMethod<&PoolBinding::Checkpoint>("checkpoint"),
-                   InstanceMethod<&PoolBinding::Close>("close"),
-                   InstanceMethod<&PoolBinding::ReleaseCall>("release"),
-                   InstanceMethod<&PoolBinding::Volumes>("volumes"),
-                   InstanceMethod<&PoolBinding::Volume>("volume"),
-                   InstanceMethod<&PoolBinding::Stats>("stats"),
-                   InstanceMethod<&PoolBinding::Identity>("identity")});
+  const Napi::Function function = DefineClass(
+      env, "NativePoolHandle",
+      {InstanceMethod<&PoolBinding::Attach>("attach"),
+       InstanceMethod<&PoolBinding::Submit>("submit"),
+       InstanceMethod<&PoolBinding::CreateVolume>("createVolume"),
+       InstanceMethod<&PoolBinding::ResizeVolume>("resizeVolume"),
+       InstanceMethod<&PoolBinding::DeleteVolume>("deleteVolume"),
+       InstanceMethod<&PoolBinding::PutBlob>("putBlob"),
+       InstanceMethod<&PoolBinding::GetBlob>("getBlob"),
+       InstanceMethod<&PoolBinding::MapStatus>("mapStatus"),
+       InstanceMethod<&PoolBinding::TakeRuns>("takeRuns"),
+       InstanceMethod<&PoolBinding::Checkpoint>("checkpoint"),
+       InstanceMethod<&PoolBinding::Close>("close"),
+       InstanceMethod<&PoolBinding::ReleaseCall>("release"),
+       InstanceMethod<&PoolBinding::Volumes>("volumes"),
+       InstanceMethod<&PoolBinding::Volume>("volume"), InstanceMethod<&PoolBinding::Stats>("stats"),
+       InstanceMethod<&PoolBinding::Identity>("identity")});
   // For the life of the process, like the addon itself.
   constructor = new Napi::FunctionReference(Napi::Persistent(function));
 }
@@ -118,8 +117,8 @@ void PoolBinding::Begin(OpenedPool opened) {
   Ref();  // An open pool lives until release(), whoever forgets it.
 }
 
-// Lets go of pool and medium as a crash would (a clean end is close() before). Transfers in flight are awaited by the
-// medium's destructor; the arena they use is never unmapped.
+// Lets go of pool and medium as a crash would (a clean end is close() before). Transfers in flight
+// are awaited by the medium's destructor; the arena they use is never unmapped.
 void PoolBinding::Release() {
   if (watcher_ != nullptr) {
     struct Closing {
@@ -136,8 +135,9 @@ void PoolBinding::Release() {
     cleanup_ = nullptr;
   }
   const bool was_open = pool_ != nullptr;
-  // The medium first stops moving bytes into buffers that the pool owns; only then may the pool free them. Its
-  // destructor tells nobody, so the order of the two is safe: no request is looked at again.
+  // The medium first stops moving bytes into buffers that the pool owns; only then may the pool
+  // free them. Its destructor tells nobody, so the order of the two is safe: no request is looked
+  // at again.
   file_.reset();
   pool_.reset();
   completion_ = nullptr;
@@ -148,7 +148,8 @@ void PoolBinding::OnCleanup(napi_async_cleanup_hook_handle, void* self) {
   static_cast<PoolBinding*>(self)->Release();
 }
 
-// attach(submission, completion, shared, onCompletions): the lanes, and who is told. Once, right after opening.
+// attach(submission, completion, shared, onCompletions): the lanes, and who is told. Once, right
+// after opening.
 Napi::Value PoolBinding::Attach(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   int32_t* const submission = LanesOf(info[0], kMaxBatch * kSubmissionLanes);
@@ -161,7 +162,8 @@ Napi::Value PoolBinding::Attach(const Napi::CallbackInfo& info) {
     return env.Undefined();
   }
   watcher_ = LoopWatcher::Start(
-      loop, file_->event_fd(), [](void* self) { static_cast<PoolBinding*>(self)->OnReady(); }, this);
+      loop, file_->event_fd(), [](void* self) { static_cast<PoolBinding*>(self)->OnReady(); },
+      this);
   if (watcher_ == nullptr) {
     Napi::Error::New(env, "the event loop cannot watch the medium").ThrowAsJavaScriptException();
     return env.Undefined();
@@ -179,11 +181,13 @@ Napi::Value PoolBinding::Attach(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-// submit(count): starts the first `count` records of the submission lanes, sends them, and takes what is done already.
+// submit(count): starts the first `count` records of the submission lanes, sends them, and takes
+// what is done already.
 Napi::Value PoolBinding::Submit(const Napi::CallbackInfo& info) {
   const uint64_t count = Count(info[0], 0);
   if (completion_ == nullptr || count > kMaxBatch) {
-    Napi::Error::New(info.Env(), "submit: the pool is closed, or the batch too large").ThrowAsJavaScriptException();
+    Napi::Error::New(info.Env(), "submit: the pool is closed, or the batch too large")
+        .ThrowAsJavaScriptException();
     return info.Env().Undefined();
   }
   for (uint64_t index = 0; index < count; ++index) Start(submission_ + index * kSubmissionLanes);
@@ -197,11 +201,13 @@ void PoolBinding::Start(const int32_t* record) {
   const uint64_t lba = Join(record[4], record[5]);
   const uint64_t blocks = Join(record[6], record[7]);
   const int kind = record[0] & 0xff;
-  const bool has_data = kind == static_cast<int>(OpKind::kRead) || kind == static_cast<int>(OpKind::kWrite);
+  const bool has_data =
+      kind == static_cast<int>(OpKind::kRead) || kind == static_cast<int>(OpKind::kWrite);
   const std::span<uint8_t> arena = Arena();
   const uint64_t offset = uint64_t{static_cast<uint32_t>(record[3])} * kBlockBytes;
   const bool known = has_data || kind == static_cast<int>(OpKind::kUnmap) ||
-                     kind == static_cast<int>(OpKind::kFlush) || kind == static_cast<int>(OpKind::kVerify);
+                     kind == static_cast<int>(OpKind::kFlush) ||
+                     kind == static_cast<int>(OpKind::kVerify);
   if (!known || tag >= kMaxTags || op_busy_[tag] != 0 ||
       (has_data && (blocks > kMaxOpBlocks || offset > arena.size() ||
                     blocks * kBlockBytes > arena.size() - offset))) {
@@ -254,7 +260,8 @@ void PoolBinding::OnControlDone(void* context, Status status) {
 PoolBinding::Control* PoolBinding::BeginControl(const Napi::CallbackInfo& info) {
   const uint64_t id = Count(info[0], kMaxControls);
   if (completion_ == nullptr || id >= kMaxControls || controls_[id].busy) {
-    Napi::Error::New(info.Env(), "a control call on a closed pool, or with an id in use").ThrowAsJavaScriptException();
+    Napi::Error::New(info.Env(), "a control call on a closed pool, or with an id in use")
+        .ThrowAsJavaScriptException();
     return nullptr;
   }
   Control& control = controls_[id];
@@ -280,7 +287,8 @@ Napi::Value PoolBinding::CreateVolume(const Napi::CallbackInfo& info) {
     std::memcpy(id.bytes, info[1].As<Napi::Uint8Array>().Data(), sizeof(id.bytes));
   }
   control->name = info[2].ToString().Utf8Value();
-  pool_->CreateVolume(id, control->name, Count(info[3], 0), &control->handle, OnControlDone, control);
+  pool_->CreateVolume(id, control->name, Count(info[3], 0), &control->handle, OnControlDone,
+                      control);
   return EndControl(info);
 }
 
@@ -318,7 +326,8 @@ Napi::Value PoolBinding::PutBlob(const Napi::CallbackInfo& info) {
 Napi::Value PoolBinding::GetBlob(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   std::vector<uint8_t> value;
-  if (pool_ == nullptr || !pool_->GetBlob(Handle(info[0]), info[1].ToString().Utf8Value(), &value)) return env.Null();
+  if (pool_ == nullptr || !pool_->GetBlob(Handle(info[0]), info[1].ToString().Utf8Value(), &value))
+    return env.Null();
   Napi::Uint8Array copy = Napi::Uint8Array::New(env, value.size());
   if (!value.empty()) std::memcpy(copy.Data(), value.data(), value.size());
   return copy;
@@ -328,8 +337,8 @@ Napi::Value PoolBinding::GetBlob(const Napi::CallbackInfo& info) {
 Napi::Value PoolBinding::MapStatus(const Napi::CallbackInfo& info) {
   Control* const control = BeginControl(info);
   if (control == nullptr) return info.Env().Undefined();
-  pool_->MapStatus(Handle(info[1]), Count(info[2], 0), static_cast<uint32_t>(Count(info[3], 1)), &control->runs,
-                   OnControlDone, control);
+  pool_->MapStatus(Handle(info[1]), Count(info[2], 0), static_cast<uint32_t>(Count(info[3], 1)),
+                   &control->runs, OnControlDone, control);
   return EndControl(info);
 }
 
@@ -426,8 +435,8 @@ Napi::Value PoolBinding::Identity(const Napi::CallbackInfo& info) {
   return object;
 }
 
-// Sends what was gathered, and takes what is done at once: at depth 1 most answers are here before the event loop would
-// have gone to sleep.
+// Sends what was gathered, and takes what is done at once: at depth 1 most answers are here before
+// the event loop would have gone to sleep.
 int PoolBinding::Drive() {
   pool_->Kick();
   const int delivered = pool_->Poll();
@@ -451,14 +460,16 @@ void PoolBinding::Watch() {
 void PoolBinding::OnReady() {
   const Napi::Env env = Env();
   const uint32_t before = completed_;
-  if (Drive() > 0) empty_rounds_ = 0;
-  else if (empty_rounds_ < kMaxEmptyRounds) ++empty_rounds_;
+  if (Drive() > 0)
+    empty_rounds_ = 0;
+  else if (empty_rounds_ < kMaxEmptyRounds)
+    ++empty_rounds_;
   Watch();
   if (completed_ == before) return;
   const Napi::HandleScope scope(env);
   napi_value result;
-  const napi_status status =
-      napi_make_callback(env, *context_, env.Global(), on_completions_.Value(), 0, nullptr, &result);
+  const napi_status status = napi_make_callback(env, *context_, env.Global(),
+                                                on_completions_.Value(), 0, nullptr, &result);
   if (status == napi_pending_exception) {
     // There is no JavaScript below us to catch it: as any exception in a callback, it is uncaught.
     napi_value error;

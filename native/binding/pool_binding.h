@@ -1,19 +1,21 @@
-// A pool as JavaScript sees it. Data operations cross as records in shared Int32Arrays, a batch a crossing:
+// A pool as JavaScript sees it. Data operations cross as records in shared Int32Arrays, a batch a
+// crossing:
 //
 //   submission, 10 lanes a record           completion, 4 lanes a record
 //     0 kind | fua << 8                       0 tag; of a control call -1 - id
-//     1 tag                                   1 status, as src/block/status.ts; from 16 on as Status in pool.h
-//     2 volume handle                         2 failed LBA, low half; of a control call its handle
-//     3 arena offset / 4096, or -1            3 failed LBA, high half
-//     4 LBA, low and 5 high half
-//     6 blocks, low and 7 high half         shared
-//     8 version, low and 9 high half          0 completions written since open, wrapping at 2^32
+//     1 tag                                   1 status, as src/block/status.ts; from 16 on as
+//     Status in pool.h 2 volume handle                         2 failed LBA, low half; of a control
+//     call its handle 3 arena offset / 4096, or -1            3 failed LBA, high half 4 LBA, low
+//     and 5 high half 6 blocks, low and 7 high half         shared 8 version, low and 9 high half
+//     0 completions written since open, wrapping at 2^32
 //
-// Completions go round in their array. A tag is in flight at most once and free again only after JavaScript has read
-// its completion, and so with control ids; so an array of as many records as there are tags and ids never overflows.
+// Completions go round in their array. A tag is in flight at most once and free again only after
+// JavaScript has read its completion, and so with control ids; so an array of as many records as
+// there are tags and ids never overflows.
 //
-// JavaScript is never called from inside the engine: completions gather here, and `onCompletions` is called once a
-// batch when the engine's calls have returned; what ends inside submit() or a control call is there when it returns.
+// JavaScript is never called from inside the engine: completions gather here, and `onCompletions`
+// is called once a batch when the engine's calls have returned; what ends inside submit() or a
+// control call is there when it returns.
 #pragma once
 
 #include <napi.h>
@@ -31,13 +33,15 @@ namespace ashlar {
 
 inline constexpr uint32_t kMaxTags = 4096;
 inline constexpr uint32_t kMaxControls = 1024;
-inline constexpr uint32_t kCompletionSlots = 8192;  // A power of two, at least tags and ids together.
+inline constexpr uint32_t kCompletionSlots =
+    8192;  // A power of two, at least tags and ids together.
 inline constexpr uint32_t kMaxBatch = 1024;
 inline constexpr uint32_t kSubmissionLanes = 10;
 inline constexpr uint32_t kCompletionLanes = 4;
 static_assert(kCompletionSlots >= kMaxTags + kMaxControls);
 
-// What an opening made on a worker thread, on its way to the main thread. The pool goes before its medium.
+// What an opening made on a worker thread, on its way to the main thread. The pool goes before its
+// medium.
 struct OpenedPool {
   std::unique_ptr<MediumFile> file;
   std::unique_ptr<Pool> pool;
@@ -60,7 +64,7 @@ class PoolBinding : public Napi::ObjectWrap<PoolBinding> {
     uint32_t id = 0;
     bool busy = false;
     uint32_t handle = 0;
-    std::string name;            // Kept until `done`, as are the value and the runs.
+    std::string name;  // Kept until `done`, as are the value and the runs.
     std::vector<uint8_t> value;
     std::vector<MapRun> runs;
   };
@@ -89,7 +93,8 @@ class PoolBinding : public Napi::ObjectWrap<PoolBinding> {
   void Complete(int32_t tag, Status status, uint64_t detail);
   static void OnOpDone(Op* op);
   static void OnControlDone(void* context, Status status);
-  // The control of that id, made busy; null, and a JavaScript exception, where the call is not one to make.
+  // The control of that id, made busy; null, and a JavaScript exception, where the call is not one
+  // to make.
   Control* BeginControl(const Napi::CallbackInfo& info);
   // After a control call: sends what it gathered.
   Napi::Value EndControl(const Napi::CallbackInfo& info);
@@ -103,12 +108,12 @@ class PoolBinding : public Napi::ObjectWrap<PoolBinding> {
   Uuid store_id_{};
   std::string name_;
   LoopWatcher* watcher_ = nullptr;
-  std::vector<Op> ops_;          // By tag.
+  std::vector<Op> ops_;  // By tag.
   std::vector<uint8_t> op_busy_;
   std::vector<Control> controls_;  // By id.
-  uint32_t outstanding_ = 0;     // Operations and control calls begun and not done.
-  uint32_t empty_rounds_ = 0;    // Polls in a row that delivered nothing while the pool wanted more.
-  uint32_t completed_ = 0;       // As in shared[0].
+  uint32_t outstanding_ = 0;       // Operations and control calls begun and not done.
+  uint32_t empty_rounds_ = 0;  // Polls in a row that delivered nothing while the pool wanted more.
+  uint32_t completed_ = 0;     // As in shared[0].
   const int32_t* submission_ = nullptr;
   int32_t* completion_ = nullptr;
   int32_t* shared_ = nullptr;

@@ -42,7 +42,8 @@ MediumBackend BackendOf(const std::string& name) {
 // Work on another thread that ends in a promise. Deletes itself.
 class Job : public Napi::AsyncWorker {
  public:
-  Job(Napi::Env env, const char* name) : Napi::AsyncWorker(env, name), promise_(Napi::Promise::Deferred::New(env)) {}
+  Job(Napi::Env env, const char* name)
+      : Napi::AsyncWorker(env, name), promise_(Napi::Promise::Deferred::New(env)) {}
 
   Napi::Value Begin() {
     const Napi::Promise promise = promise_.Promise();
@@ -59,8 +60,10 @@ class Job : public Napi::AsyncWorker {
   void OnOK() final {
     const Napi::Env env = Env();
     const Napi::HandleScope scope(env);
-    if (failure_.code != nullptr) promise_.Reject(ToError(env, failure_).Value());
-    else promise_.Resolve(Result(env));
+    if (failure_.code != nullptr)
+      promise_.Reject(ToError(env, failure_).Value());
+    else
+      promise_.Resolve(Result(env));
   }
 
   Napi::Promise::Deferred promise_;
@@ -69,7 +72,8 @@ class Job : public Napi::AsyncWorker {
 
 class OpenJob final : public Job {
  public:
-  OpenJob(Napi::Env env, const Napi::Object& options) : Job(env, "ashlar:open"), path_(Text(options, "path")) {
+  OpenJob(Napi::Env env, const Napi::Object& options)
+      : Job(env, "ashlar:open"), path_(Text(options, "path")) {
     medium_.read_only = pool_.read_only = Flag(options, "readOnly");
     medium_.backend = BackendOf(Text(options, "backend"));
     medium_.arena = Arena();
@@ -79,8 +83,10 @@ class OpenJob final : public Job {
 
  private:
   Failure Run() override {
-    if (MediumFailure failure = OpenMedium(path_, medium_, &opened_.file); !failure.ok()) return FromMedium(failure);
-    if (const Status status = Pool::Probe(*opened_.file, &opened_.store_id, &opened_.name); status != Status::kOk) {
+    if (MediumFailure failure = OpenMedium(path_, medium_, &opened_.file); !failure.ok())
+      return FromMedium(failure);
+    if (const Status status = Pool::Probe(*opened_.file, &opened_.store_id, &opened_.name);
+        status != Status::kOk) {
       return FromStatus(status, path_, "");
     }
     std::string why;
@@ -97,7 +103,8 @@ class OpenJob final : public Job {
 
 class CreateJob final : public Job {
  public:
-  CreateJob(Napi::Env env, const Napi::Object& options) : Job(env, "ashlar:create"), path_(Text(options, "path")) {
+  CreateJob(Napi::Env env, const Napi::Object& options)
+      : Job(env, "ashlar:create"), path_(Text(options, "path")) {
     medium_.size_bytes = Bytes(options, "sizeBytes");
     medium_.sparse = Flag(options, "sparse");
     medium_.force = Flag(options, "force");
@@ -108,7 +115,8 @@ class CreateJob final : public Job {
  private:
   Failure Run() override {
     std::unique_ptr<NewMedium> medium;
-    if (MediumFailure failure = NewMedium::Create(path_, medium_, &medium); !failure.ok()) return FromMedium(failure);
+    if (MediumFailure failure = NewMedium::Create(path_, medium_, &medium); !failure.ok())
+      return FromMedium(failure);
     if (const Status status = Pool::Format(medium->file(), format_); status != Status::kOk) {
       return FromStatus(status, path_, "making a pool there failed");
     }
@@ -123,14 +131,16 @@ class CreateJob final : public Job {
 
 class ProbeJob final : public Job {
  public:
-  ProbeJob(Napi::Env env, const Napi::Object& options) : Job(env, "ashlar:probe"), path_(Text(options, "path")) {}
+  ProbeJob(Napi::Env env, const Napi::Object& options)
+      : Job(env, "ashlar:probe"), path_(Text(options, "path")) {}
 
  private:
   Failure Run() override {
     std::unique_ptr<MediumFile> file;
     MediumOptions options;
     options.read_only = true;
-    if (MediumFailure failure = OpenMedium(path_, options, &file); !failure.ok()) return FromMedium(failure);
+    if (MediumFailure failure = OpenMedium(path_, options, &file); !failure.ok())
+      return FromMedium(failure);
     return FromStatus(Pool::Probe(*file, &id_, &name_), path_, "");
   }
   Napi::Value Result(Napi::Env env) override {
@@ -148,21 +158,26 @@ class ProbeJob final : public Job {
 class CheckJob final : public Job {
  public:
   CheckJob(Napi::Env env, const Napi::Object& options)
-      : Job(env, "ashlar:check"), path_(Text(options, "path")), with_data_(Flag(options, "withData")) {}
+      : Job(env, "ashlar:check"),
+        path_(Text(options, "path")),
+        with_data_(Flag(options, "withData")) {}
 
  private:
   Failure Run() override {
     std::unique_ptr<MediumFile> file;
     MediumOptions options;
     options.read_only = true;
-    if (MediumFailure failure = OpenMedium(path_, options, &file); !failure.ok()) return FromMedium(failure);
+    if (MediumFailure failure = OpenMedium(path_, options, &file); !failure.ok())
+      return FromMedium(failure);
     const Status status = Pool::Check(*file, with_data_, &report_);
     // What the walk found is an answer, not a failure; only a walk that could not be made is one.
     return report_.findings.empty() ? FromStatus(status, path_, "") : Failure{};
   }
   Napi::Value Result(Napi::Env env) override {
     Napi::Object object = Napi::Object::New(env);
-    const auto set = [&](const char* key, uint64_t count) { object.Set(key, Napi::Number::New(env, static_cast<double>(count))); };
+    const auto set = [&](const char* key, uint64_t count) {
+      object.Set(key, Napi::Number::New(env, static_cast<double>(count)));
+    };
     object.Set("clean", report_.clean);
     set("pagesChecked", report_.pages_checked);
     set("blocksChecked", report_.blocks_checked);
@@ -172,7 +187,8 @@ class CheckJob final : public Job {
     set("doublyOwnedBlocks", report_.doubly_owned_blocks);
     set("unmarkedBlocks", report_.unmarked_blocks);
     const Napi::Array findings = Napi::Array::New(env);
-    for (uint32_t index = 0; index < report_.findings.size(); ++index) findings.Set(index, report_.findings[index]);
+    for (uint32_t index = 0; index < report_.findings.size(); ++index)
+      findings.Set(index, report_.findings[index]);
     object.Set("findings", findings);
     return object;
   }

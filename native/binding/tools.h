@@ -1,4 +1,5 @@
-// The calls on pools that are not open: create, open, probe, check. Each runs on a worker thread and returns a promise.
+// The calls on pools that are not open: create, open, probe, check. Each runs on a worker thread
+// and returns a promise.
 #pragma once
 
 #include <napi.h>

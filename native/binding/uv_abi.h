@@ -1,6 +1,7 @@
-// The few functions of libuv that the binding uses, declared here: in Node-API builds uv.h is not on the include path,
-// and Node exports these symbols from its own binary. Handles are opaque and sized by libuv itself, so nothing depends
-// on the layout of a structure; names, signatures and the two enum values are part of libuv's stable 1.x ABI.
+// The few functions of libuv that the binding uses, declared here: in Node-API builds uv.h is not
+// on the include path, and Node exports these symbols from its own binary. Handles are opaque and
+// sized by libuv itself, so nothing depends on the layout of a structure; names, signatures and the
+// two enum values are part of libuv's stable 1.x ABI.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +9,8 @@
 
 extern "C" {
 struct uv_loop_s;
-struct uv_handle_s;  // Stands for every kind of handle: they share their first member and are passed by pointer only.
+struct uv_handle_s;  // Stands for every kind of handle: they share their first member and are
+                     // passed by pointer only.
 
 using AshlarUvCallback = void (*)(uv_handle_s*);
 using AshlarUvPollCallback = void (*)(uv_handle_s*, int status, int events);
@@ -30,7 +32,7 @@ int uv_timer_stop(uv_handle_s*);
 }
 
 namespace ashlar {
-inline constexpr int kUvIdle = 6;    // uv_handle_type, in the order of UV_HANDLE_TYPE_MAP.
+inline constexpr int kUvIdle = 6;  // uv_handle_type, in the order of UV_HANDLE_TYPE_MAP.
 inline constexpr int kUvPoll = 8;
 inline constexpr int kUvTimer = 13;
 inline constexpr int kUvReadable = 1;

@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 
 #include "native/io/transfer.h"
 
@@ -77,17 +78,19 @@ MediumFailure FailErrno(const std::string& path, const char* doing, int error) {
       return Fail(MediumError::kNoSpace, text);
     case EBUSY:
       return Fail(MediumError::kInUse,
-                  path + " is in use: it is mounted, or part of another device, or another "
-                         "process has it open exclusively");
+                  path +
+                      " is in use: it is mounted, or part of another device, or another "
+                      "process has it open exclusively");
     case EISDIR:
-      return Fail(MediumError::kInvalid, path + " is a directory; a pool is a file or a block device");
+      return Fail(MediumError::kInvalid,
+                  path + " is a directory; a pool is a file or a block device");
     default:
       return Fail(MediumError::kIo, text);
   }
 }
 
 bool IsRamFileSystem(int fd) {
-  struct statfs fs{};
+  struct statfs fs {};
   if (fstatfs(fd, &fs) < 0) return false;
   const auto type = static_cast<uint64_t>(fs.f_type);
   return type == TMPFS_MAGIC || type == RAMFS_MAGIC || type == HUGETLBFS_MAGIC;
@@ -102,23 +105,43 @@ struct Medium {
   uint32_t block_bytes = 512;
 };
 
-// Nobody else has it, and nobody else gets it while the descriptor is open. flock belongs to the open file, so a second
-// opening in this very process is refused as well, and the lock ends with the process however that ends.
+// A process that was killed with I/O in flight holds its files until the kernel has wound up its
+// ring, some milliseconds later; whoever restarts it at once waits that long, not longer.
+constexpr int kClaimAttempts = 50;
+
+void PauseBeforeClaim() {
+  const timespec pause{0, 20'000'000};
+  nanosleep(&pause, nullptr);
+}
+
+// Nobody else has it, and nobody else gets it while the descriptor is open. flock belongs to the
+// open file, so a second opening in this very process is refused as well, and the lock ends with
+// the process however that ends.
 MediumFailure Lock(int fd, const std::string& path) {
-  int result;
-  do result = flock(fd, LOCK_EX | LOCK_NB);
-  while (result < 0 && errno == EINTR);
-  if (result == 0) return {};
-  if (errno == EWOULDBLOCK) {
-    return Fail(MediumError::kInUse,
-                path + " is in use: another ashlar has this pool open; stop it first");
+  for (int attempt = 0;; ++attempt) {
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return {};
+    if (errno == EINTR) continue;
+    if (errno != EWOULDBLOCK) return FailErrno(path, "cannot lock it", errno);
+    if (attempt == kClaimAttempts) {
+      return Fail(MediumError::kInUse,
+                  path + " is in use: another ashlar has this pool open; stop it first");
+    }
+    PauseBeforeClaim();
   }
-  return FailErrno(path, "cannot lock it", errno);
+}
+
+// Opens, again if somebody has it exclusively.
+int OpenClaiming(const std::string& path, int flags) {
+  for (int attempt = 0;; ++attempt) {
+    const int fd = open(path.c_str(), flags);
+    if (fd >= 0 || errno != EBUSY || attempt == kClaimAttempts) return fd;
+    PauseBeforeClaim();
+  }
 }
 
 MediumFailure Measure(const std::string& path, Medium* medium) {
   const int fd = medium->fd.get();
-  struct stat status{};
+  struct stat status {};
   if (fstat(fd, &status) < 0) return FailErrno(path, "stat", errno);
   if (S_ISBLK(status.st_mode)) {
     medium->block_device = true;
@@ -127,9 +150,9 @@ MediumFailure Measure(const std::string& path, Medium* medium) {
     if (ioctl(fd, BLKGETSIZE64, &bytes) < 0) return FailErrno(path, "reading its size", errno);
     if (ioctl(fd, BLKSSZGET, &sector) < 0) return FailErrno(path, "reading its block size", errno);
     if (sector > 4096) {
-      return Fail(MediumError::kUnsupported,
-                  path + " has logical blocks of " + std::to_string(sector) +
-                      " bytes; ashlar needs 512 or 4096");
+      return Fail(MediumError::kUnsupported, path + " has logical blocks of " +
+                                                 std::to_string(sector) +
+                                                 " bytes; ashlar needs 512 or 4096");
     }
     medium->size_bytes = bytes;
     medium->block_bytes = sector <= 512 ? 512 : 4096;
@@ -144,7 +167,8 @@ MediumFailure Measure(const std::string& path, Medium* medium) {
   return {};
 }
 
-// Turns O_DIRECT on for a file, and proves it with a read: some file systems take the flag and refuse the transfer.
+// Turns O_DIRECT on for a file, and proves it with a read: some file systems take the flag and
+// refuse the transfer.
 void TryDirect(Medium* medium) {
   const int fd = medium->fd.get();
   const int flags = fcntl(fd, F_GETFL);
@@ -160,19 +184,19 @@ void TryDirect(Medium* medium) {
 }
 
 MediumFailure OpenLocked(const std::string& path, bool read_only, Medium* medium) {
-  struct stat status{};
+  struct stat status {};
   if (stat(path.c_str(), &status) < 0) return FailErrno(path, "cannot open it", errno);
   const bool block_device = S_ISBLK(status.st_mode);
   if (!block_device && !S_ISREG(status.st_mode)) {
-    return S_ISDIR(status.st_mode)
-               ? FailErrno(path, "", EISDIR)
-               : Fail(MediumError::kInvalid, path + " is neither a regular file nor a block device");
+    return S_ISDIR(status.st_mode) ? FailErrno(path, "", EISDIR)
+                                   : Fail(MediumError::kInvalid,
+                                          path + " is neither a regular file nor a block device");
   }
-  // O_EXCL on a block device: the kernel refuses what is mounted, swapped to, or part of another device, and holds the
-  // device against those for as long as we have it.
+  // O_EXCL on a block device: the kernel refuses what is mounted, swapped to, or part of another
+  // device, and holds the device against those for as long as we have it.
   int flags = (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK;
   if (block_device) flags |= O_EXCL | O_DIRECT;
-  medium->fd = Descriptor(open(path.c_str(), flags));
+  medium->fd = Descriptor(OpenClaiming(path, flags));
   if (medium->fd.get() < 0) return FailErrno(path, "cannot open it", errno);
   if (MediumFailure failure = Lock(medium->fd.get(), path); !failure.ok()) return failure;
   return Measure(path, medium);
@@ -231,19 +255,19 @@ MediumFailure CheckSignature(const std::string& path, const Medium& medium) {
   if (span == 0) return {};
   const AlignedBytes head = AllocateAligned(span);
   const AlignedBytes tail = AllocateAligned(span);
-  for (const auto& [data, offset] : {std::pair{head.get(), uint64_t{0}},
-                                     std::pair{tail.get(), medium.size_bytes - span}}) {
+  for (const auto& [data, offset] :
+       {std::pair{head.get(), uint64_t{0}}, std::pair{tail.get(), medium.size_bytes - span}}) {
     const IoRequest read{.kind = IoKind::kRead, .offset = offset, .bytes = span, .data = data};
     if (const int32_t result = TransferNow(medium.fd.get(), read); result < 0) {
       return FailErrno(path, "cannot read it", -result);
     }
   }
-  const char* const what =
-      FindSignature({head.get(), span}, {tail.get(), span}, medium.size_bytes);
+  const char* const what = FindSignature({head.get(), span}, {tail.get(), span}, medium.size_bytes);
   return what == nullptr ? MediumFailure{} : Occupied(path, what);
 }
 
-// Clears both ends, so that nothing that knew the old content (a RAID assembler, an older pool) knows it again.
+// Clears both ends, so that nothing that knew the old content (a RAID assembler, an older pool)
+// knows it again.
 MediumFailure ClearEnds(const std::string& path, const Medium& medium) {
   const auto span = static_cast<uint32_t>(std::min(medium.size_bytes, kSignatureSpanBytes));
   const AlignedBytes zeros = AllocateAligned(span);
@@ -273,14 +297,15 @@ MediumFailure SizeFile(const std::string& path, int fd, const CreateOptions& opt
   if (result == 0) return {};
   if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) {
     return Fail(MediumError::kNoSpace, path + ": there is no room for a pool of " +
-                                           std::to_string(options.size_bytes) +
-                                           " bytes (" + std::strerror(errno) +
+                                           std::to_string(options.size_bytes) + " bytes (" +
+                                           std::strerror(errno) +
                                            "); choose a smaller size or another place");
   }
   if (errno == EOPNOTSUPP || errno == ENOSYS) {
     return Fail(MediumError::kUnsupported,
-                path + ": this file system cannot reserve space (fallocate); choose another place, "
-                       "or ask for a sparse file knowing that it may run out of space later");
+                path +
+                    ": this file system cannot reserve space (fallocate); choose another place, "
+                    "or ask for a sparse file knowing that it may run out of space later");
   }
   return FailErrno(path, "cannot reserve its space", errno);
 }
@@ -301,7 +326,7 @@ MediumFailure NewMedium::Create(const std::string& path, const CreateOptions& op
   std::unique_ptr<NewMedium> made(new NewMedium());
   made->path_ = path;
   Medium medium;
-  struct stat status{};
+  struct stat status {};
   const bool exists = stat(path.c_str(), &status) == 0;
   if (!exists && errno != ENOENT) return FailErrno(path, "cannot look at it", errno);
 
@@ -319,9 +344,10 @@ MediumFailure NewMedium::Create(const std::string& path, const CreateOptions& op
     if (MediumFailure failure = ClearEnds(path, medium); !failure.ok()) return failure;
   } else {
     if (options.size_bytes < kMinMediumBytes || options.size_bytes % 4096 != 0) {
-      return Fail(options.size_bytes < kMinMediumBytes ? MediumError::kTooSmall : MediumError::kInvalid,
-                  path + ": the size of a pool is a multiple of 4096 bytes and at least " +
-                      std::to_string(kMinMediumBytes));
+      return Fail(
+          options.size_bytes < kMinMediumBytes ? MediumError::kTooSmall : MediumError::kInvalid,
+          path + ": the size of a pool is a multiple of 4096 bytes and at least " +
+              std::to_string(kMinMediumBytes));
     }
     made->replace_ = exists;
     if (exists) made->replaced_fd_ = medium.fd.Release();
@@ -349,12 +375,13 @@ MediumFailure NewMedium::Create(const std::string& path, const CreateOptions& op
 MediumFailure NewMedium::Commit() {
   if (temporary_.empty()) return {};
   // RENAME_NOREPLACE where nothing was: a file that appeared meanwhile is somebody's.
-  const int result = replace_ ? rename(temporary_.c_str(), path_.c_str())
-                              : renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(),
-                                          RENAME_NOREPLACE);
+  const int result =
+      replace_ ? rename(temporary_.c_str(), path_.c_str())
+               : renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_NOREPLACE);
   if (result < 0 && errno == EINVAL && !replace_) {
     // A file system without RENAME_NOREPLACE: link refuses an existing name just as well.
-    if (link(temporary_.c_str(), path_.c_str()) < 0) return FailErrno(path_, "cannot name it", errno);
+    if (link(temporary_.c_str(), path_.c_str()) < 0)
+      return FailErrno(path_, "cannot name it", errno);
     unlink(temporary_.c_str());
   } else if (result < 0) {
     return FailErrno(path_, "cannot name it", errno);

@@ -1,5 +1,6 @@
-// Opening and making media: the rules of S11. A medium is a regular file or a raw block device; whoever has it open has
-// it alone, and nothing that belongs to somebody else is formatted without `force`.
+// Opening and making media: the rules of S11. A medium is a regular file or a raw block device;
+// whoever has it open has it alone, and nothing that belongs to somebody else is formatted without
+// `force`.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +36,8 @@ struct [[nodiscard]] MediumFailure {
 // A BlockFile on a real medium, with what an event loop needs beside it.
 class MediumFile : public BlockFile {
  public:
-  // Readable whenever Poll may have something to deliver; -1 where every request ends inside Submit.
+  // Readable whenever Poll may have something to deliver; -1 where every request ends inside
+  // Submit.
   virtual int event_fd() const = 0;
   // Requests taken and not yet done.
   virtual uint32_t in_flight() const = 0;
@@ -49,13 +51,16 @@ enum class MediumBackend : uint8_t { kAuto, kUring, kThreads, kSync };
 
 struct MediumOptions {
   bool read_only = false;
-  // kAuto: sync on tmpfs and ramfs, else io_uring, else threads. The others are for tests and measurements.
+  // kAuto: sync on tmpfs and ramfs, else io_uring, else threads. The others are for tests and
+  // measurements.
   MediumBackend backend = MediumBackend::kAuto;
-  // Memory that most transfers use, registered with io_uring where that is possible. Outlives the file.
-  std::span<uint8_t> arena;
+  // Memory that most transfers use, registered with io_uring where that is possible. Outlives the
+  // file.
+  std::span<uint8_t> arena = {};
 };
 
-// Opens exclusively: O_EXCL on a block device, a lock on a file. Never creates, never changes the size.
+// Opens exclusively: O_EXCL on a block device, a lock on a file. Never creates, never changes the
+// size.
 MediumFailure OpenMedium(const std::string& path, const MediumOptions& options,
                          std::unique_ptr<MediumFile>* file);
 
@@ -65,12 +70,12 @@ struct CreateOptions {
   bool force = false;       // Overwrites what is there, unless it is in use.
 };
 
-// A medium being made into a pool. The file has a temporary name until Commit, so that a crash in between leaves
-// nothing that looks like a pool; the destructor removes it if there was no Commit.
+// A medium being made into a pool. The file has a temporary name until Commit, so that a crash in
+// between leaves nothing that looks like a pool; the destructor removes it if there was no Commit.
 class NewMedium {
  public:
-  // Makes the file, full size, or takes the block device; checks for foreign signatures; clears both ends of what
-  // existed before.
+  // Makes the file, full size, or takes the block device; checks for foreign signatures; clears
+  // both ends of what existed before.
   static MediumFailure Create(const std::string& path, const CreateOptions& options,
                               std::unique_ptr<NewMedium>* medium);
   ~NewMedium();
@@ -95,8 +100,8 @@ inline constexpr uint64_t kMinMediumBytes = 16ull << 20;
 // Signatures are looked for within this distance from either end.
 inline constexpr uint64_t kSignatureSpanBytes = 1ull << 20;
 
-// What the bytes at both ends of a medium say it is, in words ("an ext2/3/4 file system"), or null. `head` begins at
-// byte 0, `tail` ends at `size_bytes`; either may be short.
+// What the bytes at both ends of a medium say it is, in words ("an ext2/3/4 file system"), or null.
+// `head` begins at byte 0, `tail` ends at `size_bytes`; either may be short.
 const char* FindSignature(std::span<const uint8_t> head, std::span<const uint8_t> tail,
                           uint64_t size_bytes);
 

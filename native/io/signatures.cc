@@ -1,5 +1,6 @@
-// Whose data is this? The marks by which file systems, volume managers and images are known, so that formatting never
-// destroys what is not ours without being told to. Offsets are facts of those formats.
+// Whose data is this? The marks by which file systems, volume managers and images are known, so
+// that formatting never destroys what is not ours without being told to. Offsets are facts of those
+// formats.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -87,7 +88,8 @@ bool IsMbr(std::span<const uint8_t> head) {
   return false;
 }
 
-// ZFS keeps four labels of 256 KiB, two at either end; the second half of each is an array of uberblocks.
+// ZFS keeps four labels of 256 KiB, two at either end; the second half of each is an array of
+// uberblocks.
 bool HasZfsLabels(std::span<const uint8_t> labels) {
   for (uint64_t label = 0; label < 2; ++label) {
     for (uint64_t at = label * 262144 + 131072; at < (label + 1) * 262144; at += 1024) {
@@ -100,11 +102,12 @@ bool HasZfsLabels(std::span<const uint8_t> labels) {
   return false;
 }
 
-// Old md superblocks stand near the end: 0.90 in the last whole 64 KiB but one, 1.0 at 8 KiB before the end, down to 4 KiB.
+// Old md superblocks stand near the end: 0.90 in the last whole 64 KiB but one, 1.0 at 8 KiB before
+// the end, down to 4 KiB.
 bool HasMdAtEnd(std::span<const uint8_t> tail, uint64_t size_bytes) {
   const uint64_t begin = size_bytes - tail.size();
-  for (const uint64_t at : {(size_bytes & ~uint64_t{65535}) - 65536,
-                            (size_bytes / 512 - 16) / 8 * 8 * 512}) {
+  for (const uint64_t at :
+       {(size_bytes & ~uint64_t{65535}) - 65536, (size_bytes / 512 - 16) / 8 * 8 * 512}) {
     if (at < size_bytes && at >= begin && Has(tail, at - begin, "\xfc\x4e\x2b\xa9"sv)) return true;
   }
   return false;

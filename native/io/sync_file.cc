@@ -1,5 +1,6 @@
-// SyncFile: for media that are RAM (tmpfs, ramfs). A transfer there is a memcpy inside the kernel; doing it inside Submit
-// costs one system call, where io_uring would hand it to a worker thread and wake us for the answer.
+// SyncFile: for media that are RAM (tmpfs, ramfs). A transfer there is a memcpy inside the kernel;
+// doing it inside Submit costs one system call, where io_uring would hand it to a worker thread and
+// wake us for the answer.
 #include <unistd.h>
 
 #include "native/io/medium.h"

@@ -1,5 +1,5 @@
-// ThreadFile: where io_uring is not to be had (an old kernel, a container's seccomp profile). A few threads carry out
-// plain system calls; an eventfd tells the event loop of completions.
+// ThreadFile: where io_uring is not to be had (an old kernel, a container's seccomp profile). A few
+// threads carry out plain system calls; an eventfd tells the event loop of completions.
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -24,8 +24,10 @@ struct RequestQueue {
 
   void Push(IoRequest* request) {
     request->next = nullptr;
-    if (tail == nullptr) head = request;
-    else tail->next = request;
+    if (tail == nullptr)
+      head = request;
+    else
+      tail->next = request;
     tail = request;
   }
   IoRequest* Pop() {
@@ -76,7 +78,8 @@ class ThreadFile final : public MediumFile {
     if (gathered_.head == nullptr) return;
     {
       std::lock_guard lock(mutex_);
-      if (waiting_.tail == nullptr) waiting_ = gathered_;
+      if (waiting_.tail == nullptr)
+        waiting_ = gathered_;
       else {
         waiting_.tail->next = gathered_.head;
         waiting_.tail = gathered_.tail;
@@ -141,9 +144,9 @@ class ThreadFile final : public MediumFile {
 
   const BackendSpec spec_;
   const int event_fd_;
-  uint32_t in_flight_ = 0;   // The owner's thread only, as is gathered_.
+  uint32_t in_flight_ = 0;  // The owner's thread only, as is gathered_.
   RequestQueue gathered_;
-  std::mutex mutex_;         // Guards all below.
+  std::mutex mutex_;  // Guards all below.
   std::condition_variable work_;
   std::condition_variable done_;
   RequestQueue waiting_;

@@ -1,7 +1,8 @@
 #include "native/io/transfer.h"
 
-#include <cerrno>
 #include <unistd.h>
+
+#include <cerrno>
 
 namespace ashlar {
 
@@ -25,7 +26,8 @@ int32_t TransferNow(int fd, const IoRequest& request) {
       continue;
     }
     if (result < 0 && errno == EINTR) continue;
-    // The end of the medium inside a request: it shrank under us, or the caller is wrong. Either way no data.
+    // The end of the medium inside a request: it shrank under us, or the caller is wrong. Either
+    // way no data.
     return result < 0 ? -errno : -EIO;
   }
   return 0;

@@ -1,4 +1,5 @@
-// One request carried out by plain system calls, to its end: short transfers are resumed, interruptions repeated.
+// One request carried out by plain system calls, to its end: short transfers are resumed,
+// interruptions repeated.
 #pragma once
 
 #include "native/io/block_file.h"

@@ -1,10 +1,12 @@
-// UringFile: the medium through io_uring. One ring a file, owned by one thread at a time; the ring's own descriptor is
-// what the event loop polls.
+// UringFile: the medium through io_uring. One ring a file, owned by one thread at a time; the
+// ring's own descriptor is what the event loop polls.
 //
-// A request occupies a slot from the moment it is handed to the ring until it has ended for good; a short transfer keeps
-// its slot and goes in again for the rest. There are fewer slots than completion entries, so completions never overflow.
-// Requests beyond the slots wait in a queue of our own, in order.
+// A request occupies a slot from the moment it is handed to the ring until it has ended for good; a
+// short transfer keeps its slot and goes in again for the rest. There are fewer slots than
+// completion entries, so completions never overflow. Requests beyond the slots wait in a queue of
+// our own, in order.
 #include <liburing.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <array>
@@ -33,8 +35,9 @@ class UringFile final : public MediumFile {
   // 0, or a negative errno; then the ring does not exist.
   int Init() {
     io_uring_params params{};
-    // COOP_TASKRUN: completions do not interrupt us, we ask for them; TASKRUN_FLAG: and see in shared memory when to ask.
-    // DEFER_TASKRUN is not for a ring whose descriptor is polled by epoll: it is never woken.
+    // COOP_TASKRUN: completions do not interrupt us, we ask for them; TASKRUN_FLAG: and see in
+    // shared memory when to ask. DEFER_TASKRUN is not for a ring whose descriptor is polled by
+    // epoll: it is never woken.
     params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL |
                    IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
     params.cq_entries = kSlots * 2;
@@ -47,8 +50,9 @@ class UringFile final : public MediumFile {
     }
     if (result < 0) return result;
     has_ring_ = true;
-    // Both registrations only save work per request: without them the ring does the same.
-    fixed_file_ = io_uring_register_files(&ring_, &spec_.fd, 1) == 0;
+    // The descriptor itself is not registered: the ring would hold the file open, and with it its
+    // lock, for a while after we closed it. Registering the arena only saves work: without it the
+    // ring does the same.
     if (!spec_.arena.empty() && spec_.direct) {
       const iovec whole{spec_.arena.data(), spec_.arena.size()};
       fixed_buffer_ = io_uring_register_buffers(&ring_, &whole, 1) == 0;
@@ -57,8 +61,8 @@ class UringFile final : public MediumFile {
   }
 
   ~UringFile() override {
-    // The kernel may still be moving bytes to and from the caller's memory: whoever frees that memory next must not
-    // find it changing. What completes now is told to nobody.
+    // The kernel may still be moving bytes to and from the caller's memory: whoever frees that
+    // memory next must not find it changing. What completes now is told to nobody.
     while (has_ring_ && busy_slots_ > 0) {
       io_uring_submit(&ring_);
       io_uring_cqe* cqe = nullptr;
@@ -69,7 +73,11 @@ class UringFile final : public MediumFile {
       --busy_slots_;
     }
     if (has_ring_) io_uring_queue_exit(&ring_);
-    if (spec_.fd >= 0) close(spec_.fd);
+    if (spec_.fd < 0) return;
+    // By name, not by the last close: the kernel may be slow to drop a finished request's
+    // reference.
+    flock(spec_.fd, LOCK_UN);
+    close(spec_.fd);
   }
 
   uint64_t size_bytes() const override { return spec_.size_bytes; }
@@ -96,9 +104,10 @@ class UringFile final : public MediumFile {
         continue;
       }
       if (result == -EINTR) continue;
-      // The kernel has no memory for requests just now. With others in flight their completions bring us back here;
-      // alone, wait for better times. A machine without memory for ten seconds is not one to go on with: entries
-      // cannot be withdrawn from a ring, and stopping is what a crash-safe store does best.
+      // The kernel has no memory for requests just now. With others in flight their completions
+      // bring us back here; alone, wait for better times. A machine without memory for ten seconds
+      // is not one to go on with: entries cannot be withdrawn from a ring, and stopping is what a
+      // crash-safe store does best.
       if (busy_slots_ > io_uring_sq_ready(&ring_)) return;
       if (++refused_ > kMaxRefusals) std::abort();
       const timespec pause{0, 1'000'000};
@@ -153,8 +162,10 @@ class UringFile final : public MediumFile {
 
   void Enqueue(IoRequest* request) {
     request->next = nullptr;
-    if (queue_tail_ == nullptr) queue_head_ = request;
-    else queue_tail_->next = request;
+    if (queue_tail_ == nullptr)
+      queue_head_ = request;
+    else
+      queue_tail_->next = request;
     queue_tail_ = request;
   }
 
@@ -182,7 +193,7 @@ class UringFile final : public MediumFile {
     if (sqe == nullptr) std::abort();
     const Slot& slot = slots_[static_cast<size_t>(index)];
     const IoRequest& request = *slot.request;
-    const int fd = fixed_file_ ? 0 : spec_.fd;
+    const int fd = spec_.fd;
     if (request.kind == IoKind::kFlush) {
       io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
     } else {
@@ -192,14 +203,17 @@ class UringFile final : public MediumFile {
       const bool fixed = fixed_buffer_ && data >= spec_.arena.data() &&
                          data + bytes <= spec_.arena.data() + spec_.arena.size();
       if (request.kind == IoKind::kRead) {
-        if (fixed) io_uring_prep_read_fixed(sqe, fd, data, bytes, offset, 0);
-        else io_uring_prep_read(sqe, fd, data, bytes, offset);
+        if (fixed)
+          io_uring_prep_read_fixed(sqe, fd, data, bytes, offset, 0);
+        else
+          io_uring_prep_read(sqe, fd, data, bytes, offset);
       } else {
-        if (fixed) io_uring_prep_write_fixed(sqe, fd, data, bytes, offset, 0);
-        else io_uring_prep_write(sqe, fd, data, bytes, offset);
+        if (fixed)
+          io_uring_prep_write_fixed(sqe, fd, data, bytes, offset, 0);
+        else
+          io_uring_prep_write(sqe, fd, data, bytes, offset);
       }
     }
-    if (fixed_file_) sqe->flags |= IOSQE_FIXED_FILE;
     io_uring_sqe_set_data64(sqe, static_cast<uint64_t>(index));
   }
 
@@ -239,7 +253,6 @@ class UringFile final : public MediumFile {
   BackendSpec spec_;
   io_uring ring_{};
   bool has_ring_ = false;
-  bool fixed_file_ = false;
   bool fixed_buffer_ = false;
   uint32_t in_flight_ = 0;   // Requests taken, queued ones included.
   uint32_t busy_slots_ = 0;  // Those handed to the ring.
