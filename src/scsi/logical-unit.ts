@@ -255,6 +255,11 @@ export class LogicalUnit {
     this.tasks.release(this.#runBlocked);
   }
 
+  /** A barrier was demoted: begins what it held up. */
+  releaseBlocked(): void {
+    this.tasks.release(this.#runBlocked);
+  }
+
   readonly #runBlocked = (execution: Execution): void => this.#run(execution);
 
   // Aborts.

@@ -45,6 +45,21 @@ export class TaskSet {
     if (isBarrier(execution)) this.#barriers -= 1;
   }
 
+  /**
+   * Makes an admitted task a barrier, whatever its attribute: it begins when all that are older have ended. For commands
+   * that must not run beside others.
+   */
+  promote(execution: Execution): void {
+    if (!isBarrier(execution)) this.#barriers += 1;
+    execution.task.attribute = TaskAttribute.Ordered;
+  }
+
+  /** Ends what `promote` began: the task has begun, and the younger ones need not wait for its end. */
+  demote(execution: Execution): void {
+    if (isBarrier(execution)) this.#barriers -= 1;
+    execution.task.attribute = TaskAttribute.Simple;
+  }
+
   /** True when the task may begin; else it is Blocked, and `release` will find it. */
   enter(execution: Execution): boolean {
     if (this.#barriers === 0 || this.#mayRun(execution)) return true;

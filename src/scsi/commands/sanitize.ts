@@ -156,6 +156,9 @@ export class Sanitizer implements SanitizeHooks, BlockOpOwner {
     assert(!this.running);
     const before = this.#job;
     this.#job = job;
+    // What it held up is now refused, rather than held up until the last block is done.
+    this.#unit.tasks.demote(execution);
+    this.#unit.releaseBlocked();
     this.#unit.device.saveMetadata(SANITIZE_KEY, encodeJob(job), (status) => {
       if (status !== IoStatus.Ok) {
         // Nothing was touched: the unit is as it was.
@@ -354,6 +357,8 @@ function prepareCommon(execution: Execution): number {
   }
   // After a failure with AUSE=0, an operation with AUSE=1 would be a way round the restriction (SBC-4 §4.11.4).
   if ((cdb[1]! & 0x20) !== 0 && sanitizer.restricted) return execution.failField(1, 5);
+  // A write that has begun must not land on a block that is done already.
+  lu.tasks.promote(execution);
   return cdb.readUInt16BE(7);
 }
 

@@ -154,4 +154,23 @@ describe('SANITIZE', () => {
     harness.setControl(4, 0x08);
     harness.refused(sanitize(BlockErase), 7, 0x2702);
   });
+
+  it('begins when the writes before it have ended, and the reads behind it are refused', () => {
+    const harness = allowed();
+    harness.device.hold = true;
+    const data = Buffer.alloc(512, 1);
+    const write = harness.start(cdb10(0x2a, 5, 1), { data, nexus: harness.other });
+    const erase = harness.start(sanitize(BlockErase));
+    const read = harness.start(cdb10(0x28, 5, 1));
+    assert.equal(harness.device.held.length, 1);
+    assert.equal(read.outcome, null);
+    harness.device.release();
+    assert.equal(write.outcome?.status, ScsiStatus.Good);
+    assert.equal(read.outcome!.code, 0x041b);
+    assert.equal(erase.outcome, null);
+    harness.device.releaseAll();
+    assert.equal(erase.outcome!.status, ScsiStatus.Good);
+    assert.ok(harness.device.bytes.equals(Buffer.alloc(8 * MIB)));
+    harness.good(cdb(0));
+  });
 });
