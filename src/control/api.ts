@@ -126,7 +126,6 @@ export async function buildApi(options: ApiOptions): Promise<FastifyInstance> {
         coerceTypes: false,
         useDefaults: false,
         allErrors: true,
-        keywords: ['writeOnly'],
       },
     },
   }).withTypeProvider<TypeBoxTypeProvider>();
