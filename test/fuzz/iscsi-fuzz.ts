@@ -8,7 +8,12 @@ import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { SeededRandom } from '../../src/base/index.ts';
-import { LoginNegotiator } from '../../src/iscsi/login/index.ts';
+import {
+  type ChapAlgorithm,
+  chapResponse,
+  LoginNegotiator,
+  type LoginStep,
+} from '../../src/iscsi/login/index.ts';
 import {
   ahs,
   ahsBytesOf,
@@ -16,6 +21,9 @@ import {
   type DataPlace,
   type Digests,
   LOGIN_PARSER_LIMITS,
+  LoginStage,
+  loginRequest,
+  loginResponse,
   lunOf,
   Opcode,
   opcodeOf,
@@ -24,14 +32,17 @@ import {
   textRequest,
 } from '../../src/iscsi/pdu/index.ts';
 import { DEFAULT_OFFER, defaultParameters, TextExchange } from '../../src/iscsi/text/index.ts';
-import { aDirectory, aTarget } from '../unit/iscsi/login/initiator.ts';
+import { aDirectory, aTarget, aText, readKeys } from '../unit/iscsi/login/initiator.ts';
 import { PduGenerator } from './pdu-generator.ts';
 
+const USER = 'alice';
+const SECRET = 'secret';
+const ADMISSION = { tsih: 1, expCmdSn: 1, maxCmdSn: 1 };
 const DIRECTORY = aDirectory([
   aTarget(),
   aTarget({
     name: 'iqn.2026-11.io.ashlar:secret',
-    auth: { chap: [{ user: 'alice', secret: 'secret' }], mutual: { user: 't', secret: 'other' } },
+    auth: { chap: [{ user: USER, secret: SECRET }], mutual: { user: 't', secret: 'other' } },
   }),
 ]);
 const DIGESTS: readonly Digests[] = [
@@ -110,15 +121,34 @@ function fuzzParser(generator: PduGenerator): number {
   return pdus.length;
 }
 
-/** A connection's login, as the daemon runs it: parser and negotiator, until one of them has enough. */
-function fuzzLogin(generator: PduGenerator, seed: number): number {
-  const { random } = generator;
-  const negotiator = new LoginNegotiator({
+function aNegotiator(seed: number): LoginNegotiator {
+  return new LoginNegotiator({
     directory: DIRECTORY,
     random: new SeededRandom(seed),
     offer: DEFAULT_OFFER,
     portalGroupTag: 1,
+    redirect: () => (seed % 50 === 0 ? '10.0.0.1:3260' : null),
   });
+}
+
+/** What holds of every step; the login is over when this says so. */
+function checkStep(negotiator: LoginNegotiator, step: LoginStep): boolean {
+  const response = step.kind === 'admit' ? negotiator.admit(ADMISSION) : step.response;
+  assert.ok(response.length <= BHS_BYTES + LOGIN_PARSER_LIMITS.maxDataSegmentBytes);
+  const { transit, continues, nsg, status } = loginResponse.decode(response, 0);
+  assert.ok(!(transit && continues));
+  assert.equal(status === 0, step.kind !== 'failed');
+  assert.equal(transit && nsg === LoginStage.FullFeature, step.kind === 'admit');
+  if (step.kind === 'admit' && step.login.target?.auth.chap.length) {
+    assert.equal(step.login.authenticatedAs, USER, 'nobody gets past CHAP without the secret');
+  }
+  return step.kind !== 'continue';
+}
+
+/** A connection's login, as the daemon runs it: parser and negotiator, until one of them has enough. */
+function fuzzLogin(generator: PduGenerator, seed: number): number {
+  const { random } = generator;
+  const negotiator = aNegotiator(seed);
   const parser = new PduParser({
     placeData: () => undefined,
     onDataDigestError: () => undefined,
@@ -126,14 +156,7 @@ function fuzzLogin(generator: PduGenerator, seed: number): number {
     onPdu: (head, at, data, dataAt, dataBytes) => {
       if (opcodeOf(head, at) !== Opcode.LoginRequest) return parser.close();
       const text = data.subarray(dataAt, dataAt + dataBytes);
-      const step = negotiator.onRequest(head, at, text);
-      if (step.kind !== 'admit') {
-        assert.ok(step.response.length <= BHS_BYTES + LOGIN_PARSER_LIMITS.maxDataSegmentBytes);
-        if (step.kind === 'failed') parser.close();
-        return undefined;
-      }
-      negotiator.admit({ tsih: 1, expCmdSn: 1, maxCmdSn: 1 });
-      return parser.close();
+      if (checkStep(negotiator, negotiator.onRequest(head, at, text))) parser.close();
     },
   });
   let pdus = 0;
@@ -142,6 +165,62 @@ function fuzzLogin(generator: PduGenerator, seed: number): number {
     parser.feed(pdu, 0, pdu.length);
   }
   return pdus;
+}
+
+/** A login that makes sense, but for a fault now and then: this gets to the far corners. */
+function fuzzLoginDialogue(generator: PduGenerator, seed: number): number {
+  const { random } = generator;
+  const negotiator = aNegotiator(seed);
+  const often = random.pick([2, 5, 20]); // One fault in so many steps.
+  let csg = random.below(2);
+  let text = generator.introduction();
+  for (let pdus = 1; pdus < 100; pdus += 1) {
+    const data = generator.sometimesBent(text, often).subarray(0, MAX_DATA_SEGMENT_BYTES);
+    const transit = random.oneIn(2);
+    const pdu = Buffer.alloc(BHS_BYTES);
+    loginRequest.encode(pdu, 0, {
+      immediate: true,
+      transit,
+      continues: !transit && random.oneIn(6),
+      csg,
+      nsg: transit ? random.pick([1, 3, 3]) : 0,
+      versionMax: 0,
+      versionMin: 0,
+      ahsBytes: 0,
+      dataBytes: data.length,
+      isid: '00023d000001',
+      tsih: 0,
+      itt: 0,
+      cid: 0,
+      cmdSn: 1,
+      expStatSn: 0,
+    });
+    if (random.oneIn(8 * often)) pdu[random.below(32)]! ^= 1 << random.below(8);
+    const step = negotiator.onRequest(pdu, 0, data);
+    if (checkStep(negotiator, step) || step.kind !== 'continue') return pdus;
+    const response = loginResponse.decode(step.response, 0);
+    if (response.transit) csg = response.nsg;
+    text = nextText(generator, step.response);
+  }
+  return 100;
+}
+
+/** What an initiator would say to a response: CHAP if it is asked, else some keys or nothing. */
+function nextText(generator: PduGenerator, response: Buffer): Buffer {
+  const { random } = generator;
+  const keys = readKeys(response);
+  if (loginResponse.decode(response, 0).continues) return Buffer.alloc(0);
+  if (keys['AuthMethod'] === 'CHAP') return aText({ CHAP_A: random.pick(['5', '8,7,6,5', '9']) });
+  if (!keys['CHAP_C']?.startsWith('0x') || !keys['CHAP_A']) {
+    if (random.oneIn(3)) return generator.text();
+    return random.oneIn(2) ? generator.plausibleText() : Buffer.alloc(0);
+  }
+  const challenge = Buffer.from(keys['CHAP_C'].slice(2), 'hex');
+  const algorithm = Number(keys['CHAP_A']) as ChapAlgorithm;
+  const secret = random.oneIn(4) ? 'wrong' : SECRET;
+  const proof = chapResponse(algorithm, Number(keys['CHAP_I']), secret, challenge);
+  const mutual = random.pick([{}, { CHAP_I: '1', CHAP_C: '0x0102' }, { CHAP_C: keys['CHAP_C'] }]);
+  return aText({ CHAP_N: USER, CHAP_R: `0x${proof.toString('hex')}`, ...mutual });
 }
 
 /** Text of the full feature phase: any request at any time. */
@@ -163,10 +242,18 @@ function fuzzText(generator: PduGenerator): number {
     const pdu = generator.next(DIGESTS[0], Opcode.TextRequest);
     if (pdu.length < BHS_BYTES) continue;
     const request = textRequest.decode(pdu, 0);
-    if (!random.oneIn(4)) request.ttt = ttt;
-    if (!random.oneIn(4)) request.itt = 1;
-    if (random.oneIn(4)) request.continues = true;
-    const data = random.oneIn(3) ? Buffer.alloc(0) : pdu.subarray(BHS_BYTES);
+    if (!random.oneIn(8)) request.ttt = ttt;
+    if (!random.oneIn(8)) request.itt = 1;
+    if (!random.oneIn(8)) {
+      request.final = random.oneIn(2);
+      request.continues = !request.final && random.oneIn(4);
+    }
+    const bytes = random.pick([
+      Buffer.alloc(0),
+      pdu.subarray(BHS_BYTES),
+      aText({ SendTargets: 'All' }),
+    ]);
+    const data = generator.sometimesBent(bytes, 8);
     const reply = exchange.onRequest(request, data);
     ttt = reply.kind === 'response' ? reply.ttt : 0xffffffff;
     if (reply.kind === 'response') {
@@ -176,6 +263,13 @@ function fuzzText(generator: PduGenerator): number {
   }
   return pdus;
 }
+
+const HARNESSES: readonly ((generator: PduGenerator, seed: number) => number)[] = [
+  fuzzParser,
+  fuzzLogin,
+  fuzzLoginDialogue,
+  fuzzText,
+];
 
 export interface FuzzReport {
   readonly pdus: number;
@@ -194,8 +288,7 @@ export function runIscsiFuzz({ pdus, seed }: { pdus: number; seed: number }): Fu
     const before = performance.now();
     try {
       const generator = new PduGenerator(streamSeed);
-      if (stream % 4 < 2) done += fuzzParser(generator);
-      else done += stream % 4 === 2 ? fuzzLogin(generator, streamSeed) : fuzzText(generator);
+      done += HARNESSES[stream % HARNESSES.length]!(generator, streamSeed);
     } catch (cause) {
       throw new Error(`fuzzing failed at stream ${stream} of seed ${seed}`, { cause });
     }

@@ -73,6 +73,15 @@ const CDBS: readonly string[] = [
   '35000000000000000000', // SYNCHRONIZE CACHE
 ];
 
+/** Additional header segments: extended CDBs and bidirectional lengths, right and wrong. */
+const AHS: readonly string[] = [
+  '0005020000001000',
+  '0005010011223344',
+  '0004010011223300',
+  '0006020000001000',
+  'ffff010000000000',
+];
+
 const KEYS: readonly string[] = [
   'InitiatorName', 'TargetName', 'SessionType', 'AuthMethod', 'HeaderDigest', 'DataDigest',
   'MaxConnections', 'SendTargets', 'TargetAlias', 'InitiatorAlias', 'TargetAddress',
@@ -92,10 +101,35 @@ const VALUES: readonly string[] = [
   'İ'.repeat(40), 'a'.repeat(300),
 ]; // biome-ignore format: a table
 
+/** Keys with values that fit: what an initiator in its right mind sends. */
+const PLAUSIBLE: readonly string[] = [
+  'HeaderDigest=CRC32C,None',
+  'DataDigest=None',
+  'MaxConnections=4',
+  'InitialR2T=No',
+  'ImmediateData=Yes',
+  'MaxRecvDataSegmentLength=65536',
+  'MaxBurstLength=262144',
+  'FirstBurstLength=65536',
+  'DefaultTime2Wait=2',
+  'DefaultTime2Retain=20',
+  'MaxOutstandingR2T=4',
+  'DataPDUInOrder=Yes',
+  'DataSequenceInOrder=No',
+  'ErrorRecoveryLevel=2',
+  'TaskReporting=RFC3720',
+  'iSCSIProtocolLevel=1',
+  'IFMarker=No',
+  'OFMarkInt=1',
+  'InitiatorAlias=host',
+  'X-com.example=1',
+];
+
 /** Names that a login needs: without them hardly one gets past its first request. */
 const INTRODUCTIONS: readonly string[] = [
   'InitiatorName=iqn.1993-08.org.debian:01:abc\0TargetName=iqn.2026-11.io.ashlar:demo\0',
   'InitiatorName=iqn.1993-08.org.debian:01:abc\0SessionType=Discovery\0',
+  'InitiatorName=iqn.1993-08.org.debian:01:abc\0TargetName=iqn.2026-11.io.ashlar:demo\0AuthMethod=CHAP,None\0',
   'InitiatorName=iqn.1993-08.org.debian:01:abc\0TargetName=iqn.2026-11.io.ashlar:secret\0AuthMethod=CHAP\0',
 ];
 
@@ -129,10 +163,30 @@ export class PduGenerator {
     return Buffer.from(text);
   }
 
+  /** Distinct keys with fitting values. */
+  plausibleText(): Buffer {
+    const { random } = this;
+    const first = random.below(PLAUSIBLE.length);
+    const pairs = Array.from({ length: random.below(PLAUSIBLE.length) }, (_, index) => {
+      return PLAUSIBLE[(first + 7 * index) % PLAUSIBLE.length]!; // 7 and 20 have no common factor.
+    });
+    return Buffer.from(pairs.map((pair) => `${pair}\0`).join(''));
+  }
+
+  /** The names a login begins with. */
+  introduction(): Buffer {
+    return Buffer.from(this.random.pick(INTRODUCTIONS));
+  }
+
+  /** Once in `times` a damaged copy, else `bytes` as they are. */
+  sometimesBent(bytes: Buffer, times: number): Buffer {
+    return this.random.oneIn(times) ? this.#bend(Buffer.from(bytes), NO_DIGESTS) : bytes;
+  }
+
   #ordinary(digests: Digests, opcode: number): Buffer {
     const { random } = this;
     const hasText = opcode === Opcode.LoginRequest || opcode === Opcode.TextRequest;
-    const data = hasText ? this.text() : this.#payload(opcode);
+    const data = hasText ? this.#anyText() : this.#payload(opcode);
     const ahsBytes = opcode === Opcode.ScsiCommand && random.oneIn(4) ? 4 * random.below(8) : 0;
     const pdu = Buffer.alloc(wireBytes(ahsBytes, data.length, digests));
     pdu[0] = opcode | (opcode === Opcode.LoginRequest || random.oneIn(3) ? 0x40 : 0);
@@ -151,9 +205,16 @@ export class PduGenerator {
     }
     put32(pdu, 24, random.oneIn(4) ? random.pick(EDGES) : 1);
     for (let at = BHS_BYTES; at < BHS_BYTES + ahsBytes; at += 1) pdu[at] = random.below(6);
+    if (ahsBytes >= 8) pdu.write(random.pick(AHS), BHS_BYTES, 'hex');
     data.copy(pdu, dataStart(pdu, 0, digests));
     seal(pdu, 0, digests);
     return pdu;
+  }
+
+  #anyText(): Buffer {
+    if (this.random.oneIn(2)) return this.text();
+    const names = this.random.oneIn(3) ? Buffer.alloc(0) : this.introduction();
+    return Buffer.concat([names, this.plausibleText()]);
   }
 
   #payload(opcode: number): Buffer {
