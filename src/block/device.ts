@@ -7,6 +7,11 @@ export interface Geometry {
   readonly logicalBlockBytes: number;
   /** Physical block size in bytes: 4096. What is atomic, what UNMAP gives back (C7). */
   readonly physicalBlockBytes: number;
+  /**
+   * The longest write that a crash leaves whole or undone, in bytes: a multiple of `physicalBlockBytes`, which it is by
+   * default. WRITE ATOMIC (16).
+   */
+  readonly atomicWriteBytes?: number;
   /** A count of logical blocks. Grows on resize. */
   readonly blocks: number;
 }

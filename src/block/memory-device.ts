@@ -6,6 +6,8 @@ import { type BlockOp, BlockOpKind } from './op.ts';
 import { IoStatus } from './status.ts';
 
 const PHYSICAL_BLOCK_BYTES = 4096;
+/** Memory knows no crash: a write is whole whatever its size. */
+const ATOMIC_WRITE_BYTES = 1024 * 1024;
 const MAX_METADATA_BYTES = 64 * 1024;
 
 export interface MemoryDeviceOptions {
@@ -140,6 +142,7 @@ export class MemoryDevice implements BlockDevice {
     return {
       logicalBlockBytes: this.#logicalBlockBytes,
       physicalBlockBytes: PHYSICAL_BLOCK_BYTES,
+      atomicWriteBytes: ATOMIC_WRITE_BYTES,
       blocks: this.#bytes.length / this.#logicalBlockBytes,
     };
   }

@@ -9,8 +9,8 @@ export const MAX_UNITS_PER_TARGET = 256;
 export const MAX_TRANSFER_BYTES = MAX_BUFFER_BYTES;
 /** What most initiators do best with. Block limits: OPTIMAL TRANSFER LENGTH. */
 export const OPTIMAL_TRANSFER_BYTES = 1024 * 1024;
-/** One WRITE SAME: long enough to be useful, short enough to end within a host's patience when really written. */
-export const MAX_WRITE_SAME_BYTES = 256 * 1024 * 1024;
+/** One WRITE SAME, 128 MiB of 4096-byte blocks: worth it, and over within a host's patience when really written. */
+export const MAX_WRITE_SAME_BLOCKS = 32768;
 /** The buffer that WRITE SAME repeats its block in. */
 export const WRITE_SAME_CHUNK_BYTES = 1024 * 1024;
 /** One UNMAP command, all its descriptors together: 4 GiB of 4096-byte blocks; hosts split what is longer. */

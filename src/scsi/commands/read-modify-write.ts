@@ -11,7 +11,6 @@ import {
   GROUP,
   lbaOf,
   PROTECT,
-  refusesLength,
   refusesProtection,
   refusesWrite,
   takeRange,
@@ -44,7 +43,9 @@ const compareAndWrite: Command = {
     if (execution.bytes > physicalBlockBytes) return execution.failField(13);
     if (refusesWrite(execution)) return ENDED;
     const wantedBytes = 2 * execution.blocks * logicalBlockBytes;
-    return refusesLength(execution, wantedBytes) ? ENDED : wantedBytes;
+    // NUMBER OF LOGICAL BLOCKS is what hosts get wrong here, 256 as 0 for one: point at it.
+    if (execution.task.expectedBytes !== wantedBytes) return execution.failField(13);
+    return wantedBytes;
   },
   execute: (execution) => startUpdate(execution, compareThenReplace, endCompareAndWrite),
 };

@@ -4,7 +4,7 @@ import {
   MAX_TRANSFER_BYTES,
   MAX_UNMAP_BLOCKS,
   MAX_UNMAP_DESCRIPTORS,
-  MAX_WRITE_SAME_BYTES,
+  MAX_WRITE_SAME_BLOCKS,
   OPTIMAL_TRANSFER_BYTES,
 } from '../limits.ts';
 import type { LogicalUnit } from '../logical-unit.ts';
@@ -90,7 +90,7 @@ function extendedInquiry(): Buffer {
 
 /** Block limits, SBC-4 §6.6.4. Offsets are those of the page less its four header bytes. */
 function blockLimits(unit: LogicalUnit): Buffer {
-  const { logicalBlockBytes, physicalBlockBytes } = unit.device.geometry;
+  const { logicalBlockBytes, physicalBlockBytes, atomicWriteBytes } = unit.device.geometry;
   const perPhysical = physicalBlockBytes / logicalBlockBytes;
   const body = Buffer.alloc(60);
   body[0] = 0x01; // WSNZ: WRITE SAME of zero blocks is refused.
@@ -103,8 +103,9 @@ function blockLimits(unit: LogicalUnit): Buffer {
   body.writeUInt32BE(MAX_UNMAP_DESCRIPTORS, 20);
   body.writeUInt32BE(perPhysical, 24); // OPTIMAL UNMAP GRANULARITY.
   body.writeUInt32BE(0x8000_0000, 28); // UGAVALID; alignment 0.
-  body.writeBigUInt64BE(BigInt(MAX_WRITE_SAME_BYTES / logicalBlockBytes), 32);
-  body.writeUInt32BE(perPhysical, 40); // MAXIMUM ATOMIC TRANSFER LENGTH.
+  body.writeBigUInt64BE(BigInt(MAX_WRITE_SAME_BLOCKS), 32);
+  // MAXIMUM ATOMIC TRANSFER LENGTH.
+  body.writeUInt32BE((atomicWriteBytes ?? physicalBlockBytes) / logicalBlockBytes, 40);
   body.writeUInt32BE(perPhysical, 44); // ATOMIC ALIGNMENT.
   body.writeUInt32BE(perPhysical, 48); // ATOMIC TRANSFER LENGTH GRANULARITY.
   return body;

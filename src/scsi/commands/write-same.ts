@@ -2,7 +2,7 @@
 import { BlockOpKind, type DataBuffer, IoStatus } from '../../block/index.ts';
 import { Access, type Command, ENDED } from '../command.ts';
 import type { Execution } from '../execution.ts';
-import { MAX_WRITE_SAME_BYTES, WRITE_SAME_CHUNK_BYTES } from '../limits.ts';
+import { MAX_WRITE_SAME_BLOCKS, WRITE_SAME_CHUNK_BYTES } from '../limits.ts';
 import {
   blocksOf,
   blockUsage,
@@ -35,7 +35,7 @@ function prepareWriteSame(execution: Execution, form: 10 | 16): number {
   const blocks = blocksOf(cdb, form);
   if (!takeRange(execution, lbaOf(cdb, form), blocks)) return ENDED;
   // WSNZ: zero, "to the end of the medium", is refused.
-  if (blocks === 0 || execution.bytes > MAX_WRITE_SAME_BYTES) {
+  if (blocks === 0 || blocks > MAX_WRITE_SAME_BLOCKS) {
     return execution.failField(lengthByteOf(form));
   }
   if (refusesWrite(execution)) return ENDED;

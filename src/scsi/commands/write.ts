@@ -67,7 +67,7 @@ function write(opcode: number, form: CdbForm): Command {
   };
 }
 
-// WRITE ATOMIC (16), SBC-4 §5.47: atomic is what the engine's redirect-on-write makes so, one physical block (C7).
+// WRITE ATOMIC (16), SBC-4 §5.47: whole physical blocks, as many as the device can write all or none of.
 
 const writeAtomic: Command = {
   opcode: 0x9c,
@@ -88,13 +88,15 @@ const writeAtomic: Command = {
   prepare(execution) {
     const { cdb, lu } = execution;
     if (refusesProtection(execution)) return ENDED;
-    const { logicalBlockBytes, physicalBlockBytes } = lu.device.geometry;
+    const { geometry } = lu.device;
+    const { logicalBlockBytes, physicalBlockBytes } = geometry;
+    const most = (geometry.atomicWriteBytes ?? physicalBlockBytes) / logicalBlockBytes;
     const perPhysical = physicalBlockBytes / logicalBlockBytes;
     const blocks = cdb.readUInt16BE(12);
     if (!takeRange(execution, lbaOf(cdb, 16), blocks)) return ENDED;
     // ATOMIC BOUNDARY: MAXIMUM ATOMIC BOUNDARY SIZE is zero, so the write cannot be split.
     if (cdb.readUInt16BE(10) !== 0) return execution.failField(10);
-    if (blocks > perPhysical || blocks % perPhysical !== 0) return execution.failField(12);
+    if (blocks > most || blocks % perPhysical !== 0) return execution.failField(12);
     if (execution.lba % perPhysical !== 0) return execution.failField(2);
     return refusesWrite(execution) ? ENDED : execution.bytes;
   },

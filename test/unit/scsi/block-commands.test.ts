@@ -216,8 +216,9 @@ describe('COMPARE AND WRITE and ORWRITE', () => {
   it('is limited to a physical block, and wants exactly its data', () => {
     const harness = new Harness();
     harness.refused(caw(0, 9), 5, 0x2400, { field: [13, null], data: Buffer.alloc(18 * 512) });
-    harness.refused(caw(0, 1), 5, 0x0e03, { data: Buffer.alloc(4 * 512) });
-    harness.refused(caw(0, 3), 5, 0x0e03, { data: Buffer.alloc(4 * 512) });
+    harness.refused(caw(0, 1), 5, 0x2400, { field: [13, null], data: Buffer.alloc(4 * 512) });
+    harness.refused(caw(0, 3), 5, 0x2400, { field: [13, null], data: Buffer.alloc(4 * 512) });
+    harness.refused(caw(0, 0), 5, 0x2400, { field: [13, null], data: Buffer.alloc(4 * 512) });
     harness.good(caw(0, 0));
     harness.refused(caw(BLOCKS, 1), 5, 0x2100, { data: Buffer.alloc(1024) });
   });
@@ -250,7 +251,7 @@ describe('WRITE ATOMIC(16)', () => {
     const harness = new Harness();
     harness.refused(atomic(1, 8), 5, 0x2400, { field: [2, null], data: Buffer.alloc(4096) });
     harness.refused(atomic(0, 1), 5, 0x2400, { field: [12, null], data: Buffer.alloc(512) });
-    harness.refused(atomic(0, 16), 5, 0x2400, { field: [12, null], data: Buffer.alloc(8192) });
+    harness.refused(atomic(0, 4096), 5, 0x2400, { field: [12, null], data: Buffer.alloc(2 * MIB) });
     harness.refused(atomic(0, 8, 8), 5, 0x2400, { field: [10, null], data: Buffer.alloc(4096) });
   });
 });
@@ -289,11 +290,11 @@ describe('WRITE SAME', () => {
   });
 
   it('refuses zero blocks, too many, anchors, and the wrong amount of data', () => {
-    const harness = new Harness({ bytes: 300 * MIB });
+    const harness = new Harness({ bytes: 32 * MIB });
     const data = Buffer.alloc(512);
     harness.refused(cdb16(0x93, 0, 0), 5, 0x2400, { field: [10, null], data });
     harness.refused(cdb10(0x41, 0, 0), 5, 0x2400, { field: [7, null], data });
-    harness.refused(cdb16(0x93, 0, (256 * MIB) / 512 + 1), 5, 0x2400, { field: [10, null], data });
+    harness.refused(cdb16(0x93, 0, 32769), 5, 0x2400, { field: [10, null], data });
     harness.refused(cdb16(0x93, 0, 1, 0x18), 5, 0x2400, { field: [1, 4], data });
     harness.refused(cdb16(0x93, 0, 1), 5, 0x0e03, { data: Buffer.alloc(256) });
     harness.refused(cdb16(0x93, 0, 1), 5, 0x0e03, { data: Buffer.alloc(1024) });
