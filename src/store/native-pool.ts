@@ -69,7 +69,10 @@ export class NativePool implements Pool, Flushable {
   readonly #ops: (BlockOp | null)[] = new Array<BlockOp | null>(MAX_TAGS).fill(null);
   readonly #freeTags = new Int32Array(MAX_TAGS);
   #freeTagCount = MAX_TAGS;
-  /** Submissions beyond the tags, in order. Bounded by the windows of the rooms above, and in practice empty. */
+  /**
+   * Submissions beyond the tags or the batch, in order: they follow at the next completions. Bounded by the windows of
+   * the rooms above, and in practice empty.
+   */
   #waiting: { volume: NativeVolume; op: BlockOp; epoch: number; opNumber: number }[] = [];
 
   readonly #controls: (ControlDone | null)[] = new Array<ControlDone | null>(MAX_CONTROLS).fill(
@@ -199,7 +202,7 @@ export class NativePool implements Pool, Flushable {
       op.lower.onBlockDone(op, IoStatus.Offline);
       return;
     }
-    if (this.#freeTagCount === 0 || this.#waiting.length > 0) {
+    if (this.#waiting.length > 0 || this.#freeTagCount === 0 || this.#batch === MAX_BATCH) {
       this.#waiting.push({ volume, op, epoch, opNumber });
       return;
     }
@@ -208,7 +211,7 @@ export class NativePool implements Pool, Flushable {
 
   #record(volume: NativeVolume, op: BlockOp, epoch: number, opNumber: number): void {
     assert(epoch >= 0 && epoch <= MAX_EPOCH && opNumber >= 0 && opNumber <= MAX_OP_NUMBER);
-    if (this.#batch === MAX_BATCH) this.#turnOver(() => this.#send());
+    assert(this.#batch < MAX_BATCH && this.#freeTagCount > 0);
     const { kind } = op;
     let arenaBlock = -1;
     if (kind === BlockOpKind.Read || kind === BlockOpKind.Write) {
@@ -304,9 +307,8 @@ export class NativePool implements Pool, Flushable {
   }
 
   #admitWaiting(): void {
-    const count = Math.min(this.#waiting.length, this.#freeTagCount);
-    // Taken out first: a full batch is sent from within #record, and its completions come back through here.
-    for (const { volume, op, epoch, opNumber } of this.#waiting.splice(0, count)) {
+    while (this.#waiting.length > 0 && this.#freeTagCount > 0 && this.#batch < MAX_BATCH) {
+      const { volume, op, epoch, opNumber } = this.#waiting.shift()!;
       if (volume.gone || this.#closing !== null) op.lower.onBlockDone(op, IoStatus.Offline);
       else this.#record(volume, op, epoch, opNumber);
     }
