@@ -189,7 +189,7 @@ function decodeList(execution: Execution, list: Buffer): readonly Segment[] | Ba
 /**
  * Identification descriptor, SPC-4 §6.4.4.4:
  *
- *    0 E4h    1 LU ID TYPE (bits 7-6), NUL (bit 5), peripheral device type    2-3 relative initiator port
+ *    0 E4h    1 ignored (bits 7-6), NUL (bit 5), peripheral device type    2-3 relative initiator port
  *    4 CODE SET    5 ASSOCIATION (bits 5-4), DESIGNATOR TYPE    7 DESIGNATOR LENGTH    8-27 DESIGNATOR
  *    28 PAD (bit 2)    29-31 DISK BLOCK LENGTH
  */
@@ -197,8 +197,7 @@ function decodeTarget(execution: Execution, list: Buffer, at: number): CopyTarge
   if (list[at] !== IDENTIFICATION_TARGET) {
     return illegal(Asc.UnsupportedTargetDescriptorType, at);
   }
-  // LU ID TYPE 00b: by designator. The other ways of naming a unit are proxies', and reserved.
-  if (list[at + 1]! >> 6 !== 0) return illegal(Asc.InvalidFieldInParameterList, at + 1, 7);
+  // SPC-4 ignores the LU ID TYPE of this descriptor; NUL, which it made obsolete, still means no device at all.
   if ((list[at + 1]! & 0x20) !== 0) return { unit: null, problem: Asc.UnreachableCopyTarget };
   if ((list[at + 1]! & 0x1f) !== 0) {
     return { unit: null, problem: Asc.IncorrectCopyTargetDeviceType };
