@@ -3,6 +3,7 @@
 import type { ChildProcess } from 'node:child_process';
 import {
   closeSync,
+  fstatSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -252,6 +253,9 @@ function cliPath(): string {
   return join(projectRoot(), 'dist/src/cli/main.js');
 }
 
+/** tgtd's control sockets are named by a number of the machine's: ours, one for each tgtd of this process. */
+let nextControlPort = 200 + ((process.pid * 16) % 30_000);
+
 /**
  * tgt's tgtd, the peer of the benchmark and the stand-in against which these tests were proven to fail where they
  * should. It forgets its configuration when it dies, so the calls are remembered and given again at a start.
@@ -273,7 +277,7 @@ export class TgtTarget implements Target {
       folder?: string;
       backingFolder?: string;
       direct?: boolean;
-      /** Loses 64 KiB of every volume when it crashes, to prove that a test would see it. */
+      /** Loses 64 KiB of every 4 MiB when it crashes, to prove that a test would see it. */
       forgetful?: boolean;
     } = {},
   ) {
@@ -294,7 +298,8 @@ export class TgtTarget implements Target {
   async start(): Promise<void> {
     if (this.#portalPort === 0) {
       this.#portalPort = await freePort();
-      this.#controlPort = 200 + (process.pid % 30_000);
+      this.#controlPort = nextControlPort;
+      nextControlPort += 1;
     }
     this.#process = startProcess(
       'tgtd',
@@ -402,7 +407,7 @@ export class TgtTarget implements Target {
   }
 
   #backingFile(name: string): string {
-    return join(this.#backingFolder, `tgt-${process.pid}-${name}.img`);
+    return join(this.#backingFolder, `tgt-${this.#controlPort}-${name}.img`);
   }
 
   async dispose(): Promise<void> {
@@ -412,9 +417,13 @@ export class TgtTarget implements Target {
   }
 }
 
+const MIB = 1024 * 1024;
+
 function forget(path: string): void {
   const file = openSync(path, 'r+');
-  writeSync(file, Buffer.alloc(64 * 1024), 0, 64 * 1024, 8 * 1024 * 1024);
+  const hole = Buffer.alloc(64 * 1024);
+  const end = fstatSync(file).size;
+  for (let at = 8 * MIB; at < end; at += 4 * MIB) writeSync(file, hole, 0, hole.length, at);
   closeSync(file);
 }
 
