@@ -1,0 +1,416 @@
+// What every store keeps, whoever implements it: the native engine on a file in RAM and on disk, and the twin in memory.
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import fc from 'fast-check';
+import { Turn } from '../../src/base/index.ts';
+import {
+  BlockOp,
+  BlockOpKind,
+  type DataBuffer,
+  DataBufferPool,
+  IoStatus,
+  type MapExtent,
+} from '../../src/block/index.ts';
+import {
+  createPoolFile,
+  MAX_BLOB_BYTES,
+  MemoryPool,
+  nativeArena,
+  openPool,
+  type Pool,
+  STORE_BLOCK_BYTES,
+  StoreError,
+  type StoreVolume,
+} from '../../src/store/index.ts';
+
+const MIB = 1024 * 1024;
+
+interface World {
+  readonly pool: Pool;
+  readonly buffers: DataBufferPool;
+  readonly turn: Turn;
+  /** Closes and opens again. */
+  reopen(): Promise<Pool>;
+  dispose(): Promise<void>;
+}
+
+interface Kind {
+  readonly name: string;
+  /** A pool whose data may take about `bytes`. */
+  make(bytes: number): Promise<World>;
+}
+
+const kinds: Kind[] = [
+  { name: 'in memory', make: async (bytes) => memoryWorld(bytes) },
+  { name: 'native on disk', make: (bytes) => nativeWorld(tmpdir(), bytes) },
+];
+if (existsSync('/dev/shm')) {
+  kinds.push({ name: 'native in RAM', make: (bytes) => nativeWorld('/dev/shm', bytes) });
+}
+
+function memoryWorld(bytes: number): World {
+  const turn = new Turn();
+  const pool = new MemoryPool({ turn, sizeBlocks: bytes / STORE_BLOCK_BYTES });
+  return {
+    pool,
+    turn,
+    buffers: new DataBufferPool(new ArrayBuffer(16 * MIB)),
+    async reopen() {
+      await pool.close();
+      pool.reopen();
+      return pool;
+    },
+    dispose: async () => undefined,
+  };
+}
+
+async function nativeWorld(folder: string, bytes: number): Promise<World> {
+  const directory = mkdtempSync(join(folder, 'ashlar-contract-'));
+  const path = join(directory, 'pool');
+  const turn = new Turn();
+  const buffers = new DataBufferPool(nativeArena(32 * MIB));
+  await createPoolFile({ path, sizeBytes: bytes, name: 'contract' });
+  let pool = await openPool({ path, turn, buffers, cacheBytes: 16 * MIB });
+  return {
+    pool,
+    turn,
+    buffers,
+    async reopen() {
+      await pool.close();
+      pool = await openPool({ path, turn, buffers, cacheBytes: 16 * MIB });
+      return pool;
+    },
+    async dispose() {
+      await pool.close();
+      rmSync(directory, { recursive: true });
+    },
+  };
+}
+
+let version = 0;
+
+interface Request {
+  readonly lba?: number;
+  readonly blocks?: number;
+  readonly data?: DataBuffer | null;
+  readonly fua?: boolean;
+}
+
+function start(
+  volume: StoreVolume,
+  kind: BlockOpKind,
+  request: Request,
+  done: (status: IoStatus, op: BlockOp) => void,
+): void {
+  const { lba = 0, blocks = 1, data = null, fua = false } = request;
+  const owner = { onBlockDone: (op: BlockOp, status: IoStatus) => done(status, op) };
+  const op = new BlockOp().begin(kind, lba, blocks, data, 0, fua, owner);
+  op.lower = owner;
+  version += 1;
+  volume.submit(op, 1, version);
+}
+
+function run(volume: StoreVolume, kind: BlockOpKind, request: Request = {}): Promise<IoStatus> {
+  return new Promise((resolve) => start(volume, kind, request, resolve));
+}
+
+function filled(buffers: DataBufferPool, blocks: number, value: number): DataBuffer {
+  const buffer = buffers.allocate(blocks * STORE_BLOCK_BYTES);
+  assert(buffer !== null);
+  buffer.bytes.fill(value);
+  return buffer;
+}
+
+async function write(
+  world: World,
+  volume: StoreVolume,
+  lba: number,
+  blocks: number,
+  value: number,
+) {
+  const data = filled(world.buffers, blocks, value);
+  const status = await run(volume, BlockOpKind.Write, { lba, blocks, data });
+  data.release();
+  return status;
+}
+
+/** The one value that fills each block read; -1 for a block that is not all one value. */
+async function read(world: World, volume: StoreVolume, lba: number, blocks: number) {
+  const data = filled(world.buffers, blocks, 0xee);
+  assert.equal(await run(volume, BlockOpKind.Read, { lba, blocks, data }), IoStatus.Ok);
+  const values: number[] = [];
+  for (let index = 0; index < blocks; index += 1) {
+    const block = data.bytes.subarray(index * STORE_BLOCK_BYTES, (index + 1) * STORE_BLOCK_BYTES);
+    const value = block[0]!;
+    values.push(block.every((byte) => byte === value) ? value : -1);
+  }
+  data.release();
+  return values;
+}
+
+function mapOf(volume: StoreVolume, lba: number, maxExtents: number) {
+  return new Promise<readonly MapExtent[]>((resolve) => {
+    volume.mapStatus(lba, maxExtents, (status, extents) => {
+      assert.equal(status, IoStatus.Ok);
+      resolve(extents);
+    });
+  });
+}
+
+function aVolume(pool: Pool, name: string, sizeBlocks = 1024): Promise<StoreVolume> {
+  return pool.createVolume({ id: randomUUID(), name, sizeBlocks });
+}
+
+function rejectsWith(code: StoreError['code']) {
+  return (error: unknown) => error instanceof StoreError && error.code === code;
+}
+
+for (const kind of kinds) {
+  describe(`a store ${kind.name}`, () => {
+    let world: World;
+    let pool: Pool;
+    before(async () => {
+      world = await kind.make(256 * MIB);
+      pool = world.pool;
+    });
+    after(() => world.dispose());
+
+    it('reads zeros where nothing was written, and what was written where something was', async () => {
+      const volume = await aVolume(pool, 'fresh');
+      assert.deepEqual(await read(world, volume, 0, 4), [0, 0, 0, 0]);
+      assert.equal(await write(world, volume, 1, 2, 7), IoStatus.Ok);
+      assert.deepEqual(await read(world, volume, 0, 4), [0, 7, 7, 0]);
+      assert.equal(await write(world, volume, 2, 1, 9), IoStatus.Ok);
+      assert.deepEqual(await read(world, volume, 0, 4), [0, 7, 9, 0]);
+    });
+
+    it('gives space back on unmap and reads zeros there', async () => {
+      const volume = await aVolume(pool, 'trimmed');
+      await write(world, volume, 0, 64, 5);
+      assert.equal(volume.info().mappedBlocks, 64);
+      assert.equal(await run(volume, BlockOpKind.Unmap, { lba: 8, blocks: 48 }), IoStatus.Ok);
+      assert.equal(volume.info().mappedBlocks, 16);
+      assert.deepEqual(await read(world, volume, 7, 3), [5, 0, 0]);
+    });
+
+    it('shows its map in runs that begin where they were asked for', async () => {
+      const volume = await aVolume(pool, 'mapped', 100);
+      await write(world, volume, 10, 5, 1);
+      await write(world, volume, 20, 5, 1);
+      assert.deepEqual(await mapOf(volume, 12, 8), [
+        { lba: 12, blocks: 3, mapped: true },
+        { lba: 15, blocks: 5, mapped: false },
+        { lba: 20, blocks: 5, mapped: true },
+        { lba: 25, blocks: 75, mapped: false },
+      ]);
+      assert.equal((await mapOf(volume, 0, 2)).length, 2);
+    });
+
+    it('applies overlapping changes in the order of submission', async () => {
+      const volume = await aVolume(pool, 'ordered');
+      const data = [1, 2, 3, 4].map((value) => filled(world.buffers, 4, value));
+      const statuses = await Promise.all([
+        run(volume, BlockOpKind.Write, { lba: 0, blocks: 4, data: data[0]! }),
+        run(volume, BlockOpKind.Write, { lba: 1, blocks: 3, data: data[1]! }),
+        run(volume, BlockOpKind.Unmap, { lba: 2, blocks: 2 }),
+        run(volume, BlockOpKind.Write, { lba: 3, blocks: 1, data: data[3]! }),
+      ]);
+      assert.deepEqual(statuses, [0, 0, 0, 0]);
+      assert.deepEqual(await read(world, volume, 0, 5), [1, 2, 0, 4, 0]);
+      for (const buffer of data) buffer.release();
+    });
+
+    it('answers flush, verify and FUA', async () => {
+      const volume = await aVolume(pool, 'flushed');
+      const data = filled(world.buffers, 1, 3);
+      assert.equal(await run(volume, BlockOpKind.Write, { data, fua: true }), IoStatus.Ok);
+      assert.equal(await run(volume, BlockOpKind.Flush, { blocks: 0 }), IoStatus.Ok);
+      assert.equal(await run(volume, BlockOpKind.Verify, { blocks: 1024 }), IoStatus.Ok);
+      assert.equal(await run(volume, BlockOpKind.Unmap, { blocks: 8, fua: true }), IoStatus.Ok);
+      data.release();
+    });
+
+    it('answers each operation once, however many are submitted in one turn', async () => {
+      const volume = await aVolume(pool, 'busy', 8192);
+      const data = filled(world.buffers, 1, 6);
+      const count = 10_000;
+      let done = 0;
+      await new Promise<void>((resolve) => {
+        world.turn.enter();
+        for (let index = 0; index < count; index += 1) {
+          const kindOf = index % 2 === 0 ? BlockOpKind.Write : BlockOpKind.Flush;
+          start(volume, kindOf, { lba: index % 8192, data }, (status) => {
+            assert.equal(status, IoStatus.Ok);
+            done += 1;
+            if (done === count) resolve();
+          });
+        }
+        world.turn.leave();
+      });
+      data.release();
+      assert.equal(done, count);
+    });
+
+    it('refuses a range that leaves the volume', async () => {
+      const volume = await aVolume(pool, 'edge', 16);
+      const data = filled(world.buffers, 2, 1);
+      const outside = { lba: 15, blocks: 2, data };
+      assert.equal(await run(volume, BlockOpKind.Write, outside), IoStatus.OutOfRange);
+      assert.equal(await run(volume, BlockOpKind.Read, outside), IoStatus.OutOfRange);
+      assert.equal(await run(volume, BlockOpKind.Unmap, outside), IoStatus.OutOfRange);
+      assert.deepEqual(await read(world, volume, 15, 1), [0]);
+      data.release();
+    });
+
+    it('grows a volume and never shrinks one', async () => {
+      const volume = await aVolume(pool, 'grown', 16);
+      await volume.resize(32);
+      assert.equal(volume.info().sizeBlocks, 32);
+      assert.equal(await write(world, volume, 31, 1, 4), IoStatus.Ok);
+      await assert.rejects(volume.resize(16), rejectsWith('STORE_INVALID'));
+    });
+
+    it('keeps names apart and frees them on deletion', async () => {
+      const volume = await aVolume(pool, 'twice');
+      await write(world, volume, 0, 8, 1);
+      await assert.rejects(aVolume(pool, 'twice'), rejectsWith('STORE_EXISTS'));
+      await assert.rejects(aVolume(pool, ''), rejectsWith('STORE_INVALID'));
+      await assert.rejects(aVolume(pool, 'empty', 0), rejectsWith('STORE_INVALID'));
+      await pool.deleteVolume('twice');
+      assert.equal(pool.volume('twice'), null);
+      await assert.rejects(pool.deleteVolume('twice'), rejectsWith('STORE_NOT_FOUND'));
+      assert.equal(await run(volume, BlockOpKind.Flush, { blocks: 0 }), IoStatus.Offline);
+      const next = await aVolume(pool, 'twice');
+      assert.deepEqual(await read(world, next, 0, 2), [0, 0]);
+    });
+
+    it('keeps blobs, of a volume and of the pool, apart by key', async () => {
+      const volume = await aVolume(pool, 'annotated');
+      const put = (key: string, value: Uint8Array | null) =>
+        new Promise<IoStatus>((resolve) => volume.putBlob(key, value, resolve));
+      const large = new Uint8Array(MAX_BLOB_BYTES).fill(0x5a);
+      assert.equal(await put('small', Uint8Array.of(1, 2, 3)), IoStatus.Ok);
+      assert.equal(await put('large', large), IoStatus.Ok);
+      await pool.putBlob('small', Uint8Array.of(9));
+      assert.deepEqual(volume.getBlob('small'), Uint8Array.of(1, 2, 3));
+      assert.deepEqual(volume.getBlob('large'), large);
+      assert.deepEqual(pool.getBlob('small'), Uint8Array.of(9));
+      assert.equal(await put('small', null), IoStatus.Ok);
+      assert.equal(volume.getBlob('small'), null);
+      assert.equal(volume.getBlob('never'), null);
+    });
+
+    it('keeps the version of the newest change', async () => {
+      const volume = await aVolume(pool, 'versioned');
+      const before = version;
+      await write(world, volume, 0, 1, 1);
+      assert.deepEqual([volume.info().epoch, volume.info().op], [1, before + 1]);
+    });
+
+    it('carries versions and places beyond 32 bits', async () => {
+      const volume = await aVolume(pool, 'huge', 2 ** 34);
+      const data = filled(world.buffers, 1, 8);
+      const lba = 2 ** 33 + 5;
+      const status = await new Promise<IoStatus>((resolve) => {
+        const owner = { onBlockDone: (_: BlockOp, s: IoStatus) => resolve(s) };
+        const op = new BlockOp().begin(BlockOpKind.Write, lba, 1, data, 0, false, owner);
+        op.lower = owner;
+        volume.submit(op, 2 ** 24 - 1, 2 ** 40 - 1);
+      });
+      assert.equal(status, IoStatus.Ok);
+      assert.deepEqual(await read(world, volume, lba - 1, 3), [0, 8, 0]);
+      assert.deepEqual(await read(world, volume, 5, 1), [0]);
+      assert.deepEqual([volume.info().epoch, volume.info().op], [2 ** 24 - 1, 2 ** 40 - 1]);
+      data.release();
+    });
+
+    it('agrees with a model over random histories', async () => {
+      const sizeBlocks = 300;
+      const step = fc.record({
+        what: fc.constantFrom('write', 'write', 'read', 'unmap', 'flush'),
+        lba: fc.nat(sizeBlocks - 1),
+        blocks: fc.integer({ min: 1, max: 40 }),
+        value: fc.integer({ min: 1, max: 250 }),
+      });
+      let round = 0;
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+          round += 1;
+          const volume = await aVolume(pool, `model-${round}`, sizeBlocks);
+          const model = new Uint8Array(sizeBlocks);
+          for (const { what, lba, blocks: wanted, value } of steps) {
+            const blocks = Math.min(wanted, sizeBlocks - lba);
+            if (what === 'write') {
+              assert.equal(await write(world, volume, lba, blocks, value), IoStatus.Ok);
+              model.fill(value, lba, lba + blocks);
+            } else if (what === 'unmap') {
+              const status = await run(volume, BlockOpKind.Unmap, { lba, blocks });
+              assert.equal(status, IoStatus.Ok);
+              model.fill(0, lba, lba + blocks);
+            } else if (what === 'read') {
+              const values = await read(world, volume, lba, blocks);
+              assert.deepEqual(values, [...model.subarray(lba, lba + blocks)]);
+            } else {
+              assert.equal(await run(volume, BlockOpKind.Flush, { blocks: 0 }), IoStatus.Ok);
+            }
+          }
+          assert.deepEqual(await read(world, volume, 0, sizeBlocks), [...model]);
+          assert.equal(volume.info().mappedBlocks, model.filter((value) => value !== 0).length);
+          await pool.deleteVolume(volume.name);
+        }),
+        { numRuns: 25 },
+      );
+    });
+  });
+
+  describe(`a store ${kind.name}, closed and opened again`, () => {
+    it('has kept volumes, data and blobs, and answers Offline in between', async () => {
+      const world = await kind.make(64 * MIB);
+      const volume = await aVolume(world.pool, 'kept');
+      await write(world, volume, 3, 2, 0x21);
+      await world.pool.putBlob('settings', Uint8Array.of(4, 2));
+      await new Promise((resolve) => volume.putBlob('own', Uint8Array.of(1), resolve));
+      const { id } = volume;
+      const pool = await world.reopen();
+      if (pool !== world.pool) {
+        assert.equal(await run(volume, BlockOpKind.Flush, { blocks: 0 }), IoStatus.Offline);
+        assert.equal(world.pool.stats().state, 'Closed');
+        await assert.rejects(world.pool.checkpoint(), rejectsWith('STORE_CLOSED'));
+      }
+      const again = pool.volume('kept');
+      assert(again !== null);
+      assert.equal(again.id, id);
+      assert.deepEqual(await read(world, again, 2, 4), [0, 0x21, 0x21, 0]);
+      assert.deepEqual(pool.getBlob('settings'), Uint8Array.of(4, 2));
+      assert.deepEqual(again.getBlob('own'), Uint8Array.of(1));
+      await world.dispose();
+    });
+  });
+
+  describe(`a store ${kind.name} that is full`, () => {
+    it('refuses growth, still reads and unmaps, and has room again after that', async () => {
+      const world = await kind.make(32 * MIB);
+      const volume = await aVolume(world.pool, 'full', 64 * 256);
+      let lba = 0;
+      let status: IoStatus = IoStatus.Ok;
+      for (; status === IoStatus.Ok; lba += 256) {
+        assert(lba < 64 * 256, 'a pool of 32 MiB took 64');
+        status = await write(world, volume, lba, 256, 1 + ((lba / 256) % 200));
+      }
+      assert.equal(status, IoStatus.NoSpace);
+      const refused = lba - 256;
+      assert.deepEqual(await read(world, volume, refused, 1), [0]);
+      assert.deepEqual(await read(world, volume, 0, 2), [1, 1]);
+      assert.equal(await write(world, volume, 0, 2, 0x77), IoStatus.Ok);
+      const all = { lba: 0, blocks: 64 * 256 };
+      assert.equal(await run(volume, BlockOpKind.Unmap, all), IoStatus.Ok);
+      assert.equal(volume.info().mappedBlocks, 0);
+      assert.equal(await write(world, volume, 0, 256, 0x78), IoStatus.Ok);
+      await world.dispose();
+    });
+  });
+}
