@@ -1,0 +1,139 @@
+// The command as people run it, a process of its own, against the daemon with a pool in memory.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { parse } from 'yaml';
+import { aDaemon, type DaemonUnderTest } from '../daemon/a-daemon.ts';
+
+const MAIN = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
+let under: DaemonUnderTest;
+let folder: string;
+
+before(async () => {
+  under = await aDaemon();
+  folder = mkdtempSync(join(tmpdir(), 'ashlar-cli-'));
+});
+after(async () => {
+  await under.daemon.stop();
+  rmSync(folder, { recursive: true });
+});
+
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+function ashlar(...args: string[]): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const env = { ...process.env, ASHLAR_API: under.api };
+    execFile(process.execPath, [MAIN, ...args], { env }, (error, out, err) => {
+      resolve({ code: error === null ? 0 : Number(error.code), out, err });
+    });
+  });
+}
+
+test('a volume goes through its life by commands', async () => {
+  assert.equal(
+    (await ashlar('create', 'volume', 'db', '--size', '64Mi')).out,
+    'volume/db created\n',
+  );
+  const table = (await ashlar('get', 'volumes')).out.split('\n');
+  assert.match(table[0]!, /^NAME +SIZE +USED +STATE +SESSIONS +IQN +AGE$/);
+  assert.match(table[1]!, /^db +64Mi +0 +Healthy +0 +iqn\.2026-11\.io\.ashlar:db +\d+s$/);
+
+  const json = JSON.parse((await ashlar('get', 'volume', 'db', '-o', 'json')).out);
+  assert.equal(json.status.iqn, 'iqn.2026-11.io.ashlar:db');
+  assert.equal(json.status.capacityBytes, 64 * 2 ** 20);
+  assert.equal(json.status.usedBytes, 0);
+  assert.equal(json.status.state, 'Healthy');
+  assert.equal(parse((await ashlar('get', 'volume', 'db', '-o', 'yaml')).out).kind, 'Volume');
+  assert.equal((await ashlar('get', 'volumes', '-o', 'name')).out, 'volume/db\nvolume/demo\n');
+  assert.match((await ashlar('get', 'volumes', '-o', 'wide')).out, /PORTALS/);
+  assert.match((await ashlar('describe', 'volume', 'db')).out, /^Target: +iqn/m);
+
+  const resized = await ashlar('resize', 'volume', 'db', '--size', '128Mi', '-o', 'json');
+  assert.equal(JSON.parse(resized.out).status.capacityBytes, 128 * 2 ** 20);
+  const shrunk = await ashlar('resize', 'volume', 'db', '--size', '1Mi');
+  assert.equal(shrunk.code, 1);
+  assert.match(shrunk.err, /spec\.size: 1Mi is less than the volume has \(128Mi\)/);
+
+  assert.equal((await ashlar('delete', 'volume', 'db')).out, 'volume/db deleted\n');
+  const gone = await ashlar('get', 'volume', 'db');
+  assert.equal(gone.code, 1);
+  assert.equal(gone.err, 'Error from server (NotFound): volumes "db" not found\n');
+});
+
+test('CHAP secrets are read from files and shown nowhere', async () => {
+  const secretFile = join(folder, 'secret');
+  const mutualFile = join(folder, 'mutual');
+  writeFileSync(secretFile, 'correct-horse-battery\n');
+  writeFileSync(mutualFile, 'another-long-secret\n');
+  const made = await ashlar(
+    ...['create', 'volume', 'safe', '--size', '64Mi', '-o', 'json'],
+    ...['--chap-user', 'alice', '--chap-secret-file', secretFile],
+    ...['--mutual-chap-user', 'target', '--mutual-chap-secret-file', mutualFile],
+    ...['--initiator', 'iqn.1993-08.org.debian:01:a', '--initiator', 'iqn.1993-08.org.debian:01:b'],
+  );
+  assert.equal(made.code, 0, made.err);
+  assert.ok(!made.out.includes('battery'));
+  const { spec } = JSON.parse(made.out);
+  assert.deepEqual(spec.chap, { user: 'alice' });
+  assert.deepEqual(spec.mutualChap, { user: 'target' });
+  assert.equal(spec.initiators.length, 2);
+  assert.ok(!under.log.join('\n').includes('battery'));
+  assert.match((await ashlar('get', 'volumes', '-o', 'wide')).out, /mutual CHAP/);
+  await ashlar('delete', 'volume', 'safe');
+  const half = await ashlar('create', 'volume', 'x', '--size', '1Gi', '--chap-user', 'u');
+  assert.equal(half.code, 2);
+  assert.match(half.err, /--chap-user and --chap-secret-file go together/);
+});
+
+test('apply creates, changes, and says when nothing differs', async () => {
+  const file = join(folder, 'volume.yaml');
+  const write = (size: string) =>
+    writeFileSync(
+      file,
+      `apiVersion: ashlar.io/v1\nkind: Volume\nmetadata: {name: applied}\nspec: {size: ${size}}\n`,
+    );
+  write('64Mi');
+  assert.equal((await ashlar('apply', '-f', file)).out, 'volume/applied created\n');
+  assert.equal((await ashlar('apply', '-f', file)).out, 'volume/applied unchanged\n');
+  write('96Mi');
+  assert.equal((await ashlar('apply', '-f', file)).out, 'volume/applied configured\n');
+  writeFileSync(file, 'kind: Pool\nmetadata: {name: x}\n');
+  const refused = await ashlar('apply', '-f', file);
+  assert.equal(refused.code, 2);
+  assert.match(refused.err, /'Pool' cannot be applied/);
+  await ashlar('delete', 'volume', 'applied');
+});
+
+test('mistakes are told by the field, and exit codes tell them apart', async () => {
+  const quantity = await ashlar('create', 'volume', 'x', '--size', '5Gx');
+  assert.equal(quantity.code, 1);
+  assert.match(quantity.err, /size: '5Gx' is not a quantity; write it like 5Gi/);
+  assert.equal((await ashlar('nonsense')).code, 2);
+  assert.equal((await ashlar('get', 'nonsense')).code, 2);
+  assert.equal((await ashlar('create', 'volume', 'x')).code, 2);
+  const unreachable = await ashlar('--api', '127.0.0.1:1', 'get', 'volumes');
+  assert.equal(unreachable.code, 3);
+  assert.match(unreachable.err, /Is 'ashlar serve' running\?/);
+});
+
+test('version, sessions and pools are shown', async () => {
+  assert.match((await ashlar('version')).out, /^Client: v\d+\.\d+\.\d+\nServer: v\d+/);
+  assert.match((await ashlar('get', 'sessions')).err, /No sessions found/);
+  assert.match((await ashlar('get', 'pools')).out, /^NAME +STATE +SIZE/);
+});
+
+test('config check names line and column, and exits with 1', async () => {
+  const file = join(folder, 'bad.yaml');
+  writeFileSync(file, 'pool:\n  size: 5Gx\n');
+  const checked = await ashlar('config', 'check', file);
+  assert.equal(checked.code, 1);
+  assert.match(checked.err, /bad\.yaml:2:9: pool\.size/);
+});

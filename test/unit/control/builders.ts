@@ -1,0 +1,109 @@
+// A controller and an API over a pool in memory.
+import { silentLog, Turn } from '../../../src/base/index.ts';
+import { DataBufferPool } from '../../../src/block/index.ts';
+import {
+  buildApi,
+  type Exporter,
+  type ExposedVolume,
+  VolumeController,
+  type VolumeManifest,
+} from '../../../src/control/index.ts';
+import { MemoryPool } from '../../../src/store/index.ts';
+
+export class FakeExporter implements Exporter {
+  readonly portals = ['192.0.2.1:3260'];
+  readonly exposed = new Map<string, ExposedVolume>();
+  readonly loggedIn = new Map<string, string[]>();
+
+  expose(volume: ExposedVolume): void {
+    this.exposed.set(volume.iqn, volume);
+  }
+
+  async withdraw(iqn: string): Promise<void> {
+    this.exposed.delete(iqn);
+    this.loggedIn.delete(iqn);
+  }
+
+  initiators(iqn: string): readonly string[] {
+    return this.loggedIn.get(iqn) ?? [];
+  }
+}
+
+const turn = new Turn();
+
+export function aPool(): MemoryPool {
+  return new MemoryPool({ turn, name: 'pool', sizeBlocks: 1 << 20 });
+}
+
+/** `pool`: one that was used before, as after a restart. */
+export async function aController(pool: MemoryPool = aPool()) {
+  const exporter = new FakeExporter();
+  const controller = new VolumeController({
+    pool,
+    buffers: new DataBufferPool(new ArrayBuffer(4 * 2 ** 20)),
+    turn,
+    exporter,
+    iqnPrefix: 'iqn.2026-11.io.ashlar',
+    defaults: { blockSize: 4096, writeCache: true },
+    log: silentLog,
+    now: () => new Date('2026-11-01T00:00:00Z'),
+  });
+  await controller.start();
+  return { controller, exporter, pool };
+}
+
+export async function anApi(pool: MemoryPool = aPool()) {
+  const made = await aController(pool);
+  let notReady = '';
+  const app = await buildApi({
+    controller: made.controller,
+    poolFacts: {
+      pool,
+      path: '/pool.img',
+      cacheBytes: 1,
+      sparse: false,
+      openedAt: new Date('2026-11-01T00:00:00Z'),
+    },
+    sessions: () => [
+      {
+        tsih: 7,
+        type: 'Normal',
+        target: 'iqn.2026-11.io.ashlar:db',
+        initiator: 'iqn.1993-08.org.debian:01:abc',
+        isid: '00023d000001',
+        peer: '192.0.2.9:40000',
+        portal: '192.0.2.1:3260',
+        headerDigest: 'None',
+        dataDigest: 'CRC32C',
+        authenticatedAs: null,
+        sinceMs: 1000,
+        commands: 5,
+        readBytes: 4096,
+        writtenBytes: 0,
+        outstanding: 1,
+      },
+    ],
+    wallTime: (clockMs) => new Date(Date.parse('2026-11-01T00:00:00Z') + clockMs),
+    notReady: () => notReady,
+    metrics: async () => ({ contentType: 'text/plain', body: 'metric 1\n' }),
+    version: '0.1.0',
+    iqnPrefix: 'iqn.2026-11.io.ashlar',
+    loopbackOnly: true,
+    log: silentLog,
+  });
+  return {
+    ...made,
+    app,
+    setNotReady: (why: string) => {
+      notReady = why;
+    },
+  };
+}
+
+export function aManifest(
+  name: string,
+  spec: Partial<VolumeManifest['spec']> = {},
+  metadata: VolumeManifest['metadata'] = {},
+): VolumeManifest {
+  return { metadata: { name, ...metadata }, spec: { size: '64Mi', ...spec } };
+}

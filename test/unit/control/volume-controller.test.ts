@@ -1,0 +1,100 @@
+// Goal: whatever a crash cut short is finished or gone after the next start, and nothing that was reported is lost.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { aController, aManifest, aPool } from './builders.ts';
+
+const put = (store: { putBlob: (k: string, v: Uint8Array, d: () => void) => void }, text: string) =>
+  new Promise<void>((resolve) => store.putBlob('manifest', Buffer.from(text), resolve));
+
+test('volumes, their settings and rising versions survive a restart', async () => {
+  const pool = aPool();
+  const { controller } = await aController(pool);
+  const initiators = ['iqn.1993-08.org.debian:01:abc'];
+  const chap = { user: 'alice', secret: 'correct-horse-battery' };
+  const made = await controller.create(
+    aManifest('db', { initiators, chap, blockSize: 512 }, { labels: { app: 'x' } }),
+    { dryRun: false },
+  );
+  const again = await aController(pool);
+  const found = again.controller.get('db');
+  assert.deepEqual(found.metadata, made.metadata);
+  assert.deepEqual(found.spec, made.spec);
+  assert.equal(found.status.phase, 'Ready');
+  const wanted = again.exporter.exposed.get('iqn.2026-11.io.ashlar:db')?.wanted;
+  assert.deepEqual(wanted?.chap, chap);
+  assert.deepEqual(wanted?.initiators, initiators);
+  const next = await again.controller.create(aManifest('other'), { dryRun: false });
+  assert.ok(Number(next.metadata.resourceVersion) > Number(made.metadata.resourceVersion));
+});
+
+test('a creation that a crash cut short is gone after the start, and its name is free', async () => {
+  const pool = aPool();
+  await pool.createVolume({
+    id: '11111111-1111-4111-8111-111111111111',
+    name: 'half',
+    sizeBlocks: 1024,
+  });
+  const { controller } = await aController(pool);
+  assert.deepEqual(controller.list(), []);
+  assert.equal(pool.volume('half'), null);
+  await controller.create(aManifest('half'), { dryRun: false });
+});
+
+test('a resize whose manifest was kept is finished at the start', async () => {
+  const pool = aPool();
+  const { controller } = await aController(pool);
+  await controller.create(aManifest('db'), { dryRun: false });
+  const store = pool.volume('db')!;
+  const kept = Buffer.from(store.getBlob('manifest')!).toString();
+  await put(store, kept.replace('"size":"64Mi"', '"size":"96Mi"'));
+  const again = await aController(pool);
+  assert.equal(again.controller.get('db').status.capacityBytes, 96 * 2 ** 20);
+});
+
+test('a damaged manifest is shown as Failed, its volume is not exported and can be deleted', async () => {
+  const pool = aPool();
+  const { controller } = await aController(pool);
+  await controller.create(aManifest('db'), { dryRun: false });
+  for (const text of ['{', '{}', 'null', '[]', '{"apiVersion":"ashlar.io/v1"}']) {
+    await put(pool.volume('db')!, text);
+    const { controller: after, exporter } = await aController(pool);
+    assert.equal(after.get('db').status.phase, 'Failed');
+    assert.equal(exporter.exposed.size, 0);
+  }
+  const { controller: last } = await aController(pool);
+  await last.delete('db', { force: false });
+  assert.equal(pool.volume('db'), null);
+});
+
+test('shrinking and changing the block size are refused', async () => {
+  const { controller } = await aController();
+  await controller.create(aManifest('db'), { dryRun: false });
+  const change = (spec: object) =>
+    controller.update('db', (now) => ({ ...now, spec: { ...now.spec, ...spec } }), {
+      dryRun: false,
+    });
+  await assert.rejects(change({ size: '32Mi' }), /only grows/);
+  await assert.rejects(change({ blockSize: 512 }), /fixed at creation/);
+  assert.equal(controller.get('db').metadata.generation, 1);
+});
+
+test('the write cache follows the manifest, and is then the host’s to change too', async () => {
+  const { controller, exporter } = await aController();
+  await controller.create(aManifest('db', { writeCache: false }), { dryRun: false });
+  assert.equal(controller.get('db').status.writeCache, false);
+  const { volume } = exporter.exposed.get('iqn.2026-11.io.ashlar:db')!;
+  await new Promise((resolve) => volume.setWriteCache(true, resolve));
+  assert.equal(controller.get('db').spec.writeCache, true);
+});
+
+test('creations of one name at the same time make one volume', async () => {
+  const { controller } = await aController();
+  const results = await Promise.allSettled(
+    [1, 2, 3].map(() => controller.create(aManifest('db'), { dryRun: false })),
+  );
+  assert.deepEqual(results.map((result) => result.status).sort(), [
+    'fulfilled',
+    'rejected',
+    'rejected',
+  ]);
+});

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { ConfigError, loadConfig, parseConfig } from '../../../src/daemon/config/index.ts';
+
+function findingsOf(text: string, flags = {}): readonly string[] {
+  try {
+    parseConfig(text, 'a.yaml', flags);
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error));
+    return error.findings;
+  }
+  return [];
+}
+
+test('nothing configured is the embedded default, with a first volume', () => {
+  const config = parseConfig('', null, { data: '/tmp/x' });
+  assert.equal(config.pool.path, '/tmp/x/pool.img');
+  assert.deepEqual(config.portals, [{ host: '127.0.0.1', port: 3260 }]);
+  assert.deepEqual(config.firstVolume, { name: 'demo', size: '1Gi' });
+  assert.equal(parseConfig('', 'a.yaml').firstVolume, null);
+});
+
+test('the example is good, and says the defaults', () => {
+  const text = readFileSync('deploy/ashlar.yaml', 'utf8');
+  const example = parseConfig(text, 'deploy/ashlar.yaml');
+  const standard = parseConfig('', 'deploy/ashlar.yaml');
+  assert.deepEqual({ ...example, node: null }, { ...standard, node: null });
+});
+
+test('a mistake is told with line, column, key, what is wrong and what to write', () => {
+  const known: [string, RegExp][] = [
+    ['pool:\n  size: 5Gx\n', /^a\.yaml:2:9: pool\.size: '5Gx' is not a quantity; write it like/],
+    ['pool:\n  sise: 5Gi\n', /^a\.yaml:2:3: pool\.sise: unknown key; did you mean size\?/],
+    ['nonsense: 1\n', /^a\.yaml:1:1: nonsense: unknown key; known here: node, dataDir/],
+    ['pool: 5\n', /^a\.yaml:1:7: pool: must be a section/],
+    ['- a\n', /^a\.yaml:1:1: the file: must be a section/],
+    ['iscsi:\n  nopInterval: 10\n', /a\.yaml:2:16: iscsi\.nopInterval: 10 is not a duration/],
+    ['portals: ["1.2.3.4:99999"]\n', /portals: '1\.2\.3\.4:99999' is not an address/],
+    ['portals: []\n', /portals: is empty/],
+    ['iqnPrefix: iqn.nonsense\n', /iqnPrefix: 'iqn\.nonsense' is not an IQN/],
+    ['api:\n  address: 0.0.0.0:9808\n', /a\.yaml:2:12: api\.address: 0\.0\.0\.0 is not a loopback/],
+    ['log: {level: loud}\n', /log\.level: 'loud' is not a level; use one of fatal/],
+    ['a: [\n', /^a\.yaml:\d+:\d+: /],
+    ['pool: {size: 1Gi}\npool: {size: 2Gi}\n', /^a\.yaml:2:\d+: /],
+    ['discovery: {chap: {user: a}}\n', /discovery\.chap: needs both user and secretFile/],
+  ];
+  for (const [text, expected] of known) assert.match(findingsOf(text)[0] ?? '', expected, text);
+});
+
+test('all mistakes are told in one go', () => {
+  assert.equal(findingsOf('pool: {size: x, cache: y}\nlog: {level: z}\n').length, 3);
+});
+
+test('flags win over the file, and are checked the same', () => {
+  const flags = { portal: ['[::1]:3261', '127.0.0.1:3262'], api: '127.0.0.1:1', data: '/d' };
+  const config = parseConfig('dataDir: /other\n', 'a.yaml', flags);
+  assert.deepEqual(config.portals, [
+    { host: '::1', port: 3261 },
+    { host: '127.0.0.1', port: 3262 },
+  ]);
+  assert.equal(config.dataDir, '/d');
+  assert.match(
+    findingsOf('', { portal: ['x:y:z'] })[0] ?? '',
+    /--portal: 'x:y:z' is not an address/,
+  );
+  assert.match(
+    findingsOf('', { api: '10.0.0.1:1' })[0] ?? '',
+    /--api: 10\.0\.0\.1 is not a loopback/,
+  );
+});
+
+test('secrets come from files beside the configuration', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'ashlar-config-'));
+  try {
+    writeFileSync(join(folder, 'secret'), 'correct-horse-battery\n');
+    const path = join(folder, 'ashlar.yaml');
+    writeFileSync(path, 'discovery:\n  chap: {user: u, secretFile: secret}\n');
+    const { config, source } = loadConfig({ config: path });
+    assert.equal(source, path);
+    assert.deepEqual(config.discovery.chap, { user: 'u', secret: 'correct-horse-battery' });
+    writeFileSync(join(folder, 'secret'), 'short\n');
+    assert.throws(() => loadConfig({ config: path }), /secretFile: holds a secret that is not 12/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  assert.throws(() => loadConfig({ config: '/nowhere/a.yaml' }), ConfigError);
+});
+
+test('any text is a configuration or findings', () => {
+  fc.assert(
+    fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
+      try {
+        parseConfig(text, 'a.yaml');
+      } catch (error) {
+        assert.ok(error instanceof ConfigError, String(error));
+      }
+    }),
+  );
+});
