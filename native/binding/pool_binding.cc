@@ -11,8 +11,6 @@ namespace {
 // Polls of an otherwise idle loop before background work is slowed down to one step a millisecond.
 constexpr uint32_t kMaxEmptyRounds = 1024;
 
-Napi::FunctionReference* constructor = nullptr;
-
 uint64_t Join(int32_t low, int32_t high) {
   return static_cast<uint32_t>(low) | uint64_t{static_cast<uint32_t>(high)} << 32;
 }
@@ -84,12 +82,12 @@ void PoolBinding::Define(Napi::Env env) {
        InstanceMethod<&PoolBinding::Volumes>("volumes"),
        InstanceMethod<&PoolBinding::Volume>("volume"), InstanceMethod<&PoolBinding::Stats>("stats"),
        InstanceMethod<&PoolBinding::Identity>("identity")});
-  // For the life of the process, like the addon itself.
-  constructor = new Napi::FunctionReference(Napi::Persistent(function));
+  // Freed with the environment.
+  env.SetInstanceData(new Napi::FunctionReference(Napi::Persistent(function)));
 }
 
-Napi::Object PoolBinding::Adopt(Napi::Env, OpenedPool opened) {
-  const Napi::Object object = constructor->New({});
+Napi::Object PoolBinding::Adopt(Napi::Env env, OpenedPool opened) {
+  const Napi::Object object = env.GetInstanceData<Napi::FunctionReference>()->New({});
   if (!object.IsEmpty()) Unwrap(object)->Begin(std::move(opened));
   return object;
 }
