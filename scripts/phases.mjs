@@ -4,9 +4,16 @@
 //   command    what runs; `node` is this Node
 //   limitS     after this many seconds it is stopped, and has failed
 //   tools      programs that must be installed
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
+
+/** The first of these programs that is installed; the last one's name, to be missed, where none is. */
+function firstOf(...programs) {
+  const found = programs.find((name) => spawnSync('which', [name]).status === 0);
+  return found ?? programs.at(-1);
+}
 
 const jobs = String(Math.max(2, cpus().length));
 
@@ -21,6 +28,16 @@ function testFiles(root, folder) {
 }
 
 export function listPhases(root) {
+  const tap = ['node', '--test', '--test-reporter=tap'];
+  const cli = testFiles(root, 'test/e2e').filter((name) => /\/cli[^/]*\.test\.js$/.test(name));
+  const folders = ['test/unit', 'test/contract', 'test/conformance', 'test/fuzz'];
+  const units = folders.flatMap((folder) => testFiles(root, folder));
+  const clang = firstOf('clang++-14', 'clang++-18', 'clang++');
+  const configure = (folder, ...options) => ['cmake', '-S', '.', '-B', folder, ...options];
+  const compile = (folder) => ['cmake', '--build', folder, '-j', jobs];
+  const fuzzers = existsSync(join(root, 'native/fuzz'))
+    ? readdirSync(join(root, 'native/fuzz')).filter((name) => name.endsWith('_fuzzer.cc'))
+    : [];
   return [
     {
       id: 'check',
@@ -28,45 +45,14 @@ export function listPhases(root) {
       commands: [['npm', 'run', '--silent', 'check']],
       limitS: 180,
     },
-    {
-      id: 'unit',
-      title: 'unit and contract tests',
-      commands: [
-        [
-          'node',
-          '--test',
-          '--test-reporter=tap',
-          ...testFiles(root, 'test/unit'),
-          ...testFiles(root, 'test/contract'),
-          ...testFiles(root, 'test/conformance'),
-        ],
-      ],
-      limitS: 300,
-    },
+    { id: 'unit', title: 'unit and contract tests', commands: [[...tap, ...units]], limitS: 300 },
     {
       id: 'native',
       title: 'engine tests under sanitizers',
       commands: [
-        [
-          'cmake',
-          '-S',
-          '.',
-          '-B',
-          'build/native-tests',
-          '-DASHLAR_TESTS=ON',
-          '-DASHLAR_SANITIZE=address,undefined',
-        ],
-        ['cmake', '--build', 'build/native-tests', '-j', jobs],
-        [
-          'ctest',
-          '--test-dir',
-          'build/native-tests',
-          '--output-on-failure',
-          '-LE',
-          'crash',
-          '-j',
-          jobs,
-        ],
+        configure('build/native-tests', '-DASHLAR_TESTS=ON', '-DASHLAR_SANITIZE=address,undefined'),
+        compile('build/native-tests'),
+        ['ctest', '--test-dir', 'build/native-tests', '--output-on-failure', '-j', jobs],
       ],
       limitS: 420,
     },
@@ -74,17 +60,9 @@ export function listPhases(root) {
       id: 'crash',
       title: 'engine crash states',
       commands: [
-        [
-          'cmake',
-          '-S',
-          '.',
-          '-B',
-          'build/native-crash',
-          '-DASHLAR_TESTS=ON',
-          '-DCMAKE_BUILD_TYPE=Release',
-        ],
-        ['cmake', '--build', 'build/native-crash', '-j', jobs],
-        ['ctest', '--test-dir', 'build/native-crash', '--output-on-failure', '-L', 'crash'],
+        configure('build/native-crash', '-DASHLAR_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release'),
+        ['cmake', '--build', 'build/native-crash', '-j', jobs, '--target', 'crash_states'],
+        ['build/native-crash/crash_states', '--states', '20000', '--jobs', jobs],
       ],
       limitS: 300,
     },
@@ -95,16 +73,31 @@ export function listPhases(root) {
       limitS: 180,
     },
     {
+      id: 'native-fuzz',
+      title: 'the engine reads hostile media',
+      tools: [clang],
+      commands: [
+        configure(
+          'build/native-fuzz',
+          '-DASHLAR_FUZZ=ON',
+          '-DASHLAR_SANITIZE=address,undefined',
+          `-DCMAKE_CXX_COMPILER=${clang}`,
+        ),
+        compile('build/native-fuzz'),
+        ...fuzzers.map((name) => [
+          `build/native-fuzz/${name.replace(/\.cc$/, '')}`,
+          '-runs=200000',
+          '-max_total_time=20',
+          '-seed=1',
+          '-artifact_prefix=build/native-fuzz/',
+        ]),
+      ],
+      limitS: 300,
+    },
+    {
       id: 'cli',
       title: 'the command line against a real daemon',
-      commands: [
-        [
-          'node',
-          '--test',
-          '--test-reporter=tap',
-          ...testFiles(root, 'test/e2e').filter((name) => /\/cli[^/]*\.test\.js$/.test(name)),
-        ],
-      ],
+      commands: [[...tap, ...cli]],
       limitS: 180,
     },
     {
