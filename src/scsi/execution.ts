@@ -47,6 +47,8 @@ export class Execution implements BlockOpOwner {
   /** Null when the CDB named none. */
   command: Command | null = null;
   state: ExecutionState = ExecutionState.Idle;
+  /** A barrier between all nexuses: `TaskSet.promote`. */
+  exclusive = false;
   /** Set by an abort: the command stops between two steps, with `stop`. */
   aborted = false;
   /** With `aborted`: another nexus did it and TAS is set, so TASK ABORTED is answered (SAM-5 §5.6). */
@@ -80,6 +82,7 @@ export class Execution implements BlockOpOwner {
     this.nexus = nexus;
     this.command = null;
     this.state = ExecutionState.Prepared;
+    this.exclusive = false;
     this.aborted = false;
     this.#tellAborted = false;
     this.#waiters = null;

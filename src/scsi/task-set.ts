@@ -1,9 +1,12 @@
 // The task set of a logical unit, one for all nexuses (TST=000b), and the order it imposes (SAM-5 §8): SIMPLE tasks run
 // as they come; an ORDERED task waits for all that are older and holds up all that are younger; a HEAD OF QUEUE task
 // waits for none and holds up those that have not begun.
+//
+// Order is kept among the tasks of one nexus. In which order tasks of two nexuses arrived is nothing that a host can
+// know, so nobody misses more; and an ORDERED task whose data never comes holds up no other host (T12).
 import { assert } from '../base/index.ts';
 import { type Execution, ExecutionState } from './execution.ts';
-import { TaskAttribute } from './task.ts';
+import { type ScsiTask, TaskAttribute } from './task.ts';
 
 export class TaskSet {
   #first: Execution | null = null;
@@ -46,18 +49,19 @@ export class TaskSet {
   }
 
   /**
-   * Makes an admitted task a barrier, whatever its attribute: it begins when all that are older have ended. For commands
-   * that must not run beside others.
+   * Makes an admitted task a barrier between all nexuses: it begins when all that are older have ended, and none that is
+   * younger begins before it, HEAD OF QUEUE or not. For commands that must not run beside others.
    */
   promote(execution: Execution): void {
     if (!isBarrier(execution)) this.#barriers += 1;
-    execution.task.attribute = TaskAttribute.Ordered;
+    execution.exclusive = true;
   }
 
   /** Ends what `promote` began: the task has begun, and the younger ones need not wait for its end. */
   demote(execution: Execution): void {
-    if (isBarrier(execution)) this.#barriers -= 1;
-    execution.task.attribute = TaskAttribute.Simple;
+    if (!execution.exclusive) return;
+    execution.exclusive = false;
+    if (!isBarrier(execution)) this.#barriers -= 1;
   }
 
   /** True when the task may begin; else it is Blocked, and `release` will find it. */
@@ -86,30 +90,35 @@ export class TaskSet {
 
   /** After a task has left: begins, oldest first, all Blocked tasks that now may. */
   release(run: (execution: Execution) => void): void {
-    if (this.#blocked === 0 || this.#releasing || this.#paused > 0) return;
+    if (this.#blocked === 0 || this.#releasing) return;
     this.#releasing = true;
-    // A task that begins may end at once and change the list: look again from its beginning.
-    for (let at = this.#first; at !== null && this.#blocked > 0 && this.#paused === 0; ) {
-      if (at.state === ExecutionState.Blocked && this.#mayRun(at)) {
+    // What begins may end at once, and make room for more: until a pass finds nothing.
+    while (this.#blocked > 0 && this.#paused === 0) {
+      const ready: [Execution, ScsiTask][] = [];
+      for (let at = this.#first; at !== null; at = at.next) {
+        if (at.state === ExecutionState.Blocked && this.#mayRun(at)) ready.push([at, at.task]);
+      }
+      if (ready.length === 0) break;
+      for (const [execution, task] of ready) {
+        // Another that began may have ended it; the object may even serve another task by now.
+        if (task.execution !== execution || execution.state !== ExecutionState.Blocked) continue;
         this.#blocked -= 1;
-        run(at);
-        at = this.#first;
-      } else {
-        at = at.next;
+        run(execution);
       }
     }
     this.#releasing = false;
   }
 
   #mayRun(execution: Execution): boolean {
-    const attribute = execution.task.attribute;
-    if (attribute === TaskAttribute.HeadOfQueue) return true;
+    const { attribute } = execution.task;
     let older = true;
     for (let other = this.#first; other !== null; other = other.next) {
       if (other === execution) {
         older = false;
         continue;
       }
+      if (older && (execution.exclusive || other.exclusive)) return false;
+      if (other.nexus !== execution.nexus || attribute === TaskAttribute.HeadOfQueue) continue;
       if (other.task.attribute === TaskAttribute.HeadOfQueue) return false;
       if (!older) continue;
       if (attribute === TaskAttribute.Ordered) return false;
@@ -120,6 +129,10 @@ export class TaskSet {
 }
 
 function isBarrier(execution: Execution): boolean {
-  const attribute = execution.task.attribute;
-  return attribute === TaskAttribute.Ordered || attribute === TaskAttribute.HeadOfQueue;
+  const { attribute } = execution.task;
+  return (
+    execution.exclusive ||
+    attribute === TaskAttribute.Ordered ||
+    attribute === TaskAttribute.HeadOfQueue
+  );
 }

@@ -247,6 +247,18 @@ describe('the task set', () => {
     assert.equal(after.outcome!.status, ScsiStatus.Good);
   });
 
+  it('keeps order within a nexus: an ORDERED task without its data holds up no other host', () => {
+    const harness = new Harness();
+    const ordered = { attribute: TaskAttribute.Ordered, data: Buffer.alloc(512), fetch: false };
+    const waiting = harness.start(WRITE, ordered);
+    const mine = harness.start(READ);
+    harness.good(READ, { nexus: harness.other });
+    assert.equal(mine.outcome, null);
+    harness.fetch(waiting, Buffer.alloc(512));
+    assert.equal(waiting.outcome!.status, ScsiStatus.Good);
+    assert.equal(mine.outcome!.status, ScsiStatus.Good);
+  });
+
   it('begins none of what a CLEAR TASK SET is ending', () => {
     const harness = new Harness();
     const head = { attribute: TaskAttribute.HeadOfQueue, data: Buffer.alloc(512), fetch: false };
