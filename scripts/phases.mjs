@@ -4,6 +4,7 @@
 //   command    what runs; `node` is this Node
 //   limitS     after this many seconds it is stopped, and has failed
 //   tools      programs that must be installed
+//   files      the tests it runs: without any it has failed, since `node --test` would go and look for others
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -45,7 +46,13 @@ export function listPhases(root) {
       commands: [['npm', 'run', '--silent', 'check']],
       limitS: 180,
     },
-    { id: 'unit', title: 'unit and contract tests', commands: [[...tap, ...units]], limitS: 300 },
+    {
+      id: 'unit',
+      title: 'unit and contract tests',
+      files: units,
+      commands: [[...tap, ...units]],
+      limitS: 300,
+    },
     {
       id: 'native',
       title: 'engine tests under sanitizers',
@@ -97,6 +104,7 @@ export function listPhases(root) {
     {
       id: 'cli',
       title: 'the command line against a real daemon',
+      files: cli,
       commands: [[...tap, ...cli]],
       limitS: 180,
     },

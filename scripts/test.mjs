@@ -105,6 +105,9 @@ async function runPhase(phase) {
     result.note = `${tool} is not installed`;
     return result;
   }
+  if (phase.files !== undefined && phase.files.length === 0) {
+    return { ...result, state: 'failed', failed: 1, note: 'no compiled tests in dist/' };
+  }
   const log = createWriteStream(join(root, 'build/test-logs', `${phase.id}.log`));
   let output = '';
   let last = '';
