@@ -48,7 +48,7 @@ function wantedPackages(purpose) {
 }
 
 function missingPackages(purpose) {
-  const query = spawnSync('dpkg-query', ['-W', '-f', '${Package} ${Status}\\n'], {
+  const query = spawnSync('dpkg', ['--get-selections'], {
     encoding: 'utf8',
     maxBuffer: 64 * 1024 * 1024,
   });
@@ -56,8 +56,10 @@ function missingPackages(purpose) {
   const installed = new Set(
     query.stdout
       .split('\n')
-      .filter((line) => line.endsWith('install ok installed'))
-      .map((line) => line.split(' ')[0]),
+      .map((line) => line.split('\t'))
+      .filter((words) => words.at(-1) === 'install')
+      // Some are listed with their architecture: libiscsi-bin, or libc6:amd64.
+      .map(([name]) => name.split(':')[0]),
   );
   return wantedPackages(purpose).filter((names) => !names.some((name) => installed.has(name)));
 }
