@@ -122,8 +122,8 @@ export class IscsiServer implements ConnectionOwner {
     turn.enter();
     for (const session of those) session.drop(reason);
     turn.leave();
-    this.#endAfterDeadline(those);
-    return Promise.all(gone).then(() => undefined);
+    const deadline = this.#endAfterDeadline(those);
+    return Promise.all(gone).then(() => deadline.cancel());
   }
 
   /**
@@ -143,17 +143,16 @@ export class IscsiServer implements ConnectionOwner {
     const seconds = Math.max(1, Math.floor(this.#limits.logoutDeadlineMs / 1000));
     for (const session of all) session.requestLogout(seconds);
     turn.leave();
-    this.#endAfterDeadline(all);
-    return new Promise((resolve) => {
+    const deadline = this.#endAfterDeadline(all);
+    return new Promise<void>((resolve) => {
       this.#drained.push(resolve);
       this.#checkDrained();
-    });
+    }).then(() => deadline.cancel());
   }
 
-  #endAfterDeadline(sessions: readonly Session[]): void {
+  #endAfterDeadline(sessions: readonly Session[]): Timer {
     const { clock, turn } = this.#options;
-    if (sessions.length === 0) return;
-    clock.schedule(this.#limits.logoutDeadlineMs, () => {
+    return clock.schedule(this.#limits.logoutDeadlineMs, () => {
       turn.enter();
       for (const connection of [...this.#connections]) {
         if (connection.session !== null && sessions.includes(connection.session)) {

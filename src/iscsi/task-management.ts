@@ -51,7 +51,7 @@ export class TaskManager {
       referencedTag: pdu.referencedTag,
     };
     this.#running += 1;
-    session.log.info({ function: pdu.function, lun: pdu.lun }, 'task management');
+    session.log.debug({ function: pdu.function, lun: pdu.lun }, 'task management');
     session.scsi!.manage(request, (response) => {
       this.#running -= 1;
       if (!session.open) return;

@@ -48,13 +48,13 @@ export class SocketTransport implements Transport {
     this.#onWritten = () => this.#written();
     this.#socket.setNoDelay(true);
     this.#socket.setKeepAlive(true, KEEPALIVE_MS);
+    // An error is followed by 'close', which says what matters: the stream is gone.
+    this.#socket.on('error', () => {});
     this.#socket.once('close', onGone);
   }
 
   start(handler: TransportHandler): void {
     this.#handler = handler;
-    // An error is followed by 'close', which says what matters: the stream is gone.
-    this.#socket.on('error', () => {});
     this.#socket.on('end', () => this.#socket.destroy());
     this.#socket.on('close', () => this.#closed());
     if (this.#socket.destroyed) queueMicrotask(() => this.#closed());

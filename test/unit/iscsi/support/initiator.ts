@@ -1,7 +1,7 @@
 // An initiator for tests: speaks PDUs over an array instead of a socket, and knows the ordinary case of each.
 import assert from 'node:assert/strict';
 import { ManualClock, SeededRandom, silentLog, Turn } from '../../../../src/base/index.ts';
-import { DataBufferPool } from '../../../../src/block/index.ts';
+import { DataBufferPool, type MemoryDevice } from '../../../../src/block/index.ts';
 import {
   type IscsiLimits,
   IscsiServer,
@@ -27,7 +27,7 @@ import {
   taskManagementRequest,
   textRequest,
 } from '../../../../src/iscsi/pdu/index.ts';
-import { TaskAttribute } from '../../../../src/scsi/index.ts';
+import { ScsiTargetDevice, TaskAttribute } from '../../../../src/scsi/index.ts';
 import { MemoryTarget } from './memory-target.ts';
 
 export const TARGET_NAME = 'iqn.2026-11.io.ashlar:demo';
@@ -108,14 +108,17 @@ export class World {
   readonly entry: TargetEntry;
   readonly server: IscsiServer;
 
-  constructor(options: { limits?: Partial<IscsiLimits>; arenaBytes?: number } = {}) {
+  /** `device`: the real device server over a disk in memory, in place of the test's own target. */
+  constructor(
+    options: { limits?: Partial<IscsiLimits>; arenaBytes?: number; device?: MemoryDevice } = {},
+  ) {
     this.pool = new DataBufferPool(new ArrayBuffer(options.arenaBytes ?? 16 * 1024 * 1024));
     this.target = new MemoryTarget(TARGET_NAME, this.pool);
     const auth = { chap: [], mutual: null };
     const entry: TargetEntry = {
       name: TARGET_NAME,
       alias: '',
-      scsi: this.target,
+      scsi: options.device === undefined ? this.target : this.#deviceServer(options.device),
       auth,
       initiators: null,
       state: 'online',
@@ -134,6 +137,13 @@ export class World {
       },
       ...(options.limits === undefined ? {} : { limits: options.limits }),
     });
+  }
+
+  #deviceServer(device: MemoryDevice): ScsiTargetDevice {
+    const { pool: buffers, turn } = this;
+    const scsi = new ScsiTargetDevice({ name: TARGET_NAME, buffers, turn, allowSanitize: false });
+    scsi.addUnit(0, device, '00000000-0000-4000-8000-000000000001');
+    return scsi;
   }
 
   run(action: () => void): void {
