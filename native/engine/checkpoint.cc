@@ -1,0 +1,488 @@
+// Checkpoints. Prepare: load the space map pages that will change. Cut: in one step, without I/O, everything dirty gets new addresses and is
+// frozen, and the log position is noted. Then, while operations go on: write the frozen pages (children first, each page's checksum goes
+// into its parent), flush, superblock at both ends, flush, read back (S4), release what the generation before last held (S13).
+#include <algorithm>
+#include <cassert>
+#include <cstdlib>
+
+#include "native/engine/crc32c.h"
+#include "native/engine/pool_impl.h"
+
+namespace ashlar {
+namespace {
+constexpr uint32_t kItemsInFlight = 64;
+constexpr int kItemsAStep = 32;
+constexpr uint8_t kTries = 3;
+}  // namespace
+
+bool PoolImpl::CheckpointWanted() const {
+  return want_checkpoint_ || !checkpoint_waiters_.empty() || cache_.dirty_pages() >= soft_dirty_ ||
+         next_sequence_ - cut_sequence_ > sb_.log_blocks / 4 || freed_now_.size() > (1u << 18);
+}
+
+void PoolImpl::StepCheckpoint() {
+  if (Faulted()) return;
+  if (stage_ == CheckpointStage::kIdle && CheckpointWanted()) {
+    want_checkpoint_ = false;
+    std::sort(pending_old_.begin(), pending_old_.end(),
+              [](const Run& a, const Run& b) { return a.phys < b.phys; });
+    stage_ = CheckpointStage::kPrepare;
+  }
+  if (stage_ == CheckpointStage::kPrepare && PrepareCheckpoint()) Cut();
+  if (stage_ == CheckpointStage::kWrite && !Faulted()) WriteItems();
+}
+
+// True when the cut can be made without waiting. Groups are bounded, so that a pool of any size clears its pending frees within the cache;
+// what is left over stays pending for the next.
+bool PoolImpl::PrepareCheckpoint() {
+  const size_t max_groups = std::max<size_t>(16, cache_.capacity() / 16);
+  bool loading = false;
+  uint64_t last = ~0ull;
+  for (const Run& run : pending_old_) {
+    const uint64_t group = GroupOf(run.phys);
+    if (group == last) continue;
+    last = group;
+    if (prepared_.count(group) != 0) continue;
+    if (prepared_.size() >= max_groups) break;
+    Page* leaf = nullptr;
+    Got got = GetPage(&space_, 0, group, nullptr, &leaf);
+    loading |= got == Got::kLoading;
+    if (got != Got::kHere) continue;
+    ++leaf->pins;
+    prepared_[group] = leaf;
+  }
+  if (loading) return false;
+  const uint64_t need = CheckpointNeed() + 2 * prepared_.size();
+  for (AllocClass* c : {&meta_[0], &meta_[1]}) {
+    if (!EnsureFree(c, need / 2 + 1) && !c->exhausted) return false;
+  }
+  return true;
+}
+
+void PoolImpl::Cut() {
+  ++cuts_;
+  carried_.clear();
+  for (const Run& run : pending_old_) {
+    auto it = prepared_.find(GroupOf(run.phys));
+    if (it == prepared_.end()) {
+      carried_.push_back(run);
+      continue;
+    }
+    Page* leaf = it->second;
+    Touch(leaf);
+    const auto blocks = static_cast<uint32_t>(run.blocks);
+    uint32_t cleared = Group::ClearBits(leaf->space_leaf(), BitOf(run.phys), blocks);
+    assert(cleared == blocks);
+    leaf->used -= cleared;
+    bits_used_ -= cleared;
+    HoldGroup(it->first, leaf)->SetBusy(BitOf(run.phys), blocks);
+    busy_ += blocks;
+    pending_blocks_ -= blocks;
+    releasing_.push_back(run);
+    releasing_count_ += blocks;
+  }
+  for (auto& [group, leaf] : prepared_) --leaf->pins;
+  prepared_.clear();
+  for (uint64_t addr : pending_pages_) {
+    FreeRun(addr, 1);
+    --metadata_blocks_;
+  }
+  DropEmptyPages();
+  for (auto& v : volumes_) {
+    if (v != nullptr && v->dirty && !v->creating) WriteRecord(v.get());
+  }
+  items_.clear();
+  if (!AssignAddresses() || !PlacePending()) return Fault("no space left to write a checkpoint");
+  for (CheckpointItem& item : items_) {
+    item.page->assigned = false;
+    item.page->in_checkpoint = true;
+    item.parent = item.page->parent;
+    item.ptr = *LiveSlot(item.page);
+  }
+  // The catalog's records carry the roots of the volumes' trees: they come after them.
+  std::sort(items_.begin(), items_.end(), [](const CheckpointItem& a, const CheckpointItem& b) {
+    if (a.rank != b.rank) return a.rank < b.rank;
+    return a.level < b.level;
+  });
+  items_next_ = 0;
+  sb_next_ = sb_;
+  sb_next_.generation = generation_;
+  sb_next_.log_sequence = cut_sequence_ = apply_sequence_;
+  sb_next_.log_predecessor_crc = apply_crc_;
+  sb_next_.log_opening = opening_;
+  sb_next_.catalog = catalog_.root;
+  sb_next_.space = space_.root;
+  sb_next_.pending = pending_.root;
+  sb_next_.blobs = pool_blobs_.tree.root;
+  sb_next_.next_tree = next_tree_;
+  sb_next_.metadata_blocks = metadata_blocks_;
+  sb_next_.pending_runs = pending_next_.size();
+  sb_next_.pending_blocks = pending_blocks_;
+  ++generation_;
+  stage_ = CheckpointStage::kWrite;
+}
+
+bool PoolImpl::PageIsEmpty(Page* page) const {
+  if (page->children > 0 || page->pins > 0) return false;
+  if (page->level > 0) {
+    return std::all_of(std::begin(page->inner()->slots), std::end(page->inner()->slots),
+                       [](const PagePtr& p) { return p.null(); });
+  }
+  switch (page->tree->role) {
+    case Role::kMap:
+      return page->used + page->holes == 0;
+    case Role::kSpace:
+      return page->used == 0;
+    case Role::kBlob:
+      return reinterpret_cast<const BlobLeaf*>(page->data)->bytes == 0;
+    default:
+      return false;
+  }
+}
+
+// Pages that hold nothing any more leave their trees, leaves first. Those somebody is about to write to stay.
+void PoolImpl::DropEmptyPages() {
+  for (uint32_t level = 0; level <= kMaxHeight; ++level) {
+    Page* next = nullptr;
+    for (Page* page = cache_.dirty_head(); page != nullptr; page = next) {
+      next = page->dirty_next;
+      // Dropping one may put its parent at the list's head: never in between.
+      if (page->level == level && PageIsEmpty(page)) DropPage(page);
+    }
+  }
+}
+
+void PoolImpl::WriteRecord(VolumeState* v) {
+  v->dirty = false;
+  if (v->record == nullptr) {
+    Page* page = nullptr;
+    Got got = GetOrCreate(&catalog_, v->slot, nullptr, &page);
+    assert(got == Got::kHere);
+    if (got != Got::kHere) return Fault("a catalog page went missing");
+    v->record = page;
+    ++page->pins;
+  }
+  Touch(v->record);
+  auto* leaf = reinterpret_cast<CatalogLeaf*>(v->record->data);
+  *leaf = CatalogLeaf{};
+  leaf->kind = 1;
+  leaf->state = v->state;
+  leaf->name_bytes = static_cast<uint16_t>(v->name.size());
+  leaf->id = v->id;
+  leaf->tree = v->map.id;
+  leaf->size_blocks = v->size_blocks;
+  leaf->mapped_blocks = v->mapped;
+  leaf->version = v->version;
+  leaf->hole_floor = v->hole_floor;
+  leaf->created_generation = v->created_generation;
+  leaf->map = v->map.root;  // If the root pages are dirty, they put their new addresses here when they are written.
+  leaf->blobs = v->blobs.tree.root;
+  std::memcpy(leaf->name, v->name.data(), v->name.size());
+}
+
+// Gives every dirty page its two places. That sets bits in space pages, which may make more pages dirty: until there are none. False: no
+// space.
+bool PoolImpl::AssignAddresses() {
+  while (Page* page = cache_.dirty_head()) {
+    cache_.RemoveDirty(page);
+    page->assigned = true;
+    const uint64_t first = AllocMeta(0);
+    const uint64_t second = first == 0 ? 0 : AllocMeta(1);
+    if (second == 0) return false;
+    PagePtr* slot = LiveSlot(page);
+    if (slot->null()) {
+      --unplaced_pages_;
+    } else {
+      FreeRun(slot->addr[0], 1);
+      FreeRun(slot->addr[1], 1);
+      metadata_blocks_ -= 2;
+    }
+    *slot = PagePtr{};
+    slot->addr[0] = first;
+    slot->addr[1] = second;
+    slot->born = generation_;
+    CheckpointItem item;
+    item.page = page;
+    item.tree = page->tree;
+    item.level = page->level;
+    item.rank = page->tree == &catalog_ ? 1 : 0;
+    items_.push_back(item);
+  }
+  return true;
+}
+
+// The list of pending frees is written whole, into a new tree. Placing its pages may free a few more.
+bool PoolImpl::PlacePending() {
+  pending_.root = TreeRoot{};
+  pending_.root_page = nullptr;
+  uint64_t leaves = (carried_.size() + freed_now_.size() + 64) / kPendingRuns + 1;
+  pending_.root.height = HeightFor(leaves * 2);
+  std::vector<Page*> pages;
+  while (pages.size() < leaves) {
+    Page* page = nullptr;
+    if (GetOrCreate(&pending_, pages.size(), nullptr, &page) != Got::kHere) return false;
+    ++page->pins;
+    pages.push_back(page);
+    MarkDirty(page);
+    if (!AssignAddresses()) return false;
+    leaves = std::max<uint64_t>(leaves,
+                                (carried_.size() + freed_now_.size()) / kPendingRuns + 1);
+    if (leaves > LeafSpan(pending_.root.height)) return false;
+  }
+  pending_next_ = carried_;
+  pending_next_.insert(pending_next_.end(), freed_now_.begin(), freed_now_.end());
+  freed_now_.clear();
+  for (size_t i = 0; i < pending_next_.size(); ++i) {
+    auto* leaf = reinterpret_cast<PendingLeaf*>(pages[i / kPendingRuns]->data);
+    leaf->phys[leaf->count] = pending_next_[i].phys;
+    leaf->blocks[leaf->count] = static_cast<uint32_t>(pending_next_[i].blocks);
+    ++leaf->count;
+  }
+  pending_pages_next_.clear();
+  for (const CheckpointItem& item : items_) {
+    if (item.tree != &pending_) continue;
+    if (item.level > 0) ++item.page->pins;  // Until the checkpoint is done with the tree.
+    pending_pages_next_.push_back(LiveSlot(item.page)->addr[0]);
+    pending_pages_next_.push_back(LiveSlot(item.page)->addr[1]);
+  }
+  return true;
+}
+
+// --- Writing ---
+
+void PoolImpl::WriteItems() {
+  int budget = kItemsAStep;
+  while (items_next_ < items_.size() && items_in_flight_ < kItemsInFlight && --budget >= 0) {
+    CheckpointItem* item = &items_[items_next_++];
+    SerializeItem(item);
+    ++items_in_flight_;
+    item->copies_left = 2;
+    for (uint64_t addr : item->ptr.addr) {
+      SubmitIo(IoKind::kWrite, addr, 1, item->page->image(), item, &PoolImpl::ItemIoDone);
+    }
+  }
+}
+
+// Everything below the page is written or on its way: its sums and its checksum can be made.
+void PoolImpl::SerializeItem(CheckpointItem* item) {
+  Page* page = item->page;
+  uint8_t* image = page->image();
+  item->ptr.aux = item->ptr.max_version = 0;
+  if (page->level > 0) {
+    for (const PagePtr& slot : reinterpret_cast<const InnerPage*>(image)->slots) {
+      item->ptr.aux += slot.aux;
+      item->ptr.max_version = std::max(item->ptr.max_version, slot.max_version);
+    }
+  } else if (item->tree->role == Role::kMap) {
+    const auto* leaf = reinterpret_cast<const MapLeaf*>(image);
+    for (uint32_t i = 0; i < kLeafEntries; ++i) {
+      item->ptr.aux += leaf->kind[i] == kEntryData;
+      item->ptr.max_version = std::max(item->ptr.max_version, leaf->version[i]);
+    }
+  } else if (item->tree->role == Role::kSpace) {
+    for (uint64_t word : reinterpret_cast<const SpaceLeaf*>(image)->words) {
+      item->ptr.aux += static_cast<uint32_t>(__builtin_popcountll(word));
+    }
+  }
+  const PageIdentity identity{sb_.store_id, item->tree->role, page->level, item->tree->id,
+                              page->index};
+  WriteHeader(image, identity, item->ptr.born);
+  item->ptr.crc = Crc32c(image, kBlockBytes);
+  PatchSlot(item);
+}
+
+// Into the parent's image of the cut, and into the live one if it still means this page.
+void PoolImpl::PatchSlot(CheckpointItem* item) {
+  Page* page = item->page;
+  const uint32_t slot = page->slot();
+  if (item->parent != nullptr) {
+    reinterpret_cast<InnerPage*>(item->parent->image())->slots[slot] = item->ptr;
+  } else if (item->tree == &catalog_) {
+    sb_next_.catalog.ptr = item->ptr;
+  } else if (item->tree == &space_) {
+    sb_next_.space.ptr = item->ptr;
+  } else if (item->tree == &pending_) {
+    sb_next_.pending.ptr = item->ptr;
+  } else if (item->tree == &pool_blobs_.tree) {
+    sb_next_.blobs.ptr = item->ptr;
+  } else {
+    auto* record = reinterpret_cast<CatalogLeaf*>(item->tree->owner->record->image());
+    (item->tree->role == Role::kMap ? record->map : record->blobs).ptr = item->ptr;
+  }
+  if (page->orphan) return;
+  PagePtr* live = LiveSlot(page);
+  if (live->addr[0] == item->ptr.addr[0]) *live = item->ptr;
+}
+
+void PoolImpl::ItemIoDone(EngineIo* io) {
+  CheckpointItem* item = static_cast<CheckpointItem*>(io->owner);
+  if (io->request.result != 0) {
+    ++io_errors_;
+    if (++io->tries < kTries && !Faulted()) return Resubmit(io);
+  } else {
+    ++item->copies_good;
+  }
+  FreeIo(io);
+  if (--item->copies_left > 0) return;
+  --items_in_flight_;
+  Page* page = item->page;
+  page->in_checkpoint = false;
+  if (page->orphan) {
+    cache_.Free(page);
+  } else if (page->frozen != nullptr) {
+    cache_.ReleaseFrame(page->frozen);
+    page->frozen = nullptr;
+  }
+  if (Faulted()) return;
+  // One copy that could not be written leaves the other (H6).
+  if (item->copies_good == 0) return Fault("a metadata page could not be written");
+  if (items_next_ == items_.size() && items_in_flight_ == 0) {
+    stage_ = CheckpointStage::kFlush;
+    RequestFlush(&PoolImpl::CheckpointFlushed, nullptr);
+  }
+}
+
+void PoolImpl::Resubmit(EngineIo* io) {
+  io->request.result = 0;
+  ++ios_in_flight_;
+  need_kick_ = true;
+  file_.Submit(&io->request);
+}
+
+uint64_t PoolImpl::SuperPlace(int copy) const {
+  const uint64_t slot = sb_next_.generation & 1;
+  return copy == 0 ? slot : sb_.size_blocks - 2 + slot;
+}
+
+void PoolImpl::CheckpointFlushed(void*, Status status) {
+  if (status != Status::kOk) return;
+  stage_ = CheckpointStage::kSuper;
+  SealSuperblock(&sb_next_);
+  std::memcpy(sb_buffers_[0], &sb_next_, sizeof sb_next_);
+  sb_ios_ = 2;
+  sb_good_ = 0;
+  for (int copy = 0; copy < 2; ++copy) {
+    SubmitIo(IoKind::kWrite, SuperPlace(copy), 1, sb_buffers_[0], nullptr, &PoolImpl::SuperIoDone);
+  }
+}
+
+void PoolImpl::SuperIoDone(EngineIo* io) {
+  if (io->request.result != 0) {
+    ++io_errors_;
+    if (++io->tries < kTries && !Faulted()) return Resubmit(io);
+  } else {
+    ++sb_good_;
+  }
+  FreeIo(io);
+  if (--sb_ios_ > 0 || Faulted()) return;
+  if (sb_good_ == 0) return Fault("the superblock could not be written");
+  stage_ = CheckpointStage::kSuperFlush;
+  RequestFlush(&PoolImpl::SuperFlushed, nullptr);
+}
+
+void PoolImpl::SuperFlushed(void*, Status status) {
+  if (status != Status::kOk) return;
+  stage_ = CheckpointStage::kReadBack;
+  sb_ios_ = 2;
+  sb_good_ = 0;
+  for (int copy = 0; copy < 2; ++copy) {
+    SubmitIo(IoKind::kRead, SuperPlace(copy), 1, sb_buffers_[1 + copy], sb_buffers_[1 + copy],
+             &PoolImpl::ReadBackDone);
+  }
+}
+
+void PoolImpl::ReadBackDone(EngineIo* io) {
+  if (io->request.result != 0) {
+    ++io_errors_;
+  } else if (std::memcmp(io->owner, sb_buffers_[0], kBlockBytes) != 0) {
+    ++checksum_errors_;
+  } else {
+    ++sb_good_;
+  }
+  FreeIo(io);
+  if (--sb_ios_ > 0 || Faulted()) return;
+  if (sb_good_ == 0) return Fault("the superblock was written but does not read back");
+  FinishCheckpoint();
+}
+
+void PoolImpl::FinishCheckpoint() {
+  log_tail_ = sb_.log_sequence;
+  sb_ = sb_next_;
+  ++checkpoints_;
+  for (const Run& run : releasing_) {
+    Group* group = groups_[GroupOf(run.phys)].get();
+    const uint32_t bit = BitOf(run.phys);
+    group->ClearBusy(bit, static_cast<uint32_t>(run.blocks));
+    busy_ -= run.blocks;
+    Rewind(group, bit);
+    DropGroup(group);
+  }
+  releasing_.clear();
+  releasing_count_ = 0;
+  pending_old_.swap(pending_next_);
+  pending_next_.clear();
+  pending_pages_.swap(pending_pages_next_);
+  for (const CheckpointItem& item : items_) {
+    if (item.tree != &pending_) continue;
+    --item.page->pins;
+    cache_.Remove(item.page);  // Leaves come before their parents.
+  }
+  items_.clear();
+  stage_ = CheckpointStage::kIdle;
+  std::vector<CheckpointWaiter> later;
+  for (const CheckpointWaiter& w : checkpoint_waiters_) {
+    if (w.cut > cuts_) {
+      later.push_back(w);
+      continue;
+    }
+    if (w.close) state_ = PoolState::kClosed;
+    CompleteControl(w.done, w.context, Status::kOk);
+  }
+  checkpoint_waiters_.swap(later);
+}
+
+// --- Asked for ---
+
+void PoolImpl::Checkpoint(DoneFn done, void* context) {
+  Enter();
+  Status status = Status::kOk;
+  if (Faulted()) {
+    status = Status::kIoError;
+  } else if (state_ == PoolState::kClosed || closing_) {
+    status = Status::kOffline;
+  } else if (options_.read_only) {
+    status = Status::kReadOnly;
+  }
+  if (status == Status::kOk) {
+    checkpoint_waiters_.push_back({cuts_ + 1, done, context, false});
+  } else {
+    CompleteControl(done, context, status);
+  }
+  Leave();
+}
+
+void PoolImpl::Close(DoneFn done, void* context) {
+  Enter();
+  if (Faulted()) {
+    CompleteControl(done, context, Status::kIoError);
+  } else if (state_ == PoolState::kClosed || closing_) {
+    CompleteControl(done, context, Status::kOffline);
+  } else if (options_.read_only) {
+    state_ = PoolState::kClosed;
+    CompleteControl(done, context, Status::kOk);
+  } else {
+    closing_ = true;
+    close_done_ = done;
+    close_context_ = context;
+  }
+  Leave();
+}
+
+void PoolImpl::StepClose() {
+  if (!closing_ || close_started_ || Faulted()) return;
+  if (in_flight_ops_ > 0 || log_head_ != nullptr || stage_ != CheckpointStage::kIdle) return;
+  close_started_ = true;
+  checkpoint_waiters_.push_back({cuts_ + 1, close_done_, close_context_, true});
+}
+
+}  // namespace ashlar

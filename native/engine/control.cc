@@ -1,0 +1,513 @@
+// Volumes and blobs. Each change is a log record, flushed before its `done`.
+#include <algorithm>
+#include <cassert>
+
+#include "native/engine/crc32c.h"
+#include "native/engine/pool_impl.h"
+
+namespace ashlar {
+namespace {
+
+constexpr uint32_t kCatalogHeight = 2;  // 4096 volumes.
+constexpr uint32_t kMaxVolumes = kFanOut * kFanOut;
+constexpr uint32_t kBlobHeight = 1;  // 64 keys a volume.
+constexpr uint32_t kMaxBlobs = kFanOut;
+
+template <typename T>
+void Put(uint8_t** at, const T& value) {
+  std::memcpy(*at, &value, sizeof value);
+  *at += sizeof value;
+}
+
+}  // namespace
+
+uint32_t PoolImpl::HeightFor(uint64_t leaves) {
+  uint32_t height = 0;
+  while (height < kMaxHeight && (leaves - 1) >> (kFanOutBits * height) != 0) ++height;
+  return height;
+}
+
+VolumeState* PoolImpl::AddVolume(uint64_t tree, uint32_t slot, const Uuid& id, std::string name,
+                                 uint64_t size_blocks) {
+  if (volumes_.size() <= slot) volumes_.resize(slot + 1);
+  volumes_[slot] = std::make_unique<VolumeState>();
+  VolumeState* v = volumes_[slot].get();
+  v->slot = slot;
+  v->handle = (slot + 1) | static_cast<uint32_t>((tree & 0xFFF) << 20);
+  v->id = id;
+  v->name = std::move(name);
+  v->size_blocks = v->pending_size = size_blocks;
+  v->created_generation = generation_;
+  v->map.role = Role::kMap;
+  v->map.id = tree;
+  v->map.owner = v;
+  v->map.root.height = HeightFor((size_blocks + kLeafEntries - 1) / kLeafEntries);
+  v->blobs.tree.role = Role::kBlob;
+  v->blobs.tree.id = tree;
+  v->blobs.tree.owner = v;
+  v->blobs.tree.root.height = kBlobHeight;
+  by_tree_[tree] = v;
+  by_name_[v->name] = v;
+  next_tree_ = std::max(next_tree_, tree + 1);
+  return v;
+}
+
+void PoolImpl::SetSize(VolumeState* volume, uint64_t size_blocks) {
+  volume->size_blocks = size_blocks;
+  volume->pending_size = std::max(volume->pending_size, size_blocks);
+  volume->dirty = true;
+  Grow(&volume->map, HeightFor((size_blocks + kLeafEntries - 1) / kLeafEntries));
+}
+
+void PoolImpl::CreateVolume(const Uuid& id, std::string_view name, uint64_t size_blocks,
+                            uint32_t* handle, DoneFn done, void* context) {
+  Enter();
+  Status status = Status::kOk;
+  uint32_t slot = 0;
+  while (slot < volumes_.size() && volumes_[slot] != nullptr) ++slot;
+  if (state_ == PoolState::kFaulted) {
+    status = Status::kIoError;
+  } else if (state_ == PoolState::kClosed || closing_) {
+    status = Status::kOffline;
+  } else if (options_.read_only) {
+    status = Status::kReadOnly;
+  } else if (name.empty() || name.size() > 255 || size_blocks == 0 ||
+             size_blocks > kPhysBlockMask) {
+    status = Status::kInvalid;
+  } else if (by_name_.find(name) != by_name_.end()) {
+    status = Status::kExists;
+  } else if (slot >= kMaxVolumes) {
+    status = Status::kNoSpace;
+  }
+  if (status == Status::kOk) {
+    VolumeState* v = AddVolume(next_tree_, slot, id, std::string(name), size_blocks);
+    v->creating = true;
+    if (handle != nullptr) *handle = v->handle;
+    auto* control = new ControlOp;
+    control->kind = LogKind::kCreate;
+    control->volume = v;
+    control->done = done;
+    control->context = context;
+    StartControl(control);
+  } else {
+    CompleteControl(done, context, status);
+  }
+  Leave();
+}
+
+void PoolImpl::ResizeVolume(uint32_t handle, uint64_t size_blocks, DoneFn done, void* context) {
+  Enter();
+  VolumeState* v = FindVolume(handle);
+  Status status = Status::kOk;
+  if (state_ == PoolState::kFaulted) {
+    status = Status::kIoError;
+  } else if (state_ == PoolState::kClosed || closing_) {
+    status = Status::kOffline;
+  } else if (options_.read_only) {
+    status = Status::kReadOnly;
+  } else if (v == nullptr || v->creating || v->delete_logged ||
+             v->state != RecordState::kLive) {
+    status = Status::kNotFound;
+  } else if (size_blocks < v->pending_size || size_blocks > kPhysBlockMask) {
+    status = Status::kInvalid;
+  }
+  if (status == Status::kOk) {
+    v->pending_size = size_blocks;
+    auto* control = new ControlOp;
+    control->kind = LogKind::kResize;
+    control->volume = v;
+    control->size_blocks = size_blocks;
+    control->done = done;
+    control->context = context;
+    StartControl(control);
+  } else {
+    CompleteControl(done, context, status);
+  }
+  Leave();
+}
+
+void PoolImpl::DeleteVolume(uint32_t handle, DoneFn done, void* context) {
+  Enter();
+  VolumeState* v = FindVolume(handle);
+  Status status = Status::kOk;
+  if (state_ == PoolState::kFaulted) {
+    status = Status::kIoError;
+  } else if (state_ == PoolState::kClosed || closing_) {
+    status = Status::kOffline;
+  } else if (options_.read_only) {
+    status = Status::kReadOnly;
+  } else if (v == nullptr || v->creating || v->delete_logged ||
+             v->state != RecordState::kLive) {
+    status = Status::kNotFound;
+  }
+  if (status == Status::kOk) {
+    v->delete_logged = true;
+    auto* control = new ControlOp;
+    control->kind = LogKind::kDelete;
+    control->volume = v;
+    control->done = done;
+    control->context = context;
+    StartControl(control);
+  } else {
+    CompleteControl(done, context, status);
+  }
+  Leave();
+}
+
+void PoolImpl::PutBlob(uint32_t handle, std::string_view key, std::span<const uint8_t> value,
+                       DoneFn done, void* context) {
+  Enter();
+  VolumeState* v = handle == 0 ? nullptr : FindVolume(handle);
+  BlobStore* store = handle == 0 ? &pool_blobs_ : v != nullptr ? &v->blobs : nullptr;
+  Status status = Status::kOk;
+  uint64_t slot = 0;
+  if (state_ == PoolState::kFaulted) {
+    status = Status::kIoError;
+  } else if (state_ == PoolState::kClosed || closing_) {
+    status = Status::kOffline;
+  } else if (options_.read_only) {
+    status = Status::kReadOnly;
+  } else if (store == nullptr || (v != nullptr && (v->creating || v->delete_logged ||
+                                                   v->state != RecordState::kLive))) {
+    status = Status::kNotFound;
+  } else if (key.empty() || key.size() > kBlobKeyBytes || value.size() > kBlobBytes) {
+    status = Status::kInvalid;
+  } else if (auto it = store->slots.find(key); it != store->slots.end()) {
+    slot = it->second;
+  } else if (value.empty()) {
+    // Nothing to remove. Yet `done` promises durability of what came before: there is nothing of it.
+    CompleteControl(done, context, Status::kOk);
+    Leave();
+    return;
+  } else {
+    std::vector<bool> taken(kMaxBlobs);
+    for (const auto& [k, s] : store->slots) taken[s] = true;
+    slot = static_cast<uint64_t>(std::find(taken.begin(), taken.end(), false) - taken.begin());
+    if (slot >= kMaxBlobs) status = Status::kNoSpace;
+  }
+  if (status == Status::kOk) {
+    store->slots[std::string(key)] = slot;
+    auto* control = new ControlOp;
+    control->kind = LogKind::kPutBlob;
+    control->volume = v;
+    control->store = store;
+    control->key = std::string(key);
+    control->value.assign(value.begin(), value.end());
+    control->slot = slot;
+    control->done = done;
+    control->context = context;
+    StartControl(control);
+  } else {
+    CompleteControl(done, context, status);
+  }
+  Leave();
+}
+
+void PoolImpl::StartControl(ControlOp* control) {
+  Piece* piece = NewPiece(PieceKind::kControl, nullptr);
+  piece->control = control;
+  piece->lba = 0;
+  piece->blocks = (control->value.size() + kBlockBytes - 1) / kBlockBytes;
+  if (control->volume != nullptr) ++control->volume->in_flight;
+  ++in_flight_ops_;
+  if (!ready_.empty() || !stalled_.empty() || TryStartControl(piece) == Admission::kWait) {
+    stalled_.Push(piece);
+  }
+}
+
+PoolImpl::Admission PoolImpl::TryStartControl(Piece* piece) {
+  ControlOp* c = piece->control;
+  uint32_t bytes = sizeof(LogEntryHeader);
+  if (c->kind == LogKind::kCreate) bytes += sizeof(LogCreate) + ((c->volume->name.size() + 7) & ~7u);
+  if (c->kind == LogKind::kPutBlob) bytes += sizeof(LogBlob);
+  Admission room = HasRoom(piece->blocks, bytes);
+  if (room == Admission::kWait) return room;
+  if (room == Admission::kDone) {
+    FinishPiece(piece, Status::kNoSpace);
+    return room;
+  }
+  const auto blocks = static_cast<uint32_t>(piece->blocks);
+  for (uint32_t at = 0; at < blocks;) {
+    PhysRun run{};
+    if (!AllocRun(&data_, blocks - at, &run)) {
+      Fault("space map: free blocks miscounted");
+      FinishPiece(piece, Status::kIoError);
+      return Admission::kDone;
+    }
+    piece->runs.push_back(run);
+    at += run.blocks;
+  }
+  uint8_t* at = AppendEntry(piece, bytes);
+  LogEntryHeader header{};
+  header.kind = c->kind;
+  header.bytes = static_cast<uint16_t>(bytes);
+  header.blocks = static_cast<uint16_t>(blocks);
+  header.tree = c->volume != nullptr ? c->volume->map.id : 0;
+  if (c->kind == LogKind::kCreate) {
+    header.lba = c->volume->slot;
+    header.count = c->volume->size_blocks;
+    Put(&at, header);
+    LogCreate create{};
+    create.id = c->volume->id;
+    create.hole_floor = c->volume->hole_floor;
+    create.name_bytes = static_cast<uint32_t>(c->volume->name.size());
+    Put(&at, create);
+    std::memcpy(at, c->volume->name.data(), c->volume->name.size());
+  } else if (c->kind == LogKind::kPutBlob) {
+    header.lba = c->slot;
+    header.count = c->value.size();
+    Put(&at, header);
+    LogBlob blob{};
+    blob.key_bytes = static_cast<uint8_t>(c->key.size());
+    std::memcpy(blob.key, c->key.data(), c->key.size());
+    if (blocks > 0) {
+      c->buffer =
+          static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, blocks * kBlockBytes));
+      if (c->buffer == nullptr) std::abort();
+      std::memset(c->buffer, 0, blocks * kBlockBytes);
+      std::memcpy(c->buffer, c->value.data(), c->value.size());
+    }
+    uint32_t i = 0;
+    for (const PhysRun& run : piece->runs) {
+      for (uint32_t k = 0; k < run.blocks; ++k, ++i) {
+        blob.phys[i] = run.phys + k;
+        blob.crc[i] = piece->crc[i] = Crc32c(c->buffer + i * kBlockBytes, kBlockBytes);
+      }
+    }
+    Put(&at, blob);
+  } else {
+    header.count = c->size_blocks;
+    Put(&at, header);
+  }
+  piece->ios = static_cast<uint32_t>(piece->runs.size());
+  if (piece->ios > 0) ++open_log_->pending;
+  uint32_t first = 0;
+  const size_t runs = piece->runs.size();
+  for (size_t i = 0; i < runs; ++i) {
+    const PhysRun& run = piece->runs[i];
+    SubmitIo(IoKind::kWrite, run.phys, run.blocks, c->buffer + first * kBlockBytes, piece,
+             &PoolImpl::ControlIoDone);
+    first += run.blocks;
+  }
+  return Admission::kGo;
+}
+
+void PoolImpl::ControlIoDone(EngineIo* io) {
+  Piece* piece = static_cast<Piece*>(io->owner);
+  const int32_t result = io->request.result;
+  if (result != 0) {
+    ++io_errors_;
+    if (++io->tries < 3 && !Faulted()) {
+      // Settings are few and small: the same place again, then the pool is no good.
+      return Resubmit(io);
+    }
+    piece->io_failed = true;
+  }
+  FreeIo(io);
+  if (--piece->ios > 0) return;
+  if (Faulted()) return FinishPiece(piece, Status::kIoError);
+  if (piece->io_failed) return Fault("a settings block could not be written");
+  --piece->log->pending;
+  AdvanceApply();
+}
+
+void PoolImpl::ApplyControl(Piece* piece) {
+  ControlOp* c = piece->control;
+  switch (c->kind) {
+    case LogKind::kCreate:
+      c->volume->creating = false;
+      c->volume->dirty = true;
+      break;
+    case LogKind::kResize:
+      SetSize(c->volume, std::max(c->volume->size_blocks, c->size_blocks));
+      break;
+    case LogKind::kDelete:
+      c->volume->state = RecordState::kDeleting;
+      c->volume->dirty = true;
+      by_name_.erase(c->volume->name);
+      break;
+    default: {
+      uint64_t phys[kBlobBlocks] = {};
+      uint32_t i = 0;
+      for (const PhysRun& run : piece->runs) {
+        ApplyAlloc(run);
+        for (uint32_t k = 0; k < run.blocks; ++k) phys[i++] = run.phys + k;
+      }
+      ApplyBlob(c->store, c->key, c->slot, c->value, phys, piece->crc);
+      break;
+    }
+  }
+  RequestFlush(&PoolImpl::ControlFlushed, piece);
+}
+
+void PoolImpl::ControlFlushed(void* context, Status status) {
+  FinishPiece(static_cast<Piece*>(context), status);
+}
+
+void PoolImpl::FinishControl(Piece* piece, Status status) {
+  ControlOp* c = piece->control;
+  if (c->volume != nullptr) --c->volume->in_flight;
+  --in_flight_ops_;
+  if (status == Status::kNoSpace && c->kind == LogKind::kCreate) {
+    by_name_.erase(c->volume->name);
+    by_tree_.erase(c->volume->map.id);
+    volumes_[c->volume->slot].reset();
+  } else if (status == Status::kNoSpace && c->kind == LogKind::kDelete) {
+    c->volume->delete_logged = false;
+  } else if (status == Status::kNoSpace && c->kind == LogKind::kPutBlob &&
+             c->store->blobs.find(c->key) == c->store->blobs.end()) {
+    c->store->slots.erase(c->key);
+  }
+  CompleteControl(c->done, c->context, status);
+  std::free(c->buffer);
+  delete c;
+  FreePiece(piece);
+}
+
+// All blob pages that exist are pinned, so a tree's inner pages are in memory and nothing here waits.
+void PoolImpl::ApplyBlob(BlobStore* store, const std::string& key, uint64_t slot,
+                         std::vector<uint8_t> value, const uint64_t* phys, const uint32_t* crc) {
+  Page* page = nullptr;
+  Got got = GetOrCreate(&store->tree, slot, nullptr, &page);
+  assert(got == Got::kHere);
+  if (got != Got::kHere) return Fault("a settings page went missing");
+  auto* leaf = reinterpret_cast<BlobLeaf*>(page->data);
+  const bool was = leaf->bytes > 0;
+  Touch(page);
+  leaf = reinterpret_cast<BlobLeaf*>(page->data);
+  for (uint32_t i = 0; i * kBlockBytes < leaf->bytes; ++i) FreeRun(leaf->phys[i], 1);
+  const PageHeader kept = leaf->header;
+  *leaf = BlobLeaf{};
+  leaf->header = kept;
+  if (value.empty()) {
+    store->blobs.erase(key);
+    store->slots.erase(key);
+    if (was) --page->pins;
+    return;
+  }
+  if (!was) ++page->pins;
+  leaf->bytes = static_cast<uint32_t>(value.size());
+  leaf->key_bytes = static_cast<uint8_t>(key.size());
+  std::memcpy(leaf->key, key.data(), key.size());
+  const uint32_t blocks = (leaf->bytes + kBlockBytes - 1) / kBlockBytes;
+  for (uint32_t i = 0; i < blocks; ++i) {
+    leaf->phys[i] = phys[i];
+    leaf->crc[i] = crc[i];
+  }
+  store->slots[key] = slot;
+  store->blobs[key] = Blob{slot, std::move(value)};
+}
+
+bool PoolImpl::GetBlob(uint32_t handle, std::string_view key, std::vector<uint8_t>* value) const {
+  const VolumeState* v = handle == 0 ? nullptr : FindVolume(handle);
+  const BlobStore* store = handle == 0 ? &pool_blobs_ : v != nullptr ? &v->blobs : nullptr;
+  if (store == nullptr) return false;
+  auto it = store->blobs.find(key);
+  if (it == store->blobs.end()) return false;
+  *value = it->second.value;
+  return true;
+}
+
+std::vector<std::string> PoolImpl::BlobKeys(uint32_t handle) const {
+  std::vector<std::string> keys;
+  const VolumeState* v = handle == 0 ? nullptr : FindVolume(handle);
+  const BlobStore* store = handle == 0 ? &pool_blobs_ : v != nullptr ? &v->blobs : nullptr;
+  if (store == nullptr) return keys;
+  for (const auto& [key, blob] : store->blobs) keys.push_back(key);
+  return keys;
+}
+
+std::vector<VolumeInfo> PoolImpl::Volumes() const {
+  std::vector<VolumeInfo> all;
+  for (const auto& v : volumes_) {
+    VolumeInfo info;
+    if (v != nullptr && !v->creating && Volume(v->handle, &info)) all.push_back(std::move(info));
+  }
+  return all;
+}
+
+bool PoolImpl::Volume(uint32_t handle, VolumeInfo* info) const {
+  const VolumeState* v = FindVolume(handle);
+  if (v == nullptr || v->creating) return false;
+  info->handle = v->handle;
+  info->id = v->id;
+  info->name = v->name;
+  info->size_blocks = v->size_blocks;
+  info->mapped_blocks = v->mapped;
+  info->version = v->version;
+  info->deleting = v->state == RecordState::kDeleting;
+  return true;
+}
+
+// --- Map status ---
+
+void PoolImpl::MapStatus(uint32_t handle, uint64_t lba, uint32_t max_runs,
+                         std::vector<MapRun>* runs, DoneFn done, void* context) {
+  Enter();
+  runs->clear();
+  const VolumeState* v = FindVolume(handle);
+  Status status = Status::kOk;
+  if (Faulted()) {
+    status = Status::kIoError;
+  } else if (state_ == PoolState::kClosed) {
+    status = Status::kOffline;
+  } else if (v == nullptr || v->creating || v->state != RecordState::kLive) {
+    status = Status::kNotFound;
+  } else if (lba >= v->size_blocks || max_runs == 0) {
+    status = Status::kOutOfRange;
+  }
+  if (status == Status::kOk) {
+    map_status_.push_back({handle, lba, max_runs, runs, done, context, 0});
+    StepMapStatus();
+  } else {
+    CompleteControl(done, context, status);
+  }
+  Leave();
+}
+
+// The front one, as far as pages in memory lead; the next Poll goes on. At most so many leaves are looked at: a caller wants the state
+// around an address, and may ask again.
+void PoolImpl::StepMapStatus() {
+  constexpr uint32_t kMaxLeaves = 1024;
+  while (!map_status_.empty()) {
+    MapStatusOp& m = map_status_.front();
+    VolumeState* v = FindVolume(m.handle);
+    Status status = v == nullptr ? Status::kNotFound : Status::kOk;
+    auto add = [&m](uint64_t blocks, bool mapped) {
+      if (!m.runs->empty() && m.runs->back().mapped == mapped) {
+        m.runs->back().blocks += blocks;
+      } else if (m.runs->size() == m.max_runs) {
+        return false;
+      } else {
+        m.runs->push_back({m.lba, blocks, mapped});
+      }
+      m.lba += blocks;
+      return true;
+    };
+    bool more = status == Status::kOk;
+    while (more && m.lba < v->size_blocks && m.leaves < kMaxLeaves) {
+      const uint64_t index = m.lba >> kLeafBits;
+      if (const uint64_t span = NullSpan(&v->map, index)) {
+        uint64_t end = std::min((index / span + 1) * span << kLeafBits, v->size_blocks);
+        more = add(end - m.lba, false);
+        continue;
+      }
+      Page* page = nullptr;
+      Got got = GetPage(&v->map, 0, index, nullptr, &page);
+      if (got == Got::kLoading) return;
+      if (got == Got::kBad) {
+        status = m.runs->empty() ? Status::kDamaged : Status::kOk;
+        break;
+      }
+      ++m.leaves;
+      const uint64_t end = std::min((index + 1) << kLeafBits, v->size_blocks);
+      while (more && m.lba < end) {
+        more = add(1, page->map_leaf()->kind[m.lba & (kLeafEntries - 1)] == kEntryData);
+      }
+    }
+    CompleteControl(m.done, m.context, status);
+    map_status_.erase(map_status_.begin());
+  }
+}
+
+}  // namespace ashlar

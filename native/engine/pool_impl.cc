@@ -1,0 +1,490 @@
+// Entry points, I/O, completion, flushes, faults.
+#include "native/engine/pool_impl.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstdlib>
+
+namespace ashlar {
+
+PoolImpl::PoolImpl(BlockFile& file, const PoolOptions& options)
+    : file_(file), options_(options), cache_(options.cache_bytes) {}
+
+PoolImpl::~PoolImpl() {
+  // As a crash would: nothing is written. But the medium still holds our memory: wait for what is in flight, and drop its results.
+  state_ = PoolState::kClosed;
+  draining_ = true;
+  while (ios_in_flight_ > 0) {
+    uint64_t before = ios_in_flight_;
+    for (EngineIo* io = io_done_head_; io != nullptr; io = io->next) --ios_in_flight_;
+    io_done_head_ = io_done_tail_ = nullptr;
+    if (ios_in_flight_ == 0) break;
+    file_.Kick();
+    if (file_.Wait() <= 0 && io_done_head_ == nullptr && before == ios_in_flight_) break;
+  }
+  for (Piece& piece : all_pieces_) {
+    if (piece.control != nullptr) {
+      std::free(piece.control->buffer);
+      delete piece.control;
+    }
+  }
+  for (uint8_t* buffer : buffers_) std::free(buffer);
+  for (LogBlock& block : all_log_) std::free(block.data);
+  for (uint8_t* buffer : sb_buffers_) std::free(buffer);
+}
+
+// --- I/O ---
+
+EngineIo* PoolImpl::SubmitIo(IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data,
+                             void* owner, IoFinish finish, uint32_t first) {
+  if (free_ios_.empty()) {
+    free_ios_.push_back(&all_ios_.emplace_back());
+  }
+  EngineIo* io = free_ios_.back();
+  free_ios_.pop_back();
+  io->request.kind = kind;
+  io->request.offset = block * kBlockBytes;
+  io->request.bytes = blocks * kBlockBytes;
+  io->request.data = data;
+  io->request.result = 0;
+  io->request.done = &PoolImpl::OnIoDone;
+  io->request.context = io;
+  io->pool = this;
+  io->finish = finish;
+  io->owner = owner;
+  io->first = first;
+  io->next = nullptr;
+  ++ios_in_flight_;
+  need_kick_ = true;
+  file_.Submit(&io->request);
+  return io;
+}
+
+void PoolImpl::OnIoDone(IoRequest* request) {
+  EngineIo* io = static_cast<EngineIo*>(request->context);
+  PoolImpl* pool = io->pool;
+  io->next = nullptr;
+  (pool->io_done_tail_ != nullptr ? pool->io_done_tail_->next : pool->io_done_head_) = io;
+  pool->io_done_tail_ = io;
+}
+
+void PoolImpl::FreeIo(EngineIo* io) { free_ios_.push_back(io); }
+
+void PoolImpl::Drain() {
+  if (draining_) return;
+  draining_ = true;
+  for (;;) {
+    while (io_done_head_ != nullptr) {
+      EngineIo* io = io_done_head_;
+      io_done_head_ = io->next;
+      if (io_done_head_ == nullptr) io_done_tail_ = nullptr;
+      --ios_in_flight_;
+      (this->*io->finish)(io);
+    }
+    ProcessStalled();
+    if (io_done_head_ == nullptr) break;
+  }
+  draining_ = false;
+}
+
+// Sends what was gathered until nothing more comes of it. True if it got that far.
+bool PoolImpl::Pump(int rounds) {
+  for (; rounds > 0; --rounds) {
+    SealLog();
+    need_kick_ = false;
+    file_.Kick();
+    Drain();
+    if (!need_kick_ && open_log_ == nullptr) return true;
+  }
+  return false;
+}
+
+void PoolImpl::Leave() {
+  if (depth_ == 1 && !delivering_) {
+    delivering_ = true;
+    for (;;) {
+      Drain();
+      if (done_head_ == nullptr && control_done_.empty()) break;
+      while (done_head_ != nullptr) {
+        Op* op = done_head_;
+        done_head_ = op->next;
+        if (done_head_ == nullptr) done_tail_ = nullptr;
+        op->next = nullptr;
+        ++delivered_;
+        op->done(op);
+      }
+      std::vector<ControlDone> controls;
+      controls.swap(control_done_);
+      for (const ControlDone& c : controls) {
+        ++delivered_;
+        c.done(c.context, c.status);
+      }
+    }
+    delivering_ = false;
+  } else {
+    Drain();
+  }
+  --depth_;
+}
+
+void PoolImpl::Kick() {
+  Enter();
+  Pump(4);
+  Leave();
+}
+
+int PoolImpl::Poll() {
+  const int before = delivered_;
+  Enter();
+  file_.Poll();
+  Drain();
+  Background();
+  Pump(4);
+  Leave();
+  return delivered_ - before;
+}
+
+void PoolImpl::Background() {
+  if (state_ != PoolState::kOpen) return;
+  if (options_.read_only) return StepMapStatus();
+  StepCheckpoint();
+  Drain();
+  if (!closing_) StepDeletion();
+  StepMapStatus();
+  Drain();
+  StepClose();
+}
+
+bool PoolImpl::WantsPoll() const {
+  if (state_ != PoolState::kOpen) return false;
+  if (options_.read_only) return !map_status_.empty() && ios_in_flight_ == 0;
+  if (io_done_head_ != nullptr) return true;
+  if (stage_ == CheckpointStage::kWrite && items_next_ < items_.size() && items_in_flight_ < 64) {
+    return true;
+  }
+  if (stage_ == CheckpointStage::kIdle && CheckpointWanted()) return true;
+  if (ios_in_flight_ > 0) return false;
+  if (closing_) return true;
+  if (stage_ != CheckpointStage::kIdle || !stalled_.empty() || !ready_.empty()) return true;
+  if (!map_status_.empty()) return true;
+  for (const auto& v : volumes_) {
+    if (v != nullptr && v->state == RecordState::kDeleting && !closing_) return true;
+  }
+  return false;
+}
+
+// --- Operations ---
+
+void PoolImpl::Submit(Op* op) {
+  Enter();
+  op->next = nullptr;
+  op->status = Status::kOk;
+  op->failed_lba = 0;
+  VolumeState* volume = FindVolume(op->volume);
+  const bool changes = op->kind == OpKind::kWrite || op->kind == OpKind::kUnmap;
+  Status status = Status::kOk;
+  if (state_ == PoolState::kFaulted) {
+    status = Status::kIoError;
+  } else if (state_ == PoolState::kClosed || closing_) {
+    status = Status::kOffline;
+  } else if (volume == nullptr || volume->creating || volume->state != RecordState::kLive ||
+             volume->delete_logged) {
+    status = Status::kNotFound;
+  } else if (op->kind != OpKind::kFlush &&
+             (op->lba > volume->size_blocks || op->blocks > volume->size_blocks - op->lba)) {
+    status = Status::kOutOfRange;
+  } else if (changes && options_.read_only) {
+    status = Status::kReadOnly;
+  } else if ((op->kind == OpKind::kRead || op->kind == OpKind::kWrite) &&
+             op->blocks > kMaxOpBlocks) {
+    status = Status::kInvalid;
+  }
+  if (status != Status::kOk || (op->blocks == 0 && op->kind != OpKind::kFlush)) {
+    CompleteOp(op, status);
+    Leave();
+    return;
+  }
+  if (op->kind == OpKind::kFlush) {
+    ++volume->in_flight;
+    ++in_flight_ops_;
+    op->engine = volume;
+    if (options_.read_only) {
+      OpFlushed(op, Status::kOk);
+    } else {
+      RequestFlush(&PoolImpl::OpFlushed, op);
+    }
+    Leave();
+    return;
+  }
+  if (free_states_.empty()) free_states_.push_back(&all_states_.emplace_back());
+  OpState* state = free_states_.back();
+  free_states_.pop_back();
+  *state = OpState{};
+  state->op = op;
+  state->volume = volume;
+  state->cursor = op->lba;
+  op->engine = state;
+  ++volume->in_flight;
+  ++in_flight_ops_;
+  switch (op->kind) {
+    case OpKind::kRead:
+      StartRead(state);
+      break;
+    case OpKind::kWrite:
+      StartWrite(state);
+      break;
+    case OpKind::kUnmap:
+      StepUnmap(state);
+      break;
+    case OpKind::kVerify:
+      StepVerify(state);
+      break;
+    default:
+      state->status = Status::kInvalid;
+      FinishOp(state);
+      break;
+  }
+  Leave();
+}
+
+void PoolImpl::OpFlushed(void* context, Status status) {
+  Op* op = static_cast<Op*>(context);
+  --static_cast<VolumeState*>(op->engine)->in_flight;
+  --in_flight_ops_;
+  CompleteOp(op, status);
+}
+
+Piece* PoolImpl::NewPiece(PieceKind kind, OpState* op) {
+  if (free_pieces_.empty()) {
+    free_pieces_.push_back(&all_pieces_.emplace_back());
+    free_pieces_.back()->pool = this;
+    free_pieces_.back()->wake = [](Waiter* waiter, Status status) {
+      Piece* piece = static_cast<Piece*>(waiter);
+      piece->pool->PieceWoken(piece, status);
+    };
+  }
+  Piece* piece = free_pieces_.back();
+  free_pieces_.pop_back();
+  piece->kind = kind;
+  piece->retried = piece->io_failed = piece->logged = false;
+  piece->op = op;
+  piece->volume = op != nullptr ? op->volume : nullptr;
+  piece->control = nullptr;
+  piece->leaf = nullptr;
+  piece->data = nullptr;
+  piece->ios = 0;
+  piece->tries = 0;
+  piece->log = nullptr;
+  piece->holds.clear();
+  piece->bad_count = 0;
+  piece->bad[0] = piece->bad[1] = 0;
+  piece->runs.clear();
+  piece->leaves.clear();
+  if (op != nullptr) ++op->pieces;
+  return piece;
+}
+
+void PoolImpl::FreePiece(Piece* piece) {
+  piece->control = nullptr;
+  free_pieces_.push_back(piece);
+}
+
+// Lets go of the piece's pages and counts it into its operation's end.
+void PoolImpl::FinishPiece(Piece* piece, Status status, uint64_t failed_lba) {
+  if (piece->leaf != nullptr) --piece->leaf->pins;
+  piece->leaf = nullptr;
+  for (Page* leaf : piece->leaves) --leaf->pins;
+  piece->leaves.clear();
+  if (piece->kind == PieceKind::kControl) {
+    FinishControl(piece, status);
+    return;
+  }
+  OpState* state = piece->op;
+  if (status != Status::kOk) {
+    bool damage = status == Status::kDamaged;
+    if (state->status == Status::kOk ||
+        (damage && state->status == Status::kDamaged && failed_lba < state->failed_lba)) {
+      state->status = status;
+      state->failed_lba = failed_lba;
+    }
+  }
+  if (piece->kind == PieceKind::kVerify) ReleaseBuffer(piece->data);
+  const PieceKind kind = piece->kind;
+  FreePiece(piece);
+  assert(state->pieces > 0);
+  if (--state->pieces > 0 || state->stepping) return;
+  if (state->status == Status::kOk && kind == PieceKind::kUnmap) {
+    StepUnmap(state);
+  } else if (state->status == Status::kOk && kind == PieceKind::kVerify) {
+    StepVerify(state);
+  } else {
+    FinishOp(state);
+  }
+}
+
+void PoolImpl::FinishOp(OpState* state) {
+  Op* op = state->op;
+  const bool change = op->kind == OpKind::kWrite || op->kind == OpKind::kUnmap;
+  if (state->status == Status::kOk && change && (op->flags & kOpFua) != 0 && !Faulted()) {
+    RequestFlush(&PoolImpl::FuaFlushed, state);
+    return;
+  }
+  FuaFlushed(state, state->status);
+}
+
+void PoolImpl::FuaFlushed(void* context, Status status) {
+  OpState* state = static_cast<OpState*>(context);
+  --state->volume->in_flight;
+  --in_flight_ops_;
+  CompleteOp(state->op, status, state->failed_lba);
+  free_states_.push_back(state);
+}
+
+void PoolImpl::CompleteOp(Op* op, Status status, uint64_t failed_lba) {
+  op->status = status;
+  op->failed_lba = failed_lba;
+  op->engine = nullptr;
+  op->next = nullptr;
+  (done_tail_ != nullptr ? done_tail_->next : done_head_) = op;
+  done_tail_ = op;
+}
+
+void PoolImpl::CompleteControl(DoneFn done, void* context, Status status) {
+  if (done != nullptr) control_done_.push_back({done, context, status});
+}
+
+void PoolImpl::PieceWoken(Piece* piece, Status status) {
+  if (Faulted()) return FailPiece(piece, Status::kIoError);
+  if (status != Status::kOk) return FailPiece(piece, status);
+  switch (piece->kind) {
+    case PieceKind::kRead:
+    case PieceKind::kVerify:
+      return ReadPiece(piece);
+    default:
+      return AdmitPiece(piece);
+  }
+}
+
+void PoolImpl::FailPiece(Piece* piece, Status status) {
+  // Never hand out what was not verified.
+  if (piece->kind == PieceKind::kRead) std::memset(piece->data, 0, piece->blocks * kBlockBytes);
+  FinishPiece(piece, status, piece->lba);
+}
+
+// --- Flush ---
+
+void PoolImpl::RequestFlush(FlushThen then, void* context) {
+  flush_waiting_.push_back({then, context});
+  if (!flush_in_flight_) StartFlush();
+}
+
+// S11: a flush covers what had completed when it was submitted. Applied log blocks and their data had.
+void PoolImpl::StartFlush() {
+  flush_running_.swap(flush_waiting_);
+  flush_in_flight_ = true;
+  flush_covers_ = apply_sequence_;
+  SubmitIo(IoKind::kFlush, 0, 0, nullptr, nullptr, &PoolImpl::FlushIoDone);
+}
+
+void PoolImpl::FlushIoDone(EngineIo* io) {
+  const int32_t result = io->request.result;
+  FreeIo(io);
+  flush_in_flight_ = false;
+  std::vector<FlushWaiter> done;
+  done.swap(flush_running_);
+  if (result != 0) {
+    ++io_errors_;
+    Fault("flush failed: what was written since the last good one may be lost");  // S9
+  } else if (!Faulted()) {
+    flushed_up_to_ = std::max(flushed_up_to_, flush_covers_);
+  }
+  const Status status = Faulted() ? Status::kIoError : Status::kOk;
+  for (const FlushWaiter& w : done) (this->*w.then)(w.context, status);
+  if (!Faulted() && !flush_in_flight_ && !flush_waiting_.empty()) StartFlush();
+}
+
+// --- Faults (S9) ---
+
+void PoolImpl::Fault(std::string why) {
+  if (state_ != PoolState::kOpen) return;
+  state_ = PoolState::kFaulted;
+  fault_ = std::move(why);
+  for (PieceQueue* queue : {&ready_, &stalled_}) {
+    while (!queue->empty()) FailPiece(queue->Pop(), Status::kIoError);
+  }
+  // Pieces whose buffers the medium still uses end when it lets go of them.
+  for (LogBlock* block = log_head_; block != nullptr; block = block->next) {
+    std::vector<Piece*> pieces;
+    pieces.swap(block->pieces);
+    for (Piece* piece : pieces) {
+      if (piece != nullptr && piece->ios == 0) FinishPiece(piece, Status::kIoError);
+    }
+  }
+  std::vector<FlushWaiter> waiting;
+  waiting.swap(flush_waiting_);
+  for (const FlushWaiter& w : waiting) (this->*w.then)(w.context, Status::kIoError);
+  std::vector<CheckpointWaiter> waiters;
+  waiters.swap(checkpoint_waiters_);
+  for (const CheckpointWaiter& w : waiters) CompleteControl(w.done, w.context, Status::kIoError);
+  for (const MapStatusOp& m : map_status_) CompleteControl(m.done, m.context, Status::kIoError);
+  map_status_.clear();
+  if (close_done_ != nullptr && !close_started_) {
+    CompleteControl(close_done_, close_context_, Status::kIoError);
+  }
+}
+
+// --- Small things ---
+
+uint8_t* PoolImpl::TakeBuffer() {
+  if (!buffers_.empty()) {
+    uint8_t* buffer = buffers_.back();
+    buffers_.pop_back();
+    return buffer;
+  }
+  auto* buffer =
+      static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kLeafEntries * kBlockBytes));
+  if (buffer == nullptr) std::abort();
+  return buffer;
+}
+
+void PoolImpl::ReleaseBuffer(uint8_t* buffer) {
+  if (buffer != nullptr) buffers_.push_back(buffer);
+}
+
+VolumeState* PoolImpl::FindVolume(uint32_t handle) const {
+  const uint32_t slot = (handle & 0xFFFFF) - 1;
+  if (handle == 0 || slot >= volumes_.size()) return nullptr;
+  VolumeState* volume = volumes_[slot].get();
+  return volume != nullptr && volume->handle == handle ? volume : nullptr;
+}
+
+VolumeState* PoolImpl::FindTree(uint64_t tree) const {
+  auto it = by_tree_.find(tree);
+  return it == by_tree_.end() ? nullptr : it->second;
+}
+
+PoolStats PoolImpl::Stats() const {
+  PoolStats s;
+  s.state = state_;
+  s.size_blocks = sb_.size_blocks;
+  s.usable_blocks = sb_.alloc_blocks - reserve_;
+  s.allocated_blocks = bits_used_ + busy_;
+  s.data_blocks = data_mapped_;
+  s.metadata_blocks = metadata_blocks_;
+  s.pending_free_blocks = pending_blocks_ + releasing_count_;
+  s.free_blocks = FreeNow();
+  s.checkpoints = checkpoints_;
+  s.log_bytes_used = (next_sequence_ - log_tail_) * kBlockBytes;
+  s.log_bytes = sb_.log_blocks * kBlockBytes;
+  s.cache_pages = cache_.frames_used();
+  s.cache_dirty_pages = cache_.dirty_pages();
+  s.checksum_errors = checksum_errors_;
+  s.io_errors = io_errors_;
+  s.replayed_entries = replayed_entries_;
+  s.dropped_entries = dropped_entries_;
+  s.log_damaged = log_damaged_;
+  s.fault = fault_;
+  return s;
+}
+
+}  // namespace ashlar

@@ -1,0 +1,527 @@
+// The pool as one state machine, in parts: pool_impl.cc (entry points, I/O, completion), tree_access.cc (pages), allocation.cc (space),
+// read_path.cc, write_path.cc (admission, log, application), unmap.cc, control.cc (volumes, blobs), deletion.cc, checkpoint.cc,
+// recovery.cc, check.cc.
+//
+// Nothing here is called back in the middle of something: an I/O's completion is only queued, and worked off by Drain; a caller's `done`
+// is only queued, and delivered when the outermost call is about to return.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "native/engine/format.h"
+#include "native/engine/log_format.h"
+#include "native/engine/page_cache.h"
+#include "native/engine/pool.h"
+#include "native/engine/space.h"
+
+namespace ashlar {
+
+struct Blob {
+  uint64_t slot = 0;
+  std::vector<uint8_t> value;
+};
+
+struct BlobStore {
+  Tree tree;
+  std::map<std::string, Blob, std::less<>> blobs;
+  std::map<std::string, uint64_t, std::less<>> slots;  // Slots given out, in flight ones included.
+};
+
+struct VolumeState {
+  uint32_t handle = 0;
+  uint32_t slot = 0;
+  Uuid id{};
+  std::string name;
+  uint64_t size_blocks = 0;
+  uint64_t pending_size = 0;  // The largest growth logged.
+  uint64_t mapped = 0;
+  uint64_t version = 0;
+  uint64_t hole_floor = ~0ull;
+  uint64_t created_generation = 0;
+  RecordState state = RecordState::kLive;
+  bool creating = false;
+  bool delete_logged = false;
+  uint64_t delete_cursor = 0;
+  bool dirty = false;
+  uint32_t in_flight = 0;  // Operations that may still touch it.
+  Tree map;
+  BlobStore blobs;
+  Page* record = nullptr;  // Its catalog leaf, pinned. Null until the first cut.
+};
+
+struct PhysRun {
+  uint64_t phys;
+  uint32_t blocks;
+  Group* group;
+};
+
+class PoolImpl;
+struct LogBlock;
+struct OpState;
+struct Piece;
+
+// One request to the medium, and who waits for it.
+struct EngineIo {
+  IoRequest request;
+  void (PoolImpl::*finish)(EngineIo*) = nullptr;
+  PoolImpl* pool = nullptr;
+  void* owner = nullptr;
+  uint32_t first = 0;   // Which blocks of the owner.
+  uint8_t tries = 0;
+  EngineIo* next = nullptr;
+};
+
+// A caller's Op while the engine holds it.
+struct OpState {
+  Op* op = nullptr;
+  VolumeState* volume = nullptr;
+  uint32_t pieces = 0;
+  bool stepping = false;  // Unmap, verify: the loop over pieces is running.
+  bool credited = false;  // Space was found for all of it.
+  Status status = Status::kOk;
+  uint64_t failed_lba = 0;
+  uint64_t cursor = 0;  // Unmap, verify: the next lba.
+  OpState* next = nullptr;
+};
+
+struct ControlOp {
+  LogKind kind = LogKind::kCreate;
+  VolumeState* volume = nullptr;
+  BlobStore* store = nullptr;
+  std::string key;
+  std::vector<uint8_t> value;
+  uint8_t* buffer = nullptr;  // The value, aligned, while it is written.
+  uint64_t slot = 0;
+  uint64_t size_blocks = 0;
+  DoneFn done = nullptr;
+  void* context = nullptr;
+};
+
+enum class PieceKind : uint8_t { kRead, kWrite, kUnmap, kVerify, kControl };
+
+// The part of an operation that lies in one leaf (read, write, verify), under one parent of leaves (unmap), or a control record.
+struct Piece : Waiter {
+  class PoolImpl* pool = nullptr;
+  PieceKind kind = PieceKind::kRead;
+  bool retried = false;
+  bool io_failed = false;
+  bool logged = false;
+  OpState* op = nullptr;
+  VolumeState* volume = nullptr;
+  ControlOp* control = nullptr;
+  Page* leaf = nullptr;  // Pinned while the piece holds it.
+  uint8_t* data = nullptr;
+  uint64_t lba = 0;
+  uint64_t blocks = 0;
+  uint64_t version = 0;
+  uint32_t ios = 0;
+  uint8_t tries = 0;
+  LogBlock* log = nullptr;
+  std::vector<LogBlock*> holds;  // Write retry (S10): the blocks that named bad places, held back until this one is safe.
+  uint32_t bad_count = 0;
+  std::vector<PhysRun> runs;
+  std::vector<Page*> leaves;  // Unmap.
+  Piece* next = nullptr;
+  uint32_t crc[kLeafEntries];
+  uint64_t bad[2];  // Read: blocks that failed, by bit.
+};
+
+struct LogBlock {
+  uint8_t* data = nullptr;
+  uint64_t sequence = 0;
+  uint32_t used = 0;  // Of the entry area.
+  uint16_t entries = 0;
+  uint32_t pending = 0;  // Pieces whose data is not there yet.
+  bool written = false;
+  uint8_t tries = 0;
+  std::vector<Piece*> pieces;
+  LogBlock* next = nullptr;
+};
+
+struct CheckpointItem {
+  Page* page = nullptr;
+  Page* parent = nullptr;  // As of the cut.
+  Tree* tree = nullptr;
+  PagePtr ptr;
+  uint8_t rank = 0;
+  uint8_t copies_left = 0;
+  uint8_t copies_good = 0;
+  uint8_t level = 0;
+};
+
+enum class CheckpointStage : uint8_t {
+  kIdle,
+  kPrepare,
+  kWrite,
+  kFlush,
+  kSuper,
+  kSuperFlush,
+  kReadBack,
+};
+
+struct PieceQueue {
+  Piece* head = nullptr;
+  Piece* tail = nullptr;
+  bool empty() const { return head == nullptr; }
+  void Push(Piece* p) {
+    p->next = nullptr;
+    (tail != nullptr ? tail->next : head) = p;
+    tail = p;
+  }
+  Piece* Pop() {
+    Piece* p = head;
+    head = p->next;
+    if (head == nullptr) tail = nullptr;
+    return p;
+  }
+};
+
+class PoolImpl final : public Pool {
+ public:
+  PoolImpl(BlockFile& file, const PoolOptions& options);
+  ~PoolImpl() override;
+
+  // recovery.cc
+  Status Recover(std::string* why);
+
+  void Submit(Op* op) override;
+  void Kick() override;
+  int Poll() override;
+  bool WantsPoll() const override;
+  void CreateVolume(const Uuid& id, std::string_view name, uint64_t size_blocks, uint32_t* handle,
+                    DoneFn done, void* context) override;
+  void ResizeVolume(uint32_t handle, uint64_t size_blocks, DoneFn done, void* context) override;
+  void DeleteVolume(uint32_t handle, DoneFn done, void* context) override;
+  void PutBlob(uint32_t handle, std::string_view key, std::span<const uint8_t> value, DoneFn done,
+               void* context) override;
+  bool GetBlob(uint32_t handle, std::string_view key, std::vector<uint8_t>* value) const override;
+  std::vector<std::string> BlobKeys(uint32_t handle) const override;
+  std::vector<VolumeInfo> Volumes() const override;
+  bool Volume(uint32_t handle, VolumeInfo* info) const override;
+  PoolStats Stats() const override;
+  void MapStatus(uint32_t handle, uint64_t lba, uint32_t max_runs, std::vector<MapRun>* runs,
+                 DoneFn done, void* context) override;
+  void Checkpoint(DoneFn done, void* context) override;
+  void Close(DoneFn done, void* context) override;
+
+ private:
+  // --- pool_impl.cc ---
+  using IoFinish = void (PoolImpl::*)(EngineIo*);
+  using FlushThen = void (PoolImpl::*)(void*, Status);
+  void Enter() { ++depth_; }
+  void Leave();
+  void Drain();
+  void Background();
+  bool Faulted() const { return state_ == PoolState::kFaulted; }
+  void Fault(std::string why);
+  EngineIo* SubmitIo(IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data, void* owner,
+                     IoFinish finish, uint32_t first = 0);
+  void FreeIo(EngineIo* io);
+  static void OnIoDone(IoRequest* request);
+  Piece* NewPiece(PieceKind kind, OpState* op);
+  void FreePiece(Piece* piece);
+  void FinishOp(OpState* state);
+  void FinishPiece(Piece* piece, Status status, uint64_t failed_lba = 0);
+  void CompleteOp(Op* op, Status status, uint64_t failed_lba = 0);
+  void CompleteControl(DoneFn done, void* context, Status status);
+  void FinishControl(Piece* piece, Status status);
+  VolumeState* FindVolume(uint32_t handle) const;
+  VolumeState* FindTree(uint64_t tree) const;
+  uint8_t* TakeBuffer();  // Of kLeafEntries blocks.
+  void ReleaseBuffer(uint8_t* buffer);
+  // Calls `then` after a flush that begins after now.
+  struct FlushWaiter {
+    FlushThen then;
+    void* context;
+  };
+  void RequestFlush(FlushThen then, void* context);
+  void FlushIoDone(EngineIo* io);
+  void FuaFlushed(void* state, Status status);
+  void OpFlushed(void* op, Status status);
+  void ControlFlushed(void* piece, Status status);
+  void CheckpointFlushed(void* unused, Status status);
+  void SuperFlushed(void* unused, Status status);
+  void SuperIoDone(EngineIo* io);
+  void ReadBackDone(EngineIo* io);
+  void PieceWoken(Piece* piece, Status status);
+  void ReadIoDone(EngineIo* io);
+  bool Pump(int rounds);
+  void FailPiece(Piece* piece, Status status);
+  bool CountGrowth(OpState* state, uint64_t* growth);
+  void ReleaseHold(Piece* piece);
+  void StartFlush();
+
+  // --- tree_access.cc ---
+  enum class Got : uint8_t { kHere, kNull, kLoading, kBad };
+  Got GetPage(Tree* tree, uint32_t level, uint64_t index, Waiter* waiter, Page** page);
+  // Null ones are made, empty. Never kNull.
+  Got GetOrCreate(Tree* tree, uint64_t index, Waiter* waiter, Page** page);
+  void StartLoad(Page* page, const PagePtr& ptr);
+  void FinishLoad(EngineIo* io);
+  void WakeWaiters(Page* page, Status status);
+  PagePtr* LiveSlot(Page* page);
+  void MarkDirty(Page* page);
+  // The page's bytes are about to change.
+  void Touch(Page* page) {
+    if (!page->dirty && !page->assigned) MarkDirty(page);
+    if (page->in_checkpoint && page->frozen == nullptr) Thaw(page);
+  }
+  void Thaw(Page* page);
+  // Takes a page out of its tree and frees its addresses. It must have no children.
+  void DropPage(Page* page);
+  void Grow(Tree* tree, uint32_t height);
+  uint64_t NullSpan(Tree* tree, uint64_t leaf);
+  uint64_t LeafSpan(uint32_t level) const { return 1ull << (kFanOutBits * level); }
+  void CountPage(Page* page);
+
+  // --- allocation.cc ---
+  Group* HoldGroup(uint64_t index, Page* leaf);
+  void DropGroup(Group* group);
+  bool EnsureFree(AllocClass* c, uint64_t blocks);
+  bool AllocRun(AllocClass* c, uint32_t want, PhysRun* out);
+  uint64_t AllocMeta(int copy);
+  void ApplyAlloc(const PhysRun& run);
+  void ReleaseAlloc(const PhysRun& run);
+  void Rewind(Group* group, uint32_t bit);
+  void FreeRun(uint64_t phys, uint64_t blocks);
+  uint64_t GroupOf(uint64_t phys) const { return (phys - sb_.alloc_start) / kGroupBlocks; }
+  uint32_t BitOf(uint64_t phys) const {
+    return static_cast<uint32_t>((phys - sb_.alloc_start) % kGroupBlocks);
+  }
+  uint64_t GroupCount() const { return (sb_.alloc_blocks + kGroupBlocks - 1) / kGroupBlocks; }
+  uint32_t GroupCapacity(uint64_t index) const;
+  // Blocks that can be taken now, and those that will be once pending frees have come back.
+  uint64_t FreeNow() const { return sb_.alloc_blocks - bits_used_ - busy_; }
+  uint64_t FreeSoon() const { return FreeNow() + pending_blocks_ + releasing_count_; }
+  uint64_t CheckpointNeed() const;
+  uint64_t Reserve() const { return reserve_; }
+
+  // --- read_path.cc ---
+  void StartRead(OpState* state);
+  void ReadPiece(Piece* piece);
+  void ReadDone(Piece* piece);
+  void StepVerify(OpState* state);
+
+  // --- write_path.cc ---
+  void StartWrite(OpState* state);
+  void AdmitPiece(Piece* piece);
+  enum class Admission : uint8_t { kGo, kWait, kDone };
+  Admission TryStart(Piece* piece);
+  Admission HasCredit(Piece* piece);
+  Admission HasRoom(uint64_t blocks, uint32_t log_bytes);
+  void SendWrite(Piece* piece);
+  void WriteIoDone(EngineIo* io);
+  void RetryWrite(Piece* piece);
+  uint8_t* AppendEntry(Piece* piece, uint32_t bytes);
+  void SealLog();
+  void LogIoDone(EngineIo* io);
+  void AdvanceApply();
+  void Apply(Piece* piece);
+  void ApplyWrite(VolumeState* volume, Page* leaf, uint64_t lba, uint32_t blocks, uint64_t version,
+                  const std::vector<PhysRun>& runs, const uint32_t* crc);
+  void PieceReady(Piece* piece);
+  void ProcessStalled();
+  bool LogHasRoom(uint32_t bytes) const;
+
+  // --- unmap.cc ---
+  void StepUnmap(OpState* state);
+  Admission TryStartUnmap(Piece* piece);
+  void ApplyUnmapLeaf(VolumeState* volume, Page* leaf, uint64_t lba, uint64_t blocks,
+                      uint64_t version);
+
+  // --- control.cc ---
+  void StartControl(ControlOp* control);
+  Admission TryStartControl(Piece* piece);
+  void ControlIoDone(EngineIo* io);
+  void ApplyControl(Piece* piece);
+  void ApplyBlob(BlobStore* store, const std::string& key, uint64_t slot,
+                 std::vector<uint8_t> value, const uint64_t* phys, const uint32_t* crc);
+  VolumeState* AddVolume(uint64_t tree, uint32_t slot, const Uuid& id, std::string name,
+                         uint64_t size_blocks);
+  void SetSize(VolumeState* volume, uint64_t size_blocks);
+  static uint32_t HeightFor(uint64_t leaves);
+  void StepMapStatus();
+
+  // --- deletion.cc ---
+  void StepDeletion();
+  bool DeleteTree(VolumeState* volume, Tree* tree);
+
+  // --- checkpoint.cc ---
+  void StepCheckpoint();
+  bool PrepareCheckpoint();
+  void Cut();
+  void DropEmptyPages();
+  bool PageIsEmpty(Page* page) const;
+  bool AssignAddresses();
+  bool PlacePending();
+  void StepClose();
+  void SerializeItem(CheckpointItem* item);
+  uint64_t SuperPlace(int copy) const;
+  void WriteRecord(VolumeState* volume);
+  void WriteItems();
+  void PatchSlot(CheckpointItem* item);
+  void ItemIoDone(EngineIo* io);
+  void Resubmit(EngineIo* io);
+  void FinishCheckpoint();
+  bool CheckpointWanted() const;
+
+  // --- recovery.cc ---
+  struct Replay;
+  Status ReadSuperblocks(std::string* why);
+  Status LoadState(std::string* why);
+  Status LoadPending(std::string* why);
+  Status LoadBlobs(BlobStore* store, std::string* why);
+  Status ReplayLog(std::string* why);
+  void Prefetch(const uint8_t* blocks, uint32_t count);
+  void ReplayBlock(Replay* replay, const uint8_t* block, bool verify);
+  void ReplayWrite(Replay* replay, const LogEntry& entry, bool verify);
+  void ReplayUnmap(const LogEntry& entry);
+  void ReplayBlob(Replay* replay, const LogEntry& entry, bool verify);
+  bool ReplayAlloc(Replay* replay, const std::vector<Run>& runs, std::vector<PhysRun>* out);
+  Got WaitPage(Tree* tree, uint64_t index, bool create, Page** page);
+  bool ReadSync(uint64_t block, uint32_t blocks, uint8_t* data);
+  bool WriteSync(uint64_t block, uint32_t blocks, uint8_t* data);
+  bool FlushSync();
+  bool RunSync(IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data);
+  void SyncDone(EngineIo* io);
+  void WaitIo();
+
+  BlockFile& file_;
+  PoolOptions options_;
+  PageCache cache_;
+  PoolState state_ = PoolState::kOpen;
+  std::string fault_;
+  bool recovering_ = true;
+  bool closing_ = false;
+  PhysRange range_;
+  Superblock sb_{};        // As the newest durable one, with the live fields not in it kept beside.
+  uint64_t next_tree_ = 16;
+  uint64_t opening_ = 0;
+  Superblock other_{};      // The generation that was not opened from, if it is valid.
+  bool other_valid_ = false;
+  uint64_t generation_ = 0;  // Of the checkpoint to come: what is written now is born in it.
+  uint64_t reserve_ = 0;
+
+  // Volumes by slot.
+  std::vector<std::unique_ptr<VolumeState>> volumes_;
+  std::unordered_map<uint64_t, VolumeState*> by_tree_;
+  std::map<std::string, VolumeState*, std::less<>> by_name_;
+  BlobStore pool_blobs_;
+  Tree catalog_, space_, pending_;
+
+  // Space.
+  std::unordered_map<uint64_t, std::unique_ptr<Group>> groups_;
+  AllocClass data_, meta_[2];
+  uint64_t bits_used_ = 0;
+  uint64_t busy_ = 0;
+  uint64_t metadata_blocks_ = 0;
+  std::vector<Run> freed_now_;     // In the interval that the next cut ends.
+  std::vector<Run> pending_old_;   // Persisted by the newest superblock: cleared by the next.
+  std::vector<Run> releasing_;     // Cleared by the checkpoint under way.
+  std::vector<uint64_t> pending_pages_;  // Addresses of the newest pending tree.
+  uint64_t releasing_count_ = 0;   // Blocks in releasing_.
+  uint64_t pending_blocks_ = 0;    // In freed_now_ and pending_old_.
+  uint64_t unplaced_pages_ = 0;    // Dirty pages that have no address yet: two blocks each at the cut.
+  uint64_t data_mapped_ = 0;
+
+  // Log.
+  uint64_t next_sequence_ = 0;
+  uint64_t apply_sequence_ = 0;  // Of the first block not applied.
+  uint32_t apply_crc_ = 0;       // Of the last block applied.
+  uint32_t chain_crc_ = 0;       // Of the last block sealed.
+  uint64_t log_tail_ = 0;        // The older superblock's position: nothing from here on is overwritten.
+  uint64_t cut_sequence_ = 0;
+  uint64_t flushed_up_to_ = 0;
+  LogBlock* log_head_ = nullptr;
+  LogBlock* log_last_ = nullptr;
+  LogBlock* open_log_ = nullptr;
+  std::vector<LogBlock*> free_log_;
+
+  // Work in flight.
+  PieceQueue ready_;    // Woken by a page: older than everything stalled.
+  PieceQueue stalled_;  // Waiting for space, log or pages, in the order of Submit.
+  bool need_kick_ = false;
+  bool in_stalled_ = false;
+  uint64_t stall_cut_ = ~0ull;   // checkpoints_ when the head began to wait for space.
+  uint64_t soft_dirty_ = 0;      // Dirty pages that start a checkpoint, and that hold back changes.
+  uint64_t hard_dirty_ = 0;
+  uint64_t in_flight_ops_ = 0;
+  uint64_t ios_in_flight_ = 0;
+  uint32_t depth_ = 0;
+  bool draining_ = false;
+  bool delivering_ = false;
+  EngineIo* io_done_head_ = nullptr;
+  EngineIo* io_done_tail_ = nullptr;
+  Op* done_head_ = nullptr;
+  Op* done_tail_ = nullptr;
+  int delivered_ = 0;
+  struct ControlDone {
+    DoneFn done;
+    void* context;
+    Status status;
+  };
+  std::vector<ControlDone> control_done_;
+  std::vector<FlushWaiter> flush_waiting_, flush_running_;
+  bool flush_in_flight_ = false;
+  uint64_t flush_covers_ = 0;
+  std::vector<EngineIo*> free_ios_;
+  std::deque<EngineIo> all_ios_;
+  std::vector<Piece*> free_pieces_;
+  std::deque<Piece> all_pieces_;
+  std::vector<OpState*> free_states_;
+  std::deque<OpState> all_states_;
+  std::deque<LogBlock> all_log_;
+  std::vector<uint8_t*> buffers_;  // Of kLeafEntries blocks, spare.
+  uint32_t loads_in_flight_ = 0;
+  struct MapStatusOp {
+    uint32_t handle;
+    uint64_t lba;
+    uint32_t max_runs;
+    std::vector<MapRun>* runs;
+    DoneFn done;
+    void* context;
+    uint32_t leaves;
+  };
+  std::vector<MapStatusOp> map_status_;
+
+  // Checkpoint.
+  CheckpointStage stage_ = CheckpointStage::kIdle;
+  bool want_checkpoint_ = false;
+  uint64_t cuts_ = 0;
+  std::vector<CheckpointItem> items_;
+  size_t items_next_ = 0;
+  uint32_t items_in_flight_ = 0;
+  std::map<uint64_t, Page*> prepared_;  // Space leaves to clear bits in, pinned, by group.
+  std::vector<uint64_t> pending_pages_next_;
+  bool close_started_ = false;
+  DoneFn close_done_ = nullptr;
+  void* close_context_ = nullptr;
+  std::vector<Run> carried_;       // Pending runs this checkpoint does not clear.
+  std::vector<Run> pending_next_;  // What it persists as pending.
+  Superblock sb_next_{};
+  uint8_t* sb_buffers_[3] = {nullptr, nullptr, nullptr};
+  uint32_t sb_ios_ = 0;
+  uint32_t sb_good_ = 0;
+  struct CheckpointWaiter {
+    uint64_t cut;
+    DoneFn done;
+    void* context;
+    bool close;
+  };
+  std::vector<CheckpointWaiter> checkpoint_waiters_;
+
+  // Stats.
+  uint64_t checkpoints_ = 0;
+  uint64_t checksum_errors_ = 0;
+  uint64_t io_errors_ = 0;
+  uint64_t replayed_entries_ = 0;
+  uint64_t dropped_entries_ = 0;
+  bool log_damaged_ = false;
+};
+
+}  // namespace ashlar

@@ -1,0 +1,707 @@
+// Opening: superblocks, trees, replay of the log (S6, S7), then a flush and a checkpoint before anything is served. Both generations of the
+// superblock lead to the same state (S3).
+#include <algorithm>
+#include <cassert>
+#include <cstdlib>
+
+#include "native/engine/crc32c.h"
+#include "native/engine/pool_impl.h"
+
+namespace ashlar {
+namespace {
+
+constexpr uint32_t kReadBlocks = 32;
+// How far past the end of the log S6 looks for a block that says it had been flushed.
+constexpr uint64_t kTailBlocks = 4096;
+
+struct AlignedBlocks {
+  explicit AlignedBlocks(uint32_t blocks)
+      : data(static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, blocks * kBlockBytes))) {
+    if (data == nullptr) std::abort();
+    std::memset(data, 0, blocks * kBlockBytes);
+  }
+  ~AlignedBlocks() { std::free(data); }
+  AlignedBlocks(const AlignedBlocks&) = delete;
+  AlignedBlocks& operator=(const AlignedBlocks&) = delete;
+  uint8_t* data;
+};
+
+// For calls without a pool.
+bool Transfer(BlockFile& file, IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data) {
+  bool ended = false;
+  IoRequest request;
+  request.kind = kind;
+  request.offset = block * kBlockBytes;
+  request.bytes = blocks * kBlockBytes;
+  request.data = data;
+  request.context = &ended;
+  request.done = [](IoRequest* r) { *static_cast<bool*>(r->context) = true; };
+  file.Submit(&request);
+  file.Kick();
+  while (!ended) file.Wait();
+  return request.result == 0;
+}
+
+uint64_t DefaultLogBlocks(uint64_t size_blocks) {
+  return std::clamp<uint64_t>(size_blocks / 32, kMinLogBlocks, kMaxLogBlocks);
+}
+
+// The valid superblocks of a medium, by slot. `found` says whether anything of ours was there at all.
+struct Supers {
+  Superblock slot[2];
+  bool valid[2] = {false, false};
+  Status worst = Status::kNotAPool;
+};
+
+Supers FindSupers(BlockFile& file) {
+  Supers s;
+  AlignedBlocks buffer(1);
+  const uint64_t blocks = file.size_bytes() / kBlockBytes;
+  auto look = [&](uint64_t place, uint32_t slot) {
+    if (place >= blocks || !Transfer(file, IoKind::kRead, place, 1, buffer.data)) return;
+    Superblock sb;
+    Status status = ParseSuperblock(buffer.data, &sb);
+    if (status == Status::kOk && (sb.generation & 1) != slot) status = Status::kCorrupt;
+    if (status == Status::kOk) {
+      if (!s.valid[slot] || sb.generation > s.slot[slot].generation) s.slot[slot] = sb;
+      s.valid[slot] = true;
+    } else if (status != Status::kNotAPool) {
+      s.worst = status;
+    }
+  };
+  if (blocks < kMinPoolBlocks) return s;
+  for (uint32_t slot = 0; slot < 2; ++slot) look(slot, slot);
+  for (uint32_t slot = 0; slot < 2; ++slot) look(blocks - 2 + slot, slot);
+  // A medium that has grown since: the back ones are where they were.
+  for (uint32_t from = 0; from < 2; ++from) {
+    if (!s.valid[from] || s.slot[from].size_blocks == blocks) continue;
+    const uint64_t size = s.slot[from].size_blocks;
+    for (uint32_t slot = 0; slot < 2; ++slot) look(size - 2 + slot, slot);
+  }
+  if (s.valid[0] && s.valid[1] && !(s.slot[0].store_id == s.slot[1].store_id)) {
+    s.valid[s.slot[0].generation > s.slot[1].generation ? 1 : 0] = false;
+  }
+  return s;
+}
+
+}  // namespace
+
+Status Pool::Format(BlockFile& file, const FormatOptions& options) {
+  const uint64_t size = file.size_bytes() / kBlockBytes;
+  if (size < kMinPoolBlocks) return Status::kTooSmall;
+  if (options.name.size() > 63 || size > kPhysBlockMask) return Status::kInvalid;
+  Superblock sb{};
+  sb.store_id = options.store_id;
+  std::memcpy(sb.name, options.name.data(), options.name.size());
+  sb.size_blocks = size;
+  sb.log_start = kSuperFrontBlocks;
+  sb.log_blocks = options.log_bytes == 0 ? DefaultLogBlocks(size) : options.log_bytes / kBlockBytes;
+  sb.log_blocks = std::clamp<uint64_t>(sb.log_blocks, kMinLogBlocks,
+                                       std::min<uint64_t>(kMaxLogBlocks, size / 4));
+  sb.alloc_start = sb.log_start + sb.log_blocks;
+  sb.alloc_blocks = size - 2 - sb.alloc_start;
+  sb.next_tree = 16;
+  sb.blobs.height = 1;
+  sb.catalog.height = 2;
+  const uint64_t groups = (sb.alloc_blocks + kGroupBlocks - 1) / kGroupBlocks;
+  while ((groups - 1) >> (kFanOutBits * sb.space.height) != 0) ++sb.space.height;
+  AlignedBlocks buffer(1);
+  // The old superblocks go first: no mixture of two pools is ever found.
+  for (uint64_t place : {uint64_t{0}, uint64_t{1}, size - 2, size - 1, sb.log_start}) {
+    if (!Transfer(file, IoKind::kWrite, place, 1, buffer.data)) return Status::kIoError;
+  }
+  if (!Transfer(file, IoKind::kFlush, 0, 0, nullptr)) return Status::kIoError;
+  for (uint64_t generation = 0; generation < 2; ++generation) {
+    sb.generation = generation;
+    SealSuperblock(&sb);
+    std::memcpy(buffer.data, &sb, sizeof sb);
+    for (uint64_t place : {generation, size - 2 + generation}) {
+      if (!Transfer(file, IoKind::kWrite, place, 1, buffer.data)) return Status::kIoError;
+    }
+  }
+  return Transfer(file, IoKind::kFlush, 0, 0, nullptr) ? Status::kOk : Status::kIoError;
+}
+
+Status Pool::Probe(BlockFile& file, Uuid* store_id, std::string* name) {
+  Supers s = FindSupers(file);
+  for (int slot = 0; slot < 2; ++slot) {
+    if (!s.valid[slot]) continue;
+    *store_id = s.slot[slot].store_id;
+    *name = s.slot[slot].name;
+    return Status::kOk;
+  }
+  return s.worst;
+}
+
+Status Pool::Open(BlockFile& file, const PoolOptions& options, std::unique_ptr<Pool>* pool,
+                  std::string* why) {
+  std::string unused;
+  if (why == nullptr) why = &unused;
+  auto impl = std::make_unique<PoolImpl>(file, options);
+  Status status = impl->Recover(why);
+  if (status == Status::kCorrupt && !options.prefer_older_superblock) {
+    // What the newest superblock reaches is damaged: the one before it leads to the same state by a longer replay.
+    impl.reset();
+    PoolOptions older = options;
+    older.prefer_older_superblock = true;
+    std::string second;
+    impl = std::make_unique<PoolImpl>(file, older);
+    status = impl->Recover(&second);
+    if (status != Status::kOk) status = Status::kCorrupt;
+  }
+  if (status == Status::kOk) *pool = std::move(impl);
+  return status;
+}
+
+// --- Waiting, for opening only ---
+
+void PoolImpl::WaitIo() {
+  Drain();
+  if (ios_in_flight_ == 0) return;
+  need_kick_ = false;
+  file_.Kick();
+  Drain();
+  if (ios_in_flight_ == 0) return;
+  file_.Wait();
+  Drain();
+}
+
+void PoolImpl::SyncDone(EngineIo* io) {
+  *static_cast<int32_t*>(io->owner) = io->request.result;
+  FreeIo(io);
+}
+
+bool PoolImpl::RunSync(IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data) {
+  int32_t result = 1;
+  SubmitIo(kind, block, blocks, data, &result, &PoolImpl::SyncDone);
+  while (result == 1) WaitIo();
+  if (result != 0) ++io_errors_;
+  return result == 0;
+}
+
+bool PoolImpl::ReadSync(uint64_t block, uint32_t blocks, uint8_t* data) {
+  return RunSync(IoKind::kRead, block, blocks, data);
+}
+bool PoolImpl::WriteSync(uint64_t block, uint32_t blocks, uint8_t* data) {
+  return RunSync(IoKind::kWrite, block, blocks, data);
+}
+bool PoolImpl::FlushSync() { return RunSync(IoKind::kFlush, 0, 0, nullptr); }
+
+PoolImpl::Got PoolImpl::WaitPage(Tree* tree, uint64_t index, bool create, Page** page) {
+  for (;;) {
+    Got got = create ? GetOrCreate(tree, index, nullptr, page)
+                     : GetPage(tree, 0, index, nullptr, page);
+    if (got != Got::kLoading) return got;
+    WaitIo();
+  }
+}
+
+// --- The steps ---
+
+Status PoolImpl::Recover(std::string* why) {
+  if (Status s = ReadSuperblocks(why); s != Status::kOk) return s;
+  if (Status s = LoadState(why); s != Status::kOk) return s;
+  if (Status s = ReplayLog(why); s != Status::kOk) return s;
+  recovering_ = false;
+  if (options_.read_only) return Status::kOk;
+  if (!FlushSync()) {
+    *why = "the medium failed a flush";
+    return Status::kIoError;
+  }
+  flushed_up_to_ = apply_sequence_;
+  want_checkpoint_ = true;
+  Enter();
+  while (checkpoints_ == 0 && !Faulted()) {
+    StepCheckpoint();
+    WaitIo();
+  }
+  --depth_;
+  if (Faulted()) {
+    *why = fault_;
+    return Status::kIoError;
+  }
+  return Status::kOk;
+}
+
+Status PoolImpl::ReadSuperblocks(std::string* why) {
+  for (uint8_t*& buffer : sb_buffers_) {
+    buffer = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kBlockBytes));
+    if (buffer == nullptr) std::abort();
+  }
+  Supers s = FindSupers(file_);
+  if (!s.valid[0] && !s.valid[1]) {
+    *why = s.worst == Status::kVersion ? "the pool has a format this version does not know"
+                                       : "no valid superblock";
+    return s.worst;
+  }
+  uint32_t newest = !s.valid[0] ? 1 : !s.valid[1] ? 0 : s.slot[1].generation > s.slot[0].generation;
+  uint32_t base = newest;
+  if (options_.prefer_older_superblock && s.valid[1 - newest]) base = 1 - newest;
+  sb_ = s.slot[base];
+  other_ = s.slot[1 - base];
+  other_valid_ = s.valid[1 - base];
+  if (sb_.size_blocks > file_.size_bytes() / kBlockBytes) {
+    *why = "the medium is smaller than the pool on it";
+    return Status::kTooSmall;
+  }
+  range_ = {sb_.alloc_start, sb_.alloc_start + sb_.alloc_blocks};
+  uint64_t highest = other_valid_ ? std::max(sb_.generation, other_.generation) : sb_.generation;
+  // The next superblock goes where the base is not.
+  generation_ = highest + 1;
+  if ((generation_ & 1) == base) ++generation_;
+  if (base != newest && !options_.read_only) {
+    // What is written now may fall on pages of the newest generation. It must not be found again.
+    std::memset(sb_buffers_[0], 0, kBlockBytes);
+    for (uint64_t place : {uint64_t{newest}, sb_.size_blocks - 2 + newest}) {
+      if (!WriteSync(place, 1, sb_buffers_[0])) {
+        *why = "the medium failed a write";
+        return Status::kIoError;
+      }
+    }
+    if (!FlushSync()) {
+      *why = "the medium failed a flush";
+      return Status::kIoError;
+    }
+  }
+  const uint64_t size = sb_.size_blocks;
+  reserve_ = std::min(std::clamp<uint64_t>(size / 32, 32768, 33554432), size / 8);
+  soft_dirty_ = std::max<uint64_t>(8, std::min(cache_.capacity() / 4, reserve_ / 16));
+  hard_dirty_ = 2 * soft_dirty_ + 16;
+  return Status::kOk;
+}
+
+Status PoolImpl::LoadState(std::string* why) {
+  *why = "a metadata page that the superblock reaches is damaged in both copies";
+  catalog_.role = Role::kCatalog;
+  catalog_.root = sb_.catalog;
+  space_.role = Role::kSpace;
+  space_.root = sb_.space;
+  pending_.role = Role::kPending;
+  pending_.root = sb_.pending;
+  pool_blobs_.tree.role = Role::kBlob;
+  pool_blobs_.tree.root = sb_.blobs;
+  next_tree_ = std::max<uint64_t>(16, sb_.next_tree);
+  metadata_blocks_ = sb_.metadata_blocks;
+  bits_used_ = sb_.space.ptr.aux;
+  if (bits_used_ > sb_.alloc_blocks || space_.root.height != HeightFor(GroupCount())) {
+    return Status::kCorrupt;
+  }
+  meta_[0].search = GroupCount() / 3;
+  meta_[1].search = GroupCount() * 2 / 3;
+  opening_ = sb_.log_opening;
+  if (!options_.read_only) {
+    if (sb_.open_id_count == 16) {
+      std::memmove(sb_.open_ids, sb_.open_ids + 1, sizeof sb_.open_ids - sizeof(Uuid));
+      --sb_.open_id_count;
+    }
+    sb_.open_ids[sb_.open_id_count++] = options_.open_id;
+  }
+  if (Status s = LoadPending(why); s != Status::kOk) return s;
+  if (Status s = LoadBlobs(&pool_blobs_, why); s != Status::kOk) return s;
+  for (uint64_t slot = 0; slot < LeafSpan(catalog_.root.height);) {
+    Page* page = nullptr;
+    Got got = WaitPage(&catalog_, slot, false, &page);
+    if (got == Got::kBad) return Status::kCorrupt;
+    if (got == Got::kNull) {
+      uint64_t span = std::max<uint64_t>(1, NullSpan(&catalog_, slot));
+      slot = (slot / span + 1) * span;
+      continue;
+    }
+    const CatalogLeaf record = *reinterpret_cast<const CatalogLeaf*>(page->data);
+    if (record.state != RecordState::kFree) {
+      VolumeState* v = AddVolume(record.tree, static_cast<uint32_t>(slot), record.id,
+                                 std::string(record.name, record.name_bytes), record.size_blocks);
+      if (record.map.height < v->map.root.height) return Status::kCorrupt;
+      v->record = page;
+      ++page->pins;
+      v->state = record.state;
+      v->map.root = record.map;
+      v->blobs.tree.root = record.blobs;
+      v->mapped = record.mapped_blocks;
+      v->version = record.version;
+      v->hole_floor = record.hole_floor;
+      v->created_generation = record.created_generation;
+      data_mapped_ += v->mapped;
+      if (v->state == RecordState::kDeleting) {
+        auto it = by_name_.find(v->name);
+        if (it != by_name_.end() && it->second == v) by_name_.erase(it);
+        v->delete_logged = true;
+      } else if (Status s = LoadBlobs(&v->blobs, why); s != Status::kOk) {
+        return s;
+      }
+    }
+    ++slot;
+  }
+  // A deleted volume's name may have been taken again: the living one has it.
+  for (const auto& v : volumes_) {
+    if (v != nullptr && v->state == RecordState::kLive) by_name_[v->name] = v.get();
+  }
+  return Status::kOk;
+}
+
+Status PoolImpl::LoadPending(std::string*) {
+  if (pending_.root.ptr.null()) return Status::kOk;
+  for (uint64_t i = 0; i < LeafSpan(pending_.root.height); ++i) {
+    Page* page = nullptr;
+    Got got = WaitPage(&pending_, i, false, &page);
+    if (got == Got::kBad) return Status::kCorrupt;
+    if (got == Got::kNull) break;
+    const auto* leaf = reinterpret_cast<const PendingLeaf*>(page->data);
+    for (uint32_t k = 0; k < leaf->count; ++k) {
+      // Never across a group, whatever the page says.
+      for (uint64_t phys = leaf->phys[k], left = leaf->blocks[k]; left > 0;) {
+        uint64_t n = std::min<uint64_t>(left, kGroupBlocks - BitOf(phys));
+        pending_old_.push_back({phys, n});
+        pending_blocks_ += n;
+        phys += n;
+        left -= n;
+      }
+    }
+    for (Page* p = page; p != nullptr; p = p->parent) {
+      if (p->level > 0 && (i & (LeafSpan(p->level) - 1)) != 0) break;
+      pending_pages_.push_back(LiveSlot(p)->addr[0]);
+      pending_pages_.push_back(LiveSlot(p)->addr[1]);
+    }
+  }
+  // The tree is written anew each time: its pages leave the cache.
+  for (uint32_t level = 0; level <= pending_.root.height; ++level) {
+    for (uint64_t i = 0; i < LeafSpan(pending_.root.height - level); ++i) {
+      Page* page = cache_.Find(&pending_, level, i);
+      if (page != nullptr) cache_.Remove(page);
+    }
+  }
+  return Status::kOk;
+}
+
+Status PoolImpl::LoadBlobs(BlobStore* store, std::string*) {
+  AlignedBlocks buffer(kBlobBlocks);
+  for (uint64_t slot = 0; slot < LeafSpan(store->tree.root.height); ++slot) {
+    Page* page = nullptr;
+    Got got = WaitPage(&store->tree, slot, false, &page);
+    if (got == Got::kBad) return Status::kCorrupt;
+    if (got == Got::kNull) continue;
+    const BlobLeaf leaf = *reinterpret_cast<const BlobLeaf*>(page->data);
+    if (leaf.bytes == 0) continue;
+    ++page->pins;
+    const std::string key(leaf.key, leaf.key_bytes);
+    store->slots[key] = slot;
+    bool good = true;
+    for (uint32_t i = 0; i * kBlockBytes < leaf.bytes; ++i) {
+      uint8_t* at = buffer.data + i * kBlockBytes;
+      good &= ReadSync(leaf.phys[i], 1, at) && Crc32c(at, kBlockBytes) == leaf.crc[i];
+    }
+    // A damaged one reads as absent; its key can be written again.
+    if (!good) {
+      ++checksum_errors_;
+      continue;
+    }
+    store->blobs[key] = Blob{slot, {buffer.data, buffer.data + leaf.bytes}};
+  }
+  return Status::kOk;
+}
+
+// --- Replay ---
+
+struct PoolImpl::Replay {
+  std::map<uint64_t, uint64_t> pending;  // Start to end: pending_old_, less what the log took into use again.
+};
+
+Status PoolImpl::ReplayLog(std::string* why) {
+  AlignedBlocks buffer(kReadBlocks);
+  const uint64_t ring = sb_.log_blocks;
+  auto read = [&](uint64_t sequence, uint32_t* count) {
+    const uint64_t at = sequence % ring;
+    *count = static_cast<uint32_t>(std::min<uint64_t>(kReadBlocks, ring - at));
+    if (ReadSync(sb_.log_start + at, *count, buffer.data)) return true;
+    // One unreadable block does not hide those before it.
+    for (uint32_t i = 0; i < *count; ++i) {
+      uint8_t* block = buffer.data + i * kBlockBytes;
+      if (!ReadSync(sb_.log_start + at + i, 1, block)) std::memset(block, 0, kBlockBytes);
+    }
+    return true;
+  };
+
+  // First pass: where the chain ends, and what each opening's blocks say was flushed.
+  std::map<uint64_t, uint64_t> flushed;
+  uint64_t end = sb_.log_sequence;
+  uint32_t crc = sb_.log_predecessor_crc;
+  uint64_t opening = sb_.log_opening;
+  for (bool chained = true; chained && end - sb_.log_sequence < ring;) {
+    uint32_t count = 0;
+    read(end, &count);
+    for (uint32_t i = 0; i < count && chained; ++i) {
+      LogBlockHeader h;
+      chained = ParseLogBlock(buffer.data + i * kBlockBytes, sb_.store_id, &h) == Status::kOk &&
+                h.sequence == end && h.predecessor_crc == crc && h.opening >= opening &&
+                end - sb_.log_sequence < ring;
+      if (!chained) break;
+      crc = h.crc;
+      opening = h.opening;
+      flushed[opening] = std::max(flushed[opening], h.flushed_up_to);
+      ++end;
+    }
+  }
+  // S6: a later block of the same opening that speaks of what is missing as flushed.
+  const uint64_t tail = std::min(end + kTailBlocks, sb_.log_sequence + ring);
+  for (uint64_t s = end + 1; s < tail;) {
+    uint32_t count = 0;
+    read(s, &count);
+    for (uint32_t i = 0; i < count && s < tail; ++i, ++s) {
+      LogBlockHeader h;
+      if (ParseLogBlock(buffer.data + i * kBlockBytes, sb_.store_id, &h) == Status::kOk &&
+          h.sequence == s && h.opening == opening) {
+        flushed[opening] = std::max(flushed[opening], std::min(h.flushed_up_to, s));
+        log_damaged_ |= h.flushed_up_to > end;
+      }
+    }
+  }
+  if (other_valid_ && other_.generation > sb_.generation) {
+    // The newer superblock was written after a flush of everything before its cut.
+    log_damaged_ |= other_.log_sequence > end;
+    flushed[other_.log_opening] = std::max(flushed[other_.log_opening], other_.log_sequence);
+    opening = std::max(opening, other_.log_opening);
+  }
+  opening_ = opening + 1;
+
+  // Second pass.
+  Replay replay;
+  for (const Run& run : pending_old_) replay.pending[run.phys] = run.phys + run.blocks;
+  for (uint64_t s = sb_.log_sequence; s < end;) {
+    uint32_t count = 0;
+    read(s, &count);
+    count = static_cast<uint32_t>(std::min<uint64_t>(count, end - s));
+    Prefetch(buffer.data, count);
+    for (uint32_t i = 0; i < count; ++i, ++s) {
+      LogBlockHeader h;
+      const uint8_t* block = buffer.data + i * kBlockBytes;
+      if (ParseLogBlock(block, sb_.store_id, &h) != Status::kOk || h.sequence != s) {
+        *why = "a log block changed while it was read";
+        return Status::kIoError;
+      }
+      ReplayBlock(&replay, block, s >= flushed[h.opening]);
+    }
+  }
+  pending_old_.clear();
+  for (const auto& [from, to] : replay.pending) {
+    // Runs stay inside groups: they were split when loaded, and only ever shrink.
+    pending_old_.push_back({from, to - from});
+  }
+  next_sequence_ = apply_sequence_ = cut_sequence_ = end;
+  log_tail_ = sb_.log_sequence;
+  apply_crc_ = chain_crc_ = crc;
+  return Status::kOk;
+}
+
+// Starts loading the leaves that the blocks' entries will want, all at once.
+void PoolImpl::Prefetch(const uint8_t* blocks, uint32_t count) {
+  for (uint32_t round = 0; round <= kMaxHeight; ++round) {
+    bool loading = false;
+    for (uint32_t b = 0; b < count; ++b) {
+      const uint8_t* block = blocks + b * kBlockBytes;
+      LogBlockHeader h;
+      std::memcpy(&h, block, sizeof h);
+      uint32_t offset = 0;
+      LogEntry entry;
+      for (uint32_t i = 0; i < h.entries; ++i) {
+        if (!ParseLogEntry(block + sizeof h, h.entry_bytes, &offset, &entry)) break;
+        VolumeState* v = FindTree(entry.header.tree);
+        if (v == nullptr || entry.header.kind != LogKind::kWrite) continue;
+        if (entry.header.lba >= v->size_blocks) continue;
+        Page* page = nullptr;
+        loading |= GetPage(&v->map, 0, entry.header.lba >> kLeafBits, nullptr, &page) ==
+                   Got::kLoading;
+      }
+    }
+    if (!loading) return;
+    while (loads_in_flight_ > 0) WaitIo();
+  }
+}
+
+void PoolImpl::ReplayBlock(Replay* replay, const uint8_t* block, bool verify) {
+  LogBlockHeader h;
+  std::memcpy(&h, block, sizeof h);
+  uint32_t offset = 0;
+  for (uint32_t i = 0; i < h.entries; ++i) {
+    LogEntry entry;
+    if (!ParseLogEntry(block + sizeof h, h.entry_bytes, &offset, &entry)) return;
+    ++replayed_entries_;
+    const LogEntryHeader& e = entry.header;
+    VolumeState* v = FindTree(e.tree);
+    switch (e.kind) {
+      case LogKind::kWrite:
+        ReplayWrite(replay, entry, verify);
+        break;
+      case LogKind::kUnmap:
+        ReplayUnmap(entry);
+        break;
+      case LogKind::kCreate: {
+        // The slot it had may still be held by a volume whose deletion this replay takes up again: any free one will do.
+        uint32_t slot = 0;
+        while (slot < volumes_.size() && volumes_[slot] != nullptr) ++slot;
+        if (v != nullptr || slot >= LeafSpan(catalog_.root.height)) break;
+        v = AddVolume(e.tree, slot, entry.create.id,
+                      std::string(entry.name, entry.create.name_bytes), e.count);
+        v->hole_floor = entry.create.hole_floor;
+        v->dirty = true;
+        break;
+      }
+      case LogKind::kResize:
+        if (v != nullptr && e.count > v->size_blocks) SetSize(v, e.count);
+        break;
+      case LogKind::kDelete:
+        if (v == nullptr || v->state != RecordState::kLive) break;
+        v->state = RecordState::kDeleting;
+        v->delete_logged = v->dirty = true;
+        by_name_.erase(v->name);
+        break;
+      case LogKind::kPutBlob:
+        ReplayBlob(replay, entry, verify);
+        break;
+    }
+  }
+}
+
+// Takes blocks that an entry names, as the write did. They are free, or were pending and have been reused since (the older superblock's
+// view). Anything else is not a history that this engine writes.
+bool PoolImpl::ReplayAlloc(Replay* replay, const std::vector<Run>& runs,
+                           std::vector<PhysRun>* out) {
+  std::vector<Run> parts;
+  for (const Run& run : runs) {
+    if (!range_.HoldsRun(run.phys, run.blocks)) return false;
+    for (uint64_t phys = run.phys, left = run.blocks; left > 0;) {
+      uint64_t n = std::min<uint64_t>(left, kGroupBlocks - BitOf(phys));
+      parts.push_back({phys, n});
+      phys += n;
+      left -= n;
+    }
+  }
+  auto pending = [replay](uint64_t phys) {
+    auto it = replay->pending.upper_bound(phys);
+    if (it == replay->pending.begin()) return replay->pending.end();
+    --it;
+    return phys < it->second ? it : replay->pending.end();
+  };
+  for (const Run& part : parts) {
+    Page* leaf = nullptr;
+    if (WaitPage(&space_, GroupOf(part.phys), true, &leaf) != Got::kHere) return false;
+    for (uint64_t k = 0; k < part.blocks; ++k) {
+      if (Group::AnySet(leaf->space_leaf(), BitOf(part.phys + k), 1) &&
+          pending(part.phys + k) == replay->pending.end()) {
+        return false;
+      }
+    }
+  }
+  for (const Run& part : parts) {
+    Page* leaf = nullptr;
+    if (WaitPage(&space_, GroupOf(part.phys), true, &leaf) != Got::kHere) return false;
+    for (uint64_t phys = part.phys; phys < part.phys + part.blocks; ++phys) {
+      auto it = pending(phys);
+      if (it == replay->pending.end()) continue;
+      const auto [from, to] = *it;
+      replay->pending.erase(it);
+      if (from < phys) replay->pending[from] = phys;
+      if (phys + 1 < to) replay->pending[phys + 1] = to;
+      --pending_blocks_;
+      Touch(leaf);
+      Group::ClearBits(leaf->space_leaf(), BitOf(phys), 1);
+      --leaf->used;
+      --bits_used_;
+    }
+    Group* group = HoldGroup(GroupOf(part.phys), leaf);
+    group->SetBusy(BitOf(part.phys), static_cast<uint32_t>(part.blocks));
+    busy_ += part.blocks;
+    out->push_back({part.phys, static_cast<uint32_t>(part.blocks), group});
+  }
+  return true;
+}
+
+void PoolImpl::ReplayWrite(Replay* replay, const LogEntry& entry, bool verify) {
+  const LogEntryHeader& e = entry.header;
+  std::vector<Run> named;
+  std::vector<uint32_t> crcs(e.blocks);
+  for (uint32_t i = 0; i < e.runs; ++i) named.push_back({entry.Run(i).phys, entry.Run(i).blocks});
+  for (uint32_t i = 0; i < e.blocks; ++i) crcs[i] = entry.Crc(i);
+  std::vector<PhysRun> runs;
+  if (!ReplayAlloc(replay, named, &runs)) {
+    log_damaged_ = true;
+    return;
+  }
+  // S7: data that no flush covered may be missing. The whole entry is dropped; its blocks wait like freed ones (a second recovery reads them
+  // again).
+  bool drop = false;
+  if (verify) {
+    uint8_t* data = TakeBuffer();
+    uint32_t first = 0;
+    for (const PhysRun& run : runs) {
+      drop = drop || !ReadSync(run.phys, run.blocks, data);
+      for (uint32_t k = 0; !drop && k < run.blocks; ++k) {
+        drop = Crc32c(data + k * kBlockBytes, kBlockBytes) != crcs[first + k];
+      }
+      first += run.blocks;
+    }
+    ReleaseBuffer(data);
+    dropped_entries_ += drop;
+  }
+  VolumeState* v = FindTree(e.tree);
+  Page* leaf = nullptr;
+  const bool known = v != nullptr && v->state == RecordState::kLive &&
+                     e.lba + e.blocks <= v->size_blocks;
+  if (!drop && known && WaitPage(&v->map, e.lba >> kLeafBits, true, &leaf) == Got::kHere) {
+    ApplyWrite(v, leaf, e.lba, e.blocks, e.version, runs, crcs.data());
+    return;
+  }
+  for (const PhysRun& run : runs) {
+    ApplyAlloc(run);
+    FreeRun(run.phys, run.blocks);
+  }
+}
+
+void PoolImpl::ReplayUnmap(const LogEntry& entry) {
+  const LogEntryHeader& e = entry.header;
+  VolumeState* v = FindTree(e.tree);
+  if (v == nullptr || v->state != RecordState::kLive) return;
+  const uint64_t end = std::min(e.lba + e.count, v->size_blocks);
+  for (uint64_t lba = e.lba; lba < end;) {
+    const uint64_t index = lba >> kLeafBits;
+    Page* leaf = nullptr;
+    Got got = WaitPage(&v->map, index, false, &leaf);
+    uint64_t span = got == Got::kNull ? std::max<uint64_t>(1, NullSpan(&v->map, index)) : 1;
+    if (got == Got::kHere) ApplyUnmapLeaf(v, leaf, e.lba, e.count, e.version);
+    lba = (index / span + 1) * span << kLeafBits;
+  }
+  v->version = std::max(v->version, e.version);
+  v->dirty = true;
+}
+
+void PoolImpl::ReplayBlob(Replay* replay, const LogEntry& entry, bool verify) {
+  static_cast<void>(verify);  // The value is kept in memory: it is read, and so checked, in any case.
+  const LogEntryHeader& e = entry.header;
+  VolumeState* v = e.tree == 0 ? nullptr : FindTree(e.tree);
+  BlobStore* store = e.tree == 0 ? &pool_blobs_ : v != nullptr ? &v->blobs : nullptr;
+  std::vector<Run> named;
+  for (uint32_t i = 0; i < e.blocks; ++i) named.push_back({entry.blob.phys[i], 1});
+  std::vector<PhysRun> runs;
+  if (!ReplayAlloc(replay, named, &runs)) {
+    log_damaged_ = true;
+    return;
+  }
+  AlignedBlocks buffer(kBlobBlocks);
+  bool good = true;
+  for (uint32_t i = 0; i < e.blocks; ++i) {
+    uint8_t* at = buffer.data + i * kBlockBytes;
+    good = good && ReadSync(entry.blob.phys[i], 1, at) &&
+           Crc32c(at, kBlockBytes) == entry.blob.crc[i];
+  }
+  for (const PhysRun& run : runs) ApplyAlloc(run);
+  const bool usable = store != nullptr && e.lba < LeafSpan(store->tree.root.height) &&
+                      (v == nullptr || v->state == RecordState::kLive);
+  if (!good || !usable) {
+    dropped_entries_ += !good;
+    for (const PhysRun& run : runs) FreeRun(run.phys, run.blocks);
+    return;
+  }
+  ApplyBlob(store, std::string(entry.blob.key, entry.blob.key_bytes), e.lba,
+            {buffer.data, buffer.data + e.count}, entry.blob.phys, entry.blob.crc);
+}
+
+}  // namespace ashlar

@@ -1,0 +1,195 @@
+// Pages of trees: found in the cache, loaded from either copy (H6), made, marked dirty, dropped.
+#include <cassert>
+
+#include "native/engine/pool_impl.h"
+
+namespace ashlar {
+
+PoolImpl::Got PoolImpl::GetPage(Tree* tree, uint32_t level, uint64_t index, Waiter* waiter,
+                                Page** page) {
+  Page* at = cache_.Find(tree, level, index);
+  if (at != nullptr && at->bad) {
+    if (waiter == nullptr) return Got::kBad;
+    cache_.Remove(at);
+    at = nullptr;
+  }
+  if (at == nullptr) {
+    // The nearest ancestor in memory says where the next page down is.
+    uint32_t l = level + 1;
+    for (; l <= tree->root.height; ++l) {
+      at = cache_.Find(tree, l, index >> (kFanOutBits * (l - level)));
+      if (at == nullptr) continue;
+      if (!at->bad) break;
+      if (waiter == nullptr) return Got::kBad;
+      cache_.Remove(at);
+      at = nullptr;
+    }
+    if (at == nullptr) {
+      if (tree->root.ptr.null() || level > tree->root.height) return Got::kNull;
+      at = cache_.Create(tree, tree->root.height, 0, nullptr);
+      StartLoad(at, tree->root.ptr);
+    } else if (!at->loading) {
+      uint64_t child = index >> (kFanOutBits * (l - 1 - level));
+      const PagePtr ptr = at->inner()->slots[child & (kFanOut - 1)];
+      if (ptr.null()) return Got::kNull;
+      at = cache_.Create(tree, l - 1, child, at);
+      StartLoad(at, ptr);
+    }
+  } else if (!at->loading) {
+    at->referenced = true;
+    *page = at;
+    return Got::kHere;
+  }
+  if (waiter != nullptr) {
+    waiter->next_waiter = nullptr;
+    (at->waiters_tail != nullptr ? at->waiters_tail->next_waiter : at->waiters) = waiter;
+    at->waiters_tail = waiter;
+  }
+  return Got::kLoading;
+}
+
+PoolImpl::Got PoolImpl::GetOrCreate(Tree* tree, uint64_t index, Waiter* waiter, Page** page) {
+  Got got = GetPage(tree, 0, index, waiter, page);
+  if (got != Got::kNull) return got;
+  // Clean and empty until something is written there: evicted before that, it was never made.
+  Page* parent = nullptr;
+  for (int l = static_cast<int>(tree->root.height); l >= 0; --l) {
+    const auto level = static_cast<uint32_t>(l);
+    Page* at = cache_.Find(tree, level, index >> (kFanOutBits * level));
+    if (at == nullptr) {
+      at = cache_.Create(tree, level, index >> (kFanOutBits * level), parent);
+    }
+    parent = at;
+  }
+  *page = parent;
+  return Got::kHere;
+}
+
+// How many leaves, an aligned span around `leaf`, are missing together. 0: this one may be there.
+uint64_t PoolImpl::NullSpan(Tree* tree, uint64_t leaf) {
+  for (uint32_t level = 0; level <= tree->root.height; ++level) {
+    Page* page = nullptr;
+    if (GetPage(tree, level, leaf >> (kFanOutBits * level), nullptr, &page) != Got::kNull) {
+      return level == 0 ? 0 : LeafSpan(level - 1);
+    }
+  }
+  return LeafSpan(tree->root.height);
+}
+
+void PoolImpl::StartLoad(Page* page, const PagePtr& ptr) {
+  page->loading = true;
+  page->load_ptr = ptr;
+  page->load_copy = 0;
+  ++loads_in_flight_;
+  SubmitIo(IoKind::kRead, ptr.addr[0] & kPhysBlockMask, 1, page->data, page,
+           &PoolImpl::FinishLoad);
+}
+
+void PoolImpl::FinishLoad(EngineIo* io) {
+  Page* page = static_cast<Page*>(io->owner);
+  const int32_t result = io->request.result;
+  FreeIo(io);
+  const PageIdentity identity{sb_.store_id, page->tree->role, page->level, page->tree->id,
+                              page->index};
+  bool good = result == 0 && PageMatches(page->data, identity, page->load_ptr) &&
+              PageIsSound(page->data, page->tree->role, page->level, range_);
+  if (!good) {
+    ++(result != 0 ? io_errors_ : checksum_errors_);
+    if (page->load_copy == 0) {
+      page->load_copy = 1;
+      SubmitIo(IoKind::kRead, page->load_ptr.addr[1] & kPhysBlockMask, 1, page->data, page,
+               &PoolImpl::FinishLoad);
+      return;
+    }
+  }
+  --loads_in_flight_;
+  page->loading = false;
+  if (good) CountPage(page);
+  WakeWaiters(page, good ? Status::kOk : Status::kDamaged);
+}
+
+void PoolImpl::WakeWaiters(Page* page, Status status) {
+  Waiter* waiter = page->waiters;
+  page->waiters = page->waiters_tail = nullptr;
+  page->bad = status != Status::kOk;
+  ++page->pins;
+  while (waiter != nullptr) {
+    Waiter* next = waiter->next_waiter;
+    waiter->wake(waiter, status);
+    waiter = next;
+  }
+  --page->pins;
+}
+
+void PoolImpl::CountPage(Page* page) {
+  page->used = page->holes = 0;
+  if (page->level != 0) return;
+  if (page->tree->role == Role::kMap) {
+    for (uint8_t kind : page->map_leaf()->kind) {
+      page->used += kind == kEntryData;
+      page->holes += kind == kEntryHole;
+    }
+  } else if (page->tree->role == Role::kSpace) {
+    for (uint64_t word : page->space_leaf()->words) {
+      page->used += static_cast<uint32_t>(__builtin_popcountll(word));
+    }
+  }
+}
+
+PagePtr* PoolImpl::LiveSlot(Page* page) {
+  if (page->parent == nullptr) return &page->tree->root.ptr;
+  return &page->parent->inner()->slots[page->slot()];
+}
+
+void PoolImpl::MarkDirty(Page* page) {
+  for (; page != nullptr && !page->dirty && !page->assigned; page = page->parent) {
+    cache_.AddDirty(page);
+    if (LiveSlot(page)->null()) ++unplaced_pages_;
+    if (page->parent == nullptr && page->tree->owner != nullptr) page->tree->owner->dirty = true;
+  }
+}
+
+void PoolImpl::Thaw(Page* page) {
+  page->frozen = page->data;
+  page->data = cache_.TakeFrame();
+  std::memcpy(page->data, page->frozen, kBlockBytes);
+}
+
+void PoolImpl::DropPage(Page* page) {
+  assert(page->children == 0);
+  Page* parent = page->parent;
+  if (parent != nullptr) Touch(parent);
+  PagePtr* slot = LiveSlot(page);
+  if (!slot->null()) {
+    FreeRun(slot->addr[0], 1);
+    FreeRun(slot->addr[1], 1);
+    metadata_blocks_ -= 2;
+    *slot = PagePtr{};
+  } else if (page->dirty) {
+    --unplaced_pages_;
+  }
+  if (parent == nullptr && page->tree->owner != nullptr) page->tree->owner->dirty = true;
+  cache_.Remove(page);
+}
+
+// Adds levels above the root. The old root's pointer moves into slot 0 of the new one.
+void PoolImpl::Grow(Tree* tree, uint32_t height) {
+  while (tree->root.height < height) {
+    Page* old_root = tree->root_page;
+    const PagePtr ptr = tree->root.ptr;
+    ++tree->root.height;
+    if (old_root == nullptr && ptr.null()) continue;
+    tree->root_page = nullptr;
+    if (old_root != nullptr) ++old_root->pins;
+    Page* above = cache_.Create(tree, tree->root.height, 0, nullptr);
+    if (old_root != nullptr) {
+      --old_root->pins;
+      cache_.Raise(old_root, above);
+    }
+    above->inner()->slots[0] = ptr;
+    tree->root.ptr = PagePtr{};
+    MarkDirty(above);
+  }
+}
+
+}  // namespace ashlar

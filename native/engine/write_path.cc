@@ -1,0 +1,408 @@
+// Changes: admitted, logged, applied. Data and the log block that names it go out together (S5); a change is applied when its data, its log
+// block and every earlier log block have completed (S8), in the order of the log.
+#include <algorithm>
+#include <cassert>
+
+#include "native/engine/crc32c.h"
+#include "native/engine/pool_impl.h"
+
+namespace ashlar {
+namespace {
+constexpr uint8_t kTries = 3;  // S10.
+// A stall that this many checkpoints could not end, ends in kNoSpace.
+constexpr uint64_t kStallCheckpoints = 5;
+}  // namespace
+
+void PoolImpl::StartWrite(OpState* state) {
+  const Op* op = state->op;
+  ++state->pieces;
+  // Far from the limit, no one counts. Near it the whole operation is decided at once, in its turn (N1: nothing is changed if it fails).
+  state->credited = FreeSoon() >= reserve_ + 2 * unplaced_pages_ + op->blocks + 256;
+  const bool queue = !state->credited || !stalled_.empty() || !ready_.empty();
+  uint64_t lba = op->lba;
+  const uint64_t end = op->lba + op->blocks;
+  while (lba < end) {
+    Piece* piece = NewPiece(PieceKind::kWrite, state);
+    piece->lba = lba;
+    piece->blocks = std::min<uint64_t>(end - lba, kLeafEntries - (lba & (kLeafEntries - 1)));
+    piece->data = op->data + (lba - op->lba) * kBlockBytes;
+    piece->version = op->version;
+    lba += piece->blocks;
+    if (queue) {
+      stalled_.Push(piece);
+    } else {
+      AdmitPiece(piece);
+    }
+  }
+  if (--state->pieces == 0) FinishOp(state);
+}
+
+// The first attempt, or the one after a page came. Whoever was woken is older than all that is stalled.
+void PoolImpl::AdmitPiece(Piece* piece) {
+  if (piece->kind == PieceKind::kWrite && piece->leaf == nullptr) {
+    Page* leaf = nullptr;
+    Got got = GetOrCreate(&piece->volume->map, piece->lba >> kLeafBits, piece, &leaf);
+    if (got == Got::kLoading) return;
+    piece->leaf = leaf;
+    ++leaf->pins;
+  }
+  if (!ready_.empty() || !stalled_.empty() || TryStart(piece) == Admission::kWait) {
+    ready_.Push(piece);
+  }
+}
+
+void PoolImpl::ProcessStalled() {
+  if (in_stalled_) return;
+  in_stalled_ = true;
+  for (PieceQueue* queue : {&ready_, &stalled_}) {
+    while (!queue->empty()) {
+      Piece* head = queue->head;
+      // It may end, and be used again, inside TryStart: so it leaves the queue first.
+      queue->Pop();
+      if (TryStart(head) == Admission::kWait) {
+        head->next = queue->head;
+        queue->head = head;
+        if (queue->tail == nullptr) queue->tail = head;
+        in_stalled_ = false;
+        return;
+      }
+      stall_cut_ = ~0ull;
+    }
+  }
+  in_stalled_ = false;
+}
+
+PoolImpl::Admission PoolImpl::TryStart(Piece* piece) {
+  if (Faulted()) {
+    FailPiece(piece, Status::kIoError);
+    return Admission::kDone;
+  }
+  if (piece->kind == PieceKind::kUnmap) return TryStartUnmap(piece);
+  if (piece->kind == PieceKind::kControl) return TryStartControl(piece);
+  if (piece->op->status != Status::kOk) {
+    // Another part was refused: nothing more of it is begun.
+    FinishPiece(piece, Status::kOk);
+    return Admission::kDone;
+  }
+  if (piece->leaf == nullptr) {
+    Page* leaf = nullptr;
+    uint64_t index = piece->lba >> kLeafBits;
+    Got got = GetOrCreate(&piece->volume->map, index, nullptr, &leaf);
+    if (got == Got::kLoading) return Admission::kWait;
+    if (got == Got::kBad) {
+      FailPiece(piece, Status::kDamaged);
+      return Admission::kDone;
+    }
+    piece->leaf = leaf;
+    ++leaf->pins;
+  }
+  if (!piece->op->credited) {
+    Admission credit = HasCredit(piece);
+    if (credit != Admission::kGo) return credit;
+  }
+  Admission room = HasRoom(piece->blocks, WriteEntryBytes(piece->blocks, piece->blocks));
+  if (room == Admission::kDone) {
+    FinishPiece(piece, Status::kNoSpace, piece->lba);
+    return room;
+  }
+  if (room == Admission::kGo) SendWrite(piece);
+  return room;
+}
+
+// N1-N3. Blocks in flight count as used, pending ones as free: they come back (N4).
+PoolImpl::Admission PoolImpl::HasCredit(Piece* piece) {
+  uint64_t growth = 0;
+  if (!CountGrowth(piece->op, &growth)) return Admission::kWait;
+  const uint64_t soon = FreeSoon();
+  const uint64_t owed = 2 * unplaced_pages_;
+  const uint64_t blocks = piece->op->op->blocks;
+  const bool fits =
+      growth > 0 ? soon >= reserve_ + owed + growth : soon >= reserve_ / 2 + owed + blocks;
+  if (fits) {
+    piece->op->credited = true;
+    return Admission::kGo;
+  }
+  FinishPiece(piece, Status::kNoSpace, piece->lba);
+  return Admission::kDone;
+}
+
+// How many blocks of the operation are not mapped yet. False: a page is still on its way.
+bool PoolImpl::CountGrowth(OpState* state, uint64_t* growth) {
+  const Op* op = state->op;
+  uint64_t mapped = 0;
+  bool loading = false;
+  for (uint64_t lba = op->lba; lba < op->lba + op->blocks;) {
+    const uint64_t next = std::min((lba | (kLeafEntries - 1)) + 1, op->lba + op->blocks);
+    Page* leaf = nullptr;
+    Got got = GetPage(&state->volume->map, 0, lba >> kLeafBits, nullptr, &leaf);
+    if (got == Got::kLoading) loading = true;
+    if (got == Got::kHere) {
+      for (uint64_t i = lba; i < next; ++i) {
+        mapped += leaf->map_leaf()->kind[i & (kLeafEntries - 1)] == kEntryData;
+      }
+    }
+    lba = next;
+  }
+  *growth = op->blocks - mapped;
+  return !loading;
+}
+
+bool PoolImpl::LogHasRoom(uint32_t bytes) const {
+  if (open_log_ != nullptr && open_log_->used + bytes <= kLogEntrySpace) return true;
+  return next_sequence_ + 2 - log_tail_ < sb_.log_blocks;
+}
+
+// Physical room: log, cache, blocks. kWait asks for the checkpoint that makes it; kDone: none can (N4).
+PoolImpl::Admission PoolImpl::HasRoom(uint64_t blocks, uint32_t log_bytes) {
+  if (!LogHasRoom(log_bytes) || cache_.dirty_pages() >= hard_dirty_) {
+    want_checkpoint_ = true;
+    return Admission::kWait;
+  }
+  if (blocks == 0) return Admission::kGo;
+  bool space = FreeNow() >= blocks + CheckpointNeed() + 2 * (kMaxHeight + 1);
+  if (space && EnsureFree(&data_, blocks)) return Admission::kGo;
+  if (space && !data_.exhausted) return Admission::kWait;
+  want_checkpoint_ = true;
+  if (stall_cut_ == ~0ull) stall_cut_ = checkpoints_;
+  const bool quiet = log_head_ == nullptr && stage_ == CheckpointStage::kIdle;
+  if (quiet && checkpoints_ >= stall_cut_ + kStallCheckpoints) {
+    stall_cut_ = ~0ull;
+    return Admission::kDone;
+  }
+  return Admission::kWait;
+}
+
+// --- The log ---
+
+uint8_t* PoolImpl::AppendEntry(Piece* piece, uint32_t bytes) {
+  if (open_log_ != nullptr && open_log_->used + bytes > kLogEntrySpace) SealLog();
+  if (open_log_ == nullptr) {
+    if (free_log_.empty()) {
+      free_log_.push_back(&all_log_.emplace_back());
+      free_log_.back()->data = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kBlockBytes));
+      if (free_log_.back()->data == nullptr) std::abort();
+    }
+    LogBlock* block = free_log_.back();
+    free_log_.pop_back();
+    std::memset(block->data, 0, kBlockBytes);
+    block->sequence = next_sequence_++;
+    block->used = block->pending = 0;
+    block->entries = 0;
+    block->written = false;
+    block->tries = 0;
+    block->pieces.clear();
+    block->next = nullptr;
+    (log_last_ != nullptr ? log_last_->next : log_head_) = block;
+    log_last_ = block;
+    open_log_ = block;
+  }
+  uint8_t* at = open_log_->data + sizeof(LogBlockHeader) + open_log_->used;
+  open_log_->used += bytes;
+  ++open_log_->entries;
+  open_log_->pieces.push_back(piece);
+  piece->log = open_log_;
+  return at;
+}
+
+void PoolImpl::SealLog() {
+  LogBlock* block = open_log_;
+  if (block == nullptr) return;
+  open_log_ = nullptr;
+  LogBlockHeader header{};
+  header.store_id = sb_.store_id;
+  header.sequence = block->sequence;
+  header.opening = opening_;
+  header.flushed_up_to = flushed_up_to_;
+  header.predecessor_crc = chain_crc_;
+  header.entry_bytes = static_cast<uint16_t>(block->used);
+  header.entries = block->entries;
+  std::memcpy(block->data, &header, sizeof header);
+  SealLogBlock(block->data);
+  std::memcpy(&chain_crc_, block->data + offsetof(LogBlockHeader, crc), 4);
+  SubmitIo(IoKind::kWrite, sb_.log_start + block->sequence % sb_.log_blocks, 1, block->data, block,
+           &PoolImpl::LogIoDone);
+}
+
+void PoolImpl::LogIoDone(EngineIo* io) {
+  LogBlock* block = static_cast<LogBlock*>(io->owner);
+  const int32_t result = io->request.result;
+  FreeIo(io);
+  if (Faulted()) return;
+  if (result != 0) {
+    ++io_errors_;
+    // The ring has no other place for this block.
+    if (++block->tries >= kTries) return Fault("the intent log could not be written");
+    SubmitIo(IoKind::kWrite, sb_.log_start + block->sequence % sb_.log_blocks, 1, block->data,
+             block, &PoolImpl::LogIoDone);
+    return;
+  }
+  block->written = true;
+  for (Piece* piece : block->pieces) {
+    if (piece != nullptr && piece->ios == 0) ReleaseHold(piece);
+  }
+  AdvanceApply();
+}
+
+void PoolImpl::AdvanceApply() {
+  while (log_head_ != nullptr && log_head_->written && log_head_->pending == 0 && !Faulted()) {
+    LogBlock* block = log_head_;
+    log_head_ = block->next;
+    if (log_head_ == nullptr) log_last_ = nullptr;
+    apply_sequence_ = block->sequence + 1;
+    std::memcpy(&apply_crc_, block->data + offsetof(LogBlockHeader, crc), 4);
+    for (Piece* piece : block->pieces) {
+      if (piece != nullptr) Apply(piece);
+    }
+    block->pieces.clear();
+    free_log_.push_back(block);
+  }
+}
+
+// --- Writes ---
+
+void PoolImpl::SendWrite(Piece* piece) {
+  const auto blocks = static_cast<uint32_t>(piece->blocks);
+  if (!piece->logged) {
+    for (uint32_t i = 0; i < blocks; ++i) {
+      piece->crc[i] = Crc32c(piece->data + i * kBlockBytes, kBlockBytes);
+    }
+  }
+  piece->runs.clear();
+  for (uint32_t at = 0; at < blocks;) {
+    PhysRun run{};
+    if (!AllocRun(&data_, blocks - at, &run)) return Fault("space map: free blocks miscounted");
+    piece->runs.push_back(run);
+    at += run.blocks;
+  }
+  const auto runs = static_cast<uint32_t>(piece->runs.size());
+  const uint32_t bytes = WriteEntryBytes(runs, blocks);
+  uint8_t* at = AppendEntry(piece, bytes);
+  LogEntryHeader header{};
+  header.kind = LogKind::kWrite;
+  header.bytes = static_cast<uint16_t>(bytes);
+  header.runs = static_cast<uint16_t>(runs);
+  header.blocks = static_cast<uint16_t>(blocks);
+  header.tree = piece->volume->map.id;
+  header.lba = piece->lba;
+  header.version = piece->version;
+  std::memcpy(at, &header, sizeof header);
+  at += sizeof header;
+  for (const PhysRun& run : piece->runs) {
+    LogRun logged{run.phys, run.blocks, 0};
+    std::memcpy(at, &logged, sizeof logged);
+    at += sizeof logged;
+  }
+  std::memcpy(at, piece->crc, blocks * 4);
+  ++open_log_->pending;
+  piece->logged = true;
+  piece->io_failed = false;
+  piece->ios = runs;
+  uint32_t first = 0;
+  for (uint32_t i = 0; i < runs; ++i) {
+    const PhysRun& run = piece->runs[i];
+    SubmitIo(IoKind::kWrite, run.phys, run.blocks, piece->data + first * kBlockBytes, piece,
+             &PoolImpl::WriteIoDone);
+    first += run.blocks;
+  }
+}
+
+void PoolImpl::WriteIoDone(EngineIo* io) {
+  Piece* piece = static_cast<Piece*>(io->owner);
+  if (io->request.result != 0) {
+    ++io_errors_;
+    piece->io_failed = true;
+  }
+  FreeIo(io);
+  if (--piece->ios > 0) return;
+  if (Faulted()) return FinishPiece(piece, Status::kIoError);
+  if (piece->io_failed) return RetryWrite(piece);
+  --piece->log->pending;
+  if (piece->log->written) ReleaseHold(piece);
+  AdvanceApply();
+}
+
+// The block that named the bad place may be applied once the good place is safely named.
+void PoolImpl::ReleaseHold(Piece* piece) {
+  for (LogBlock* block : piece->holds) --block->pending;
+  piece->holds.clear();
+}
+
+// S10: to another place, under a new log entry. The old entry stays in the log with data that does not match its checksum, so its block
+// is not applied, nor called flushed, before the new entry is written: until then recovery drops it (S7). The bad blocks are left out of
+// use while the pool is open. Later changes to the same blocks, already in the log, would be overtaken: then the pool faults.
+void PoolImpl::RetryWrite(Piece* piece) {
+  auto overlaps = [piece](const Piece* p) {
+    return p != nullptr && p != piece && p->volume == piece->volume && p->lba < piece->lba + piece->blocks &&
+           piece->lba < p->lba + p->blocks;
+  };
+  bool overtaken = false;
+  for (LogBlock* block = piece->log; block != nullptr; block = block->next) {
+    for (const Piece* p : block->pieces) overtaken |= overlaps(p);
+  }
+  SealLog();
+  const bool room = LogHasRoom(kLogEntrySpace) && EnsureFree(&data_, piece->blocks);
+  if (++piece->tries >= kTries || overtaken || !room) {
+    // The piece is among those that Fault ends: in its log block, with no I/O left.
+    return Fault("a write failed, at another place too");
+  }
+  std::replace(piece->log->pieces.begin(), piece->log->pieces.end(), piece,
+               static_cast<Piece*>(nullptr));
+  piece->holds.push_back(piece->log);
+  SendWrite(piece);
+}
+
+void PoolImpl::Apply(Piece* piece) {
+  switch (piece->kind) {
+    case PieceKind::kWrite:
+      ApplyWrite(piece->volume, piece->leaf, piece->lba, static_cast<uint32_t>(piece->blocks),
+                 piece->version, piece->runs, piece->crc);
+      break;
+    case PieceKind::kUnmap:
+      for (Page* leaf : piece->leaves) {
+        ApplyUnmapLeaf(piece->volume, leaf, piece->lba, piece->blocks, piece->version);
+      }
+      piece->volume->version = std::max(piece->volume->version, piece->version);
+      piece->volume->dirty = true;
+      break;
+    default:
+      return ApplyControl(piece);
+  }
+  FinishPiece(piece, Status::kOk);
+}
+
+void PoolImpl::ApplyWrite(VolumeState* volume, Page* page, uint64_t lba, uint32_t blocks,
+                          uint64_t version, const std::vector<PhysRun>& runs,
+                          const uint32_t* crc) {
+  Touch(page);
+  MapLeaf* leaf = page->map_leaf();
+  uint32_t e = lba & (kLeafEntries - 1);
+  assert(e + blocks <= kLeafEntries);
+  uint32_t i = 0;
+  for (const PhysRun& run : runs) {
+    ApplyAlloc(run);
+    for (uint32_t k = 0; k < run.blocks; ++k, ++e, ++i) {
+      // W2: a block changes only to a higher version.
+      if (leaf->kind[e] != kEntryEmpty && leaf->version[e] > version) {
+        FreeRun(run.phys + k, 1);
+        continue;
+      }
+      if (leaf->kind[e] == kEntryData) {
+        FreeRun(leaf->phys[e], 1);
+      } else {
+        page->holes -= leaf->kind[e] == kEntryHole;
+        ++page->used;
+        ++volume->mapped;
+        ++data_mapped_;
+      }
+      leaf->kind[e] = kEntryData;
+      leaf->physical_bytes[e] = 255;
+      leaf->phys[e] = run.phys + k;
+      leaf->version[e] = version;
+      leaf->born[e] = generation_;
+      leaf->crc[e] = crc[i];
+    }
+  }
+  volume->version = std::max(volume->version, version);
+}
+
+}  // namespace ashlar
