@@ -70,9 +70,10 @@ struct Superblock {
   uint64_t pending_runs;     // In the pending-free pages.
   uint64_t pending_blocks;
   Uuid open_ids[16];  // Newest last (E7).
-  uint8_t reserved[4096 - 704];
+  uint8_t reserved[4096 - 700];
   uint32_t crc;  // Last field: of every byte before it.
 };
+static_assert(offsetof(Superblock, crc) == kBlockBytes - 4);
 static_assert(sizeof(Superblock) == kBlockBytes && std::is_trivially_copyable_v<Superblock>);
 
 void SealSuperblock(Superblock* superblock);

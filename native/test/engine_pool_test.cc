@@ -1,0 +1,513 @@
+// The pool by itself on a medium in memory: a random workload against a model, crashes, faults, limits.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <random>
+
+#include "native/engine/pool.h"
+#include "native/io/mem_file.h"
+
+namespace ashlar {
+namespace {
+
+constexpr uint64_t kMiB = 1 << 20;
+
+struct Buffer {
+  explicit Buffer(uint64_t blocks)
+      : data(static_cast<uint8_t*>(std::aligned_alloc(4096, blocks * 4096))) {
+    std::memset(data, 0, blocks * 4096);
+  }
+  ~Buffer() { std::free(data); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  uint8_t* data;
+};
+
+void Stamp(uint8_t* block, uint64_t value) {
+  for (int i = 0; i < 512; ++i) reinterpret_cast<uint64_t*>(block)[i] = value * 1000003 + i;
+}
+// 0 for a hole, ~0 for garbage.
+uint64_t ValueOf(const uint8_t* block) {
+  const auto* words = reinterpret_cast<const uint64_t*>(block);
+  bool zero = true;
+  for (int i = 0; i < 512; ++i) zero &= words[i] == 0;
+  if (zero) return 0;
+  for (int i = 1; i < 512; ++i) {
+    if (words[i] != words[0] + static_cast<uint64_t>(i)) return ~0ull;
+  }
+  return words[0] / 1000003;
+}
+
+struct Host {
+  MemFile& file;
+  PoolOptions options;
+  std::unique_ptr<Pool> pool;
+  uint64_t version = 1;
+  uint8_t next_open = 1;
+
+  explicit Host(MemFile& f) : file(f) {}
+
+  Status Format() {
+    FormatOptions format;
+    format.name = "test";
+    for (int i = 0; i < 16; ++i) format.store_id.bytes[i] = static_cast<uint8_t>(i + 1);
+    return Pool::Format(file, format);
+  }
+  Status Open() {
+    options.open_id.bytes[0] = next_open++;
+    std::string why;
+    Status s = Pool::Open(file, options, &pool, &why);
+    if (s != Status::kOk) ADD_FAILURE() << why;
+    return s;
+  }
+  void Step() {
+    pool->Kick();
+    if (pool->Poll() == 0 && !pool->WantsPoll()) file.Wait();
+  }
+  template <typename F>
+  Status Control(F f) {
+    Status status = Status::kBusy;
+    f([](void* c, Status s) { *static_cast<Status*>(c) = s; }, &status);
+    for (int i = 0; i < 200000 && status == Status::kBusy; ++i) Step();
+    return status;
+  }
+  uint32_t Create(const std::string& name, uint64_t blocks) {
+    uint32_t handle = 0;
+    Uuid id{};
+    EXPECT_EQ(Control([&](DoneFn d, void* c) {
+                pool->CreateVolume(id, name, blocks, &handle, d, c);
+              }),
+              Status::kOk);
+    return handle;
+  }
+  Status Delete(uint32_t handle) {
+    return Control([&](DoneFn d, void* c) { pool->DeleteVolume(handle, d, c); });
+  }
+  Status Checkpoint() {
+    return Control([&](DoneFn d, void* c) { pool->Checkpoint(d, c); });
+  }
+  Status Close() {
+    Status s = Control([&](DoneFn d, void* c) { pool->Close(d, c); });
+    pool.reset();
+    return s;
+  }
+  Status Run(Op* op) {
+    bool ended = false;
+    op->context = &ended;
+    op->done = [](Op* o) { *static_cast<bool*>(o->context) = true; };
+    pool->Submit(op);
+    for (int i = 0; i < 200000 && !ended; ++i) Step();
+    EXPECT_TRUE(ended);
+    return op->status;
+  }
+  Status Write(uint32_t v, uint64_t lba, uint64_t value, uint64_t blocks = 1, uint8_t flags = 0) {
+    Buffer b(blocks);
+    for (uint64_t i = 0; i < blocks; ++i) Stamp(b.data + i * 4096, value + i);
+    Op op;
+    op.kind = OpKind::kWrite;
+    op.flags = flags;
+    op.volume = v;
+    op.lba = lba;
+    op.blocks = blocks;
+    op.data = b.data;
+    op.version = ++version;
+    return Run(&op);
+  }
+  Status Simple(OpKind kind, uint32_t v, uint64_t lba, uint64_t blocks) {
+    Op op;
+    op.kind = kind;
+    op.volume = v;
+    op.lba = lba;
+    op.blocks = blocks;
+    op.version = ++version;
+    return Run(&op);
+  }
+  uint64_t Read(uint32_t v, uint64_t lba) {
+    Buffer b(1);
+    Op op;
+    op.volume = v;
+    op.lba = lba;
+    op.blocks = 1;
+    op.data = b.data;
+    Status s = Run(&op);
+    return s == Status::kOk ? ValueOf(b.data) : ~1ull;
+  }
+  void ExpectClean() {
+    CheckReport report;
+    ASSERT_EQ(Pool::Check(file, true, &report), Status::kOk);
+    for (const auto& f : report.findings) ADD_FAILURE() << f;
+    EXPECT_TRUE(report.clean);
+  }
+};
+
+class PoolTest : public testing::TestWithParam<bool> {};
+
+TEST_P(PoolTest, KeepsWhatWasWrittenAcrossACloseAndAKill) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  uint32_t v = host.Create("a", 4096);
+  EXPECT_EQ(host.Read(v, 7), 0u);
+  EXPECT_EQ(host.Write(v, 7, 77), Status::kOk);
+  EXPECT_EQ(host.Write(v, 100, 500, 300), Status::kOk);
+  EXPECT_EQ(host.Read(v, 7), 77u);
+  EXPECT_EQ(host.Read(v, 399), 799u);
+  host.pool.reset();  // Killed.
+  host.ExpectClean();
+  ASSERT_EQ(host.Open(), Status::kOk);
+  v = host.pool->Volumes().at(0).handle;
+  EXPECT_EQ(host.Read(v, 7), 77u);
+  EXPECT_EQ(host.Read(v, 250), 650u);
+  EXPECT_EQ(host.Simple(OpKind::kUnmap, v, 0, 4096), Status::kOk);
+  EXPECT_EQ(host.Read(v, 250), 0u);
+  EXPECT_EQ(host.Write(v, 1, 5, 1, kOpFua), Status::kOk);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean();
+  ASSERT_EQ(host.Open(), Status::kOk);
+  v = host.pool->Volumes().at(0).handle;
+  EXPECT_EQ(host.pool->Volumes().at(0).mapped_blocks, 1u);
+  EXPECT_EQ(host.Read(v, 1), 5u);
+  EXPECT_EQ(host.Simple(OpKind::kVerify, v, 0, 4096), Status::kOk);
+  std::vector<MapRun> runs;
+  EXPECT_EQ(
+      host.Control([&](DoneFn d, void* c) { host.pool->MapStatus(v, 0, 10, &runs, d, c); }),
+      Status::kOk);
+  ASSERT_EQ(runs.size(), 3u);
+  EXPECT_EQ(runs[2].blocks, 4094u);
+}
+
+TEST_P(PoolTest, OverwritesFarBeyondThePoolsSize) {
+  MemFile file(16 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  uint32_t v = host.Create("a", 1024);
+  for (uint64_t round = 1; round <= 60; ++round) {
+    for (uint64_t lba = 0; lba < 1024; lba += 128) {
+      ASSERT_EQ(host.Write(v, lba, round * 10000 + lba, 128), Status::kOk) << round;
+    }
+  }
+  EXPECT_EQ(host.Read(v, 777), 600777u);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean();
+}
+
+TEST_P(PoolTest, AFullPoolRefusesGrowthAndNothingElse) {
+  MemFile file(16 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  uint32_t v = host.Create("a", 1 << 20);
+  uint64_t lba = 0;
+  while (lba < 10000 && host.Write(v, lba, lba + 1) == Status::kOk) ++lba;
+  EXPECT_GT(lba, 2000u);
+  EXPECT_LT(lba, 4096u);
+  EXPECT_EQ(host.Write(v, 100000, 1), Status::kNoSpace);
+  EXPECT_EQ(host.Read(v, 100000), 0u);
+  for (uint64_t i = 0; i < lba; ++i) ASSERT_EQ(host.Write(v, i, i + 2), Status::kOk) << i;
+  EXPECT_EQ(host.Read(v, 11), 13u);
+  EXPECT_EQ(host.Simple(OpKind::kUnmap, v, 0, 500), Status::kOk);
+  EXPECT_EQ(host.Checkpoint(), Status::kOk);
+  EXPECT_EQ(host.Checkpoint(), Status::kOk);
+  EXPECT_EQ(host.Write(v, 100000, 9), Status::kOk);
+  EXPECT_EQ(host.Delete(v), Status::kOk);
+  for (int i = 0; i < 2000; ++i) host.Step();
+  EXPECT_EQ(host.pool->Volumes().size(), 0u);
+  EXPECT_EQ(host.pool->Stats().data_blocks, 0u);
+  uint32_t w = host.Create("a", 4096);
+  EXPECT_EQ(host.Write(w, 0, 1, 1000), Status::kOk);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean();
+}
+
+TEST_P(PoolTest, BlobsAndResizeOutliveAKill) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  uint32_t v = host.Create("a", 100);
+  EXPECT_EQ(host.Write(v, 99, 1), Status::kOk);
+  std::vector<uint8_t> value(10000, 7), got;
+  auto put = [&](uint32_t h, const char* key, std::vector<uint8_t> bytes) {
+    return host.Control([&](DoneFn d, void* c) { host.pool->PutBlob(h, key, bytes, d, c); });
+  };
+  EXPECT_EQ(put(v, "k", value), Status::kOk);
+  EXPECT_EQ(put(0, "p", {1}), Status::kOk);
+  EXPECT_EQ(put(0, "q", {2}), Status::kOk);
+  EXPECT_EQ(put(0, "q", {}), Status::kOk);
+  auto resize = [&](uint64_t n) {
+    return host.Control([&](DoneFn d, void* c) { host.pool->ResizeVolume(v, n, d, c); });
+  };
+  EXPECT_EQ(resize(1 << 22), Status::kOk);
+  EXPECT_EQ(resize(100), Status::kInvalid);
+  EXPECT_EQ(host.Write(v, (1 << 22) - 1, 4), Status::kOk);
+  for (int round = 0; round < 3; ++round) {
+    file.PowerCut();
+    host.pool.reset();
+    host.ExpectClean();
+    ASSERT_EQ(host.Open(), Status::kOk);
+    v = host.pool->Volumes().at(0).handle;
+    EXPECT_EQ(host.pool->Volumes().at(0).size_blocks, 1u << 22);
+    ASSERT_TRUE(host.pool->GetBlob(v, "k", &got));
+    EXPECT_EQ(got, value);
+    EXPECT_TRUE(host.pool->GetBlob(0, "p", &got));
+    EXPECT_FALSE(host.pool->GetBlob(0, "q", &got));
+    EXPECT_EQ(host.pool->BlobKeys(0).size(), 1u);
+  }
+}
+
+TEST_P(PoolTest, AHugeThinVolumeIsCheap) {
+  MemFile file(1024 * kMiB, GetParam());
+  Host host(file);
+  host.options.cache_bytes = 4 * kMiB;
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  uint32_t v = host.Create("a", 1ull << 32);
+  std::mt19937_64 random(1);
+  std::vector<uint64_t> at;
+  for (int i = 0; i < 5000; ++i) {
+    at.push_back(random() % (1ull << 32));
+    ASSERT_EQ(host.Write(v, at.back(), i + 1), Status::kOk);
+    ASSERT_LE(host.pool->Stats().cache_pages, 1024u + 64u);
+  }
+  for (int i = 0; i < 5000; i += 7) ASSERT_EQ(host.Read(v, at[i]), i + 1u);
+  EXPECT_EQ(host.Simple(OpKind::kUnmap, v, 0, 1ull << 32), Status::kOk);
+  EXPECT_EQ(host.pool->Stats().data_blocks, 0u);
+  EXPECT_EQ(host.Simple(OpKind::kVerify, v, 0, 1ull << 32), Status::kOk);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean();
+}
+
+TEST_P(PoolTest, ADamagedBlockIsReportedAndOnlyThat) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  uint32_t v = host.Create("a", 1000);
+  ASSERT_EQ(host.Write(v, 0, 900, 100), Status::kOk);
+  const uint64_t blocks = file.size_bytes() / 4096;
+  for (uint64_t b = 0; b < blocks; ++b) {
+    if (ValueOf(file.Block(b)) == 942) file.Block(b)[17] ^= 1;
+  }
+  Buffer b(100);
+  Op op;
+  op.volume = v;
+  op.blocks = 100;
+  op.data = b.data;
+  EXPECT_EQ(host.Run(&op), Status::kDamaged);
+  EXPECT_EQ(op.failed_lba, 42u);
+  EXPECT_EQ(ValueOf(b.data + 42 * 4096), 0u);
+  EXPECT_EQ(ValueOf(b.data + 41 * 4096), 941u);
+  EXPECT_EQ(host.Simple(OpKind::kVerify, v, 0, 1000), Status::kDamaged);
+  EXPECT_EQ(host.Write(v, 42, 1), Status::kOk);
+  EXPECT_EQ(host.Read(v, 42), 1u);
+}
+
+TEST_P(PoolTest, AFailedFlushFaultsThePool) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  uint32_t v = host.Create("a", 1000);
+  ASSERT_EQ(host.Write(v, 0, 1), Status::kOk);
+  file.fail = [](const IoRequest& r) { return r.kind == IoKind::kFlush ? -EIO : 0; };
+  EXPECT_EQ(host.Simple(OpKind::kFlush, v, 0, 0), Status::kIoError);
+  file.fail = nullptr;
+  EXPECT_EQ(host.pool->Stats().state, PoolState::kFaulted);
+  EXPECT_EQ(host.Simple(OpKind::kFlush, v, 0, 0), Status::kIoError);
+  EXPECT_EQ(host.Write(v, 0, 1), Status::kIoError);
+  EXPECT_FALSE(host.pool->Stats().fault.empty());
+}
+
+TEST_P(PoolTest, AFailedWriteGoesElsewhere) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  uint32_t v = host.Create("a", 1000);
+  int failures = 2;
+  file.fail = [&failures](const IoRequest& r) {
+    bool data = r.kind == IoKind::kWrite && r.bytes == 3 * 4096;
+    return data && failures-- > 0 ? -EIO : 0;
+  };
+  EXPECT_EQ(host.Write(v, 5, 50, 3), Status::kOk);
+  EXPECT_EQ(host.Read(v, 6), 51u);
+  host.pool.reset();
+  ASSERT_EQ(host.Open(), Status::kOk);
+  EXPECT_EQ(host.Read(host.pool->Volumes().at(0).handle, 6), 51u);
+  file.fail = [](const IoRequest& r) {
+    return r.kind == IoKind::kWrite && r.bytes == 3 * 4096 ? -EIO : 0;
+  };
+  EXPECT_EQ(host.Write(host.pool->Volumes().at(0).handle, 5, 60, 3), Status::kIoError);
+  EXPECT_EQ(host.pool->Stats().state, PoolState::kFaulted);
+}
+
+// --- The model ---
+
+struct Model {
+  struct Flight {
+    Op op;
+    Buffer data;
+    bool ended = false;
+    explicit Flight(uint64_t blocks) : data(blocks) {}
+  };
+
+  Host& host;
+  std::mt19937_64 random;
+  std::map<std::string, std::map<uint64_t, uint64_t>> volumes;
+  std::map<std::string, uint64_t> sizes;
+  std::map<std::string, uint32_t> handles;
+  uint64_t value = 1;
+
+  Model(Host& h, uint64_t seed) : host(h), random(seed) {}
+  uint64_t Below(uint64_t n) { return random() % n; }
+
+  std::string Any() {
+    if (volumes.empty()) return "";
+    return std::next(volumes.begin(), static_cast<long>(Below(volumes.size())))->first;
+  }
+
+  // Many at once, not overlapping reads with changes: then all end.
+  void Burst(const std::string& name) {
+    std::vector<std::unique_ptr<Flight>> flights;
+    auto& blocks = volumes[name];
+    const uint64_t size = sizes[name];
+    const uint64_t count = 1 + Below(20);
+    for (uint64_t i = 0; i < count; ++i) {
+      uint64_t n = 1 + Below(Below(4) == 0 ? 300 : 8);
+      n = std::min(n, size);
+      uint64_t lba = Below(size - n + 1);
+      auto f = std::make_unique<Flight>(n);
+      f->op.volume = handles[name];
+      f->op.kind = Below(5) == 0 ? OpKind::kUnmap : OpKind::kWrite;
+      f->op.lba = lba;
+      f->op.blocks = n;
+      f->op.version = ++host.version;
+      f->op.flags = Below(10) == 0 ? kOpFua : 0;
+      f->op.data = f->data.data;
+      f->op.context = f.get();
+      f->op.done = [](Op* op) { static_cast<Flight*>(op->context)->ended = true; };
+      for (uint64_t k = 0; k < n; ++k) {
+        if (f->op.kind == OpKind::kWrite) {
+          Stamp(f->data.data + k * 4096, ++value);
+          blocks[lba + k] = value;
+        } else {
+          blocks.erase(lba + k);
+        }
+      }
+      host.pool->Submit(&f->op);
+      if (Below(3) == 0) host.pool->Kick();
+      if (Below(3) == 0) host.pool->Poll();
+      flights.push_back(std::move(f));
+    }
+    for (auto& f : flights) {
+      for (int i = 0; i < 100000 && !f->ended; ++i) host.Step();
+      ASSERT_TRUE(f->ended);
+      ASSERT_EQ(f->op.status, Status::kOk);
+    }
+  }
+
+  void Reopen(bool close) {
+    if (close) {
+      ASSERT_EQ(host.Close(), Status::kOk);
+    } else {
+      host.pool.reset();
+    }
+    host.ExpectClean();
+    host.options.prefer_older_superblock = Below(3) == 0;
+    ASSERT_EQ(host.Open(), Status::kOk);
+    handles.clear();
+    size_t live = 0;
+    for (const VolumeInfo& info : host.pool->Volumes()) {
+      if (info.deleting) continue;
+      ++live;
+      handles[info.name] = info.handle;
+      ASSERT_EQ(info.size_blocks, sizes[info.name]);
+      ASSERT_EQ(info.mapped_blocks, volumes[info.name].size());
+    }
+    ASSERT_EQ(live, volumes.size());
+    Compare();
+  }
+
+  void Compare() {
+    for (const auto& [name, blocks] : volumes) {
+      for (uint64_t lba = 0; lba < sizes[name]; lba += 64) {
+        Buffer b(64);
+        Op op;
+        op.volume = handles[name];
+        op.lba = lba;
+        op.blocks = std::min<uint64_t>(64, sizes[name] - lba);
+        op.data = b.data;
+        ASSERT_EQ(host.Run(&op), Status::kOk);
+        for (uint64_t k = 0; k < op.blocks; ++k) {
+          auto it = blocks.find(lba + k);
+          ASSERT_EQ(ValueOf(b.data + k * 4096), it == blocks.end() ? 0 : it->second)
+              << name << " " << lba + k;
+        }
+      }
+    }
+  }
+
+  void Run(int steps) {
+    for (int i = 0; i < steps && !testing::Test::HasFatalFailure(); ++i) {
+      uint64_t dice = Below(40);
+      std::string name = Any();
+      if (dice == 0 || name.empty()) {
+        if (volumes.size() >= 4) continue;
+        std::string fresh = "v" + std::to_string(++value);
+        sizes[fresh] = 1 + Below(2000);
+        volumes[fresh] = {};
+        handles[fresh] = host.Create(fresh, sizes[fresh]);
+      } else if (dice == 1) {
+        ASSERT_EQ(host.Delete(handles[name]), Status::kOk);
+        volumes.erase(name);
+        sizes.erase(name);
+      } else if (dice == 2) {
+        uint64_t size = sizes[name] + Below(2000);
+        ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+                    host.pool->ResizeVolume(handles[name], size, d, c);
+                  }),
+                  Status::kOk);
+        sizes[name] = size;
+      } else if (dice == 3) {
+        ASSERT_EQ(host.Checkpoint(), Status::kOk);
+      } else if (dice == 4) {
+        Reopen(Below(2) == 0);
+      } else if (dice == 5) {
+        ASSERT_EQ(host.Simple(OpKind::kUnmap, handles[name], 0, sizes[name]), Status::kOk);
+        volumes[name].clear();
+      } else {
+        Burst(name);
+      }
+    }
+  }
+};
+
+TEST_P(PoolTest, BehavesLikeItsModel) {
+  const char* many = std::getenv("ENGINE_MODEL_SEEDS");
+  const uint64_t seeds = many != nullptr ? std::strtoull(many, nullptr, 10) : 12;
+  for (uint64_t seed = 1; seed <= seeds; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    MemFile file((seed % 3 == 0 ? 200 : 64) * kMiB, GetParam());
+    std::mt19937_64 order(seed);
+    if (!GetParam()) file.pick = [&order](size_t n) { return order() % n; };
+    Host host(file);
+    host.options.cache_bytes = kMiB;
+    ASSERT_EQ(host.Format(), Status::kOk);
+    ASSERT_EQ(host.Open(), Status::kOk);
+    Model model(host, seed);
+    model.Run(250);
+    if (testing::Test::HasFatalFailure() || testing::Test::HasNonfatalFailure()) return;
+    model.Reopen(true);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Media, PoolTest, testing::Values(false, true),
+                         [](const auto& p) { return p.param ? "Immediate" : "Queued"; });
+
+}  // namespace
+}  // namespace ashlar
