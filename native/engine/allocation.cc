@@ -1,4 +1,5 @@
-// Taking and giving back blocks. See space.h for what is free, docs/on-disk-format.md for when a freed block may be used again.
+// Taking and giving back blocks. See space.h for what is free, docs/on-disk-format.md for when a
+// freed block may be used again.
 #include <algorithm>
 #include <cassert>
 
@@ -29,7 +30,8 @@ void PoolImpl::DropGroup(Group* group) {
   groups_.erase(group->index);
 }
 
-// Sees to it that the class can give `blocks`. False: not yet (a page is being loaded) or not at all (c->exhausted).
+// Sees to it that the class can give `blocks`. False: not yet (a page is being loaded) or not at
+// all (c->exhausted).
 bool PoolImpl::EnsureFree(AllocClass* c, uint64_t blocks) {
   const uint64_t total = GroupCount();
   int budget = 512;
@@ -104,7 +106,8 @@ bool PoolImpl::AllocRun(AllocClass* c, uint32_t want, PhysRun* out) {
   return false;
 }
 
-// A block for a page's copy, marked in use at once: this happens inside a cut only. 0: none, which the cut's preparation excludes.
+// A block for a page's copy, marked in use at once: this happens inside a cut only. 0: none, which
+// the cut's preparation excludes.
 uint64_t PoolImpl::AllocMeta(int copy) {
   PhysRun run;
   for (AllocClass* c : {&meta_[copy], &meta_[1 - copy], &data_}) {
@@ -133,7 +136,8 @@ void PoolImpl::ReleaseAlloc(const PhysRun& run) {
   DropGroup(run.group);
 }
 
-// The bits are free again: a class that has passed them goes back, so that what it counts as free is what it can find.
+// The bits are free again: a class that has passed them goes back, so that what it counts as free
+// is what it can find.
 void PoolImpl::Rewind(Group* group, uint32_t bit) {
   for (AllocClass* c : {&data_, &meta_[0], &meta_[1]}) {
     if (!c->groups.empty() && c->groups.front() == group && bit < c->bit) c->bit = bit;
@@ -155,7 +159,8 @@ void PoolImpl::FreeRun(uint64_t phys, uint64_t blocks) {
   freed_now_.push_back({phys, blocks});
 }
 
-// What a checkpoint taken now might need: two blocks for each page, for the space pages it touches besides, and for its pending list.
+// What a checkpoint taken now might need: two blocks for each page, for the space pages it touches
+// besides, and for its pending list.
 uint64_t PoolImpl::CheckpointNeed() const {
   const uint64_t groups =
       std::min<uint64_t>(GroupCount(), 4 + freed_now_.size() + pending_old_.size());

@@ -1,5 +1,5 @@
-// The offline check (S15). It shares the format with the engine and nothing else: it walks both generations' trees with reads of its own, and
-// compares what they own with the newest space map.
+// The offline check (S15). It shares the format with the engine and nothing else: it walks both
+// generations' trees with reads of its own, and compares what they own with the newest space map.
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
@@ -37,8 +37,9 @@ class Checker {
     for (uint32_t slot = 0; slot < 2; ++slot) look(slot, slot);
     for (uint32_t slot = 0; slot < 2 && blocks > 4; ++slot) look(blocks - 2 + slot, slot);
     if (!valid[0] && !valid[1]) return Status::kNotAPool;
-    const uint32_t newest =
-        !valid[0] ? 1 : !valid[1] ? 0 : found[1].generation > found[0].generation;
+    const uint32_t newest = !valid[0]   ? 1
+                            : !valid[1] ? 0
+                                        : found[1].generation > found[0].generation;
     Generation(found[newest]);
     const uint32_t older = 1 - newest;
     if (valid[older] && found[older].store_id == found[newest].store_id) {
@@ -180,8 +181,8 @@ class Checker {
       InnerPage inner;
       std::memcpy(&inner, page.data(), sizeof inner);
       for (uint32_t i = 0; i < kFanOut; ++i) {
-        sum += Page(role, tree, static_cast<uint8_t>(level - 1), index * kFanOut + i,
-                    inner.slots[i]);
+        sum +=
+            Page(role, tree, static_cast<uint8_t>(level - 1), index * kFanOut + i, inner.slots[i]);
       }
     } else {
       sum = Leaf(role, index, page.data());

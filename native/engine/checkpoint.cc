@@ -1,6 +1,8 @@
-// Checkpoints. Prepare: load the space map pages that will change. Cut: in one step, without I/O, everything dirty gets new addresses and is
-// frozen, and the log position is noted. Then, while operations go on: write the frozen pages (children first, each page's checksum goes
-// into its parent), flush, superblock at both ends, flush, read back (S4), release what the generation before last held (S13).
+// Checkpoints. Prepare: load the space map pages that will change. Cut: in one step, without I/O,
+// everything dirty gets new addresses and is frozen, and the log position is noted. Then, while
+// operations go on: write the frozen pages (children first, each page's checksum goes into its
+// parent), flush, superblock at both ends, flush, read back (S4), release what the generation
+// before last held (S13).
 #include <algorithm>
 #include <cassert>
 #include <cstdlib>
@@ -32,8 +34,8 @@ void PoolImpl::StepCheckpoint() {
   if (stage_ == CheckpointStage::kWrite && !Faulted()) WriteItems();
 }
 
-// True when the cut can be made without waiting. Groups are bounded, so that a pool of any size clears its pending frees within the cache;
-// what is left over stays pending for the next.
+// True when the cut can be made without waiting. Groups are bounded, so that a pool of any size
+// clears its pending frees within the cache; what is left over stays pending for the next.
 bool PoolImpl::PrepareCheckpoint() {
   const size_t max_groups = std::max<size_t>(16, cache_.capacity() / 16);
   bool loading = false;
@@ -140,7 +142,8 @@ bool PoolImpl::PageIsEmpty(Page* page) const {
   }
 }
 
-// Pages that hold nothing any more leave their trees, leaves first. Those somebody is about to write to stay.
+// Pages that hold nothing any more leave their trees, leaves first. Those somebody is about to
+// write to stay.
 void PoolImpl::DropEmptyPages() {
   for (uint32_t level = 0; level <= kMaxHeight; ++level) {
     Page* next = nullptr;
@@ -175,13 +178,14 @@ void PoolImpl::WriteRecord(VolumeState* v) {
   leaf->version = v->version;
   leaf->hole_floor = v->hole_floor;
   leaf->created_generation = v->created_generation;
-  leaf->map = v->map.root;  // If the root pages are dirty, they put their new addresses here when they are written.
+  leaf->map = v->map.root;  // If the root pages are dirty, they put their new addresses here when
+                            // they are written.
   leaf->blobs = v->blobs.tree.root;
   std::memcpy(leaf->name, v->name.data(), v->name.size());
 }
 
-// Gives every dirty page its two places. That sets bits in space pages, which may make more pages dirty: until there are none. False: no
-// space.
+// Gives every dirty page its two places. That sets bits in space pages, which may make more pages
+// dirty: until there are none. False: no space.
 bool PoolImpl::AssignAddresses() {
   while (Page* page = cache_.dirty_head()) {
     cache_.RemoveDirty(page);
@@ -211,7 +215,8 @@ bool PoolImpl::AssignAddresses() {
   return true;
 }
 
-// The list of pending frees is written whole, into a new tree. Placing its pages may free a few more.
+// The list of pending frees is written whole, into a new tree. Placing its pages may free a few
+// more.
 bool PoolImpl::PlacePending() {
   pending_.root = TreeRoot{};
   pending_.root_page = nullptr;
@@ -225,8 +230,7 @@ bool PoolImpl::PlacePending() {
     pages.push_back(page);
     MarkDirty(page);
     if (!AssignAddresses()) return false;
-    leaves = std::max<uint64_t>(leaves,
-                                (carried_.size() + freed_now_.size()) / kPendingRuns + 1);
+    leaves = std::max<uint64_t>(leaves, (carried_.size() + freed_now_.size()) / kPendingRuns + 1);
     if (leaves > LeafSpan(pending_.root.height)) return false;
   }
   pending_next_ = carried_;

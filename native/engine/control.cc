@@ -105,8 +105,7 @@ void PoolImpl::ResizeVolume(uint32_t handle, uint64_t size_blocks, DoneFn done, 
     status = Status::kOffline;
   } else if (options_.read_only) {
     status = Status::kReadOnly;
-  } else if (v == nullptr || v->creating || v->delete_logged ||
-             v->state != RecordState::kLive) {
+  } else if (v == nullptr || v->creating || v->delete_logged || v->state != RecordState::kLive) {
     status = Status::kNotFound;
   } else if (size_blocks < v->pending_size || size_blocks > kPhysBlockMask) {
     status = Status::kInvalid;
@@ -136,8 +135,7 @@ void PoolImpl::DeleteVolume(uint32_t handle, DoneFn done, void* context) {
     status = Status::kOffline;
   } else if (options_.read_only) {
     status = Status::kReadOnly;
-  } else if (v == nullptr || v->creating || v->delete_logged ||
-             v->state != RecordState::kLive) {
+  } else if (v == nullptr || v->creating || v->delete_logged || v->state != RecordState::kLive) {
     status = Status::kNotFound;
   }
   if (status == Status::kOk) {
@@ -175,7 +173,8 @@ void PoolImpl::PutBlob(uint32_t handle, std::string_view key, std::span<const ui
   } else if (auto it = store->slots.find(key); it != store->slots.end()) {
     slot = it->second;
   } else if (value.empty()) {
-    // Nothing to remove. Yet `done` promises durability of what came before: there is nothing of it.
+    // Nothing to remove. Yet `done` promises durability of what came before: there is nothing of
+    // it.
     CompleteControl(done, context, Status::kOk);
     Leave();
     return;
@@ -218,7 +217,8 @@ void PoolImpl::StartControl(ControlOp* control) {
 PoolImpl::Admission PoolImpl::TryStartControl(Piece* piece) {
   ControlOp* c = piece->control;
   uint32_t bytes = sizeof(LogEntryHeader);
-  if (c->kind == LogKind::kCreate) bytes += sizeof(LogCreate) + ((c->volume->name.size() + 7) & ~7u);
+  if (c->kind == LogKind::kCreate)
+    bytes += sizeof(LogCreate) + ((c->volume->name.size() + 7) & ~7u);
   if (c->kind == LogKind::kPutBlob) bytes += sizeof(LogBlob);
   Admission room = HasRoom(piece->blocks, bytes);
   if (room == Admission::kWait) return room;
@@ -261,8 +261,7 @@ PoolImpl::Admission PoolImpl::TryStartControl(Piece* piece) {
     blob.key_bytes = static_cast<uint8_t>(c->key.size());
     std::memcpy(blob.key, c->key.data(), c->key.size());
     if (blocks > 0) {
-      c->buffer =
-          static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, blocks * kBlockBytes));
+      c->buffer = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, blocks * kBlockBytes));
       if (c->buffer == nullptr) std::abort();
       std::memset(c->buffer, 0, blocks * kBlockBytes);
       std::memcpy(c->buffer, c->value.data(), c->value.size());
@@ -364,7 +363,8 @@ void PoolImpl::FinishControl(Piece* piece, Status status) {
   FreePiece(piece);
 }
 
-// All blob pages that exist are pinned, so a tree's inner pages are in memory and nothing here waits.
+// All blob pages that exist are pinned, so a tree's inner pages are in memory and nothing here
+// waits.
 void PoolImpl::ApplyBlob(BlobStore* store, const std::string& key, uint64_t slot,
                          std::vector<uint8_t> value, const uint64_t* phys, const uint32_t* crc) {
   Page* page = nullptr;
@@ -465,8 +465,8 @@ void PoolImpl::MapStatus(uint32_t handle, uint64_t lba, uint32_t max_runs,
   Leave();
 }
 
-// The front one, as far as pages in memory lead; the next Poll goes on. At most so many leaves are looked at: a caller wants the state
-// around an address, and may ask again.
+// The front one, as far as pages in memory lead; the next Poll goes on. At most so many leaves are
+// looked at: a caller wants the state around an address, and may ask again.
 void PoolImpl::StepMapStatus() {
   constexpr uint32_t kMaxLeaves = 1024;
   while (!map_status_.empty()) {

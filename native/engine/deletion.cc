@@ -1,5 +1,6 @@
-// Deletion in the background (S13): a deleted volume's leaves are emptied and its pages dropped, some at each Poll. The tree that a checkpoint
-// writes is what is left, so after a crash the work goes on from there; the record goes last.
+// Deletion in the background (S13): a deleted volume's leaves are emptied and its pages dropped,
+// some at each Poll. The tree that a checkpoint writes is what is left, so after a crash the work
+// goes on from there; the record goes last.
 #include "native/engine/pool_impl.h"
 
 namespace ashlar {
@@ -46,7 +47,8 @@ bool PoolImpl::DeleteTree(VolumeState* volume, Tree* tree) {
     Got got = GetPage(tree, 0, at, nullptr, &page);
     if (got == Got::kLoading) {
       // Ask for its neighbours too: the medium has a queue.
-      for (uint64_t i = at + 1; i < at + kLeavesAStep && i < leaves && (i >> kFanOutBits) == (at >> kFanOutBits); ++i) {
+      for (uint64_t i = at + 1;
+           i < at + kLeavesAStep && i < leaves && (i >> kFanOutBits) == (at >> kFanOutBits); ++i) {
         Page* other = nullptr;
         static_cast<void>(GetPage(tree, 0, i, nullptr, &other));
       }

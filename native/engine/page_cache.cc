@@ -159,8 +159,8 @@ void PageCache::MakeRoom() {
   for (int steps = 0; frames_used_ >= capacity_ && steps < 256 && !clock_.empty(); ++steps) {
     if (hand_ >= clock_.size()) hand_ = 0;
     Page* page = clock_[hand_];
-    if (page->pins > 0 || page->children > 0 || page->dirty || page->in_checkpoint ||
-        page->loading) {
+    if (page->pins > 0 || page->children > 0 || page->dirty || page->assigned ||
+        page->in_checkpoint || page->loading) {
       ++hand_;
     } else if (page->referenced) {
       page->referenced = false;

@@ -42,7 +42,8 @@ struct Page {
   uint32_t holes = 0;     // Map leaves: versioned holes.
   uint8_t level = 0;
   bool loading = false;
-  bool bad = false;  // Neither copy could be read. Kept, without content, until someone may wait for another try.
+  bool bad = false;  // Neither copy could be read. Kept, without content, until someone may wait
+                     // for another try.
   bool dirty = false;
   bool assigned = false;  // Inside a cut: it has its new addresses.
   bool in_checkpoint = false;

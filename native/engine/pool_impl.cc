@@ -11,7 +11,8 @@ PoolImpl::PoolImpl(BlockFile& file, const PoolOptions& options)
     : file_(file), options_(options), cache_(options.cache_bytes) {}
 
 PoolImpl::~PoolImpl() {
-  // As a crash would: nothing is written. But the medium still holds our memory: wait for what is in flight, and drop its results.
+  // As a crash would: nothing is written. But the medium still holds our memory: wait for what is
+  // in flight, and drop its results.
   state_ = PoolState::kClosed;
   draining_ = true;
   while (ios_in_flight_ > 0) {
@@ -378,7 +379,8 @@ void PoolImpl::RequestFlush(FlushThen then, void* context) {
   if (!flush_in_flight_) StartFlush();
 }
 
-// S11: a flush covers what had completed when it was submitted. Applied log blocks and their data had.
+// S11: a flush covers what had completed when it was submitted. Applied log blocks and their data
+// had.
 void PoolImpl::StartFlush() {
   flush_running_.swap(flush_waiting_);
   flush_in_flight_ = true;
@@ -441,8 +443,7 @@ uint8_t* PoolImpl::TakeBuffer() {
     buffers_.pop_back();
     return buffer;
   }
-  auto* buffer =
-      static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kLeafEntries * kBlockBytes));
+  auto* buffer = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kLeafEntries * kBlockBytes));
   if (buffer == nullptr) std::abort();
   return buffer;
 }

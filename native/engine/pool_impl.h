@@ -1,9 +1,11 @@
-// The pool as one state machine, in parts: pool_impl.cc (entry points, I/O, completion), tree_access.cc (pages), allocation.cc (space),
-// read_path.cc, write_path.cc (admission, log, application), unmap.cc, control.cc (volumes, blobs), deletion.cc, checkpoint.cc,
-// recovery.cc, check.cc.
+// The pool as one state machine, in parts: pool_impl.cc (entry points, I/O, completion),
+// tree_access.cc (pages), allocation.cc (space), read_path.cc, write_path.cc (admission, log,
+// application), unmap.cc, control.cc (volumes, blobs), deletion.cc, checkpoint.cc, recovery.cc,
+// check.cc.
 //
-// Nothing here is called back in the middle of something: an I/O's completion is only queued, and worked off by Drain; a caller's `done`
-// is only queued, and delivered when the outermost call is about to return.
+// Nothing here is called back in the middle of something: an I/O's completion is only queued, and
+// worked off by Drain; a caller's `done` is only queued, and delivered when the outermost call is
+// about to return.
 #pragma once
 
 #include <deque>
@@ -71,7 +73,7 @@ struct EngineIo {
   void (PoolImpl::*finish)(EngineIo*) = nullptr;
   PoolImpl* pool = nullptr;
   void* owner = nullptr;
-  uint32_t first = 0;   // Which blocks of the owner.
+  uint32_t first = 0;  // Which blocks of the owner.
   uint8_t tries = 0;
   EngineIo* next = nullptr;
 };
@@ -104,7 +106,8 @@ struct ControlOp {
 
 enum class PieceKind : uint8_t { kRead, kWrite, kUnmap, kVerify, kControl };
 
-// The part of an operation that lies in one leaf (read, write, verify), under one parent of leaves (unmap), or a control record.
+// The part of an operation that lies in one leaf (read, write, verify), under one parent of leaves
+// (unmap), or a control record.
 struct Piece : Waiter {
   class PoolImpl* pool = nullptr;
   PieceKind kind = PieceKind::kRead;
@@ -122,7 +125,8 @@ struct Piece : Waiter {
   uint32_t ios = 0;
   uint8_t tries = 0;
   LogBlock* log = nullptr;
-  std::vector<LogBlock*> holds;  // Write retry (S10): the blocks that named bad places, held back until this one is safe.
+  std::vector<LogBlock*> holds;  // Write retry (S10): the blocks that named bad places, held back
+                                 // until this one is safe.
   uint32_t bad_count = 0;
   std::vector<PhysRun> runs;
   std::vector<Page*> leaves;  // Unmap.
@@ -399,10 +403,10 @@ class PoolImpl final : public Pool {
   bool recovering_ = true;
   bool closing_ = false;
   PhysRange range_;
-  Superblock sb_{};        // As the newest durable one, with the live fields not in it kept beside.
+  Superblock sb_{};  // As the newest durable one, with the live fields not in it kept beside.
   uint64_t next_tree_ = 16;
   uint64_t opening_ = 0;
-  Superblock other_{};      // The generation that was not opened from, if it is valid.
+  Superblock other_{};  // The generation that was not opened from, if it is valid.
   bool other_valid_ = false;
   uint64_t generation_ = 0;  // Of the checkpoint to come: what is written now is born in it.
   uint64_t reserve_ = 0;
@@ -420,13 +424,14 @@ class PoolImpl final : public Pool {
   uint64_t bits_used_ = 0;
   uint64_t busy_ = 0;
   uint64_t metadata_blocks_ = 0;
-  std::vector<Run> freed_now_;     // In the interval that the next cut ends.
-  std::vector<Run> pending_old_;   // Persisted by the newest superblock: cleared by the next.
-  std::vector<Run> releasing_;     // Cleared by the checkpoint under way.
+  std::vector<Run> freed_now_;           // In the interval that the next cut ends.
+  std::vector<Run> pending_old_;         // Persisted by the newest superblock: cleared by the next.
+  std::vector<Run> releasing_;           // Cleared by the checkpoint under way.
   std::vector<uint64_t> pending_pages_;  // Addresses of the newest pending tree.
-  uint64_t releasing_count_ = 0;   // Blocks in releasing_.
-  uint64_t pending_blocks_ = 0;    // In freed_now_ and pending_old_.
-  uint64_t unplaced_pages_ = 0;    // Dirty pages that have no address yet: two blocks each at the cut.
+  uint64_t releasing_count_ = 0;         // Blocks in releasing_.
+  uint64_t pending_blocks_ = 0;          // In freed_now_ and pending_old_.
+  uint64_t unplaced_pages_ =
+      0;  // Dirty pages that have no address yet: two blocks each at the cut.
   uint64_t data_mapped_ = 0;
 
   // Log.
@@ -434,7 +439,7 @@ class PoolImpl final : public Pool {
   uint64_t apply_sequence_ = 0;  // Of the first block not applied.
   uint32_t apply_crc_ = 0;       // Of the last block applied.
   uint32_t chain_crc_ = 0;       // Of the last block sealed.
-  uint64_t log_tail_ = 0;        // The older superblock's position: nothing from here on is overwritten.
+  uint64_t log_tail_ = 0;  // The older superblock's position: nothing from here on is overwritten.
   uint64_t cut_sequence_ = 0;
   uint64_t flushed_up_to_ = 0;
   LogBlock* log_head_ = nullptr;
@@ -447,8 +452,8 @@ class PoolImpl final : public Pool {
   PieceQueue stalled_;  // Waiting for space, log or pages, in the order of Submit.
   bool need_kick_ = false;
   bool in_stalled_ = false;
-  uint64_t stall_cut_ = ~0ull;   // checkpoints_ when the head began to wait for space.
-  uint64_t soft_dirty_ = 0;      // Dirty pages that start a checkpoint, and that hold back changes.
+  uint64_t stall_cut_ = ~0ull;  // checkpoints_ when the head began to wait for space.
+  uint64_t soft_dirty_ = 0;     // Dirty pages that start a checkpoint, and that hold back changes.
   uint64_t hard_dirty_ = 0;
   uint64_t in_flight_ops_ = 0;
   uint64_t ios_in_flight_ = 0;

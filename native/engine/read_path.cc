@@ -1,5 +1,6 @@
-// Reads and verifies. Every block is checked against the CRC in its mapping entry (S2); what fails is looked up once more, because the
-// block may have moved while the read was on its way, and then answered as damaged (W9), zeroed.
+// Reads and verifies. Every block is checked against the CRC in its mapping entry (S2); what fails
+// is looked up once more, because the block may have moved while the read was on its way, and then
+// answered as damaged (W9), zeroed.
 #include <algorithm>
 
 #include "native/engine/crc32c.h"
@@ -62,8 +63,8 @@ void PoolImpl::ReadPiece(Piece* piece) {
       ++n;
     }
     ++piece->ios;
-    SubmitIo(IoKind::kRead, leaf->phys[e] & kPhysBlockMask, n,
-                            piece->data + i * kBlockBytes, piece, &PoolImpl::ReadIoDone, i);
+    SubmitIo(IoKind::kRead, leaf->phys[e] & kPhysBlockMask, n, piece->data + i * kBlockBytes, piece,
+             &PoolImpl::ReadIoDone, i);
     i += n;
   }
   if (--piece->ios == 0) ReadDone(piece);
@@ -102,7 +103,8 @@ void PoolImpl::ReadDone(Piece* piece) {
   FinishPiece(piece, Status::kDamaged, failed);
 }
 
-// One leaf at a time, so that any length takes one buffer. Subtrees that are not there cost one step.
+// One leaf at a time, so that any length takes one buffer. Subtrees that are not there cost one
+// step.
 void PoolImpl::StepVerify(OpState* state) {
   const uint64_t end = state->op->lba + state->op->blocks;
   while (state->cursor < end && state->status == Status::kOk) {

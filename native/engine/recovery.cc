@@ -1,5 +1,5 @@
-// Opening: superblocks, trees, replay of the log (S6, S7), then a flush and a checkpoint before anything is served. Both generations of the
-// superblock lead to the same state (S3).
+// Opening: superblocks, trees, replay of the log (S6, S7), then a flush and a checkpoint before
+// anything is served. Both generations of the superblock lead to the same state (S3).
 #include <algorithm>
 #include <cassert>
 #include <cstdlib>
@@ -46,7 +46,8 @@ uint64_t DefaultLogBlocks(uint64_t size_blocks) {
   return std::clamp<uint64_t>(size_blocks / 32, kMinLogBlocks, kMaxLogBlocks);
 }
 
-// The valid superblocks of a medium, by slot. `found` says whether anything of ours was there at all.
+// The valid superblocks of a medium, by slot. `found` says whether anything of ours was there at
+// all.
 struct Supers {
   Superblock slot[2];
   bool valid[2] = {false, false};
@@ -140,7 +141,8 @@ Status Pool::Open(BlockFile& file, const PoolOptions& options, std::unique_ptr<P
   auto impl = std::make_unique<PoolImpl>(file, options);
   Status status = impl->Recover(why);
   if (status == Status::kCorrupt && !options.prefer_older_superblock) {
-    // What the newest superblock reaches is damaged: the one before it leads to the same state by a longer replay.
+    // What the newest superblock reaches is damaged: the one before it leads to the same state by a
+    // longer replay.
     impl.reset();
     PoolOptions older = options;
     older.prefer_older_superblock = true;
@@ -189,8 +191,8 @@ bool PoolImpl::FlushSync() { return RunSync(IoKind::kFlush, 0, 0, nullptr); }
 
 PoolImpl::Got PoolImpl::WaitPage(Tree* tree, uint64_t index, bool create, Page** page) {
   for (;;) {
-    Got got = create ? GetOrCreate(tree, index, nullptr, page)
-                     : GetPage(tree, 0, index, nullptr, page);
+    Got got =
+        create ? GetOrCreate(tree, index, nullptr, page) : GetPage(tree, 0, index, nullptr, page);
     if (got != Got::kLoading) return got;
     WaitIo();
   }
@@ -403,7 +405,8 @@ Status PoolImpl::LoadBlobs(BlobStore* store, std::string*) {
 // --- Replay ---
 
 struct PoolImpl::Replay {
-  std::map<uint64_t, uint64_t> pending;  // Start to end: pending_old_, less what the log took into use again.
+  std::map<uint64_t, uint64_t>
+      pending;  // Start to end: pending_old_, less what the log took into use again.
 };
 
 Status PoolImpl::ReplayLog(std::string* why) {
@@ -508,8 +511,8 @@ void PoolImpl::Prefetch(const uint8_t* blocks, uint32_t count) {
         if (v == nullptr || entry.header.kind != LogKind::kWrite) continue;
         if (entry.header.lba >= v->size_blocks) continue;
         Page* page = nullptr;
-        loading |= GetPage(&v->map, 0, entry.header.lba >> kLeafBits, nullptr, &page) ==
-                   Got::kLoading;
+        loading |=
+            GetPage(&v->map, 0, entry.header.lba >> kLeafBits, nullptr, &page) == Got::kLoading;
       }
     }
     if (!loading) return;
@@ -535,7 +538,8 @@ void PoolImpl::ReplayBlock(Replay* replay, const uint8_t* block, bool verify) {
         ReplayUnmap(entry);
         break;
       case LogKind::kCreate: {
-        // The slot it had may still be held by a volume whose deletion this replay takes up again: any free one will do.
+        // The slot it had may still be held by a volume whose deletion this replay takes up again:
+        // any free one will do.
         uint32_t slot = 0;
         while (slot < volumes_.size() && volumes_[slot] != nullptr) ++slot;
         if (v != nullptr || slot >= LeafSpan(catalog_.root.height)) break;
@@ -561,8 +565,9 @@ void PoolImpl::ReplayBlock(Replay* replay, const uint8_t* block, bool verify) {
   }
 }
 
-// Takes blocks that an entry names, as the write did. They are free, or were pending and have been reused since (the older superblock's
-// view). Anything else is not a history that this engine writes.
+// Takes blocks that an entry names, as the write did. They are free, or were pending and have been
+// reused since (the older superblock's view). Anything else is not a history that this engine
+// writes.
 bool PoolImpl::ReplayAlloc(Replay* replay, const std::vector<Run>& runs,
                            std::vector<PhysRun>* out) {
   std::vector<Run> parts;
@@ -626,8 +631,8 @@ void PoolImpl::ReplayWrite(Replay* replay, const LogEntry& entry, bool verify) {
     log_damaged_ = true;
     return;
   }
-  // S7: data that no flush covered may be missing. The whole entry is dropped; its blocks wait like freed ones (a second recovery reads them
-  // again).
+  // S7: data that no flush covered may be missing. The whole entry is dropped; its blocks wait like
+  // freed ones (a second recovery reads them again).
   bool drop = false;
   if (verify) {
     uint8_t* data = TakeBuffer();
@@ -644,8 +649,8 @@ void PoolImpl::ReplayWrite(Replay* replay, const LogEntry& entry, bool verify) {
   }
   VolumeState* v = FindTree(e.tree);
   Page* leaf = nullptr;
-  const bool known = v != nullptr && v->state == RecordState::kLive &&
-                     e.lba + e.blocks <= v->size_blocks;
+  const bool known =
+      v != nullptr && v->state == RecordState::kLive && e.lba + e.blocks <= v->size_blocks;
   if (!drop && known && WaitPage(&v->map, e.lba >> kLeafBits, true, &leaf) == Got::kHere) {
     ApplyWrite(v, leaf, e.lba, e.blocks, e.version, runs, crcs.data());
     return;
@@ -674,7 +679,8 @@ void PoolImpl::ReplayUnmap(const LogEntry& entry) {
 }
 
 void PoolImpl::ReplayBlob(Replay* replay, const LogEntry& entry, bool verify) {
-  static_cast<void>(verify);  // The value is kept in memory: it is read, and so checked, in any case.
+  static_cast<void>(
+      verify);  // The value is kept in memory: it is read, and so checked, in any case.
   const LogEntryHeader& e = entry.header;
   VolumeState* v = e.tree == 0 ? nullptr : FindTree(e.tree);
   BlobStore* store = e.tree == 0 ? &pool_blobs_ : v != nullptr ? &v->blobs : nullptr;
@@ -689,8 +695,8 @@ void PoolImpl::ReplayBlob(Replay* replay, const LogEntry& entry, bool verify) {
   bool good = true;
   for (uint32_t i = 0; i < e.blocks; ++i) {
     uint8_t* at = buffer.data + i * kBlockBytes;
-    good = good && ReadSync(entry.blob.phys[i], 1, at) &&
-           Crc32c(at, kBlockBytes) == entry.blob.crc[i];
+    good =
+        good && ReadSync(entry.blob.phys[i], 1, at) && Crc32c(at, kBlockBytes) == entry.blob.crc[i];
   }
   for (const PhysRun& run : runs) ApplyAlloc(run);
   const bool usable = store != nullptr && e.lba < LeafSpan(store->tree.root.height) &&

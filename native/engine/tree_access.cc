@@ -81,8 +81,7 @@ void PoolImpl::StartLoad(Page* page, const PagePtr& ptr) {
   page->load_ptr = ptr;
   page->load_copy = 0;
   ++loads_in_flight_;
-  SubmitIo(IoKind::kRead, ptr.addr[0] & kPhysBlockMask, 1, page->data, page,
-           &PoolImpl::FinishLoad);
+  SubmitIo(IoKind::kRead, ptr.addr[0] & kPhysBlockMask, 1, page->data, page, &PoolImpl::FinishLoad);
 }
 
 void PoolImpl::FinishLoad(EngineIo* io) {

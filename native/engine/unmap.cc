@@ -1,4 +1,5 @@
-// UNMAP of any length: one log entry for each 64 leaves that have anything in them. What is not mapped is skipped, a subtree a step.
+// UNMAP of any length: one log entry for each 64 leaves that have anything in them. What is not
+// mapped is skipped, a subtree a step.
 #include <algorithm>
 
 #include "native/engine/pool_impl.h"

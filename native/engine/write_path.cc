@@ -1,5 +1,6 @@
-// Changes: admitted, logged, applied. Data and the log block that names it go out together (S5); a change is applied when its data, its log
-// block and every earlier log block have completed (S8), in the order of the log.
+// Changes: admitted, logged, applied. Data and the log block that names it go out together (S5); a
+// change is applied when its data, its log block and every earlier log block have completed (S8),
+// in the order of the log.
 #include <algorithm>
 #include <cassert>
 
@@ -16,7 +17,8 @@ constexpr uint64_t kStallCheckpoints = 5;
 void PoolImpl::StartWrite(OpState* state) {
   const Op* op = state->op;
   ++state->pieces;
-  // Far from the limit, no one counts. Near it the whole operation is decided at once, in its turn (N1: nothing is changed if it fails).
+  // Far from the limit, no one counts. Near it the whole operation is decided at once, in its turn
+  // (N1: nothing is changed if it fails).
   state->credited = FreeSoon() >= reserve_ + 2 * unplaced_pages_ + op->blocks + 256;
   const bool queue = !state->credited || !stalled_.empty() || !ready_.empty();
   uint64_t lba = op->lba;
@@ -37,7 +39,8 @@ void PoolImpl::StartWrite(OpState* state) {
   if (--state->pieces == 0) FinishOp(state);
 }
 
-// The first attempt, or the one after a page came. Whoever was woken is older than all that is stalled.
+// The first attempt, or the one after a page came. Whoever was woken is older than all that is
+// stalled.
 void PoolImpl::AdmitPiece(Piece* piece) {
   if (piece->kind == PieceKind::kWrite && piece->leaf == nullptr) {
     Page* leaf = nullptr;
@@ -152,7 +155,8 @@ bool PoolImpl::LogHasRoom(uint32_t bytes) const {
   return next_sequence_ + 2 - log_tail_ < sb_.log_blocks;
 }
 
-// Physical room: log, cache, blocks. kWait asks for the checkpoint that makes it; kDone: none can (N4).
+// Physical room: log, cache, blocks. kWait asks for the checkpoint that makes it; kDone: none can
+// (N4).
 PoolImpl::Admission PoolImpl::HasRoom(uint64_t blocks, uint32_t log_bytes) {
   if (!LogHasRoom(log_bytes) || cache_.dirty_pages() >= hard_dirty_) {
     want_checkpoint_ = true;
@@ -327,13 +331,15 @@ void PoolImpl::ReleaseHold(Piece* piece) {
   piece->holds.clear();
 }
 
-// S10: to another place, under a new log entry. The old entry stays in the log with data that does not match its checksum, so its block
-// is not applied, nor called flushed, before the new entry is written: until then recovery drops it (S7). The bad blocks are left out of
-// use while the pool is open. Later changes to the same blocks, already in the log, would be overtaken: then the pool faults.
+// S10: to another place, under a new log entry. The old entry stays in the log with data that does
+// not match its checksum, so its block is not applied, nor called flushed, before the new entry is
+// written: until then recovery drops it (S7). The bad blocks are left out of use while the pool is
+// open. Later changes to the same blocks, already in the log, would be overtaken: then the pool
+// faults.
 void PoolImpl::RetryWrite(Piece* piece) {
   auto overlaps = [piece](const Piece* p) {
-    return p != nullptr && p != piece && p->volume == piece->volume && p->lba < piece->lba + piece->blocks &&
-           piece->lba < p->lba + p->blocks;
+    return p != nullptr && p != piece && p->volume == piece->volume &&
+           p->lba < piece->lba + piece->blocks && piece->lba < p->lba + p->blocks;
   };
   bool overtaken = false;
   for (LogBlock* block = piece->log; block != nullptr; block = block->next) {
@@ -371,8 +377,7 @@ void PoolImpl::Apply(Piece* piece) {
 }
 
 void PoolImpl::ApplyWrite(VolumeState* volume, Page* page, uint64_t lba, uint32_t blocks,
-                          uint64_t version, const std::vector<PhysRun>& runs,
-                          const uint32_t* crc) {
+                          uint64_t version, const std::vector<PhysRun>& runs, const uint32_t* crc) {
   Touch(page);
   MapLeaf* leaf = page->map_leaf();
   uint32_t e = lba & (kLeafEntries - 1);

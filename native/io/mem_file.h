@@ -1,5 +1,6 @@
-// A medium in memory for tests. Sparse. Two images: what a read sees, and what a power cut leaves. Asynchronous by default (requests end
-// in Poll or Wait); with `immediate` they end inside Submit, as on a RAM-backed file.
+// A medium in memory for tests. Sparse. Two images: what a read sees, and what a power cut leaves.
+// Asynchronous by default (requests end in Poll or Wait); with `immediate` they end inside Submit,
+// as on a RAM-backed file.
 #pragma once
 
 #include <algorithm>
@@ -122,7 +123,8 @@ class MemFile : public BlockFile {
   std::deque<IoRequest*> queue_;
   size_t kicked_ = 0;
   std::unordered_map<uint64_t, std::vector<uint8_t>> current_;
-  std::unordered_map<uint64_t, std::vector<uint8_t>> durable_;  // Old contents of what changed since the last flush.
+  std::unordered_map<uint64_t, std::vector<uint8_t>>
+      durable_;  // Old contents of what changed since the last flush.
   std::unordered_set<uint64_t> unflushed_;
 };
 

@@ -1,4 +1,5 @@
-// The pool by itself on a medium in memory: a random workload against a model, crashes, faults, limits.
+// The pool by itself on a medium in memory: a random workload against a model, crashes, faults,
+// limits.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -76,10 +77,9 @@ struct Host {
   uint32_t Create(const std::string& name, uint64_t blocks) {
     uint32_t handle = 0;
     Uuid id{};
-    EXPECT_EQ(Control([&](DoneFn d, void* c) {
-                pool->CreateVolume(id, name, blocks, &handle, d, c);
-              }),
-              Status::kOk);
+    EXPECT_EQ(
+        Control([&](DoneFn d, void* c) { pool->CreateVolume(id, name, blocks, &handle, d, c); }),
+        Status::kOk);
     return handle;
   }
   Status Delete(uint32_t handle) {
@@ -172,9 +172,8 @@ TEST_P(PoolTest, KeepsWhatWasWrittenAcrossACloseAndAKill) {
   EXPECT_EQ(host.Read(v, 1), 5u);
   EXPECT_EQ(host.Simple(OpKind::kVerify, v, 0, 4096), Status::kOk);
   std::vector<MapRun> runs;
-  EXPECT_EQ(
-      host.Control([&](DoneFn d, void* c) { host.pool->MapStatus(v, 0, 10, &runs, d, c); }),
-      Status::kOk);
+  EXPECT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->MapStatus(v, 0, 10, &runs, d, c); }),
+            Status::kOk);
   ASSERT_EQ(runs.size(), 3u);
   EXPECT_EQ(runs[2].blocks, 4094u);
 }
@@ -468,8 +467,8 @@ struct Model {
       } else if (dice == 2) {
         uint64_t size = sizes[name] + Below(2000);
         ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
-                    host.pool->ResizeVolume(handles[name], size, d, c);
-                  }),
+          host.pool->ResizeVolume(handles[name], size, d, c);
+        }),
                   Status::kOk);
         sizes[name] = size;
       } else if (dice == 3) {
