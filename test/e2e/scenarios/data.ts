@@ -35,8 +35,10 @@ async function bothDigests(world: World): Promise<void> {
     setting ${iqn} node.session.iscsi.ImmediateData No
     login ${iqn}
     disk=$(disk_of ${iqn})
-    fio_write digests $disk d1 --bsrange=4k-256k --bs_unaligned=0 --size=16m --iodepth=4
-    fio_check digests-check $disk d1 --bs=128k --size=16m
+    fio_write digests $disk d1 --size=8m --iodepth=4
+    fio_check digests-check $disk d1 --size=8m
+    fio --name=sizes --filename=$disk --rw=randwrite --bsrange=4k-256k --size=16m --direct=1 --ioengine=libaio \\
+      --iodepth=4 --verify=crc32c --verify_fatal=1 --eta=never >/tmp/sizes.out 2>&1
     iscsiadm -m session -P 3`);
   assert.match(agreed, /HeaderDigest: CRC32C/);
   assert.match(agreed, /DataDigest: CRC32C/);
@@ -68,7 +70,7 @@ async function oneDigest(world: World): Promise<void> {
 }
 
 async function edges(world: World): Promise<void> {
-  const { iqn } = await world.volume({ sizeMiB: 16 });
+  const { iqn } = await world.volume({ sizeMiB: 16, blockBytes: 512 });
   const blocks = (16 * MIB) / 512;
   const beyond = blocks.toString(16).padStart(8, '0').replace(/(..)/g, '$1 ');
   const last = (blocks - 1).toString(16).padStart(8, '0').replace(/(..)/g, '$1 ');
@@ -90,7 +92,7 @@ async function edges(world: World): Promise<void> {
 async function fileSystem(world: World, kind: 'ext4' | 'xfs'): Promise<void> {
   // mkfs.xfs refuses less than 300 MiB; the volume is thin, so this costs nothing.
   const { iqn } = await world.volume(
-    kind === 'xfs' ? { sizeMiB: 320, blockBytes: 4096 } : { sizeMiB: 256 },
+    kind === 'xfs' ? { sizeMiB: 320, blockBytes: 4096 } : { sizeMiB: 256, blockBytes: 512 },
   );
   const check = kind === 'xfs' ? 'xfs_repair -n' : 'e2fsck -fn';
   await world.must(
@@ -122,7 +124,7 @@ async function fileSystem(world: World, kind: 'ext4' | 'xfs'): Promise<void> {
 }
 
 async function discard(world: World): Promise<void> {
-  const { iqn } = await world.volume({ sizeMiB: 32 });
+  const { iqn } = await world.volume({ sizeMiB: 32, blockBytes: 512 });
   await world.must(`
     discover >/dev/null
     login ${iqn}

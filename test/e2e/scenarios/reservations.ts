@@ -42,7 +42,7 @@ const ALLOWED: Record<number, readonly [string, string]> = {
 };
 
 async function types(world: World): Promise<void> {
-  const { iqn } = await world.volume({ sizeMiB: 16 });
+  const { iqn } = await world.volume({ sizeMiB: 16, blockBytes: 512 });
   await world.must(TWO_INITIATORS(iqn));
   try {
     const output = await world.must(`${WORDS(iqn)}
@@ -68,7 +68,7 @@ async function types(world: World): Promise<void> {
 }
 
 async function preempt(world: World): Promise<void> {
-  const { iqn } = await world.volume({ sizeMiB: 16 });
+  const { iqn } = await world.volume({ sizeMiB: 16, blockBytes: 512 });
   await world.must(TWO_INITIATORS(iqn));
   try {
     const output = await world.must(`${WORDS(iqn)}
@@ -96,7 +96,7 @@ async function preempt(world: World): Promise<void> {
 }
 
 async function aptpl(world: World): Promise<void> {
-  const { iqn } = await world.volume({ sizeMiB: 16 });
+  const { iqn } = await world.volume({ sizeMiB: 16, blockBytes: 512 });
   await world.must(TWO_INITIATORS(iqn));
   try {
     await world.must(`${WORDS(iqn)}
