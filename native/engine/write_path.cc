@@ -274,7 +274,11 @@ void PoolImpl::SendWrite(Piece* piece) {
   piece->runs.clear();
   for (uint32_t at = 0; at < blocks;) {
     PhysRun run{};
-    if (!AllocRun(&data_, blocks - at, &run)) return Fault("space map: free blocks miscounted");
+    if (!AllocRun(&data_, blocks - at, &run)) {
+      // It is in no queue and no log block: Fault does not find it.
+      Fault("space map: free blocks miscounted");
+      return FinishPiece(piece, Status::kIoError);
+    }
     piece->runs.push_back(run);
     at += run.blocks;
   }
