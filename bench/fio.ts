@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { mustRun } from '../test/e2e/support/process.ts';
+import { mustRun, run } from '../test/e2e/support/process.ts';
 
 const SUITE = 'bookworm';
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
@@ -112,7 +112,7 @@ export async function measure(
   workload: Workload,
   seconds: number,
 ): Promise<Measured> {
-  const json = await mustRun(
+  const done = await run(
     fio,
     [
       `--name=${workload.name.replaceAll(' ', '-')}`,
@@ -126,7 +126,10 @@ export async function measure(
     ],
     { timeoutMs: (seconds + 60) * 1000 },
   );
-  const parsed = JSON.parse(json.slice(json.indexOf('{'))) as {
+  // fio reports a failed I/O on stderr; its JSON is then pages of zeros.
+  if (done.status !== 0)
+    throw new Error(`${workload.name}: fio failed:\n${done.stderr.slice(0, 1000)}`);
+  const parsed = JSON.parse(done.stdout.slice(done.stdout.indexOf('{'))) as {
     jobs: { error: number; read: Side; write: Side }[];
   };
   const job = parsed.jobs[0];
