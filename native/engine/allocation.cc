@@ -37,8 +37,9 @@ bool PoolImpl::EnsureFree(AllocClass* c, uint64_t blocks) {
   int budget = 512;
   while (c->free_blocks() < blocks) {
     if (c->exhausted) return false;
-    // First lap: groups with room to be contiguous in. Second: anything.
-    if (c->searched >= 2 * total) {
+    // First lap: groups with room to be contiguous in, that no other class draws on. Second: any
+    // that no other class draws on. Third: what there is.
+    if (c->searched >= 3 * total) {
       c->exhausted = true;
       c->searched = 0;
       return false;
@@ -53,6 +54,11 @@ bool PoolImpl::EnsureFree(AllocClass* c, uint64_t blocks) {
     };
     if (std::any_of(c->groups.begin(), c->groups.end(),
                     [&](Group* g) { return g->index == index; })) {
+      skip();
+      continue;
+    }
+    const auto held = groups_.find(index);
+    if (c->searched < 2 * total && held != groups_.end() && held->second->holders > 0) {
       skip();
       continue;
     }

@@ -58,7 +58,27 @@ bool PoolImpl::PrepareCheckpoint() {
   for (AllocClass* c : {&meta_[0], &meta_[1]}) {
     if (!EnsureFree(c, need / 2 + 1) && !c->exhausted) return false;
   }
+  // Where groups are scarce the classes share them, and each counts the same blocks: what the cut
+  // can draw on in all is what must suffice.
+  for (AllocClass* c : {&meta_[0], &meta_[1]}) {
+    for (uint64_t room = RoomForPages(); room < need && !c->exhausted; room = RoomForPages()) {
+      if (!EnsureFree(c, c->free_blocks() + need - room) && !c->exhausted) return false;
+    }
+  }
   return true;
+}
+
+// Blocks that AllocMeta can find, each counted once.
+uint64_t PoolImpl::RoomForPages() const {
+  std::vector<const Group*> groups;
+  for (const AllocClass* c : {&meta_[0], &meta_[1], &data_}) {
+    groups.insert(groups.end(), c->groups.begin(), c->groups.end());
+  }
+  std::sort(groups.begin(), groups.end());
+  groups.erase(std::unique(groups.begin(), groups.end()), groups.end());
+  uint64_t room = 0;
+  for (const Group* group : groups) room += group->free_blocks();
+  return room;
 }
 
 void PoolImpl::Cut() {

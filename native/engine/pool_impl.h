@@ -358,6 +358,7 @@ class PoolImpl final : public Pool {
   // --- checkpoint.cc ---
   void StepCheckpoint();
   bool PrepareCheckpoint();
+  uint64_t RoomForPages() const;
   void Cut();
   void DropEmptyPages();
   bool PageIsEmpty(Page* page) const;
