@@ -26,14 +26,22 @@ int uv_poll_start(uv_handle_s*, int events, AshlarUvPollCallback);
 int uv_idle_init(uv_loop_s*, uv_handle_s*);
 int uv_idle_start(uv_handle_s*, AshlarUvCallback);
 int uv_idle_stop(uv_handle_s*);
+int uv_prepare_init(uv_loop_s*, uv_handle_s*);
+int uv_prepare_start(uv_handle_s*, AshlarUvCallback);
+int uv_check_init(uv_loop_s*, uv_handle_s*);
+int uv_check_start(uv_handle_s*, AshlarUvCallback);
+int uv_backend_fd(const uv_loop_s*);
+int uv_backend_timeout(const uv_loop_s*);
 int uv_timer_init(uv_loop_s*, uv_handle_s*);
 int uv_timer_start(uv_handle_s*, AshlarUvCallback, uint64_t timeout_ms, uint64_t repeat_ms);
 int uv_timer_stop(uv_handle_s*);
 }
 
 namespace ashlar {
+inline constexpr int kUvCheck = 2;
 inline constexpr int kUvIdle = 6;  // uv_handle_type, in the order of UV_HANDLE_TYPE_MAP.
 inline constexpr int kUvPoll = 8;
+inline constexpr int kUvPrepare = 9;
 inline constexpr int kUvTimer = 13;
 inline constexpr int kUvReadable = 1;
 }  // namespace ashlar

@@ -8,6 +8,7 @@ import {
   openPool,
   type Pool,
   sdNotify,
+  setSpin,
 } from '../store/index.ts';
 import type { Config } from './config/index.ts';
 import { planPool } from './pool-file.ts';
@@ -36,6 +37,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   const step = 4 * 2 ** 20;
   const arena = nativeArena(Math.ceil(config.memory.buffersBytes / step) * step);
   setCrc32c(nativeCrc32c());
+  setSpin(config.cpu.spinMicroseconds);
   const buffers = new DataBufferPool(arena);
   const plan = planPool(config.pool, exactPoolSize);
   if (plan.create) {

@@ -14,6 +14,7 @@ export {
   nativeArena,
   nativeCrc32c,
   sdNotify,
+  setSpin,
 } from './native.ts';
 export { NativePool } from './native-pool.ts';
 export {

@@ -94,6 +94,7 @@ export interface NativeAddon {
   createArena(bytes: number): ArrayBuffer;
   crc32c: Crc32c;
   sdNotify(text: string): boolean;
+  setSpin(microseconds: number): void;
   openPool(options: {
     path: string;
     cacheBytes: number;
@@ -174,6 +175,14 @@ export function nativeCrc32c(): Crc32c {
 /** Tells the service manager ("READY=1"). False where there is none. */
 export function sdNotify(text: string): boolean {
   return native().sdNotify(text);
+}
+
+/**
+ * Lets the event loop look for its next event for up to `microseconds` (0 to 1000, 0: not at all) before it sleeps, while
+ * events come that fast and a processor would be idle anyway. Spares the wake-up that is half of an I/O's time at depth 1.
+ */
+export function setSpin(microseconds: number): void {
+  native().setSpin(microseconds);
 }
 
 /** The addon's failures, as our own. */

@@ -147,6 +147,7 @@ function compose(
       sparse: values.pool.sparse,
     },
     memory: { buffersBytes: values.memory.buffers },
+    cpu: values.cpu,
     portals: portals ?? values.portals,
     api: { address, insecure: values.api.insecure },
     iqnPrefix: values.iqnPrefix,

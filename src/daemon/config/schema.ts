@@ -23,6 +23,8 @@ export interface Config {
     readonly sparse: boolean;
   };
   readonly memory: { readonly buffersBytes: number };
+  /** How long the event loop may look for work before it sleeps: latency for idle processor time. */
+  readonly cpu: { readonly spinMicroseconds: number };
   readonly portals: readonly PortalAddress[];
   readonly api: { readonly address: PortalAddress; readonly insecure: boolean };
   readonly iqnPrefix: string;
@@ -92,6 +94,7 @@ export const CONFIG_KEYS = {
     sparse: key(false, readBoolean),
   },
   memory: { buffers: key(128 * 2 ** 20, readBytes('128Mi', 32 * 2 ** 20, 2 ** 30)) },
+  cpu: { spinMicroseconds: key(50, readInteger(0, 1000)) },
   portals: key(() => [{ host: '127.0.0.1', port: 3260 }], readPortals),
   api: {
     address: key(() => ({ host: '127.0.0.1', port: 9808 }), readAddress(9808)),
