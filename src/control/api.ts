@@ -83,6 +83,7 @@ const DeleteQuery = Type.Object({
     Type.String({ pattern: '^\\d{1,9}$', description: '0 ends sessions that are logged in.' }),
   ),
   propagationPolicy: Type.Optional(Type.String({ maxLength: 32 })),
+  dryRun: Type.Optional(Type.Literal('All')),
   pretty: Type.Optional(Type.String()),
 });
 const DeleteOptions = Type.Union([
@@ -291,7 +292,8 @@ function addVolumes(plain: FastifyInstance, options: ApiOptions): void {
     async (request): Promise<VolumeObject> => {
       const sent = request.body ?? {};
       const { name } = request.params;
-      if (sent.dryRun !== undefined) return controller.get(name);
+      const dryRun = request.query.dryRun !== undefined || (sent.dryRun ?? []).length > 0;
+      if (dryRun) return controller.get(name);
       const grace = request.query.gracePeriodSeconds ?? sent.gracePeriodSeconds;
       const { uid, resourceVersion } = sent.preconditions ?? {};
       return controller.delete(name, {
@@ -525,7 +527,9 @@ function toApiError(error: FastifyError, url: string): ApiError {
     413: 'RequestEntityTooLarge',
     415: 'UnsupportedMediaType',
   };
-  const reason = byCode[error.statusCode ?? 500];
+  const code = error.statusCode ?? 500;
+  // What Fastify calls the client's fault is not ours, whatever its number.
+  const reason = byCode[code] ?? (code >= 400 && code < 500 ? 'BadRequest' : undefined);
   if (reason !== undefined) return new ApiError(reason, error.message);
   return new ApiError(
     'InternalError',

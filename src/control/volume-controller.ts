@@ -254,6 +254,8 @@ export class VolumeController {
   /** Resolves with the volume's last state; with finalizers set, the state in which it waits for them. */
   delete(name: string, options: DeleteOptions): Promise<VolumeObject> {
     return this.#exclusively(name, async () => {
+      // Before any host is thrown out: a faulted pool cannot forget the volume.
+      this.#refuseWhenDown();
       const hosted = this.#find(name);
       const { metadata } = hosted.wanted;
       this.#checkVersion(name, options.resourceVersion, metadata);
@@ -441,7 +443,9 @@ export class VolumeController {
     const version = this.#resourceVersion + 1;
     if (version >= this.#reservedVersion) {
       const reserved = version + RESOURCE_VERSION_STRIDE;
-      await this.#options.pool.putBlob(VERSION_KEY, Buffer.from(String(reserved)));
+      await this.#translated('', () =>
+        this.#options.pool.putBlob(VERSION_KEY, Buffer.from(String(reserved))),
+      );
       this.#reservedVersion = Math.max(this.#reservedVersion, reserved);
     }
     this.#resourceVersion = Math.max(this.#resourceVersion + 1, version);

@@ -34,7 +34,8 @@ export interface Activity {
   readonly sessions: number;
   readonly operations: number;
   readonly bytes: number;
-  readonly allocatedBytes: number;
+  /** Of data: what is allocated also counts metadata, and room that the next checkpoint gives back. */
+  readonly dataBytes: number;
   readonly usableBytes: number;
   readonly fault: string;
 }
@@ -119,7 +120,7 @@ export class Daemon {
       sessions: this.#sessions().filter((session) => session.type === 'Normal').length,
       operations,
       bytes,
-      allocatedBytes: (stats?.allocatedBlocks ?? 0) * STORE_BLOCK_BYTES,
+      dataBytes: (stats?.dataBlocks ?? 0) * STORE_BLOCK_BYTES,
       usableBytes: (stats?.usableBlocks ?? 0) * STORE_BLOCK_BYTES,
       fault: this.#fault,
     };

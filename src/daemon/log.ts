@@ -26,10 +26,7 @@ export interface LogOptions {
 
 export function createLog(options: LogOptions): Logger {
   const target: DestinationStream =
-    options.people === null
-      ? // Synchronous: the last words of a dying daemon are the ones that are wanted.
-        destination({ dest: 2, sync: true })
-      : forPeople(options.people);
+    options.people === null ? toStandardError() : forPeople(options.people);
   return pino(
     {
       level: options.level,
@@ -39,6 +36,14 @@ export function createLog(options: LogOptions): Logger {
     },
     target,
   );
+}
+
+function toStandardError(): DestinationStream {
+  // Synchronous: the last words of a dying daemon are the ones that are wanted.
+  const stream = destination({ dest: 2, sync: true });
+  // Whoever read it is gone: a lost line is no reason to stop serving.
+  stream.on('error', () => {});
+  return stream;
 }
 
 function forPeople(write: (line: string) => void): DestinationStream {

@@ -1,5 +1,7 @@
 // `ashlar serve` as a process: flags, the words on the screen, signals, systemd, the exit code.
+import type { Logger } from 'pino';
 import {
+  type Config,
   ConfigError,
   type ConfigFlags,
   type LoadedConfig,
@@ -19,6 +21,7 @@ const EXIT_FORCED = 130;
 
 /** Runs until a signal ends it; the value is the exit code. */
 export async function serve(flags: ConfigFlags, version: string): Promise<number> {
+  outliveReaders();
   const say = (line: string): void => {
     if (status === null) process.stdout.write(`${line}\n`);
     else status.print(line);
@@ -54,7 +57,9 @@ export async function serve(flags: ConfigFlags, version: string): Promise<number
     openEngine,
     progress: say,
   });
+  let stopping = false;
   const stopped = stopOnSignals(() => {
+    stopping = true;
     notifySystemd('STOPPING=1\nSTATUS=letting hosts log out');
     status?.stop();
     status = null;
@@ -71,6 +76,13 @@ export async function serve(flags: ConfigFlags, version: string): Promise<number
     }
     return EXIT_FAILED;
   }
+  if (stopping) {
+    // Asked to stop while it started: hosts have not been told that it serves, and are not told now.
+    await daemon.stop();
+    say('Stopped.');
+    return 0;
+  }
+  reloadOnHangup(flags, loaded, log);
   if (daemon.note !== '') say(daemon.note);
   for (const line of describeStart(daemon, loaded, version)) say(line);
   status = new StatusLine(
@@ -106,8 +118,43 @@ function stopOnSignals(onFirst: () => void): Promise<void> {
     };
     process.on('SIGINT', onSignal);
     process.on('SIGTERM', onSignal);
-    process.on('SIGHUP', onSignal);
+    // A terminal that was closed takes its daemon along. Without one, SIGHUP asks for the configuration to be read again;
+    // until the start is through there is nothing to apply it to.
+    process.on('SIGHUP', process.stdin.isTTY === true ? onSignal : () => {});
   });
+}
+
+/** Who reads the output may go (`ashlar serve | head`): that loses lines, and must not end the daemon. */
+function outliveReaders(): void {
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+}
+
+/** SIGHUP: the log level is applied at once; every other change is named, and waits for a restart. */
+function reloadOnHangup(flags: ConfigFlags, loaded: LoadedConfig, log: Logger): void {
+  if (process.stdin.isTTY === true) return;
+  process.on('SIGHUP', () => {
+    try {
+      const { config } = loadConfig(flags);
+      if (config.log.level !== log.level) {
+        log.level = config.log.level;
+        log.info({ level: log.level }, 'the log level is changed');
+      }
+      const restart = changedSections(loaded.config, config);
+      if (restart.length === 0) log.info('the configuration was read again');
+      else log.warn({ changed: restart }, 'these changes wait for a restart');
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      log.error({ findings: error.findings }, 'the configuration is wrong; nothing was changed');
+    }
+  });
+}
+
+/** Top-level keys that differ, but for `log`. */
+export function changedSections(before: Config, now: Config): string[] {
+  const keys = Object.keys(now) as (keyof Config)[];
+  return keys.filter(
+    (key) => key !== 'log' && JSON.stringify(before[key]) !== JSON.stringify(now[key]),
+  );
 }
 
 /** Pings systemd only after an I/O went through: a daemon that spins but serves nothing is restarted. */

@@ -14,7 +14,7 @@ export interface StatusOutput {
 export function renderActivity(before: Activity, now: Activity, seconds: number): string {
   const operations = Math.max(0, now.operations - before.operations) / seconds;
   const megabytes = Math.max(0, now.bytes - before.bytes) / seconds / 1e6;
-  const used = `${formatBytes(now.allocatedBytes)} of ${formatBytes(now.usableBytes)} used`;
+  const used = `${formatBytes(now.dataBytes)} of ${formatBytes(now.usableBytes)} used`;
   const sessions = `${now.sessions} ${now.sessions === 1 ? 'session' : 'sessions'}`;
   const state = now.fault === '' ? '' : `POOL FAULTED: ${now.fault} | `;
   return `${state}${sessions} | ${Math.round(operations)} IOPS | ${megabytes.toFixed(1)} MB/s | ${used}`;

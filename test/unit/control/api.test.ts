@@ -170,6 +170,19 @@ test('dry runs change nothing', async () => {
   assert.equal((await app.inject(`${VOLUMES}/db`)).statusCode, 404);
 });
 
+test('a dry run of a deletion deletes nothing, by query or by body; an empty list is none', async () => {
+  const { app } = await anApi();
+  await app.inject({ method: 'POST', url: VOLUMES, payload: aManifest('db') });
+  const url = `${VOLUMES}/db`;
+  assert.equal((await app.inject({ method: 'DELETE', url: `${url}?dryRun=All` })).statusCode, 200);
+  const payload = { dryRun: ['All'] };
+  assert.equal((await app.inject({ method: 'DELETE', url, payload })).statusCode, 200);
+  assert.equal((await app.inject({ method: 'DELETE', url: `${url}?dryRun=Some` })).statusCode, 400);
+  assert.equal((await app.inject(url)).statusCode, 200);
+  await app.inject({ method: 'DELETE', url, payload: { dryRun: [] } });
+  assert.equal((await app.inject(url)).statusCode, 404);
+});
+
 test('lists take selectors', async () => {
   const { app } = await anApi();
   for (const [name, app_] of [
@@ -234,12 +247,15 @@ test('a Host that is not this machine is refused: DNS rebinding', async () => {
 });
 
 test('a faulted pool takes no changes and says why', async () => {
-  const { app, pool } = await anApi();
+  const { app, pool, exporter } = await anApi();
   await app.inject({ method: 'POST', url: VOLUMES, payload: aManifest('db') });
   pool.fault('write: EIO');
   const refused = await app.inject({ method: 'POST', url: VOLUMES, payload: aManifest('other') });
   assert.equal(refused.statusCode, 503);
   assert.match(refused.json().message, /EIO/);
+  const kept = await app.inject({ method: 'DELETE', url: `${VOLUMES}/db?gracePeriodSeconds=0` });
+  assert.equal(kept.statusCode, 503);
+  assert.ok(exporter.exposed.has('iqn.2026-11.io.ashlar:db'), 'no host is thrown out for nothing');
   const read = (await app.inject(`${VOLUMES}/db`)).json();
   assert.equal(read.status.state, 'Faulted');
   assert.equal(read.status.conditions[0].status, 'False');

@@ -67,7 +67,7 @@ const QUIET = {
   sessions: 1,
   operations: 0,
   bytes: 0,
-  allocatedBytes: 2 ** 20,
+  dataBytes: 2 ** 20,
   usableBytes: 2 ** 30,
   fault: '',
 };
