@@ -192,7 +192,8 @@ test('512-byte blocks: random operations of any alignment match a model (W7)', a
   const model = Buffer.alloc(blocks * 512);
   for (let step = 0; step < 600; step += 1) {
     const lba = random.below(blocks);
-    const count: number = 1 + random.below(Math.min(blocks - lba, random.below(4) === 0 ? 700 : 20));
+    const count: number =
+      1 + random.below(Math.min(blocks - lba, random.below(4) === 0 ? 700 : 20));
     const at = lba * 512;
     const offset = random.below(3) * 512;
     const choice = random.below(4);
