@@ -15,11 +15,15 @@ namespace {
 constexpr uint32_t kItemsInFlight = 64;
 constexpr int kItemsAStep = 32;
 constexpr uint8_t kTries = 3;
+// Freed blocks come back two superblocks later (S13): a checkpoint in good time, before writes must
+// wait for it. Fewer than this many, 32 MiB, are not worth one.
+constexpr uint64_t kPendingFloor = 8192;
 }  // namespace
 
 bool PoolImpl::CheckpointWanted() const {
   return want_checkpoint_ || !checkpoint_waiters_.empty() || cache_.dirty_pages() >= soft_dirty_ ||
-         next_sequence_ - cut_sequence_ > sb_.log_blocks / 4 || freed_now_.size() > (1u << 18);
+         next_sequence_ - cut_sequence_ > sb_.log_blocks / 4 || freed_now_.size() > (1u << 18) ||
+         pending_blocks_ > std::max<uint64_t>(kPendingFloor, FreeNow() / 4);
 }
 
 void PoolImpl::StepCheckpoint() {

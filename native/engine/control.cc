@@ -8,7 +8,6 @@
 namespace ashlar {
 namespace {
 
-constexpr uint32_t kCatalogHeight = 2;  // 4096 volumes.
 constexpr uint32_t kMaxVolumes = kFanOut * kFanOut;
 constexpr uint32_t kBlobHeight = 1;  // 64 keys a volume.
 constexpr uint32_t kMaxBlobs = kFanOut;
