@@ -32,13 +32,19 @@ export function fieldMatcher(selector: string): Matcher {
   return (object) => terms.every((term) => term(object));
 }
 
+/** Its own labels only: `constructor` is nobody's. */
+function labelOf(metadata: Labelled['metadata'], key: string): string | undefined {
+  const { labels } = metadata;
+  return labels !== undefined && Object.hasOwn(labels, key) ? labels[key] : undefined;
+}
+
 function labelTerm(term: string): Matcher {
   const set = SET.exec(term);
   if (set !== null) {
     const [, key = '', operator, list = ''] = set;
     const values = new Set(list.split(',').map((value) => value.trim()));
     return ({ metadata }) => {
-      const value = metadata.labels?.[key];
+      const value = labelOf(metadata, key);
       const listed = value !== undefined && values.has(value);
       return operator === 'in' ? listed : !listed;
     };
@@ -46,12 +52,12 @@ function labelTerm(term: string): Matcher {
   const equal = EQUAL.exec(term);
   if (equal !== null) {
     const [, key = '', operator, value] = equal;
-    return ({ metadata }) => (metadata.labels?.[key] === value) === (operator !== '!=');
+    return ({ metadata }) => (labelOf(metadata, key) === value) === (operator !== '!=');
   }
   const exists = EXISTS.exec(term);
   if (exists !== null) {
     const [, not, key = ''] = exists;
-    return ({ metadata }) => (metadata.labels?.[key] !== undefined) === (not === '');
+    return ({ metadata }) => (labelOf(metadata, key) !== undefined) === (not === '');
   }
   throw new ApiError('BadRequest', `'${term}' is not a label selector; write it like app=db`);
 }

@@ -126,7 +126,11 @@ function stopOnSignals(onFirst: () => void): Promise<void> {
 
 /** Who reads the output may go (`ashlar serve | head`): that loses lines, and must not end the daemon. */
 function outliveReaders(): void {
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+  for (const stream of [process.stdout, process.stderr]) {
+    // The command line's own listener ends the process, as is right for a command that only prints.
+    stream.removeAllListeners('error');
+    stream.on('error', () => {});
+  }
 }
 
 /** SIGHUP: the log level is applied at once; every other change is named, and waits for a restart. */

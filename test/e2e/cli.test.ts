@@ -2,7 +2,9 @@
 // started again; what was reported as made is there.
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -112,3 +114,48 @@ test('it serves, keeps what was made over a stop and a kill, and refuses a secon
   assert.equal((await run(served.api, 'get', 'volumes', '-o', 'name')).out, 'volume/db\n');
   assert.equal(await end(served, 'SIGINT'), 0);
 });
+
+test('it outlives who read its output, and reads its configuration again on SIGHUP', async () => {
+  const api = `127.0.0.1:${await aFreePort()}`;
+  const config = join(folder, 'ashlar.yaml');
+  const child = spawn(process.execPath, [MAIN, 'serve', '--config', config, '--api', api], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const gone = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  // Before the first line: what it prints when it has started already goes to nobody.
+  child.stdout.destroy();
+  let log = '';
+  const logged = async (text: string): Promise<void> => {
+    while (!log.includes(text)) {
+      const ended = gone.then((code) =>
+        assert.fail(`ended with ${code} before "${text}":\n${log}`),
+      );
+      await Promise.race([once(child.stderr, 'data'), ended]);
+    }
+  };
+  child.stderr.on('data', (chunk: Buffer) => {
+    log += chunk.toString();
+  });
+  await logged('portal is open');
+  for (let tries = 0; (await run(api, 'get', 'volumes')).code !== 0; tries += 1) {
+    assert.ok(tries < 50 && child.exitCode === null, `it does not answer:\n${log}`);
+  }
+  child.kill('SIGHUP');
+  await logged('the configuration was read again');
+  child.stderr.destroy();
+  // Each is logged, to nobody.
+  assert.equal((await run(api, 'create', 'volume', 'unread', '--size', '1Gi')).code, 0);
+  assert.equal((await run(api, 'delete', 'volume', 'unread')).code, 0);
+  assert.equal(child.exitCode, null);
+  child.kill('SIGTERM');
+  assert.equal(await gone, 0);
+});
+
+async function aFreePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
