@@ -22,7 +22,8 @@ namespace ashlar::crash {
 namespace {
 
 constexpr uint64_t kMediumBytes = 32 << 20;
-constexpr uint64_t kLogBytes = 1 << 20;
+constexpr uint64_t kLogBytes = 256
+                               << 10;  // 64 blocks, the least: the ring wraps within a workload.
 
 struct Options {
   uint64_t states = 20000;
