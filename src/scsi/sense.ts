@@ -72,7 +72,7 @@ export const Asc = {
   OverlappedCommands: 0x4e00,
   InsufficientResources: 0x5503,
   InsufficientRegistrationResources: 0x5504,
-  CopySegmentGranularityViolation: 0x260c,
+  CopySegmentGranularityViolation: 0x260d,
   UnreachableCopyTarget: 0x0804,
 } as const;
 export type Asc = (typeof Asc)[keyof typeof Asc];
