@@ -315,10 +315,16 @@ export class Sanitizer implements SanitizeHooks, BlockOpOwner {
 
   #fail(): void {
     const job = this.#job!;
-    job.failed = true;
     this.#dropBuffer();
     const execution = this.#execution;
     this.#execution = null;
+    // A device that closes has interrupted the operation, as a power cut does: what is saved says "in progress", and
+    // the next to open it goes on. A failure would shut hosts out until someone sanitizes anew (SBC-4 §4.11.4).
+    if (this.#status === IoStatus.Offline) {
+      execution?.failIo(IoStatus.Offline);
+      return;
+    }
+    job.failed = true;
     // If this cannot be saved, what is saved says "in progress": the restart tries again, which is as good.
     this.#unit.device.saveMetadata(SANITIZE_KEY, encodeJob(job), nobodyWaits);
     execution?.failWith(SenseKey.MediumError, Asc.SanitizeCommandFailed);

@@ -173,4 +173,34 @@ describe('SANITIZE', () => {
     assert.ok(harness.device.bytes.equals(Buffer.alloc(8 * MIB)));
     harness.good(cdb(0));
   });
+
+  for (const [what, byte1, kind] of [
+    ['OVERWRITE between two blocks', Overwrite, BlockOpKind.Write],
+    ['BLOCK ERASE between two blocks', BlockErase, BlockOpKind.Unmap],
+    ['OVERWRITE in its last flush', Overwrite, BlockOpKind.Flush],
+  ] as const) {
+    it(`${what} is interrupted, not failed, by a device that closes`, () => {
+      const before = allowed();
+      before.write(0, Buffer.alloc(4096, 9));
+      const list = overwriteList(Buffer.alloc(512, 0x5a));
+      const data = byte1 === Overwrite ? list : Buffer.alloc(0);
+      before.device.failures.push({ status: IoStatus.Offline, kind, lba: null });
+      before.good(sanitize(byte1 | Immediate, data.length), { data });
+      assert.equal(before.run(cdb(0)).code, 0x041b);
+      assert.equal(before.pool.freeBytes, 32 * MIB);
+
+      // The daemon was stopped; the next one goes on, and the disk is usable when it is done.
+      const after = new Harness({ metadata: before.device.metadata }, { allowSanitize: true });
+      after.good(cdb(0));
+      assert.equal(after.device.metadata.size, 0);
+      const left = byte1 === Overwrite ? 0x5a : 0;
+      assert.ok(after.device.bytes.equals(Buffer.alloc(8 * MIB, left)));
+    });
+  }
+
+  it('ends its task as not ready when the device closes under it', () => {
+    const harness = allowed();
+    harness.device.failures.push({ status: IoStatus.Offline, kind: BlockOpKind.Unmap, lba: null });
+    harness.refused(sanitize(BlockErase), 2, 0x0400);
+  });
 });
