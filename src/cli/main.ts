@@ -106,6 +106,8 @@ function addServe(program: Command): void {
     });
 }
 
+const LIMIT_HELP = 'iops, iopsBurst, bandwidth, bandwidthBurst or queueDepth; may be repeated';
+
 interface CreateFlags extends OutputFlags {
   readonly size: string;
   readonly blockSize?: string;
@@ -117,6 +119,7 @@ interface CreateFlags extends OutputFlags {
   readonly initiator?: readonly string[];
   readonly label?: readonly string[];
   readonly dryRun?: boolean;
+  readonly limit?: readonly string[];
 }
 
 function addCreate(program: Command): void {
@@ -134,6 +137,7 @@ function addCreate(program: Command): void {
     .option('--mutual-chap-secret-file <file>', 'mutual CHAP: a file with its secret')
     .option('--initiator <iqn>', 'initiator that may log in; may be repeated', collect, [])
     .option('--label <key=value>', 'label; may be repeated', collect, [])
+    .option('--limit <key=value>', LIMIT_HELP, collect, [])
     .option('--dry-run', 'check only')
     .addOption(outputOption())
     .action(async (name: string, flags: CreateFlags) => {
@@ -147,6 +151,9 @@ function addCreate(program: Command): void {
       if (chap !== null) spec.chap = chap;
       const mutual = readChap('mutual-chap', flags.mutualChapUser, flags.mutualChapSecretFile);
       if (mutual !== null) spec.mutualChap = mutual;
+      if ((flags.limit ?? []).length > 0) {
+        spec.limits = toLimits(flags.limit ?? []) as NonNullable<typeof spec.limits>;
+      }
       const metadata: VolumeManifest['metadata'] = { name };
       if ((flags.label ?? []).length > 0) metadata.labels = toLabels(flags.label ?? []);
       const query = flags.dryRun === true ? '?dryRun=All' : '';
@@ -217,6 +224,24 @@ function addChanges(program: Command): void {
         const client = await clientOf(program);
         const patch = { spec: { size: flags.size } };
         printChanged((await client.patch(path, patch)) as VolumeObject, 'resized', flags.output);
+      },
+    );
+
+  program
+    .command('limit <kind> [name]')
+    .description('limit the I/O of a volume, all its sessions together; effective at once')
+    .requiredOption('--limit <key=value>', `${LIMIT_HELP}; none lifts it`, collect, [])
+    .addOption(outputOption())
+    .action(
+      async (
+        kind: string,
+        name: string | undefined,
+        flags: OutputFlags & { limit: readonly string[] },
+      ) => {
+        const path = volumePath(kind, name);
+        const client = await clientOf(program);
+        const patch = { spec: { limits: toLimits(flags.limit) } };
+        printChanged((await client.patch(path, patch)) as VolumeObject, 'limited', flags.output);
       },
     );
 
@@ -413,6 +438,21 @@ function toLabels(pairs: readonly string[]): Record<string, string> {
       const at = pair.indexOf('=');
       if (at <= 0) throw new UsageError(`--label: '${pair}' is not a label; write it like app=db`);
       return [pair.slice(0, at), pair.slice(at + 1)];
+    }),
+  );
+}
+
+/** `iops=1000`, `bandwidth=100Mi`; `none` takes a limit away, where there is one to take away. */
+function toLimits(pairs: readonly string[]): Record<string, string | number | null> {
+  return Object.fromEntries(
+    pairs.map((pair): [string, string | number | null] => {
+      const at = pair.indexOf('=');
+      if (at <= 0) {
+        throw new UsageError(`--limit: '${pair}' is not a limit; write it like iops=1000`);
+      }
+      const [key, value] = [pair.slice(0, at), pair.slice(at + 1)];
+      if (value === 'none') return [key, null];
+      return [key, key.startsWith('bandwidth') ? value : toInteger('--limit', value)];
     }),
   );
 }

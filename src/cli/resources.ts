@@ -57,6 +57,7 @@ export const VOLUMES: Resource<VolumeObject> = {
     ['Write cache', status.writeCache ? 'on' : 'off'],
     ['CHAP', shownAuthLong(spec)],
     ['Allowed initiators', (spec.initiators ?? ['any']).join(', ')],
+    ['Limits', shownMap(spec.limits ?? {})],
     ['Sessions', `${status.sessions}`],
     ['Logged in', status.initiators.join(', ') || '<none>'],
     ...status.conditions.map(
@@ -184,7 +185,7 @@ function shownUsed(usedBytes: number, ofBytes: number): string {
   return `${formatBytes(usedBytes)} (${percent.toFixed(1)} %)`;
 }
 
-function shownMap(map: Record<string, string> | undefined): string {
+function shownMap(map: Record<string, unknown> | undefined): string {
   const pairs = Object.entries(map ?? {}).map(([key, value]) => `${key}=${value}`);
   return pairs.join(', ') || '<none>';
 }

@@ -9,6 +9,7 @@ import {
   MAX_LABELS,
   MAX_NAME_CHARACTERS,
 } from './limits.ts';
+import { LimitsSpec } from './volume-limits.ts';
 
 export const GROUP = 'ashlar.io';
 export const GROUP_VERSION = 'ashlar.io/v1';
@@ -86,6 +87,7 @@ export const VolumeSpec = Type.Object(
     ),
     chap: Type.Optional(Type.Union([ChapSpec, Type.Null()])),
     mutualChap: Type.Optional(Type.Union([ChapSpec, Type.Null()])),
+    limits: Type.Optional(Type.Union([LimitsSpec, Type.Null()])),
   },
   closed,
 );

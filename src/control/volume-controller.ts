@@ -5,10 +5,10 @@
 // creation that was never reported, and is removed. Change: the manifest first, then the volume; at start the volume is
 // brought up to its manifest. Deletion: hosts first, then the store, which forgets the manifest with the volume.
 import { randomUUID } from 'node:crypto';
-import { formatQuantity, type Log, type Turn } from '../base/index.ts';
-import { type DataBufferPool, IoStatus } from '../block/index.ts';
+import { type Clock, formatQuantity, type Log, type Turn } from '../base/index.ts';
+import { type BlockDevice, type DataBufferPool, IoStatus } from '../block/index.ts';
 import { type Pool, STORE_BLOCK_BYTES, StoreError, type StoreVolume } from '../store/types.ts';
-import { Volume } from '../volume/index.ts';
+import { NO_LIMITS, Throttle, Volume } from '../volume/index.ts';
 import { ApiError, invalid, notFound, type StatusCause } from './errors.ts';
 import { MAX_VOLUMES, RESOURCE_VERSION_STRIDE } from './limits.ts';
 import {
@@ -20,6 +20,7 @@ import {
   type VolumeObject,
   type VolumeSpec,
 } from './schemas.ts';
+import { toVolumeLimits } from './volume-limits.ts';
 import {
   assertStorable,
   checkVolume,
@@ -47,6 +48,8 @@ export interface ExposedVolume {
   readonly iqn: string;
   readonly wanted: WantedVolume;
   readonly volume: Volume;
+  /** The volume behind its limits: what hosts do I/O to. */
+  readonly device: BlockDevice;
 }
 
 export interface VolumeControllerOptions {
@@ -57,6 +60,7 @@ export interface VolumeControllerOptions {
   readonly iqnPrefix: string;
   readonly defaults: VolumeDefaults;
   readonly log: Log;
+  readonly clock: Clock;
   /** Wall time, for timestamps that people read. */
   readonly now: () => Date;
 }
@@ -66,6 +70,7 @@ interface Hosted {
   readonly store: StoreVolume;
   /** Null where it could not be opened: `failure` says why. */
   volume: Volume | null;
+  throttle: Throttle | null;
   phase: 'Pending' | 'Ready' | 'Deleting' | 'Failed';
   failure: string;
   /** When the Ready condition last changed. */
@@ -290,16 +295,22 @@ export class VolumeController {
   async close(): Promise<void> {
     this.#closing = true;
     await Promise.allSettled(this.#tails.values());
-    await Promise.all([...this.#hosted.values()].map(({ volume }) => volume?.close()));
+    await Promise.all(
+      [...this.#hosted.values()].map(({ volume, throttle }) => {
+        throttle?.setLimits(NO_LIMITS);
+        return volume?.close();
+      }),
+    );
   }
 
   async #open(store: StoreVolume, wanted: WantedVolume): Promise<Hosted> {
-    const { buffers, turn, log } = this.#options;
+    const { buffers, turn, log, clock } = this.#options;
     const volume = new Volume({ store, logicalBlockBytes: wanted.blockSize, buffers, turn });
     const hosted: Hosted = {
       wanted,
       store,
       volume,
+      throttle: new Throttle({ device: volume, clock, turn }),
       phase: 'Pending',
       failure: '',
       sinceIso: this.#nowIso(),
@@ -343,15 +354,19 @@ export class VolumeController {
   }
 
   #expose(hosted: Hosted): void {
-    const { volume, wanted } = hosted;
-    if (volume === null) return;
-    this.#options.exporter.expose({ iqn: this.iqn(wanted.metadata.name), wanted, volume });
+    const { volume, throttle, wanted } = hosted;
+    if (volume === null || throttle === null) return;
+    const iqn = this.iqn(wanted.metadata.name);
+    throttle.setLimits(toVolumeLimits(wanted.limits));
+    this.#options.exporter.expose({ iqn, wanted, volume, device: throttle });
   }
 
   async #remove(hosted: Hosted): Promise<void> {
     const { exporter, pool, log } = this.#options;
     const { name } = hosted.wanted.metadata;
     hosted.phase = 'Deleting';
+    // What a limit holds back would only make the sessions linger.
+    hosted.throttle?.setLimits(NO_LIMITS);
     await exporter.withdraw(this.iqn(name));
     await hosted.volume?.close();
     hosted.volume = null;
@@ -386,9 +401,11 @@ export class VolumeController {
         initiators: [],
         chap: null,
         mutualChap: null,
+        limits: null,
       },
       store,
       volume: null,
+      throttle: null,
       phase: 'Failed',
       failure,
       sinceIso: this.#nowIso(),
@@ -475,6 +492,7 @@ export class VolumeController {
     // Secrets go in and never come out.
     if (wanted.chap !== null) spec.chap = { user: wanted.chap.user };
     if (wanted.mutualChap !== null) spec.mutualChap = { user: wanted.mutualChap.user };
+    if (wanted.limits !== null) spec.limits = { ...wanted.limits };
     return { metadata: wanted.metadata, spec };
   }
 
@@ -592,6 +610,7 @@ function sameSpec(a: Omit<WantedVolume, 'metadata'>, b: Omit<WantedVolume, 'meta
       wanted.initiators,
       wanted.chap,
       wanted.mutualChap,
+      wanted.limits,
     ]);
   return parts(a) === parts(b);
 }

@@ -13,6 +13,7 @@ import {
   MIN_VOLUME_BYTES,
 } from './limits.ts';
 import { GROUP_VERSION, type Metadata, VOLUME_NAME, type VolumeManifest } from './schemas.ts';
+import { checkLimits, type LimitsSpec } from './volume-limits.ts';
 
 const STORE_BLOCK_BYTES = 4096;
 
@@ -31,6 +32,7 @@ export interface WantedVolume {
   readonly initiators: readonly string[];
   readonly chap: ChapAccount | null;
   readonly mutualChap: ChapAccount | null;
+  readonly limits: LimitsSpec | null;
 }
 
 export interface VolumeDefaults {
@@ -70,6 +72,7 @@ export function checkVolume(
   const initiators = checkInitiators(spec.initiators ?? [], bad);
   const chap = checkChap('spec.chap', spec.chap, before?.chap ?? null, bad);
   const mutualChap = checkChap('spec.mutualChap', spec.mutualChap, before?.mutualChap ?? null, bad);
+  const limits = checkLimits(spec.limits, bad);
   if (mutualChap !== null && chap === null) {
     bad('spec.mutualChap', 'needs spec.chap: the initiator proves itself first');
   }
@@ -92,6 +95,7 @@ export function checkVolume(
     initiators,
     chap,
     mutualChap,
+    limits,
   };
 }
 
@@ -135,6 +139,7 @@ export function decodeManifest(bytes: Uint8Array): WantedVolume | null {
       initiators: spec.initiators ?? [],
       chap: spec.chap ?? null,
       mutualChap: spec.mutualChap ?? null,
+      limits: spec.limits ?? null,
     };
   } catch {
     return null; // The caller shows the volume as Failed: a bad manifest is a finding, not a crash.

@@ -181,6 +181,7 @@ export class Daemon {
       iqnPrefix: config.iqnPrefix,
       defaults: config.volumes,
       log,
+      clock: this.#clock,
       now: () => new Date(),
     });
     this.#controller = controller;

@@ -69,7 +69,7 @@ export class Targets implements TargetDirectory, Exporter {
     this.#changed();
   }
 
-  expose({ iqn, wanted, volume }: ExposedVolume): void {
+  expose({ iqn, wanted, volume, device: disk }: ExposedVolume): void {
     const known = this.#exported.get(iqn);
     const device = known?.device ?? this.#makeDevice(iqn);
     const { chap, mutualChap, initiators, metadata } = wanted;
@@ -81,7 +81,7 @@ export class Targets implements TargetDirectory, Exporter {
       initiators: initiators.length === 0 ? null : initiators,
       state: this.#offline ? 'offline' : 'online',
     };
-    if (known === undefined) device.addUnit(LUN, volume, volume.store.id);
+    if (known === undefined) device.addUnit(LUN, disk, volume.store.id);
     this.#exported.set(iqn, { device, entry });
     this.#changed();
   }

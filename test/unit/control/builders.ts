@@ -1,5 +1,5 @@
 // A controller and an API over a pool in memory.
-import { silentLog, Turn } from '../../../src/base/index.ts';
+import { ManualClock, silentLog, Turn } from '../../../src/base/index.ts';
 import { DataBufferPool } from '../../../src/block/index.ts';
 import {
   buildApi,
@@ -38,7 +38,9 @@ export function aPool(): MemoryPool {
 /** `pool`: one that was used before, as after a restart. */
 export async function aController(pool: MemoryPool = aPool()) {
   const exporter = new FakeExporter();
+  const clock = new ManualClock();
   const controller = new VolumeController({
+    clock,
     pool,
     buffers: new DataBufferPool(new ArrayBuffer(4 * 2 ** 20)),
     turn,

@@ -1,6 +1,8 @@
 // Goal: whatever a crash cut short is finished or gone after the next start, and nothing that was reported is lost.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { ApiError } from '../../../src/control/index.ts';
+import { NO_LIMITS, Throttle } from '../../../src/volume/index.ts';
 import { aController, aManifest, aPool } from './builders.ts';
 
 const put = (store: { putBlob: (k: string, v: Uint8Array, d: () => void) => void }, text: string) =>
@@ -97,4 +99,52 @@ test('creations of one name at the same time make one volume', async () => {
     'rejected',
     'rejected',
   ]);
+});
+
+test('limits are kept, given to the throttle, changed online and checked by name', async () => {
+  const pool = aPool();
+  const { controller, exporter } = await aController(pool);
+  const limits = { iops: 1000, bandwidth: '100Mi', queueDepth: 32 };
+  await controller.create(aManifest('db', { limits }), { dryRun: false });
+  const throttleOf = (from: typeof exporter): Throttle => {
+    const device = from.exposed.get('iqn.2026-11.io.ashlar:db')?.device;
+    assert.ok(device instanceof Throttle);
+    return device;
+  };
+  const wanted = {
+    iops: 1000,
+    iopsBurst: null,
+    bytesPerSecond: 100 * 2 ** 20,
+    burstBytes: null,
+    queueDepth: 32,
+  };
+  assert.deepEqual(throttleOf(exporter).limits, wanted);
+  const again = await aController(pool);
+  assert.deepEqual(again.controller.get('db').spec.limits, limits);
+  assert.deepEqual(throttleOf(again.exporter).limits, wanted);
+  const change = (sent: object) =>
+    again.controller.update(
+      'db',
+      ({ metadata, spec }) => ({ metadata, spec: { ...spec, limits: sent } }),
+      {
+        dryRun: false,
+      },
+    );
+  await change({ iops: 5000, iopsBurst: 9000 });
+  assert.equal(throttleOf(again.exporter).limits.iops, 5000);
+  for (const [bad, field] of [
+    [{ iops: 0 }, 'spec.limits.iops'],
+    [{ iopsBurst: 10 }, 'spec.limits.iopsBurst'],
+    [{ bandwidth: 'fast' }, 'spec.limits.bandwidth'],
+    [{ bandwidth: 1 }, 'spec.limits.bandwidth'],
+    [{ bandwidth: '1Gi', bandwidthBurst: '1Ki' }, 'spec.limits.bandwidthBurst'],
+    [{ queueDepth: 0 }, 'spec.limits.queueDepth'],
+  ] as const) {
+    await assert.rejects(change(bad), (error: ApiError) => {
+      assert.equal(error.details.causes?.[0]?.field, field);
+      return true;
+    });
+  }
+  await change({});
+  assert.deepEqual(throttleOf(again.exporter).limits, NO_LIMITS);
 });

@@ -1,0 +1,171 @@
+// Goal: a limit holds, whatever the depth; it is shared, keeps order, and goes the moment it is lifted.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ManualClock, Turn } from '../../../src/base/index.ts';
+import {
+  BlockOp,
+  BlockOpKind,
+  DataBufferPool,
+  IoStatus,
+  MAX_BUFFER_BYTES,
+  MemoryDevice,
+} from '../../../src/block/index.ts';
+import { NO_LIMITS, Throttle, type VolumeLimits } from '../../../src/volume/index.ts';
+
+const BLOCK_BYTES = 4096;
+
+function setUp(limits: Partial<VolumeLimits>) {
+  const clock = new ManualClock();
+  const device = new MemoryDevice({ bytes: 1 << 20 });
+  const throttle = new Throttle({
+    device,
+    clock,
+    turn: new Turn(),
+    limits: { ...NO_LIMITS, ...limits },
+  });
+  const buffers = new DataBufferPool(new ArrayBuffer(MAX_BUFFER_BYTES * 4));
+  const data = buffers.allocate(1 << 20)!;
+  /** Keeps `depth` operations going for `ms`, each `latencyMs` at the device; returns how many ended. */
+  const load = (
+    depth: number,
+    ms: number,
+    options: { kind?: BlockOpKind; blocks?: number } = {},
+  ) => {
+    const endMs = clock.nowMs() + ms;
+    let ended = 0;
+    const issue = (op: BlockOp): void => {
+      const kind = options.kind ?? BlockOpKind.Read;
+      throttle.submit(op.begin(kind, 0, options.blocks ?? 1, data, 0, false, owner));
+    };
+    const owner = {
+      onBlockDone(op: BlockOp, status: IoStatus): void {
+        assert.equal(status, IoStatus.Ok);
+        ended += 1;
+        // The device takes a tenth of a millisecond; an unlimited loop must not spin inside submit.
+        clock.schedule(0.1, () => {
+          if (clock.nowMs() < endMs) issue(op);
+        });
+      },
+    };
+    for (let index = 0; index < depth; index += 1) issue(new BlockOp());
+    return {
+      ended: () => ended,
+      /** Moves in steps as a timer would: rounded up to a millisecond, then late. */
+      run: (stepMs = 0.7) => {
+        while (clock.nowMs() < endMs) clock.advance(stepMs);
+      },
+    };
+  };
+  return { clock, device, throttle, data, load };
+}
+
+for (const depth of [1, 32, 128]) {
+  test(`1,000 IOPS hold within 5 % over 10 s at depth ${depth}`, () => {
+    const { load } = setUp({ iops: 1000 });
+    const running = load(depth, 10_000);
+    running.run();
+    const { ended } = running;
+    assert.ok(ended() >= 9_500 && ended() <= 10_500, `${ended()} operations in 10 s`);
+  });
+}
+
+test('bytes per second hold for large and small operations', () => {
+  for (const blocks of [1, 128]) {
+    const { load } = setUp({ bytesPerSecond: 8 * 1024 * 1024 });
+    const running = load(16, 10_000, { blocks });
+    running.run();
+    const rate = (running.ended() * blocks * BLOCK_BYTES) / 10;
+    assert.ok(Math.abs(rate / (8 * 1024 * 1024) - 1) < 0.05, `${rate} bytes per second`);
+  }
+});
+
+test('both limits at once: the tighter one governs', () => {
+  const { load } = setUp({ iops: 10_000, bytesPerSecond: 4096 * 500 });
+  const running = load(8, 10_000);
+  running.run();
+  assert.ok(Math.abs(running.ended() / 5000 - 1) < 0.05, `${running.ended()}`);
+});
+
+test('idle time saves up the burst and no more', () => {
+  const { clock, throttle, load } = setUp({ iops: 100, iopsBurst: 50 });
+  clock.advance(60_000);
+  const running = load(200, 0);
+  assert.equal(running.ended(), 51, 'the burst, and the one that falls due now');
+  assert.equal(throttle.waitingCount, 149);
+  clock.advance(1_000);
+  assert.ok(Math.abs(running.ended() - 151) <= 1, `${running.ended()}`);
+});
+
+test('lifting a limit frees at once what waits, and leaves no timer behind', () => {
+  const { clock, throttle, load } = setUp({ iops: 10, iopsBurst: 1 });
+  const running = load(100, 0);
+  assert.ok(running.ended() < 5);
+  throttle.setLimits(NO_LIMITS);
+  assert.equal(running.ended(), 100);
+  assert.equal(throttle.waitingCount, 0);
+  clock.advance(1);
+  assert.equal(clock.pending, 0);
+});
+
+test('a raised limit forgives the debt of the lower one', () => {
+  const { clock, throttle, load } = setUp({ bytesPerSecond: 4096, burstBytes: 4096 });
+  const running = load(4, 0, { blocks: 128 });
+  assert.equal(running.ended(), 1, 'one large operation passes and is paid for');
+  throttle.setLimits({ ...NO_LIMITS, bytesPerSecond: 512 * 1024 * 1024 });
+  clock.advance(5);
+  assert.equal(running.ended(), 4);
+});
+
+test('operations keep their order, a flush behind its writes', () => {
+  const { device, throttle, data, clock } = setUp({ iops: 10, iopsBurst: 1 });
+  const ends: string[] = [];
+  const send = (name: string, kind: BlockOpKind): void => {
+    const blocks = kind === BlockOpKind.Flush ? 0 : 1;
+    const owner = { onBlockDone: () => ends.push(name) };
+    throttle.submit(
+      new BlockOp().begin(kind, 0, blocks, blocks === 0 ? null : data, 0, false, owner),
+    );
+  };
+  for (const name of ['a', 'b', 'c']) send(name, BlockOpKind.Write);
+  send('flush', BlockOpKind.Flush);
+  assert.equal(device.flushes, 0);
+  clock.advance(2_000);
+  assert.deepEqual(ends, ['a', 'b', 'c', 'flush']);
+});
+
+test('the queue depth bounds what is under way below; the operation gets its owner back', () => {
+  const { device, throttle, data } = setUp({ queueDepth: 2 });
+  device.hold = true;
+  const owners: unknown[] = [];
+  const owner = { onBlockDone: (op: BlockOp) => owners.push(op.owner) };
+  for (let index = 0; index < 5; index += 1) {
+    throttle.submit(new BlockOp().begin(BlockOpKind.Read, index, 1, data, 0, false, owner));
+  }
+  assert.equal(device.held.length, 2);
+  device.release();
+  assert.equal(device.held.length, 2);
+  device.releaseAll();
+  assert.deepEqual(owners, [owner, owner, owner, owner, owner]);
+});
+
+test('COMPARE AND WRITE still sees the bytes it compares', () => {
+  const { device, throttle, data } = setUp({ queueDepth: 1 });
+  device.bytes.fill(7, 0, BLOCK_BYTES);
+  let seen = -1;
+  let status: IoStatus = IoStatus.Busy;
+  throttle.submit(
+    new BlockOp().begin(BlockOpKind.Update, 0, 1, data, 0, false, {
+      onBlockDone: (_op, ended) => {
+        status = ended;
+      },
+      onUpdateRead: (op) => {
+        seen = op.data!.bytes[0]!;
+        op.data!.bytes.fill(9, 0, BLOCK_BYTES);
+        return true;
+      },
+    }),
+  );
+  assert.equal(seen, 7);
+  assert.equal(status, IoStatus.Ok);
+  assert.equal(device.bytes[0], 9);
+});
