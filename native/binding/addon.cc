@@ -6,6 +6,7 @@
 #include "native/binding/pool_binding.h"
 #include "native/binding/sd_notify.h"
 #include "native/binding/spin.h"
+#include "native/binding/stream_binding.h"
 #include "native/binding/tools.h"
 #include "native/engine/crc32c.h"
 
@@ -47,6 +48,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("createPool", Napi::Function::New<CreatePool>(env, "createPool"));
   exports.Set("probePool", Napi::Function::New<ProbePool>(env, "probePool"));
   exports.Set("checkPool", Napi::Function::New<CheckPool>(env, "checkPool"));
+  DefineStream(env, exports);
   napi_value digest;
   napi_create_function(env, "crc32c", NAPI_AUTO_LENGTH, DigestOf, nullptr, &digest);
   exports.Set("crc32c", digest);
