@@ -13,6 +13,8 @@ const everything = [
   'store',
   'volume',
   'metrics',
+  'objects',
+  'apiserver',
   'control',
 ];
 const mayImport: Record<string, readonly string[]> = {
@@ -24,7 +26,9 @@ const mayImport: Record<string, readonly string[]> = {
   store: ['base', 'block'],
   volume: ['base', 'block', 'store'],
   metrics: ['base'],
-  control: ['base', 'block', 'store', 'volume', 'iscsi', 'scsi', 'metrics'],
+  objects: ['base'],
+  apiserver: ['base', 'objects'],
+  control: ['base', 'block', 'store', 'volume', 'iscsi', 'scsi', 'metrics', 'objects', 'apiserver'],
   // The CLI speaks to the REST API; only `serve`, which is the daemon, reaches further.
   cli: ['base', 'control', 'daemon'],
   daemon: everything,
