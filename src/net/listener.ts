@@ -1,7 +1,6 @@
 // Listens on the portals of a target node, IPv4 and IPv6, and hands every accepted connection on as a Transport.
 import { createServer, type Server } from 'node:net';
-import type { Log, Turn } from '../base/index.ts';
-import type { Transport } from '../iscsi/transport.ts';
+import type { Log, Transport, Turn } from '../base/index.ts';
 import { addressAndPort, SocketTransport } from './socket-transport.ts';
 
 /** Connections that completed TCP's handshake and wait for accept. */

@@ -3,8 +3,7 @@
 // for those a server accepts, so an accepted one is wrapped a second time around its handle. `_handle` is internal to
 // Node and is named in this file only; where it is missing, plain 'data' events do the same, somewhat slower.
 import { type Socket, Socket as SocketClass } from 'node:net';
-import type { Turn } from '../base/index.ts';
-import type { Transport, TransportHandler } from '../iscsi/transport.ts';
+import type { Transport, TransportHandler, Turn } from '../base/index.ts';
 
 /** One read: what a burst of writes at depth 32 brings, and what fits the second level cache. */
 export const READ_BUFFER_BYTES = 256 * 1024;

@@ -10,6 +10,7 @@ const everything = [
   'scsi',
   'iscsi',
   'net',
+  'wire',
   'store',
   'volume',
   'metrics',
@@ -22,7 +23,8 @@ const mayImport: Record<string, readonly string[]> = {
   block: ['base'],
   scsi: ['base', 'block'],
   iscsi: ['base', 'block', 'scsi'],
-  net: ['base', 'iscsi'],
+  net: ['base'],
+  wire: ['base', 'block'],
   store: ['base', 'block'],
   volume: ['base', 'block', 'store'],
   metrics: ['base'],
@@ -35,7 +37,7 @@ const mayImport: Record<string, readonly string[]> = {
 };
 
 /** Rooms that own no socket, timer, file or logger, and the modules that would give them one. */
-const protocolRooms = ['base', 'block', 'scsi', 'iscsi', 'volume'];
+const protocolRooms = ['base', 'block', 'scsi', 'iscsi', 'wire', 'volume'];
 const forbiddenModules =
   /^node:(net|tls|http|fs|timers|dgram|child_process|worker_threads)|^(pino|fastify)$/;
 

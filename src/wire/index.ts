@@ -1,0 +1,33 @@
+// The wire: how a coordinator and a replica speak. Frames over one byte stream, streams within it, calls with deadlines,
+// windows, keep-alive, a handshake that proves a shared secret. Owns no socket; docs/wire-protocol.md tells the bytes.
+export {
+  type CallDone,
+  type ConnectionHandler,
+  type ConnectionOptions,
+  frameBytes,
+  OPEN_METHOD,
+  Refusal,
+  type StreamHandler,
+  WireConnection,
+  WireStream,
+} from './connection.ts';
+export {
+  blockCrc,
+  FrameFlag,
+  FrameHeader,
+  FrameType,
+  statusName,
+  WireStatus,
+} from './frame.ts';
+export { type Agreement, PROTOCOL_VERSION, WireFeature } from './handshake.ts';
+export {
+  DEFAULT_TIMEOUTS,
+  dataPayloadBytes,
+  MAX_DATA_BLOCKS,
+  MAX_MESSAGE_BYTES,
+  WIRE_BLOCK_BYTES,
+  type WireTimeouts,
+} from './limits.ts';
+export { FrameOutput, FrameRegions } from './output.ts';
+export { FrameParser, type FrameSink, type Place } from './parser.ts';
+export { type Codec, codec } from './schema.ts';
