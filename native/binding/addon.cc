@@ -5,6 +5,7 @@
 #include "native/binding/arena.h"
 #include "native/binding/pool_binding.h"
 #include "native/binding/sd_notify.h"
+#include "native/binding/signature.h"
 #include "native/binding/spin.h"
 #include "native/binding/stream_binding.h"
 #include "native/binding/tools.h"
@@ -43,6 +44,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   PoolBinding::Define(env);
   exports.Set("createArena", Napi::Function::New<CreateArena>(env, "createArena"));
   exports.Set("sdNotify", Napi::Function::New<SdNotify>(env, "sdNotify"));
+  exports.Set("findSignature", Napi::Function::New<FindSignatureOf>(env, "findSignature"));
   exports.Set("setSpin", Napi::Function::New<SetSpin>(env, "setSpin"));
   exports.Set("openPool", Napi::Function::New<OpenPool>(env, "openPool"));
   exports.Set("createPool", Napi::Function::New<CreatePool>(env, "createPool"));

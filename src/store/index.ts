@@ -10,6 +10,7 @@ export {
 export { MemoryPool, type MemoryPoolOptions } from './memory.ts';
 export {
   type CheckReport,
+  findSignature,
   type MediumBackend,
   nativeArena,
   nativeCrc32c,

@@ -95,6 +95,7 @@ export interface NativeAddon {
   crc32c: Crc32c;
   sdNotify(text: string): boolean;
   setSpin(microseconds: number): void;
+  findSignature(head: Uint8Array, tail: Uint8Array, sizeBytes: number): string | null;
   openPool(options: {
     path: string;
     cacheBytes: number;
@@ -193,4 +194,16 @@ export function asStoreError(error: unknown): StoreError {
     return new StoreError(code as StoreErrorCode, (error as Error).message, { cause: error });
   }
   return new StoreError('STORE_IO', String(error), { cause: error });
+}
+
+/**
+ * What the first and the last bytes of a medium of `sizeBytes` say it holds ("an XFS file system"), or null. A mebibyte of
+ * either end is what the engine itself looks at before it formats.
+ */
+export function findSignature(
+  head: Uint8Array,
+  tail: Uint8Array,
+  sizeBytes: number,
+): string | null {
+  return native().findSignature(head, tail, sizeBytes);
 }

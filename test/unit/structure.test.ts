@@ -16,7 +16,10 @@ const everything = [
   'metrics',
   'objects',
   'apiserver',
+  'kinds',
+  'controllers',
   'control',
+  'node',
 ];
 const mayImport: Record<string, readonly string[]> = {
   base: [],
@@ -31,6 +34,19 @@ const mayImport: Record<string, readonly string[]> = {
   objects: ['base'],
   apiserver: ['base', 'objects'],
   control: ['base', 'block', 'store', 'volume', 'iscsi', 'scsi', 'metrics', 'objects', 'apiserver'],
+  kinds: ['base', 'apiserver'],
+  controllers: ['base', 'apiserver', 'kinds'],
+  node: [
+    'base',
+    'block',
+    'store',
+    'volume',
+    'objects',
+    'apiserver',
+    'kinds',
+    'controllers',
+    'control',
+  ],
   // The CLI speaks to the REST API; only `serve`, which is the daemon, reaches further.
   cli: ['base', 'control', 'daemon'],
   daemon: everything,
