@@ -126,11 +126,10 @@ export class MemoryObjectStore implements ObjectStore {
     queueMicrotask(() => {
       if (!this.#watchers.has(watcher)) return;
       if (this.#closed) return this.#end(watcher, closedError());
-      if (revision < this.#compacted) {
-        return this.#end(
-          watcher,
-          new ObjectStoreError('OBJECTS_COMPACTED', `revision ${revision} is too old`),
-        );
+      if (revision < this.#compacted || revision > this.#revision) {
+        // One from the future was given by another store: what it stands for is not known here.
+        const message = `revision ${revision} is not within ${this.#compacted} to ${this.#revision}`;
+        return this.#end(watcher, new ObjectStoreError('OBJECTS_COMPACTED', message));
       }
       const missed = this.#history.filter((event) => eventRevision(event) > revision);
       this.#tell(watcher, missed);

@@ -1,0 +1,132 @@
+// From what a client sent to an object of its kind: structure, names, metadata. Every fault at once.
+import type { TSchema } from 'typebox';
+import type { WriteOptions } from './client.ts';
+import { ApiError, clip, invalid, type StatusCause } from './errors.ts';
+import { apiVersionOf, type KindDefinition, versionsOf } from './kind.ts';
+import { type KubeObject, MAX_ANNOTATION_BYTES, type ObjectMeta, objectSchema } from './meta.ts';
+import { checkStructure, isObject, type Schema } from './structure.ts';
+
+const schemas = new WeakMap<KindDefinition, Schema & TSchema>();
+
+/** The schema of the kind's whole object. */
+export function schemaOf(kind: KindDefinition): Schema & TSchema {
+  let schema = schemas.get(kind);
+  if (schema === undefined) {
+    schema = objectSchema(kind.fields, kind.required ?? []) as unknown as Schema & TSchema;
+    schemas.set(kind, schema);
+  }
+  return schema;
+}
+
+/** What was sent, as the kind's object: cleaned of unknown fields where they are not refused. */
+export function decodeObject(
+  kind: KindDefinition,
+  version: string,
+  sent: unknown,
+  options: WriteOptions,
+): KubeObject {
+  if (!isObject(sent)) {
+    throw new ApiError('BadRequest', `the body must be a ${kind.kind}, as a JSON object`);
+  }
+  const causes: StatusCause[] = [];
+  const apiVersion = apiVersionOf({ group: kind.group, version });
+  const known = versionsOf(kind).map((one) => apiVersionOf({ group: kind.group, version: one }));
+  if (sent['apiVersion'] !== undefined && !known.includes(String(sent['apiVersion']))) {
+    causes.push(unsupported('apiVersion', apiVersion));
+  }
+  if (sent['kind'] !== undefined && sent['kind'] !== kind.kind) {
+    causes.push(unsupported('kind', kind.kind));
+  }
+  // An object without a name is told so as such, not as one without metadata.
+  const complete =
+    isObject(sent['metadata']) || 'metadata' in sent ? sent : { ...sent, metadata: {} };
+  const found = checkStructure(schemaOf(kind), complete);
+  causes.push(...found.causes);
+  for (const field of found.unknown) {
+    const message = `unknown field "${field}"`;
+    if ((options.fieldValidation ?? 'Strict') === 'Strict') {
+      causes.push({ reason: 'FieldValueNotSupported', field, message });
+    } else if (options.fieldValidation === 'Warn') options.onWarning?.(message);
+  }
+  if (causes.length > 0) throw invalid(kind, nameIn(sent), causes);
+  return { ...(found.value as KubeObject), apiVersion, kind: kind.kind };
+}
+
+function unsupported(field: string, right: string): StatusCause {
+  return { reason: 'FieldValueNotSupported', field, message: `must be ${JSON.stringify(right)}` };
+}
+
+function nameIn(sent: Record<string, unknown>): string {
+  const metadata = sent['metadata'];
+  const name = isObject(metadata) ? metadata['name'] : '';
+  return typeof name === 'string' ? clip(name) : '';
+}
+
+const LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
+const QUALIFIED =
+  /^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
+const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
+
+/** RFC 1123: at most 63 lower-case letters, digits and '-'. */
+export function isLabel(name: string): boolean {
+  return LABEL.test(name);
+}
+
+export function isSubdomain(name: string): boolean {
+  return name.length <= 253 && SUBDOMAIN.test(name);
+}
+
+/** What is wrong with the metadata that clients decide. */
+export function checkMetadata(kind: KindDefinition, metadata: ObjectMeta): StatusCause[] {
+  const causes: StatusCause[] = [];
+  const bad = (field: string, message: string): void => {
+    causes.push({ reason: 'FieldValueInvalid', field, message });
+  };
+  const { name } = metadata;
+  if (name === undefined || name === '') {
+    causes.push({
+      reason: 'FieldValueRequired',
+      field: 'metadata.name',
+      message: 'is required (or metadata.generateName)',
+    });
+  } else if (kind.nameRule === 'label' ? !isLabel(name) : !isSubdomain(name)) {
+    const rule =
+      kind.nameRule === 'label'
+        ? "use lower-case letters, digits and '-', at most 63"
+        : "use lower-case letters, digits, '-' and '.', at most 253";
+    bad(
+      'metadata.name',
+      `'${clip(name)}' cannot name a ${kind.kind.toLowerCase()}; ${rule}, beginning and ending with a letter or digit`,
+    );
+  }
+  for (const [key, value] of Object.entries(metadata.labels ?? {})) {
+    if (!QUALIFIED.test(key)) bad('metadata.labels', `'${clip(key)}' is not a label key`);
+    else if (!LABEL_VALUE.test(value)) {
+      bad(`metadata.labels.${key}`, `'${clip(value)}' is not a label value`);
+    }
+  }
+  let bytes = 0;
+  for (const [key, value] of Object.entries(metadata.annotations ?? {})) {
+    if (!QUALIFIED.test(key))
+      bad('metadata.annotations', `'${clip(key)}' is not an annotation key`);
+    bytes += Buffer.byteLength(key) + Buffer.byteLength(value);
+  }
+  if (bytes > MAX_ANNOTATION_BYTES) {
+    bad('metadata.annotations', `take ${bytes} bytes, at most ${MAX_ANNOTATION_BYTES}`);
+  }
+  for (const finalizer of metadata.finalizers ?? []) {
+    const isKnown = finalizer === 'orphan' || finalizer === 'foregroundDeletion';
+    if (!isKnown && (!finalizer.includes('/') || !QUALIFIED.test(finalizer))) {
+      bad(
+        'metadata.finalizers',
+        `'${clip(finalizer)}' is not a qualified name like example.com/keep`,
+      );
+    }
+  }
+  const owners = metadata.ownerReferences ?? [];
+  if (owners.filter((owner) => owner.controller === true).length > 1) {
+    bad('metadata.ownerReferences', 'only one owner can be the controller');
+  }
+  return causes;
+}
