@@ -12,8 +12,12 @@ export {
   type CheckReport,
   findSignature,
   type MediumBackend,
+  type NativeStreamReader,
+  type NativeStreamWriter,
   nativeArena,
   nativeCrc32c,
+  nativeStreamReader,
+  nativeStreamWriter,
   sdNotify,
   setSpin,
 } from './native.ts';

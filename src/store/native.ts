@@ -90,7 +90,33 @@ export interface CheckReport {
 /** How the medium is reached: chosen by what it is, save in tests and measurements. */
 export type MediumBackend = 'auto' | 'io_uring' | 'threads' | 'sync';
 
+/** Takes a send stream apart: native/engine/stream_format.h. */
+export interface NativeStreamReader {
+  /**
+   * Looks at the record that begins at `window[start]`. Returns how many bytes it takes, or 0. `result` (8 lanes):
+   * error, bytes needed, ended, kind, lba, blocks, where the payload begins in the window, its bytes.
+   */
+  next(window: Uint8Array, start: number, end: number, result: Float64Array): number;
+}
+
+/** Puts a send stream together. */
+export interface NativeStreamWriter {
+  /** The 64 bytes that go before `payload[start, end)`. */
+  seal(
+    kind: number,
+    lba: number,
+    blocks: number,
+    payload: Uint8Array,
+    start: number,
+    end: number,
+  ): Buffer;
+  /** The payload of the End that is sealed next. */
+  totals(): Buffer;
+}
+
 export interface NativeAddon {
+  StreamReader: new () => NativeStreamReader;
+  StreamWriter: new () => NativeStreamWriter;
   createArena(bytes: number): ArrayBuffer;
   crc32c: Crc32c;
   sdNotify(text: string): boolean;
@@ -171,6 +197,16 @@ export function currentArena(): ArrayBuffer | null {
 /** CRC32C by the processor's instruction; what the daemon gives to base's setCrc32c. */
 export function nativeCrc32c(): Crc32c {
   return native().crc32c;
+}
+
+/** A fresh reader of one send stream. */
+export function nativeStreamReader(): NativeStreamReader {
+  return new (native().StreamReader)();
+}
+
+/** A fresh writer of one send stream. */
+export function nativeStreamWriter(): NativeStreamWriter {
+  return new (native().StreamWriter)();
 }
 
 /** Tells the service manager ("READY=1"). False where there is none. */
