@@ -68,7 +68,14 @@ Words WordsOf(Status status) {
       return {"STORE_TOO_SMALL", "is too small for its pool"};
     case Status::kVersion:
       return {"STORE_VERSION",
-              "holds a pool in a format that this ashlar does not know; use a newer one"};
+              "holds a pool in a format that this ashlar does not know: it was made by a newer one, or "
+              "by one before the first release"};
+    case Status::kTooFew:
+      return {"STORE_TOO_FEW_DEVICES", "cannot be opened"};
+    case Status::kForeign:
+      return {"STORE_FOREIGN_DEVICE", "cannot be opened"};
+    case Status::kDiverged:
+      return {"STORE_DIVERGED", "cannot be opened"};
   }
   return {"STORE_IO", "failed"};
 }

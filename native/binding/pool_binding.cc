@@ -133,11 +133,9 @@ void PoolBinding::Release() {
     cleanup_ = nullptr;
   }
   const bool was_open = pool_ != nullptr;
-  // The medium first stops moving bytes into buffers that the pool owns; only then may the pool
-  // free them. Its destructor tells nobody, so the order of the two is safe: no request is looked
-  // at again.
-  file_.reset();
+  // The pool waits for what its media still move into its buffers, and drops the results.
   pool_.reset();
+  file_.reset();
   completion_ = nullptr;
   if (was_open) Unref();
 }

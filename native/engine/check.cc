@@ -6,36 +6,41 @@
 #include <unordered_map>
 
 #include "native/engine/crc32c.h"
-#include "native/engine/format.h"
+#include "native/engine/device_set.h"
 
 namespace ashlar {
 namespace {
 
 class Checker {
  public:
-  Checker(BlockFile& file, bool with_data, CheckReport* report)
-      : file_(file), with_data_(with_data), report_(report) {
-    buffer_ = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kBlockBytes));
+  Checker(bool with_data, CheckReport* report) : with_data_(with_data), report_(report) {
+    buffer_ = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, 2 * kBlockBytes));
     if (buffer_ == nullptr) std::abort();
+    spare_ = buffer_ + kBlockBytes;
   }
   ~Checker() { std::free(buffer_); }
   Checker(const Checker&) = delete;
   Checker& operator=(const Checker&) = delete;
 
-  Status Run() {
+  Status Run(const std::vector<DeviceFile>& files, std::string* why) {
+    if (const Status status = set_.Assemble(files, true, why); status != Status::kOk) return status;
     Superblock found[2];
     bool valid[2] = {false, false};
-    const uint64_t blocks = file_.size_bytes() / kBlockBytes;
-    auto look = [&](uint64_t place, uint32_t slot) {
-      Superblock sb;
-      if (place >= blocks || !Read(place) || ParseSuperblock(buffer_, &sb) != Status::kOk) return;
-      if ((sb.generation & 1) != slot || sb.size_blocks > blocks) return;
-      if (valid[slot] && found[slot].generation >= sb.generation) return;
-      found[slot] = sb;
-      valid[slot] = true;
-    };
-    for (uint32_t slot = 0; slot < 2; ++slot) look(slot, slot);
-    for (uint32_t slot = 0; slot < 2 && blocks > 4; ++slot) look(blocks - 2 + slot, slot);
+    for (const auto& device : set_.devices()) {
+      if (!device->Readable()) continue;
+      for (const bool back : {false, true}) {
+        for (uint32_t slot = 0; slot < 2; ++slot) {
+          Superblock sb;
+          const uint64_t place = SuperPlace(slot, back, device->record.size_blocks);
+          if (!TransferBlocks(*device->file, IoKind::kRead, place, 1, buffer_)) continue;
+          if (ParseSuperblock(buffer_, &sb) != Status::kOk) continue;
+          if ((sb.generation & 1) != slot || !(sb.store_id == set_.pool_id())) continue;
+          if (valid[slot] && found[slot].generation >= sb.generation) continue;
+          found[slot] = sb;
+          valid[slot] = true;
+        }
+      }
+    }
     if (!valid[0] && !valid[1]) return Status::kNotAPool;
     const uint32_t newest = !valid[0]   ? 1
                             : !valid[1] ? 0
@@ -54,19 +59,25 @@ class Checker {
  private:
   using Bits = std::unordered_map<uint64_t, std::vector<uint64_t>>;  // By group.
 
-  bool Read(uint64_t block) {
-    bool ended = false;
-    IoRequest request;
-    request.kind = IoKind::kRead;
-    request.offset = block * kBlockBytes;
-    request.bytes = kBlockBytes;
-    request.data = buffer_;
-    request.context = &ended;
-    request.done = [](IoRequest* r) { *static_cast<bool*>(r->context) = true; };
-    file_.Submit(&request);
-    file_.Kick();
-    while (!ended) file_.Wait();
-    return request.result == 0;
+  // Reads every side that should have the block and tests it. How many are good; the last good one
+  // is left in buffer_. `bad` is told of the others.
+  template <typename Test, typename Bad>
+  int Read(uint64_t phys, Test test, Bad bad) {
+    const uint32_t vdev = VdevOf(phys);
+    if (vdev >= set_.vdevs().size()) return 0;
+    int good = 0;
+    for (uint16_t index : set_.vdevs()[vdev].sides) {
+      const DeviceSet::Device& device = *set_.devices()[index];
+      if (!device.Readable()) continue;
+      uint8_t* const into = good == 0 ? buffer_ : spare_;
+      if (TransferBlocks(*device.file, IoKind::kRead, BlockOf(phys), 1, into) && test(into)) {
+        ++good;
+      } else {
+        bad(std::to_string(BlockOf(phys)) +
+            (set_.devices().size() > 1 ? " of " + set_.Describe(device) : ""));
+      }
+    }
+    return good;
   }
 
   void Find(std::string text) {
@@ -83,7 +94,16 @@ class Checker {
 
   void Generation(const Superblock& sb) {
     sb_ = sb;
-    range_ = {sb.alloc_start, sb.alloc_start + sb.alloc_blocks};
+    range_ = {sb_.regions, sb_.region_count};
+    for (uint32_t i = 0; i < sb.region_count; ++i) {
+      const Region& r = sb.regions[i];
+      const uint32_t vdev = VdevOf(r.start);
+      if (vdev >= set_.vdevs().size() || set_.vdevs()[vdev].sides.empty() ||
+          BlockOf(r.start) + r.blocks + kEndBlocks > set_.VdevBlocks(vdev)) {
+        ++wrong_sums_;
+        return Find("a region lies outside of its vdev");
+      }
+    }
     owned_.clear();
     marked_.clear();
     metadata_ = pending_runs_ = pending_blocks_ = 0;
@@ -100,6 +120,16 @@ class Checker {
       if (before == bad_pages_seen_) Expect("a volume's mapped count", r.mapped_blocks, mapped);
     }
     Expect("the space map's sum", sb.space.ptr.aux, used);
+    std::vector<uint64_t> by_region(sb.region_count);
+    for (const auto& [group, words] : marked_) {
+      if (group >= range_.Groups()) continue;
+      uint64_t in_region = 0;
+      uint64_t& sum = by_region[range_.RegionOfGroup(group, &in_region)];
+      for (uint64_t word : words) sum += static_cast<uint64_t>(__builtin_popcountll(word));
+    }
+    for (uint32_t i = 0; i < sb.region_count; ++i) {
+      Expect("a region's count", sb.regions[i].used, by_region[i]);
+    }
     Expect("the count of metadata blocks", sb.metadata_blocks, metadata_);
     Expect("the count of pending runs", sb.pending_runs, pending_runs_);
     Expect("the count of pending blocks", sb.pending_blocks, pending_blocks_);
@@ -124,18 +154,24 @@ class Checker {
   }
 
   std::string Place(uint64_t group, uint32_t word) const {
-    return std::to_string(sb_.alloc_start + group * kGroupBlocks + word * 64);
+    if (group >= range_.Groups()) return "leaf " + std::to_string(group) + " of no region";
+    return Name(range_.AddressOf(group, word * 64));
+  }
+
+  // The block, and its vdev where there is more than one.
+  std::string Name(uint64_t phys) const {
+    const std::string block = std::to_string(BlockOf(phys));
+    return set_.vdevs().size() > 1 ? block + " of vdev " + std::to_string(VdevOf(phys)) : block;
   }
 
   void Own(uint64_t phys) {
-    const uint64_t at = phys - sb_.alloc_start;
-    auto& words = owned_[at / kGroupBlocks];
+    auto& words = owned_[range_.GroupOf(phys)];
     if (words.empty()) words.resize(kGroupWords);
-    const uint64_t bit = at % kGroupBlocks;
+    const uint64_t bit = range_.BitOf(phys);
     uint64_t& word = words[bit / 64];
     if ((word >> (bit % 64)) & 1) {
       ++report_->doubly_owned_blocks;
-      Find("block " + std::to_string(phys) + " is owned twice");
+      Find("block " + Name(phys) + " is owned twice");
     }
     word |= 1ull << (bit % 64);
   }
@@ -144,9 +180,12 @@ class Checker {
     Own(phys);
     if (!with_data_) return;
     ++report_->blocks_checked;
-    if (Read(phys) && Crc32c(buffer_, kBlockBytes) == crc) return;
-    ++report_->bad_data_blocks;
-    Find(std::string(what) + " at " + std::to_string(phys) + " does not match its checksum");
+    Read(
+        phys, [crc](const uint8_t* block) { return Crc32c(block, kBlockBytes) == crc; },
+        [&](const std::string& place) {
+          ++report_->bad_data_blocks;
+          Find(std::string(what) + " at " + place + " does not match its checksum");
+        });
   }
 
   uint64_t Walk(Role role, uint64_t tree, const TreeRoot& root) {
@@ -163,14 +202,17 @@ class Checker {
       Own(addr);
       ++metadata_;
       ++report_->pages_checked;
-      if (Read(addr) && PageMatches(buffer_, identity, ptr) &&
-          PageIsSound(buffer_, role, level, range_)) {
-        std::copy(buffer_, buffer_ + kBlockBytes, page.begin());
-        ++good;
-      } else {
-        ++report_->bad_metadata_pages;
-        Find("page at " + std::to_string(addr) + " is damaged");
-      }
+      const int sides = Read(
+          addr,
+          [&](const uint8_t* block) {
+            return PageMatches(block, identity, ptr) && PageIsSound(block, role, level, range_);
+          },
+          [&](const std::string& place) {
+            ++report_->bad_metadata_pages;
+            Find("page at " + place + " is damaged");
+          });
+      if (sides > 0) std::copy(buffer_, buffer_ + kBlockBytes, page.begin());
+      good += sides;
     }
     if (good == 0) {
       ++bad_pages_seen_;
@@ -239,10 +281,11 @@ class Checker {
     return sum;
   }
 
-  BlockFile& file_;
+  DeviceSet set_;
   bool with_data_;
   CheckReport* report_;
   uint8_t* buffer_;
+  uint8_t* spare_;
   Superblock sb_{};
   PhysRange range_;
   Bits owned_, marked_;
@@ -253,9 +296,15 @@ class Checker {
 
 }  // namespace
 
-Status Pool::Check(BlockFile& file, bool with_data, CheckReport* report) {
+Status Pool::Check(const std::vector<DeviceFile>& files, bool with_data, CheckReport* report,
+                   std::string* why) {
   *report = CheckReport{};
-  return Checker(file, with_data, report).Run();
+  std::string unused;
+  return Checker(with_data, report).Run(files, why == nullptr ? &unused : why);
+}
+
+Status Pool::Check(BlockFile& file, bool with_data, CheckReport* report) {
+  return Check({{&file, "", {}}}, with_data, report, nullptr);
 }
 
 }  // namespace ashlar

@@ -100,7 +100,7 @@ void PoolImpl::Cut() {
     uint32_t cleared = Group::ClearBits(leaf->space_leaf(), BitOf(run.phys), blocks);
     assert(cleared == blocks);
     leaf->used -= cleared;
-    bits_used_ -= cleared;
+    CountUsed(run.phys, -int64_t{cleared});
     HoldGroup(it->first, leaf)->SetBusy(BitOf(run.phys), blocks);
     busy_ += blocks;
     pending_blocks_ -= blocks;
@@ -144,6 +144,12 @@ void PoolImpl::Cut() {
   sb_next_.metadata_blocks = metadata_blocks_;
   sb_next_.pending_runs = pending_next_.size();
   sb_next_.pending_blocks = pending_blocks_;
+  std::copy(std::begin(regions_), std::end(regions_), std::begin(sb_next_.regions));
+  sb_next_.region_count = range_.count;
+  sb_next_.size_blocks = 0;
+  for (uint32_t v = 0; v < devices_.vdevs().size(); ++v) {
+    if (!devices_.vdevs()[v].sides.empty()) sb_next_.size_blocks += devices_.VdevBlocks(v);
+  }
   ++generation_;
   stage_ = CheckpointStage::kWrite;
 }
@@ -215,7 +221,7 @@ bool PoolImpl::AssignAddresses() {
     cache_.RemoveDirty(page);
     page->assigned = true;
     const uint64_t first = AllocMeta(0);
-    const uint64_t second = first == 0 ? 0 : AllocMeta(1);
+    const uint64_t second = first == 0 ? 0 : AllocMeta(1, VdevOf(first));
     if (second == 0) return false;
     PagePtr* slot = LiveSlot(page);
     if (slot->null()) {
@@ -370,72 +376,110 @@ void PoolImpl::ItemIoDone(EngineIo* io) {
   }
 }
 
-void PoolImpl::Resubmit(EngineIo* io) {
-  io->request.result = 0;
-  ++ios_in_flight_;
-  need_kick_ = true;
-  file_.Submit(&io->request);
-}
-
-uint64_t PoolImpl::SuperPlace(int copy) const {
-  const uint64_t slot = sb_next_.generation & 1;
-  return copy == 0 ? slot : sb_.size_blocks - 2 + slot;
-}
-
+// Every device that is written to gets the superblock, at both ends.
 void PoolImpl::CheckpointFlushed(void*, Status status) {
   if (status != Status::kOk) return;
   stage_ = CheckpointStage::kSuper;
   SealSuperblock(&sb_next_);
-  std::memcpy(sb_buffers_[0], &sb_next_, sizeof sb_next_);
-  sb_ios_ = 2;
-  sb_good_ = 0;
-  for (int copy = 0; copy < 2; ++copy) {
-    SubmitIo(IoKind::kWrite, SuperPlace(copy), 1, sb_buffers_[0], nullptr, &PoolImpl::SuperIoDone);
+  std::memcpy(sb_buffer_, &sb_next_, sizeof sb_next_);
+  sb_ios_ = 1;  // Not to end before the last one is out.
+  sb_good_ = sb_asked_ = 0;
+  for (uint16_t d = 0; d < devices_.devices().size(); ++d) {
+    const DeviceSet::Device* device = devices_.device(d);
+    if (device == nullptr || !device->Writable()) continue;
+    sb_asked_ |= uint64_t{1} << d;
+    for (const bool back : {false, true}) {
+      ++sb_ios_;
+      SubmitToDevice(d, IoKind::kWrite,
+                     SuperPlace(sb_next_.generation, back, device->record.size_blocks), 1,
+                     sb_buffer_, nullptr, &PoolImpl::SuperIoDone);
+    }
   }
+  SuperStep();
 }
 
 void PoolImpl::SuperIoDone(EngineIo* io) {
   if (io->request.result != 0) {
     ++io_errors_;
-    if (++io->tries < kTries && !Faulted()) return Resubmit(io);
+    const DeviceSet::Device* device = devices_.device(io->device);
+    if (++io->tries < kTries && !Faulted() && device != nullptr && device->Writable()) {
+      return Resubmit(io);
+    }
   } else {
-    ++sb_good_;
+    sb_good_ |= uint64_t{1} << io->device;
   }
   FreeIo(io);
+  SuperStep();
+}
+
+// A device that has neither copy is out of its mirror; if it is alone, the pool is.
+bool PoolImpl::SupersSuffice(const char* what) {
+  for (uint16_t d = 0; d < devices_.devices().size(); ++d) {
+    const uint64_t bit = uint64_t{1} << d;
+    if ((sb_asked_ & bit) == 0 || (sb_good_ & bit) != 0) continue;
+    const DeviceSet::Device* device = devices_.device(d);
+    if (device == nullptr || !device->Writable()) continue;
+    const std::string name = devices_.DeviceCount() > 1 ? " on " + devices_.Describe(*device) : "";
+    if (devices_.TakeOut(d, DeviceState::kFaulted, std::string(what))) continue;
+    Fault(std::string(what) + name);
+    return false;
+  }
+  return true;
+}
+
+void PoolImpl::SuperStep() {
   if (--sb_ios_ > 0 || Faulted()) return;
-  if (sb_good_ == 0) return Fault("the superblock could not be written");
-  stage_ = CheckpointStage::kSuperFlush;
-  RequestFlush(&PoolImpl::SuperFlushed, nullptr);
+  if (stage_ == CheckpointStage::kSuper) {
+    if (!SupersSuffice("the superblock could not be written")) return;
+    stage_ = CheckpointStage::kSuperFlush;
+    RequestFlush(&PoolImpl::SuperFlushed, nullptr);
+  } else {
+    if (!SupersSuffice("the superblock was written but does not read back")) return;
+    FinishCheckpoint();
+  }
 }
 
 void PoolImpl::SuperFlushed(void*, Status status) {
   if (status != Status::kOk) return;
   stage_ = CheckpointStage::kReadBack;
-  sb_ios_ = 2;
-  sb_good_ = 0;
-  for (int copy = 0; copy < 2; ++copy) {
-    SubmitIo(IoKind::kRead, SuperPlace(copy), 1, sb_buffers_[1 + copy], sb_buffers_[1 + copy],
-             &PoolImpl::ReadBackDone);
+  sb_ios_ = 1;
+  sb_good_ = sb_asked_ = 0;
+  while (readback_.size() < 2 * devices_.devices().size()) {
+    auto* buffer = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kBlockBytes));
+    if (buffer == nullptr) std::abort();
+    readback_.push_back(buffer);
   }
+  for (uint16_t d = 0; d < devices_.devices().size(); ++d) {
+    const DeviceSet::Device* device = devices_.device(d);
+    if (device == nullptr || !device->Writable()) continue;
+    sb_asked_ |= uint64_t{1} << d;
+    for (const bool back : {false, true}) {
+      ++sb_ios_;
+      uint8_t* buffer = readback_[2 * d + (back ? 1 : 0)];
+      SubmitToDevice(d, IoKind::kRead,
+                     SuperPlace(sb_next_.generation, back, device->record.size_blocks), 1, buffer,
+                     buffer, &PoolImpl::ReadBackDone);
+    }
+  }
+  SuperStep();
 }
 
 void PoolImpl::ReadBackDone(EngineIo* io) {
   if (io->request.result != 0) {
     ++io_errors_;
-  } else if (std::memcmp(io->owner, sb_buffers_[0], kBlockBytes) != 0) {
+  } else if (std::memcmp(io->owner, sb_buffer_, kBlockBytes) != 0) {
     ++checksum_errors_;
   } else {
-    ++sb_good_;
+    sb_good_ |= uint64_t{1} << io->device;
   }
   FreeIo(io);
-  if (--sb_ios_ > 0 || Faulted()) return;
-  if (sb_good_ == 0) return Fault("the superblock was written but does not read back");
-  FinishCheckpoint();
+  SuperStep();
 }
 
 void PoolImpl::FinishCheckpoint() {
   log_tail_ = sb_.log_sequence;
   sb_ = sb_next_;
+  devices_.set_durable_generation(sb_.generation);
   ++checkpoints_;
   for (const Run& run : releasing_) {
     Group* group = groups_[GroupOf(run.phys)].get();

@@ -69,18 +69,39 @@ Status ParseSuperblock(const uint8_t* block, Superblock* out) {
   if (out->crc != Crc32c(block, kBlockBytes - 4)) return Status::kNotAPool;
   if (out->format_version != kFormatVersion || out->incompatible_features != 0)
     return Status::kVersion;
-  const uint64_t size = out->size_blocks;
-  if (size < kMinPoolBlocks || size > kPhysBlockMask) return Status::kCorrupt;
-  if (out->log_start != kSuperFrontBlocks || out->log_blocks < kMinLogBlocks ||
-      out->log_blocks > kMaxLogBlocks || out->log_blocks >= size) {
+  if (out->size_blocks < kMinPoolBlocks || out->size_blocks > kPhysBlockMask) {
     return Status::kCorrupt;
   }
-  if (out->alloc_start != out->log_start + out->log_blocks) return Status::kCorrupt;
-  if (out->alloc_start + 2 >= size || out->alloc_blocks != size - 2 - out->alloc_start) {
+  // The log's ring, then the regions: inside their vdevs, and none over another.
+  struct Extent {
+    uint64_t start, blocks;
+  };
+  Extent extents[kMaxRegions + 1];
+  uint32_t count = 0;
+  if (out->log_blocks < kMinLogBlocks || out->log_blocks > kMaxLogBlocks ||
+      out->region_count == 0 || out->region_count > kMaxRegions ||
+      out->growth_limit_percent > 100) {
     return Status::kCorrupt;
+  }
+  extents[count++] = {out->log_start, out->log_blocks};
+  for (uint32_t i = 0; i < out->region_count; ++i) {
+    if (out->regions[i].used > out->regions[i].blocks) return Status::kCorrupt;
+    extents[count++] = {out->regions[i].start, out->regions[i].blocks};
+  }
+  for (uint32_t i = 0; i < count; ++i) {
+    const Extent& e = extents[i];
+    if (VdevOf(e.start) >= kMaxVdevs || BlockOf(e.start) < kEndBlocks || e.blocks == 0 ||
+        e.blocks > kPhysBlockMask - BlockOf(e.start)) {
+      return Status::kCorrupt;
+    }
+    for (uint32_t j = 0; j < i; ++j) {
+      if (e.start < extents[j].start + extents[j].blocks && extents[j].start < e.start + e.blocks) {
+        return Status::kCorrupt;
+      }
+    }
   }
   if (out->open_id_count > 16 || out->name[63] != 0) return Status::kCorrupt;
-  const PhysRange range{out->alloc_start, out->alloc_start + out->alloc_blocks};
+  const PhysRange range{out->regions, out->region_count};
   for (const TreeRoot* root : {&out->catalog, &out->space, &out->pending, &out->blobs}) {
     if (!RootIsSound(*root, range)) return Status::kCorrupt;
   }

@@ -12,17 +12,30 @@
 
 namespace ashlar {
 
-inline constexpr uint32_t kFormatVersion = 1;
+// 2: devices carry labels, addresses name vdevs, space is made of regions.
+inline constexpr uint32_t kFormatVersion = 2;
 
-// Physical addresses: device in the top 16 bits (0: pools of one device), block below. Block 0 is a
-// superblock, so 0 means "none".
-inline constexpr uint64_t kPhysBlockMask = (1ull << 48) - 1;
+// Physical addresses: the vdev (a device, or the devices of one mirror) in the top 16 bits, a block
+// of it below. Block 0 is a superblock, so 0 means "none".
+inline constexpr uint32_t kVdevShift = 48;
+inline constexpr uint64_t kPhysBlockMask = (1ull << kVdevShift) - 1;
+inline constexpr uint32_t kMaxVdevs = 64;
+inline constexpr uint32_t VdevOf(uint64_t phys) {
+  return static_cast<uint32_t>(phys >> kVdevShift);
+}
+inline constexpr uint64_t BlockOf(uint64_t phys) { return phys & kPhysBlockMask; }
+inline constexpr uint64_t PhysAt(uint64_t vdev, uint64_t block) {
+  return vdev << kVdevShift | block;
+}
 
 // --- Places
 // -------------------------------------------------------------------------------------------------------------------
-// Blocks 0 and 1 and the last two are superblock slots; generation g lives in slot g & 1, at both
-// ends (S3).
-inline constexpr uint64_t kSuperFrontBlocks = 2;
+// Blocks 0 and 1 of every device and its last two are superblock slots; generation g lives in slot
+// g & 1, at both ends (S3). Beside them, inward, lie two label slots (label.h); label `sequence`
+// lives in slot sequence & 1.
+inline constexpr uint64_t kSuperSlots = 2;
+inline constexpr uint64_t kLabelBlocks = 4;
+inline constexpr uint64_t kEndBlocks = kSuperSlots + 2 * kLabelBlocks;  // At either end.
 inline constexpr uint64_t kMinPoolBlocks = 1024;
 inline constexpr uint64_t kMinLogBlocks = 64;
 inline constexpr uint64_t kMaxLogBlocks = 131072;  // 512 MiB: bounds the time of a replay.
@@ -46,6 +59,33 @@ struct TreeRoot {
 };
 static_assert(sizeof(TreeRoot) == 56);
 
+// A stretch of blocks that the space map speaks of. Regions only ever grow in number: a vdev that
+// is added, or that grew, brings one.
+struct Region {
+  uint64_t start = 0;   // An address.
+  uint64_t blocks = 0;  // A count.
+  uint64_t used = 0;    // Bits set in its leaves of the space map.
+};
+static_assert(sizeof(Region) == 24 && std::is_trivially_copyable_v<Region>);
+inline constexpr uint32_t kMaxRegions = 64;
+
+// A walk over everything (scrub, resilver, rebalance), as far as it got: it goes on from here.
+struct WalkRecord {
+  uint64_t tree = 0;          // Of the next leaf to look at, in the order of the walk.
+  uint64_t leaf = 0;          // Its index.
+  uint64_t since = 0;         // Only what was born after this generation is looked at.
+  uint64_t cursor_since = 0;  // What is before the cursor: seen as of this generation.
+  uint64_t started_s = 0;     // Unix time. 0: never.
+  uint64_t ended_s = 0;       // Unix time. 0: not yet.
+  uint64_t done_blocks = 0;   // Looked at.
+  uint64_t total_blocks = 0;  // As estimated at the start.
+  uint64_t healed_blocks = 0;
+  uint64_t damaged_blocks = 0;  // Not healed.
+  uint32_t state = 0;           // WalkState in pool_devices.h.
+  uint32_t reserved = 0;
+};
+static_assert(sizeof(WalkRecord) == 88 && std::is_trivially_copyable_v<WalkRecord>);
+
 struct Superblock {
   char magic[8];
   uint32_t format_version;
@@ -55,11 +95,13 @@ struct Superblock {
   Uuid store_id;  // E6.
   char name[64];  // Zero-terminated.
   uint64_t generation;
-  uint64_t size_blocks;  // Of the medium, as formatted.
-  uint64_t log_start;    // In blocks.
+  uint64_t size_blocks;  // Of all vdevs together.
+  uint64_t log_start;    // An address.
   uint64_t log_blocks;   // A count. Log block `sequence` lies at log_start + sequence % log_blocks.
-  uint64_t alloc_start;  // First block the space map speaks of.
-  uint64_t alloc_blocks;  // A count.
+  uint32_t region_count;  // See regions.
+  uint32_t
+      growth_limit_percent;  // Writes that grow end when so much is in use. 100: at the reserve.
+  uint64_t reserved1;
   uint64_t log_sequence;  // Replay begins here.
   uint64_t log_opening;   // The opening (E7, counted) that wrote this superblock.
   uint32_t log_predecessor_crc;
@@ -70,7 +112,10 @@ struct Superblock {
   uint64_t pending_runs;     // In the pending-free pages.
   uint64_t pending_blocks;
   Uuid open_ids[16];  // Newest last (E7).
-  uint8_t reserved[4096 - 700];
+  uint8_t reserved[4096 - 704 - 3 * sizeof(WalkRecord) - kMaxRegions * sizeof(Region)];
+  WalkRecord scrub, resilver, rebalance;
+  Region regions[kMaxRegions];
+  uint32_t reserved2;
   uint32_t crc;  // Last field: of every byte before it.
 };
 static_assert(offsetof(Superblock, crc) == kBlockBytes - 4);
@@ -206,13 +251,70 @@ struct PageIdentity {
 bool PageMatches(const uint8_t* page, const PageIdentity& identity, const PagePtr& ptr);
 void WriteHeader(uint8_t* page, const PageIdentity& identity, uint64_t born);
 
-// Bounds of physical addresses that pages may name.
+// The addresses that pages may name, and the leaf of the space map that speaks of each: a view of
+// regions that somebody else keeps. Leaves are numbered on through the regions, each of which
+// begins with a leaf of its own.
 struct PhysRange {
-  uint64_t start = 0;
-  uint64_t end = 0;
-  bool Holds(uint64_t phys) const { return phys >= start && phys < end; }
+  const Region* regions = nullptr;
+  uint32_t count = 0;
+
+  const Region* Find(uint64_t phys) const {
+    for (uint32_t i = 0; i < count; ++i) {
+      if (phys >= regions[i].start && phys - regions[i].start < regions[i].blocks)
+        return &regions[i];
+    }
+    return nullptr;
+  }
+  bool Holds(uint64_t phys) const { return Find(phys) != nullptr; }
   bool HoldsRun(uint64_t phys, uint64_t blocks) const {
-    return phys >= start && phys < end && blocks <= end - phys;
+    const Region* region = Find(phys);
+    return region != nullptr && blocks <= region->blocks - (phys - region->start);
+  }
+  static uint64_t GroupsOf(const Region& region) {
+    return (region.blocks + kGroupBlocks - 1) / kGroupBlocks;
+  }
+  uint64_t Groups() const {
+    uint64_t groups = 0;
+    for (uint32_t i = 0; i < count; ++i) groups += GroupsOf(regions[i]);
+    return groups;
+  }
+  uint64_t Blocks() const {
+    uint64_t blocks = 0;
+    for (uint32_t i = 0; i < count; ++i) blocks += regions[i].blocks;
+    return blocks;
+  }
+  // Of an address that is held.
+  uint64_t GroupOf(uint64_t phys) const {
+    uint64_t base = 0;
+    for (uint32_t i = 0; i + 1 < count; ++i) {
+      if (phys >= regions[i].start && phys - regions[i].start < regions[i].blocks) {
+        return base + (phys - regions[i].start) / kGroupBlocks;
+      }
+      base += GroupsOf(regions[i]);
+    }
+    return base + (phys - regions[count - 1].start) / kGroupBlocks;
+  }
+  uint32_t BitOf(uint64_t phys) const {
+    const Region* region = count == 1 ? regions : Find(phys);
+    return static_cast<uint32_t>((phys - region->start) % kGroupBlocks);
+  }
+  // The region of a leaf that exists, and the leaf's index in it.
+  uint32_t RegionOfGroup(uint64_t group, uint64_t* in_region) const {
+    uint32_t i = 0;
+    for (; i + 1 < count && group >= GroupsOf(regions[i]); ++i) group -= GroupsOf(regions[i]);
+    *in_region = group;
+    return i;
+  }
+  uint64_t AddressOf(uint64_t group, uint64_t bit) const {
+    uint64_t at = 0;
+    const Region& region = regions[RegionOfGroup(group, &at)];
+    return region.start + at * kGroupBlocks + bit;
+  }
+  uint32_t Capacity(uint64_t group) const {
+    uint64_t at = 0;
+    const Region& region = regions[RegionOfGroup(group, &at)];
+    const uint64_t left = region.blocks - at * kGroupBlocks;
+    return static_cast<uint32_t>(left < kGroupBlocks ? left : kGroupBlocks);
   }
 };
 

@@ -14,27 +14,12 @@
 #include <string_view>
 #include <vector>
 
+#include "native/engine/pool_devices.h"
 #include "native/io/block_file.h"
 
 namespace ashlar {
 
 inline constexpr uint32_t kBlockBytes = 4096;
-
-// The values cross the binding as integers, equal to src/block/status.ts.
-enum class [[nodiscard]] Status : uint8_t{
-    kOk = 0,        kOutOfRange = 1,
-    kNoSpace = 2,  // N1-N3. Nothing was changed.
-    kDamaged = 3,  // Bad checksum or unreadable: Op::failed_lba is the first bad block (W9).
-    kIoError = 4,  // The medium failed; the pool is faulted (S9).
-    kOffline = 5,  // Closed, or closing.
-    kReadOnly = 7,  kBusy = 8,
-    kNotFound = 16,  // Control calls only, from here on.
-    kExists = 17,   kInvalid = 18,
-    kNotAPool = 19,  // No valid superblock.
-    kCorrupt = 20,   // A superblock was there, but what it reaches is not.
-    kTooSmall = 21,
-    kVersion = 22,  // A format version this build does not know.
-};
 
 enum class OpKind : uint8_t { kRead = 1, kWrite = 2, kUnmap = 3, kFlush = 4, kVerify = 6 };
 
@@ -60,15 +45,13 @@ struct Op {
   void* engine = nullptr;  // The engine's own while it holds the op.
 };
 
-struct Uuid {
-  uint8_t bytes[16];
-  friend bool operator==(const Uuid&, const Uuid&) = default;
-};
-
 struct FormatOptions {
   Uuid store_id{};         // E6. Random.
   std::string name;        // At most 63 bytes.
   uint64_t log_bytes = 0;  // 0: chosen from the medium's size.
+  // Writes that grow end with kNoSpace once so much of the pool is in use. 100: at the reserve
+  // (N3).
+  uint32_t growth_limit_percent = 100;
 };
 
 struct PoolOptions {
@@ -136,20 +119,34 @@ struct CheckReport {
 // A control call's end. `context` comes back as given.
 using DoneFn = void (*)(void* context, Status status);
 
-class Pool {
+// What a medium's label says, without opening the pool.
+struct ProbeResult {
+  Uuid store_id{};
+  std::string name;
+  Uuid device_id{};
+  uint64_t sequence = 0;  // Of the label.
+  bool exported = false;
+  uint32_t devices = 0;  // Of the pool.
+};
+
+class Pool : public PoolDevices {
  public:
   // Writes an empty pool. Waits (BlockFile::Wait): a tool's call, not the daemon's loop.
+  static Status Format(const PoolLayout& layout, const FormatOptions& options);
   static Status Format(BlockFile& file, const FormatOptions& options);
   // What a medium carries, without opening it. kNotAPool if nothing of ours.
+  static Status Probe(BlockFile& file, ProbeResult* result);
   static Status Probe(BlockFile& file, Uuid* store_id, std::string* name);
-  // Opens, recovers, makes the recovered state durable. Waits. On success *pool serves. `file`
-  // outlives the pool.
+  // Opens, recovers, makes the recovered state durable. Waits. On success *pool serves. The files
+  // are all there is of the pool, in any order, and outlive the pool.
+  static Status Open(const std::vector<DeviceFile>& files, const PoolOptions& options,
+                     std::unique_ptr<Pool>* pool, std::string* why);
   static Status Open(BlockFile& file, const PoolOptions& options, std::unique_ptr<Pool>* pool,
                      std::string* why);
-  // Walks the medium offline. Waits. `report` is filled even if it is not clean.
+  // Walks the media offline. Waits. `report` is filled even if it is not clean.
+  static Status Check(const std::vector<DeviceFile>& files, bool with_data, CheckReport* report,
+                      std::string* why);
   static Status Check(BlockFile& file, bool with_data, CheckReport* report);
-
-  virtual ~Pool() = default;
 
   // The data path. Submit takes ops; Kick sends the batch: log block and data go out together (S5).
   // Poll delivers completions and moves checkpoints, frees and deletions on by a bounded step.

@@ -7,21 +7,22 @@
 
 namespace ashlar {
 
-PoolImpl::PoolImpl(BlockFile& file, const PoolOptions& options)
-    : file_(file), options_(options), cache_(options.cache_bytes) {}
+PoolImpl::PoolImpl(const PoolOptions& options) : options_(options), cache_(options.cache_bytes) {
+  devices_.SetOwner(
+      this,
+      [](void* self, std::string why) { static_cast<PoolImpl*>(self)->Fault(std::move(why)); },
+      options.open_id);
+}
 
 PoolImpl::~PoolImpl() {
   // As a crash would: nothing is written. But the medium still holds our memory: wait for what is
   // in flight, and drop its results.
   state_ = PoolState::kClosed;
   draining_ = true;
-  while (ios_in_flight_ > 0) {
-    uint64_t before = ios_in_flight_;
-    for (EngineIo* io = io_done_head_; io != nullptr; io = io->next) --ios_in_flight_;
-    io_done_head_ = io_done_tail_ = nullptr;
-    if (ios_in_flight_ == 0) break;
-    file_.Kick();
-    if (file_.Wait() <= 0 && io_done_head_ == nullptr && before == ios_in_flight_) break;
+  devices_.Abandon();
+  while (devices_.in_flight() > 0) {
+    const uint64_t before = devices_.in_flight();
+    if (devices_.Wait() <= 0 && before == devices_.in_flight()) break;
   }
   for (Piece& piece : all_pieces_) {
     if (piece.control != nullptr) {
@@ -31,13 +32,14 @@ PoolImpl::~PoolImpl() {
   }
   for (uint8_t* buffer : buffers_) std::free(buffer);
   for (LogBlock& block : all_log_) std::free(block.data);
-  for (uint8_t* buffer : sb_buffers_) std::free(buffer);
+  std::free(sb_buffer_);
+  for (uint8_t* buffer : readback_) std::free(buffer);
 }
 
 // --- I/O ---
 
-EngineIo* PoolImpl::SubmitIo(IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data,
-                             void* owner, IoFinish finish, uint32_t first) {
+EngineIo* PoolImpl::NewIo(IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data, void* owner,
+                          IoFinish finish, uint32_t first) {
   if (free_ios_.empty()) {
     free_ios_.push_back(&all_ios_.emplace_back());
   }
@@ -48,21 +50,46 @@ EngineIo* PoolImpl::SubmitIo(IoKind kind, uint64_t block, uint32_t blocks, uint8
   io->request.bytes = blocks * kBlockBytes;
   io->request.data = data;
   io->request.result = 0;
-  io->request.done = &PoolImpl::OnIoDone;
-  io->request.context = io;
+  io->ended = &PoolImpl::OnIoDone;
   io->pool = this;
   io->finish = finish;
   io->owner = owner;
   io->first = first;
+  io->tries = 0;
   io->next = nullptr;
   ++ios_in_flight_;
   need_kick_ = true;
-  file_.Submit(&io->request);
   return io;
 }
 
-void PoolImpl::OnIoDone(IoRequest* request) {
-  EngineIo* io = static_cast<EngineIo*>(request->context);
+EngineIo* PoolImpl::SubmitIo(IoKind kind, uint64_t phys, uint32_t blocks, uint8_t* data,
+                             void* owner, IoFinish finish, uint32_t first) {
+  EngineIo* io = NewIo(kind, BlockOf(phys), blocks, data, owner, finish, first);
+  io->vdev = static_cast<uint16_t>(VdevOf(phys));
+  devices_.Submit(io);
+  return io;
+}
+
+EngineIo* PoolImpl::SubmitToDevice(uint16_t device, IoKind kind, uint64_t block, uint32_t blocks,
+                                   uint8_t* data, void* owner, IoFinish finish, uint32_t first) {
+  EngineIo* io = NewIo(kind, block, blocks, data, owner, finish, first);
+  devices_.SubmitTo(device, io);
+  return io;
+}
+
+void PoolImpl::Resubmit(EngineIo* io) {
+  io->request.result = 0;
+  ++ios_in_flight_;
+  need_kick_ = true;
+  if (io->direct) {
+    devices_.SubmitTo(io->device, io);
+  } else {
+    devices_.Submit(io);
+  }
+}
+
+void PoolImpl::OnIoDone(SetIo* ended) {
+  EngineIo* io = static_cast<EngineIo*>(ended);
   PoolImpl* pool = io->pool;
   io->next = nullptr;
   (pool->io_done_tail_ != nullptr ? pool->io_done_tail_->next : pool->io_done_head_) = io;
@@ -93,9 +120,9 @@ bool PoolImpl::Pump(int rounds) {
   for (; rounds > 0; --rounds) {
     SealLog();
     need_kick_ = false;
-    file_.Kick();
+    devices_.Kick();
     Drain();
-    if (!need_kick_ && open_log_ == nullptr) return true;
+    if (!need_kick_ && !devices_.kick_pending() && open_log_ == nullptr) return true;
   }
   return false;
 }
@@ -137,7 +164,7 @@ void PoolImpl::Kick() {
 int PoolImpl::Poll() {
   const int before = delivered_;
   Enter();
-  file_.Poll();
+  devices_.Poll();
   Drain();
   Background();
   Pump(4);
@@ -468,7 +495,7 @@ PoolStats PoolImpl::Stats() const {
   PoolStats s;
   s.state = state_;
   s.size_blocks = sb_.size_blocks;
-  s.usable_blocks = sb_.alloc_blocks - reserve_;
+  s.usable_blocks = alloc_blocks_ - growth_reserve_;
   s.allocated_blocks = bits_used_ + busy_;
   s.data_blocks = data_mapped_;
   s.metadata_blocks = metadata_blocks_;

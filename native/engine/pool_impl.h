@@ -15,6 +15,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "native/engine/device_set.h"
 #include "native/engine/format.h"
 #include "native/engine/log_format.h"
 #include "native/engine/page_cache.h"
@@ -67,9 +68,8 @@ struct LogBlock;
 struct OpState;
 struct Piece;
 
-// One request to the medium, and who waits for it.
-struct EngineIo {
-  IoRequest request;
+// One request to the media, and who waits for it.
+struct EngineIo : SetIo {
   void (PoolImpl::*finish)(EngineIo*) = nullptr;
   PoolImpl* pool = nullptr;
   void* owner = nullptr;
@@ -187,11 +187,11 @@ struct PieceQueue {
 
 class PoolImpl final : public Pool {
  public:
-  PoolImpl(BlockFile& file, const PoolOptions& options);
+  explicit PoolImpl(const PoolOptions& options);
   ~PoolImpl() override;
 
   // recovery.cc
-  Status Recover(std::string* why);
+  Status Recover(const std::vector<DeviceFile>& files, std::string* why);
 
   void Submit(Op* op) override;
   void Kick() override;
@@ -207,6 +207,9 @@ class PoolImpl final : public Pool {
   std::vector<std::string> BlobKeys(uint32_t handle) const override;
   std::vector<VolumeInfo> Volumes() const override;
   bool Volume(uint32_t handle, VolumeInfo* info) const override;
+  std::vector<DeviceInfo> Devices() const override;
+  std::vector<VdevInfo> Vdevs() const override;
+  bool HoldsFile(const BlockFile* file) const override;
   PoolStats Stats() const override;
   void MapStatus(uint32_t handle, uint64_t lba, uint32_t max_runs, std::vector<MapRun>* runs,
                  DoneFn done, void* context) override;
@@ -223,10 +226,17 @@ class PoolImpl final : public Pool {
   void Background();
   bool Faulted() const { return state_ == PoolState::kFaulted; }
   void Fault(std::string why);
-  EngineIo* SubmitIo(IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data, void* owner,
+  EngineIo* NewIo(IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data, void* owner,
+                  IoFinish finish, uint32_t first);
+  // To the vdev that the address names.
+  EngineIo* SubmitIo(IoKind kind, uint64_t phys, uint32_t blocks, uint8_t* data, void* owner,
                      IoFinish finish, uint32_t first = 0);
+  // To one device, by the block's place on it.
+  EngineIo* SubmitToDevice(uint16_t device, IoKind kind, uint64_t block, uint32_t blocks,
+                           uint8_t* data, void* owner, IoFinish finish, uint32_t first = 0);
+  void Resubmit(EngineIo* io);
   void FreeIo(EngineIo* io);
-  static void OnIoDone(IoRequest* request);
+  static void OnIoDone(SetIo* io);
   Piece* NewPiece(PieceKind kind, OpState* op);
   void FreePiece(Piece* piece);
   void FinishOp(OpState* state);
@@ -288,19 +298,23 @@ class PoolImpl final : public Pool {
   void DropGroup(Group* group);
   bool EnsureFree(AllocClass* c, uint64_t blocks);
   bool AllocRun(AllocClass* c, uint32_t want, PhysRun* out);
-  uint64_t AllocMeta(int copy);
+  bool TakeFrom(AllocClass* c, size_t slot, uint32_t want, PhysRun* out);
+  void RotateClass(AllocClass* c);
+  bool WantsWidth(const AllocClass* c, uint32_t vdev) const;
+  bool WrongHalf(const AllocClass* c, uint32_t vdev) const;
+  void LayOutGroups();
+  uint64_t VdevFree(uint32_t vdev) const;
+  void CountUsed(uint64_t phys, int64_t blocks);
+  uint64_t AllocMeta(int copy, uint32_t avoid_vdev = ~0u);
   void ApplyAlloc(const PhysRun& run);
   void ReleaseAlloc(const PhysRun& run);
   void Rewind(Group* group, uint32_t bit);
   void FreeRun(uint64_t phys, uint64_t blocks);
-  uint64_t GroupOf(uint64_t phys) const { return (phys - sb_.alloc_start) / kGroupBlocks; }
-  uint32_t BitOf(uint64_t phys) const {
-    return static_cast<uint32_t>((phys - sb_.alloc_start) % kGroupBlocks);
-  }
-  uint64_t GroupCount() const { return (sb_.alloc_blocks + kGroupBlocks - 1) / kGroupBlocks; }
-  uint32_t GroupCapacity(uint64_t index) const;
+  uint64_t GroupOf(uint64_t phys) const { return range_.GroupOf(phys); }
+  uint32_t BitOf(uint64_t phys) const { return range_.BitOf(phys); }
+  uint64_t GroupCount() const { return range_.Groups(); }
   // Blocks that can be taken now, and those that will be once pending frees have come back.
-  uint64_t FreeNow() const { return sb_.alloc_blocks - bits_used_ - busy_; }
+  uint64_t FreeNow() const { return alloc_blocks_ - bits_used_ - busy_; }
   uint64_t FreeSoon() const { return FreeNow() + pending_blocks_ + releasing_count_; }
   uint64_t CheckpointNeed() const;
   uint64_t Reserve() const { return reserve_; }
@@ -366,18 +380,21 @@ class PoolImpl final : public Pool {
   bool PlacePending();
   void StepClose();
   void SerializeItem(CheckpointItem* item);
-  uint64_t SuperPlace(int copy) const;
+  void SuperStep();
+  bool SupersSuffice(const char* what);
   void WriteRecord(VolumeState* volume);
   void WriteItems();
   void PatchSlot(CheckpointItem* item);
   void ItemIoDone(EngineIo* io);
-  void Resubmit(EngineIo* io);
   void FinishCheckpoint();
   bool CheckpointWanted() const;
 
   // --- recovery.cc ---
   struct Replay;
   Status ReadSuperblocks(std::string* why);
+  bool WriteLabelsSync(std::string* why);
+  Status EqualizeSuperblocks(uint32_t base, bool erase_other, std::string* why);
+  void SetLimits();
   Status LoadState(std::string* why);
   Status LoadPending(std::string* why);
   Status LoadBlobs(BlobStore* store, std::string* why);
@@ -396,14 +413,22 @@ class PoolImpl final : public Pool {
   void SyncDone(EngineIo* io);
   void WaitIo();
 
-  BlockFile& file_;
   PoolOptions options_;
+  DeviceSet devices_;
   PageCache cache_;
   PoolState state_ = PoolState::kOpen;
   std::string fault_;
   bool recovering_ = true;
   bool closing_ = false;
-  PhysRange range_;
+  // What the space map speaks of. Those from active_regions_ on are on their way: allocated from
+  // once both superblocks know them.
+  Region regions_[kMaxRegions];
+  PhysRange range_{regions_, 0};
+  uint32_t active_regions_ = 0;
+  uint64_t alloc_blocks_ = 0;    // Of the active ones.
+  std::vector<uint32_t> order_;  // Of groups to try, vdevs taking turns. Empty: one region.
+  uint32_t data_vdevs_ = 1;
+  uint8_t vdev_half_[kMaxVdevs] = {};  // Which copies of pages it takes (H6).
   Superblock sb_{};  // As the newest durable one, with the live fields not in it kept beside.
   uint64_t next_tree_ = 16;
   uint64_t opening_ = 0;
@@ -411,6 +436,7 @@ class PoolImpl final : public Pool {
   bool other_valid_ = false;
   uint64_t generation_ = 0;  // Of the checkpoint to come: what is written now is born in it.
   uint64_t reserve_ = 0;
+  uint64_t growth_reserve_ = 0;  // The same for writes that grow.
 
   // Volumes by slot.
   std::vector<std::unique_ptr<VolumeState>> volumes_;
@@ -510,9 +536,11 @@ class PoolImpl final : public Pool {
   std::vector<Run> carried_;       // Pending runs this checkpoint does not clear.
   std::vector<Run> pending_next_;  // What it persists as pending.
   Superblock sb_next_{};
-  uint8_t* sb_buffers_[3] = {nullptr, nullptr, nullptr};
+  uint8_t* sb_buffer_ = nullptr;
+  std::vector<uint8_t*> readback_;  // Two blocks a device.
   uint32_t sb_ios_ = 0;
-  uint32_t sb_good_ = 0;
+  uint64_t sb_good_ = 0;  // Bits, by device.
+  uint64_t sb_asked_ = 0;
   struct CheckpointWaiter {
     uint64_t cut;
     DoneFn done;

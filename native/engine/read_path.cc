@@ -63,7 +63,7 @@ void PoolImpl::ReadPiece(Piece* piece) {
       ++n;
     }
     ++piece->ios;
-    SubmitIo(IoKind::kRead, leaf->phys[e] & kPhysBlockMask, n, piece->data + i * kBlockBytes, piece,
+    SubmitIo(IoKind::kRead, leaf->phys[e], n, piece->data + i * kBlockBytes, piece,
              &PoolImpl::ReadIoDone, i);
     i += n;
   }

@@ -26,120 +26,216 @@ struct AlignedBlocks {
   uint8_t* data;
 };
 
-// For calls without a pool.
-bool Transfer(BlockFile& file, IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data) {
-  bool ended = false;
-  IoRequest request;
-  request.kind = kind;
-  request.offset = block * kBlockBytes;
-  request.bytes = blocks * kBlockBytes;
-  request.data = data;
-  request.context = &ended;
-  request.done = [](IoRequest* r) { *static_cast<bool*>(r->context) = true; };
-  file.Submit(&request);
-  file.Kick();
-  while (!ended) file.Wait();
-  return request.result == 0;
-}
-
 uint64_t DefaultLogBlocks(uint64_t size_blocks) {
   return std::clamp<uint64_t>(size_blocks / 32, kMinLogBlocks, kMaxLogBlocks);
 }
 
-// The valid superblocks of a medium, by slot. `found` says whether anything of ours was there at
-// all.
+// The valid superblocks of a pool, by slot: the newest that any device in sync carries.
 struct Supers {
   Superblock slot[2];
   bool valid[2] = {false, false};
   Status worst = Status::kNotAPool;
 };
 
-Supers FindSupers(BlockFile& file) {
+Supers FindSupers(const DeviceSet& set) {
   Supers s;
   AlignedBlocks buffer(1);
-  const uint64_t blocks = file.size_bytes() / kBlockBytes;
-  auto look = [&](uint64_t place, uint32_t slot) {
-    if (place >= blocks || !Transfer(file, IoKind::kRead, place, 1, buffer.data)) return;
-    Superblock sb;
-    Status status = ParseSuperblock(buffer.data, &sb);
-    if (status == Status::kOk && (sb.generation & 1) != slot) status = Status::kCorrupt;
-    if (status == Status::kOk) {
-      if (!s.valid[slot] || sb.generation > s.slot[slot].generation) s.slot[slot] = sb;
-      s.valid[slot] = true;
-    } else if (status != Status::kNotAPool) {
-      s.worst = status;
+  const auto sb = std::make_unique<Superblock>();
+  for (const auto& device : set.devices()) {
+    if (device == nullptr || !device->Readable()) continue;
+    for (const bool back : {false, true}) {
+      for (uint32_t slot = 0; slot < 2; ++slot) {
+        const uint64_t place = SuperPlace(slot, back, device->record.size_blocks);
+        if (!TransferBlocks(*device->file, IoKind::kRead, place, 1, buffer.data)) continue;
+        Status status = ParseSuperblock(buffer.data, sb.get());
+        if (status == Status::kOk &&
+            ((sb->generation & 1) != slot || !(sb->store_id == set.pool_id()))) {
+          status = Status::kCorrupt;
+        }
+        if (status == Status::kOk) {
+          if (!s.valid[slot] || sb->generation > s.slot[slot].generation) s.slot[slot] = *sb;
+          s.valid[slot] = true;
+        } else if (status != Status::kNotAPool) {
+          s.worst = status;
+        }
+      }
     }
-  };
-  if (blocks < kMinPoolBlocks) return s;
-  for (uint32_t slot = 0; slot < 2; ++slot) look(slot, slot);
-  for (uint32_t slot = 0; slot < 2; ++slot) look(blocks - 2 + slot, slot);
-  // A medium that has grown since: the back ones are where they were.
-  for (uint32_t from = 0; from < 2; ++from) {
-    if (!s.valid[from] || s.slot[from].size_blocks == blocks) continue;
-    const uint64_t size = s.slot[from].size_blocks;
-    for (uint32_t slot = 0; slot < 2; ++slot) look(size - 2 + slot, slot);
-  }
-  if (s.valid[0] && s.valid[1] && !(s.slot[0].store_id == s.slot[1].store_id)) {
-    s.valid[s.slot[0].generation > s.slot[1].generation ? 1 : 0] = false;
   }
   return s;
+}
+
+// Every address of the superblock lies inside a vdev that the labels know.
+bool FitsDevices(const Superblock& sb, const DeviceSet& set) {
+  auto inside = [&set](uint64_t start, uint64_t blocks) {
+    const uint32_t vdev = VdevOf(start);
+    if (vdev >= set.vdevs().size() || set.vdevs()[vdev].sides.empty()) return false;
+    const uint64_t size = set.VdevBlocks(vdev);
+    return size > kEndBlocks && BlockOf(start) + blocks <= size - kEndBlocks;
+  };
+  if (!inside(sb.log_start, sb.log_blocks)) return false;
+  for (uint32_t i = 0; i < sb.region_count; ++i) {
+    if (!inside(sb.regions[i].start, sb.regions[i].blocks)) return false;
+  }
+  return true;
 }
 
 }  // namespace
 
 Status Pool::Format(BlockFile& file, const FormatOptions& options) {
-  const uint64_t size = file.size_bytes() / kBlockBytes;
-  if (size < kMinPoolBlocks) return Status::kTooSmall;
-  if (options.name.size() > 63 || size > kPhysBlockMask) return Status::kInvalid;
+  PoolLayout layout;
+  layout.data.push_back({DeviceFile{&file, "", {}}});
+  return Format(layout, options);
+}
+
+Status Pool::Format(const PoolLayout& layout, const FormatOptions& options) {
+  if (options.name.size() > 63 || options.growth_limit_percent == 0 ||
+      options.growth_limit_percent > 100 || layout.data.empty()) {
+    return Status::kInvalid;
+  }
+  // The vdevs: the data's first, then the log's own.
+  std::vector<std::vector<DeviceFile>> vdevs = layout.data;
+  if (!layout.log.empty()) vdevs.push_back(layout.log);
+  if (vdevs.size() > kMaxVdevs) return Status::kInvalid;
+  const auto label = std::make_unique<Label>();
+  label->pool_id = options.store_id;
+  std::memcpy(label->name, options.name.data(), options.name.size());
+  label->sequence = 1;
+  std::vector<uint64_t> sizes;
+  std::vector<const DeviceFile*> files;
+  for (size_t v = 0; v < vdevs.size(); ++v) {
+    if (vdevs[v].empty() || vdevs[v].size() > kMaxMirror) return Status::kInvalid;
+    uint64_t size = ~uint64_t{0};
+    for (size_t place = 0; place < vdevs[v].size(); ++place) {
+      const DeviceFile& file = vdevs[v][place];
+      const uint64_t blocks = file.file->size_bytes() / kBlockBytes;
+      if (blocks < kMinPoolBlocks) return Status::kTooSmall;
+      if (blocks > kPhysBlockMask || label->device_count == kMaxDevices) return Status::kInvalid;
+      size = std::min(size, blocks);
+      DeviceRecord& record = label->devices[label->device_count];
+      record.id = file.id;
+      if (IsZero(record.id)) {
+        record.id = options.store_id;
+        record.id.bytes[0] = static_cast<uint8_t>(record.id.bytes[0] ^ (label->device_count + 1));
+        record.id.bytes[8] = static_cast<uint8_t>(record.id.bytes[8] ^ 0x5A);
+      }
+      record.vdev = static_cast<uint16_t>(v);
+      record.place = static_cast<uint8_t>(place);
+      record.state = DeviceState::kInSync;
+      const bool log = !layout.log.empty() && v + 1 == vdevs.size();
+      record.vdev_class = log ? VdevClass::kLog : VdevClass::kData;
+      record.size_blocks = blocks;
+      std::strncpy(record.path, file.path.c_str(), sizeof record.path - 1);
+      files.push_back(&file);
+      ++label->device_count;
+    }
+    sizes.push_back(size);
+  }
   Superblock sb{};
   sb.store_id = options.store_id;
   std::memcpy(sb.name, options.name.data(), options.name.size());
-  sb.size_blocks = size;
-  sb.log_start = kSuperFrontBlocks;
-  sb.log_blocks = options.log_bytes == 0 ? DefaultLogBlocks(size) : options.log_bytes / kBlockBytes;
-  sb.log_blocks = std::clamp<uint64_t>(sb.log_blocks, kMinLogBlocks,
-                                       std::min<uint64_t>(kMaxLogBlocks, size / 4));
-  sb.alloc_start = sb.log_start + sb.log_blocks;
-  sb.alloc_blocks = size - 2 - sb.alloc_start;
+  sb.growth_limit_percent = options.growth_limit_percent;
+  for (uint64_t size : sizes) sb.size_blocks += size;
+  const uint64_t log_vdev = layout.log.empty() ? 0 : vdevs.size() - 1;
+  const uint64_t room = sizes[log_vdev];
+  sb.log_start = PhysAt(log_vdev, kEndBlocks);
+  sb.log_blocks =
+      options.log_bytes == 0 ? DefaultLogBlocks(sb.size_blocks) : options.log_bytes / kBlockBytes;
+  sb.log_blocks = std::clamp<uint64_t>(
+      sb.log_blocks, kMinLogBlocks,
+      std::min<uint64_t>(kMaxLogBlocks, layout.log.empty() ? room / 4 : room - 2 * kEndBlocks));
+  for (size_t v = 0; v < layout.data.size(); ++v) {
+    const uint64_t start = v == log_vdev ? kEndBlocks + sb.log_blocks : uint64_t{kEndBlocks};
+    sb.regions[sb.region_count++] = {PhysAt(v, start), sizes[v] - kEndBlocks - start, 0};
+  }
   sb.next_tree = 16;
   sb.blobs.height = 1;
   sb.catalog.height = 2;
-  const uint64_t groups = (sb.alloc_blocks + kGroupBlocks - 1) / kGroupBlocks;
+  const uint64_t groups = PhysRange{sb.regions, sb.region_count}.Groups();
   while ((groups - 1) >> (kFanOutBits * sb.space.height) != 0) ++sb.space.height;
-  AlignedBlocks buffer(1);
-  // The old superblocks go first: no mixture of two pools is ever found.
-  for (uint64_t place : {uint64_t{0}, uint64_t{1}, size - 2, size - 1, sb.log_start}) {
-    if (!Transfer(file, IoKind::kWrite, place, 1, buffer.data)) return Status::kIoError;
+  AlignedBlocks buffer(kLabelBlocks);
+  auto write = [&](size_t i, uint64_t place, uint32_t blocks) {
+    return TransferBlocks(*files[i]->file, IoKind::kWrite, place, blocks, buffer.data);
+  };
+  auto flush = [&] {
+    for (const DeviceFile* file : files) {
+      if (!TransferBlocks(*file->file, IoKind::kFlush, 0, 0, nullptr)) return false;
+    }
+    return true;
+  };
+  // What was there goes first: no mixture of two pools is ever found.
+  for (size_t i = 0; i < files.size(); ++i) {
+    const uint64_t size = label->devices[i].size_blocks;
+    for (const bool back : {false, true}) {
+      for (uint64_t slot = 0; slot < 2; ++slot) {
+        if (!write(i, SuperPlace(slot, back, size), 1)) return Status::kIoError;
+        if (!write(i, LabelPlace(slot, back, size), kLabelBlocks)) return Status::kIoError;
+      }
+    }
+    if (label->devices[i].vdev == log_vdev && !write(i, BlockOf(sb.log_start), 1)) {
+      return Status::kIoError;
+    }
   }
-  if (!Transfer(file, IoKind::kFlush, 0, 0, nullptr)) return Status::kIoError;
+  if (!flush()) return Status::kIoError;
   for (uint64_t generation = 0; generation < 2; ++generation) {
     sb.generation = generation;
     SealSuperblock(&sb);
     std::memcpy(buffer.data, &sb, sizeof sb);
-    for (uint64_t place : {generation, size - 2 + generation}) {
-      if (!Transfer(file, IoKind::kWrite, place, 1, buffer.data)) return Status::kIoError;
+    for (size_t i = 0; i < files.size(); ++i) {
+      for (const bool back : {false, true}) {
+        if (!write(i, SuperPlace(generation, back, label->devices[i].size_blocks), 1)) {
+          return Status::kIoError;
+        }
+      }
     }
   }
-  return Transfer(file, IoKind::kFlush, 0, 0, nullptr) ? Status::kOk : Status::kIoError;
+  // The labels make it a pool.
+  if (!flush()) return Status::kIoError;
+  for (size_t i = 0; i < files.size(); ++i) {
+    label->device_id = label->devices[i].id;
+    SealLabel(label.get());
+    std::memcpy(buffer.data, label.get(), sizeof *label);
+    for (const bool back : {false, true}) {
+      if (!write(i, LabelPlace(1, back, label->devices[i].size_blocks), kLabelBlocks)) {
+        return Status::kIoError;
+      }
+    }
+  }
+  return flush() ? Status::kOk : Status::kIoError;
+}
+
+Status Pool::Probe(BlockFile& file, ProbeResult* result) {
+  const auto label = std::make_unique<Label>();
+  const Status status = ReadLabel(file, label.get());
+  if (status != Status::kOk) return status;
+  result->store_id = label->pool_id;
+  result->name = label->name;
+  result->device_id = label->device_id;
+  result->sequence = label->sequence;
+  result->exported = (label->flags & kLabelExported) != 0;
+  result->devices = label->device_count;
+  return Status::kOk;
 }
 
 Status Pool::Probe(BlockFile& file, Uuid* store_id, std::string* name) {
-  Supers s = FindSupers(file);
-  for (int slot = 0; slot < 2; ++slot) {
-    if (!s.valid[slot]) continue;
-    *store_id = s.slot[slot].store_id;
-    *name = s.slot[slot].name;
-    return Status::kOk;
-  }
-  return s.worst;
+  ProbeResult result;
+  const Status status = Probe(file, &result);
+  if (status != Status::kOk) return status;
+  *store_id = result.store_id;
+  *name = result.name;
+  return status;
 }
 
 Status Pool::Open(BlockFile& file, const PoolOptions& options, std::unique_ptr<Pool>* pool,
                   std::string* why) {
+  return Open(std::vector<DeviceFile>{{&file, "", {}}}, options, pool, why);
+}
+
+Status Pool::Open(const std::vector<DeviceFile>& files, const PoolOptions& options,
+                  std::unique_ptr<Pool>* pool, std::string* why) {
   std::string unused;
   if (why == nullptr) why = &unused;
-  auto impl = std::make_unique<PoolImpl>(file, options);
-  Status status = impl->Recover(why);
+  auto impl = std::make_unique<PoolImpl>(options);
+  Status status = impl->Recover(files, why);
   if (status == Status::kCorrupt && !options.prefer_older_superblock) {
     // What the newest superblock reaches is damaged: the one before it leads to the same state by a
     // longer replay.
@@ -147,8 +243,8 @@ Status Pool::Open(BlockFile& file, const PoolOptions& options, std::unique_ptr<P
     PoolOptions older = options;
     older.prefer_older_superblock = true;
     std::string second;
-    impl = std::make_unique<PoolImpl>(file, older);
-    status = impl->Recover(&second);
+    impl = std::make_unique<PoolImpl>(older);
+    status = impl->Recover(files, &second);
     if (status != Status::kOk) status = Status::kCorrupt;
   }
   if (status == Status::kOk) *pool = std::move(impl);
@@ -161,10 +257,10 @@ void PoolImpl::WaitIo() {
   Drain();
   if (ios_in_flight_ == 0) return;
   need_kick_ = false;
-  file_.Kick();
+  devices_.Kick();
   Drain();
   if (ios_in_flight_ == 0) return;
-  file_.Wait();
+  devices_.Wait();
   Drain();
 }
 
@@ -200,7 +296,8 @@ PoolImpl::Got PoolImpl::WaitPage(Tree* tree, uint64_t index, bool create, Page**
 
 // --- The steps ---
 
-Status PoolImpl::Recover(std::string* why) {
+Status PoolImpl::Recover(const std::vector<DeviceFile>& files, std::string* why) {
+  if (Status s = devices_.Assemble(files, options_.read_only, why); s != Status::kOk) return s;
   if (Status s = ReadSuperblocks(why); s != Status::kOk) return s;
   if (Status s = LoadState(why); s != Status::kOk) return s;
   if (Status s = ReplayLog(why); s != Status::kOk) return s;
@@ -226,15 +323,13 @@ Status PoolImpl::Recover(std::string* why) {
 }
 
 Status PoolImpl::ReadSuperblocks(std::string* why) {
-  for (uint8_t*& buffer : sb_buffers_) {
-    buffer = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kBlockBytes));
-    if (buffer == nullptr) std::abort();
-  }
-  Supers s = FindSupers(file_);
+  sb_buffer_ = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kBlockBytes));
+  if (sb_buffer_ == nullptr) std::abort();
+  const Supers s = FindSupers(devices_);
   if (!s.valid[0] && !s.valid[1]) {
     *why = s.worst == Status::kVersion ? "the pool has a format this version does not know"
                                        : "no valid superblock";
-    return s.worst;
+    return s.worst == Status::kNotAPool ? Status::kCorrupt : s.worst;
   }
   uint32_t newest = !s.valid[0] ? 1 : !s.valid[1] ? 0 : s.slot[1].generation > s.slot[0].generation;
   uint32_t base = newest;
@@ -242,34 +337,90 @@ Status PoolImpl::ReadSuperblocks(std::string* why) {
   sb_ = s.slot[base];
   other_ = s.slot[1 - base];
   other_valid_ = s.valid[1 - base];
-  if (sb_.size_blocks > file_.size_bytes() / kBlockBytes) {
-    *why = "the medium is smaller than the pool on it";
-    return Status::kTooSmall;
+  if (!FitsDevices(sb_, devices_)) {
+    *why = "the superblock names places that no device has";
+    return Status::kCorrupt;
   }
-  range_ = {sb_.alloc_start, sb_.alloc_start + sb_.alloc_blocks};
+  std::copy(std::begin(sb_.regions), std::end(sb_.regions), std::begin(regions_));
+  range_.count = active_regions_ = sb_.region_count;
+  LayOutGroups();
   uint64_t highest = other_valid_ ? std::max(sb_.generation, other_.generation) : sb_.generation;
   // The next superblock goes where the base is not.
   generation_ = highest + 1;
   if ((generation_ & 1) == base) ++generation_;
-  if (base != newest && !options_.read_only) {
-    // What is written now may fall on pages of the newest generation. It must not be found again.
-    std::memset(sb_buffers_[0], 0, kBlockBytes);
-    for (uint64_t place : {uint64_t{newest}, sb_.size_blocks - 2 + newest}) {
-      if (!WriteSync(place, 1, sb_buffers_[0])) {
-        *why = "the medium failed a write";
-        return Status::kIoError;
+  devices_.set_durable_generation(sb_.generation);
+  devices_.MissingSince(sb_.generation);
+  SetLimits();
+  if (options_.read_only) return Status::kOk;
+  // Before anything is written: who is not here, and who is back and must not be read from.
+  if (devices_.labels_wanted() && !WriteLabelsSync(why)) return Status::kIoError;
+  return EqualizeSuperblocks(base, base != newest, why);
+}
+
+bool PoolImpl::WriteLabelsSync(std::string* why) {
+  bool ended = false;
+  devices_.UpdateLabels([](void* context) { *static_cast<bool*>(context) = true; }, &ended);
+  while (!ended && !Faulted()) {
+    devices_.Wait();
+    Drain();
+  }
+  if (Faulted()) *why = fault_;
+  return !Faulted();
+}
+
+// A crash may have left the newest superblock on some devices only; should one of those be lost
+// next, the others would lead to a generation whose pages are being overwritten. So all get it
+// first. The other generation, where the older one is opened from, must not be found again: what is
+// written now may fall on its pages.
+Status PoolImpl::EqualizeSuperblocks(uint32_t base, bool erase_other, std::string* why) {
+  AlignedBlocks buffer(2);
+  bool wrote = false;
+  std::memcpy(sb_buffer_, &sb_, sizeof sb_);
+  for (uint16_t d = 0; d < devices_.devices().size(); ++d) {
+    DeviceSet::Device* device = devices_.device(d);
+    if (device == nullptr || !device->Writable()) continue;
+    uint32_t good = 0;
+    for (const bool back : {false, true}) {
+      const uint64_t place = SuperPlace(base, back, device->record.size_blocks);
+      const bool same = TransferBlocks(*device->file, IoKind::kRead, place, 1, buffer.data) &&
+                        std::memcmp(buffer.data, sb_buffer_, kBlockBytes) == 0;
+      if (!same) {
+        wrote = true;
+        if (!TransferBlocks(*device->file, IoKind::kWrite, place, 1, sb_buffer_)) continue;
+      }
+      ++good;
+    }
+    if (erase_other) {
+      std::memset(buffer.data, 0, kBlockBytes);
+      for (const bool back : {false, true}) {
+        const uint64_t place = SuperPlace(1 - base, back, device->record.size_blocks);
+        if (!TransferBlocks(*device->file, IoKind::kWrite, place, 1, buffer.data)) good = 0;
+        wrote = true;
       }
     }
-    if (!FlushSync()) {
-      *why = "the medium failed a flush";
+    if (good > 0) continue;
+    if (!devices_.TakeOut(d, DeviceState::kFaulted, "its superblock could not be written")) {
+      *why = "the medium failed a write";
       return Status::kIoError;
     }
+    if (!WriteLabelsSync(why)) return Status::kIoError;
   }
-  const uint64_t size = sb_.size_blocks;
+  if (wrote && !FlushSync()) {
+    *why = "the medium failed a flush";
+    return Status::kIoError;
+  }
+  return Status::kOk;
+}
+
+void PoolImpl::SetLimits() {
+  uint64_t size = 0;
+  for (uint32_t v = 0; v < devices_.vdevs().size(); ++v) {
+    if (!devices_.vdevs()[v].sides.empty()) size += devices_.VdevBlocks(v);
+  }
   reserve_ = std::min(std::clamp<uint64_t>(size / 32, 32768, 33554432), size / 8);
+  growth_reserve_ = std::max(reserve_, alloc_blocks_ / 100 * (100 - sb_.growth_limit_percent));
   soft_dirty_ = std::max<uint64_t>(8, std::min(cache_.capacity() / 4, reserve_ / 16));
   hard_dirty_ = 2 * soft_dirty_ + 16;
-  return Status::kOk;
 }
 
 Status PoolImpl::LoadState(std::string* why) {
@@ -285,9 +436,9 @@ Status PoolImpl::LoadState(std::string* why) {
   next_tree_ = std::max<uint64_t>(16, sb_.next_tree);
   metadata_blocks_ = sb_.metadata_blocks;
   bits_used_ = sb_.space.ptr.aux;
-  if (bits_used_ > sb_.alloc_blocks || space_.root.height != HeightFor(GroupCount())) {
-    return Status::kCorrupt;
-  }
+  uint64_t used = 0;
+  for (uint32_t r = 0; r < range_.count; ++r) used += regions_[r].used;
+  if (bits_used_ != used || space_.root.height != HeightFor(GroupCount())) return Status::kCorrupt;
   meta_[0].search = GroupCount() / 3;
   meta_[1].search = GroupCount() * 2 / 3;
   opening_ = sb_.log_opening;
@@ -610,7 +761,7 @@ bool PoolImpl::ReplayAlloc(Replay* replay, const std::vector<Run>& runs,
       Touch(leaf);
       Group::ClearBits(leaf->space_leaf(), BitOf(phys), 1);
       --leaf->used;
-      --bits_used_;
+      CountUsed(phys, -1);
     }
     Group* group = HoldGroup(GroupOf(part.phys), leaf);
     group->SetBusy(BitOf(part.phys), static_cast<uint32_t>(part.blocks));

@@ -18,6 +18,7 @@ struct Run {
 
 struct Group {
   uint64_t index = 0;
+  uint64_t start = 0;     // Address of its first block.
   Page* leaf = nullptr;   // Pinned.
   uint32_t capacity = 0;  // Bits that exist.
   uint32_t busy_count = 0;
@@ -37,10 +38,14 @@ struct Group {
 };
 
 // Where one kind of data goes: data, first copies of pages, second copies (H6: far from the first).
+inline constexpr uint8_t kAnyHalf = 2;
 struct AllocClass {
-  std::vector<Group*> groups;  // The first is drawn on.
-  uint32_t bit = 0;            // In the first.
-  uint64_t search = 0;         // The next group to look at.
+  std::vector<Group*> groups;  // The first is drawn on; where there are several vdevs they rotate.
+  std::vector<uint32_t> bits;  // Where to go on in each.
+  uint8_t half = kAnyHalf;     // Pages: which vdevs (H6).
+  uint32_t width = 1;          // Vdevs to draw on at once.
+  uint32_t drawn = 0;          // From the first since it came to the front.
+  uint64_t search = 0;         // The next group to look at, by its place in the order.
   uint64_t searched = 0;       // Since the last one adopted.
   bool exhausted = false;      // Two laps found nothing. Reset when space is released.
 

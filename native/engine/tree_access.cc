@@ -81,7 +81,7 @@ void PoolImpl::StartLoad(Page* page, const PagePtr& ptr) {
   page->load_ptr = ptr;
   page->load_copy = 0;
   ++loads_in_flight_;
-  SubmitIo(IoKind::kRead, ptr.addr[0] & kPhysBlockMask, 1, page->data, page, &PoolImpl::FinishLoad);
+  SubmitIo(IoKind::kRead, ptr.addr[0], 1, page->data, page, &PoolImpl::FinishLoad);
 }
 
 void PoolImpl::FinishLoad(EngineIo* io) {
@@ -96,8 +96,7 @@ void PoolImpl::FinishLoad(EngineIo* io) {
     ++(result != 0 ? io_errors_ : checksum_errors_);
     if (page->load_copy == 0) {
       page->load_copy = 1;
-      SubmitIo(IoKind::kRead, page->load_ptr.addr[1] & kPhysBlockMask, 1, page->data, page,
-               &PoolImpl::FinishLoad);
+      SubmitIo(IoKind::kRead, page->load_ptr.addr[1], 1, page->data, page, &PoolImpl::FinishLoad);
       return;
     }
   }

@@ -19,7 +19,7 @@ void PoolImpl::StartWrite(OpState* state) {
   ++state->pieces;
   // Far from the limit, no one counts. Near it the whole operation is decided at once, in its turn
   // (N1: nothing is changed if it fails).
-  state->credited = FreeSoon() >= reserve_ + 2 * unplaced_pages_ + op->blocks + 256;
+  state->credited = FreeSoon() >= growth_reserve_ + 2 * unplaced_pages_ + op->blocks + 256;
   const bool queue = !state->credited || !stalled_.empty() || !ready_.empty();
   uint64_t lba = op->lba;
   const uint64_t end = op->lba + op->blocks;
@@ -120,7 +120,7 @@ PoolImpl::Admission PoolImpl::HasCredit(Piece* piece) {
   const uint64_t owed = 2 * unplaced_pages_;
   const uint64_t blocks = piece->op->op->blocks;
   const bool fits =
-      growth > 0 ? soon >= reserve_ + owed + growth : soon >= reserve_ / 2 + owed + blocks;
+      growth > 0 ? soon >= growth_reserve_ + owed + growth : soon >= reserve_ / 2 + owed + blocks;
   if (fits) {
     piece->op->credited = true;
     return Admission::kGo;

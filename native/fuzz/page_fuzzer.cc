@@ -29,7 +29,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   ptr.crc = Crc32c(page, kBlockBytes);
   if (!PageMatches(page, identity, ptr)) std::abort();
 
-  const PhysRange range{100, 1000};
+  const Region regions[2] = {{100, 900, 0}, {PhysAt(1, 10), 500, 0}};
+  const PhysRange range{regions, 2};
   if (!PageIsSound(page, role, level, range)) return 0;
   if (level > 0) {
     const auto* inner = reinterpret_cast<const InnerPage*>(page);

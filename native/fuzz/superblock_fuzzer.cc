@@ -19,9 +19,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::memcpy(block, &sealed, sizeof sealed);
   if (ParseSuperblock(block, &parsed) == Status::kOk) {
     // What the engine relies on without looking again.
-    if (parsed.log_start + parsed.log_blocks > parsed.alloc_start) std::abort();
-    if (parsed.alloc_start + parsed.alloc_blocks + kSuperFrontBlocks > parsed.size_blocks)
-      std::abort();
+    if (parsed.region_count == 0 || parsed.region_count > kMaxRegions) std::abort();
+    const PhysRange range{parsed.regions, parsed.region_count};
+    for (uint64_t group : {uint64_t{0}, range.Groups() - 1}) {
+      const uint64_t phys = range.AddressOf(group, range.Capacity(group) - 1);
+      if (!range.Holds(phys) || range.GroupOf(phys) != group) std::abort();
+      if (range.BitOf(phys) != range.Capacity(group) - 1) std::abort();
+    }
+    if (range.Holds(parsed.log_start)) std::abort();
     if (parsed.open_id_count > 16 || std::strlen(parsed.name) > 63) std::abort();
     if (parsed.catalog.height > kMaxHeight || parsed.space.height > kMaxHeight) std::abort();
   }

@@ -1,0 +1,94 @@
+// A pool's devices, as its owner sees them: which there are, how they are, and what can be done
+// with them while the pool serves.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "native/engine/status.h"
+#include "native/io/block_file.h"
+
+namespace ashlar {
+
+// A medium handed to the pool. `file` outlives the pool, or the moment when HoldsFile says false.
+struct DeviceFile {
+  BlockFile* file = nullptr;
+  std::string path;
+  Uuid id{};  // Of a device that joins. Zero: made from the pool's own.
+};
+
+// A vdev is a device, or the two or three of a mirror. Data is spread over the vdevs.
+struct PoolLayout {
+  std::vector<std::vector<DeviceFile>> data;
+  std::vector<DeviceFile> log;  // Empty: the intent log lies on the first vdev.
+};
+
+enum class VdevClass : uint8_t { kData = 1, kLog = 2 };
+
+enum class DeviceState : uint8_t {
+  kInSync = 1,
+  kResilvering = 2,  // Gets every write, is not read from before it has what it missed.
+  kOffline = 3,      // By an operator's word.
+  kFaulted = 4,      // It failed a write or a flush.
+  kMissing = 5,      // Not among the devices that the pool was opened with.
+};
+
+struct DeviceInfo {
+  Uuid id{};
+  std::string path;
+  uint32_t vdev = 0;
+  uint32_t place = 0;
+  VdevClass vdev_class = VdevClass::kData;
+  DeviceState state = DeviceState::kInSync;
+  uint64_t size_blocks = 0;    // As the pool uses it.
+  uint64_t device_blocks = 0;  // As the device is. 0: not here.
+  uint64_t stale_since = 0;
+  bool replacing = false;  // It will replace `replaces`.
+  Uuid replaces{};
+  uint64_t read_errors = 0;
+  uint64_t write_errors = 0;
+  uint64_t checksum_errors = 0;
+  std::string why;  // Why it is out, in words.
+};
+
+struct VdevInfo {
+  uint32_t vdev = 0;
+  VdevClass vdev_class = VdevClass::kData;
+  uint64_t size_blocks = 0;  // That hold data.
+  uint64_t used_blocks = 0;
+};
+
+enum class WalkKind : uint8_t { kScrub = 1, kResilver = 2, kRebalance = 3 };
+enum class WalkState : uint32_t { kNone = 0, kRunning = 1, kPaused = 2, kDone = 3, kCancelled = 4 };
+
+struct WalkStatus {
+  WalkState state = WalkState::kNone;
+  uint64_t started_s = 0;  // Unix time; 0: never.
+  uint64_t ended_s = 0;    // 0: not yet.
+  uint64_t done_blocks = 0;
+  uint64_t total_blocks = 0;  // An estimate.
+  uint64_t healed_blocks = 0;
+  uint64_t damaged_blocks = 0;
+  uint64_t seconds_left = 0;  // At the pace so far. 0: not known.
+};
+
+// A block that no copy could heal. `volume` is empty for metadata.
+struct DamagedBlock {
+  std::string volume;
+  uint64_t lba = 0;
+  uint64_t phys = 0;
+};
+
+class PoolDevices {
+ public:
+  using DoneFn = void (*)(void* context, Status status);
+  virtual ~PoolDevices() = default;
+
+  virtual std::vector<DeviceInfo> Devices() const = 0;
+  virtual std::vector<VdevInfo> Vdevs() const = 0;
+  // Whether the pool still uses the medium: only then must it stay open.
+  virtual bool HoldsFile(const BlockFile* file) const = 0;
+};
+
+}  // namespace ashlar

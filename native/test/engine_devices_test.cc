@@ -1,0 +1,230 @@
+// Pools of many devices: layouts, who may be opened, who is taken out, and what is read then.
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+#include "native/test/pool_host.h"
+
+namespace ashlar {
+namespace {
+
+void Fill(PoolHost& host, uint32_t volume, uint64_t blocks, uint64_t base) {
+  for (uint64_t lba = 0; lba < blocks; lba += 64) {
+    ASSERT_EQ(host.Write(volume, lba, base + lba, std::min<uint64_t>(64, blocks - lba)),
+              Status::kOk);
+  }
+}
+void ExpectFilled(PoolHost& host, uint32_t volume, uint64_t blocks, uint64_t base) {
+  for (uint64_t lba = 0; lba < blocks; ++lba) {
+    ASSERT_EQ(host.Read(volume, lba), base + lba) << "block " << lba;
+  }
+}
+std::function<int32_t(const IoRequest&)> FailAll() {
+  return [](const IoRequest&) { return -EIO; };
+}
+std::function<int32_t(const IoRequest&)> FailKind(IoKind kind) {
+  return [kind](const IoRequest& r) { return r.kind == kind ? -EIO : 0; };
+}
+
+TEST(Devices, AStripeSpreadsDataAndMetadataOverItsDevices) {
+  PoolHost host;
+  for (int i = 0; i < 3; ++i) host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0}, {1}, {2}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({2, 0, 1}), Status::kOk) << host.why;
+  const uint32_t v = host.Create("v", 8192);
+  Fill(host, v, 8192, 1);
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  for (const VdevInfo& vdev : host.pool->Vdevs()) {
+    EXPECT_GT(vdev.used_blocks, 8192u / 6) << vdev.vdev;
+    EXPECT_LT(vdev.used_blocks, 8192u / 2) << vdev.vdev;
+  }
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean({0, 1, 2});
+  ASSERT_EQ(host.OpenWith({1, 2, 0}), Status::kOk) << host.why;
+  ExpectFilled(host, host.Handle("v"), 8192, 1);
+}
+
+TEST(Devices, AStripeWithoutOneOfItsDevicesIsRefusedByName) {
+  PoolHost host;
+  for (int i = 0; i < 3; ++i) host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0}, {1}, {2}}), Status::kOk);
+  EXPECT_EQ(host.OpenWith({0, 2}), Status::kTooFew);
+  EXPECT_NE(host.why.find("disk1 is missing"), std::string::npos) << host.why;
+  ASSERT_EQ(host.OpenWith({0, 1, 2}), Status::kOk);
+}
+
+TEST(Devices, AMirrorHoldsEverythingTwice) {
+  PoolHost host;
+  for (int i = 0; i < 4; ++i) host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0, 1}, {2, 3}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0, 1, 2, 3}), Status::kOk) << host.why;
+  const uint32_t v = host.Create("v", 4096);
+  Fill(host, v, 4096, 1);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean({0, 1, 2, 3});
+  for (const auto& half : {std::vector<size_t>{0, 2}, {0, 3}}) {
+    host.options.read_only = true;
+    ASSERT_EQ(host.OpenWith(half), Status::kOk) << host.why;
+    ExpectFilled(host, host.Handle("v"), 4096, 1);
+  }
+  host.options.read_only = false;
+}
+
+TEST(Devices, AMirrorOpensDegradedAndItsReturningHalfIsNotReadFrom) {
+  PoolHost host;
+  host.AddMedium(64);
+  host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0, 1}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk);
+  const uint32_t v = host.Create("v", 1024);
+  Fill(host, v, 1024, 1);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0}), Status::kOk) << host.why;
+  EXPECT_EQ(host.Device(1).state, DeviceState::kMissing);
+  Fill(host, host.Handle("v"), 1024, 5000);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  // Alone it is refused no more than any half; with the other it is known for stale.
+  ASSERT_EQ(host.OpenWith({1, 0}), Status::kOk) << host.why;
+  EXPECT_EQ(host.Device(1).state, DeviceState::kResilvering);
+  const uint64_t reads = host.media[1]->reads;
+  ExpectFilled(host, host.Handle("v"), 1024, 5000);
+  EXPECT_EQ(host.media[1]->reads, reads);
+}
+
+TEST(Devices, TwoHalvesThatWentOnAloneAreRefused) {
+  PoolHost host;
+  host.AddMedium(64);
+  host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0, 1}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk);
+  host.Create("v", 1024);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0}), Status::kOk);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  ASSERT_EQ(host.OpenWith({1}), Status::kOk);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  EXPECT_EQ(host.OpenWith({0, 1}), Status::kDiverged);
+  ASSERT_EQ(host.OpenWith({1}), Status::kOk);
+  ASSERT_EQ(host.Write(host.Handle("v"), 0, 9), Status::kOk);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  EXPECT_EQ(host.OpenWith({0, 1}), Status::kDiverged);
+  EXPECT_EQ(host.OpenWith({1, 0}), Status::kDiverged);
+}
+
+TEST(Devices, ForeignDevicesAndCopiesAreRefused) {
+  PoolHost host;
+  for (int i = 0; i < 5; ++i) host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0, 1}}), Status::kOk);
+  PoolHost other;
+  other.AddMedium(64);
+  FormatOptions format;
+  format.name = "other";
+  format.store_id.bytes[3] = 77;
+  ASSERT_EQ(Pool::Format(*host.media[2], format), Status::kOk);
+  EXPECT_EQ(host.OpenWith({0, 1, 2}), Status::kForeign);
+  EXPECT_NE(host.why.find("other"), std::string::npos) << host.why;
+  EXPECT_EQ(host.OpenWith({0, 1, 3}), Status::kForeign);
+  for (uint64_t block = 0; block < 64; ++block) {
+    std::memcpy(host.media[4]->Block(block), host.media[0]->Block(block), 4096);
+  }
+  EXPECT_EQ(host.OpenWith({0, 1, 4}), Status::kForeign);
+  EXPECT_NE(host.why.find("copy"), std::string::npos) << host.why;
+}
+
+TEST(Devices, ASideThatFailsAWriteIsOutOnTheOthersLabelsBeforeTheAcknowledgement) {
+  for (const bool immediate : {false, true}) {
+    for (const IoKind kind : {IoKind::kWrite, IoKind::kFlush}) {
+      PoolHost host;
+      host.AddMedium(64, immediate);
+      host.AddMedium(64, immediate);
+      ASSERT_EQ(host.Format({{0, 1}}), Status::kOk);
+      ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk);
+      const uint32_t v = host.Create("v", 1024);
+      Fill(host, v, 1024, 1);
+      host.media[0]->fail = FailKind(kind);
+      ASSERT_EQ(host.Write(v, 3, 777, 1, kOpFua), Status::kOk);
+      EXPECT_EQ(host.Device(0).state, DeviceState::kFaulted);
+      EXPECT_EQ(host.pool->Stats().state, PoolState::kOpen);
+      host.media[0]->fail = nullptr;
+      // A crash now: the device that failed is back, and is known for what it is.
+      host.pool.reset();
+      host.media[0]->PowerCut();
+      host.media[1]->PowerCut();
+      ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk) << host.why;
+      EXPECT_EQ(host.Device(0).state, DeviceState::kFaulted);
+      EXPECT_EQ(host.Read(host.Handle("v"), 3), 777u);
+      EXPECT_EQ(host.Read(host.Handle("v"), 4), 5u);
+    }
+  }
+}
+
+TEST(Devices, WhenTheLastSideFailsThePoolFaultsWithTheReason) {
+  PoolHost host;
+  host.AddMedium(64);
+  host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0, 1}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk);
+  const uint32_t v = host.Create("v", 1024);
+  host.media[0]->fail = FailAll();
+  ASSERT_EQ(host.Write(v, 0, 1, 1, kOpFua), Status::kOk);
+  host.media[1]->fail = FailAll();
+  EXPECT_EQ(host.Write(v, 1, 1, 1, kOpFua), Status::kIoError);
+  EXPECT_EQ(host.pool->Stats().state, PoolState::kFaulted);
+  EXPECT_FALSE(host.pool->Stats().fault.empty());
+}
+
+TEST(Devices, ABothSidesBadPlaceGoesElsewhereAndNobodyIsOut) {
+  PoolHost host;
+  host.AddMedium(64);
+  host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0, 1}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk);
+  const uint32_t v = host.Create("v", 1024);
+  // The next data block, wherever it lies, cannot be written on either side.
+  uint64_t bad = ~0ull;
+  auto fail = [&bad](const IoRequest& r) {
+    if (r.kind != IoKind::kWrite || r.bytes != 8192) return 0;
+    if (bad == ~0ull) bad = r.offset;
+    return r.offset == bad ? -EIO : 0;
+  };
+  host.media[0]->fail = host.media[1]->fail = fail;
+  ASSERT_EQ(host.Write(v, 0, 42, 2, kOpFua), Status::kOk);
+  EXPECT_EQ(host.Device(0).state, DeviceState::kInSync);
+  EXPECT_EQ(host.Device(1).state, DeviceState::kInSync);
+  EXPECT_EQ(host.Read(v, 1), 43u);
+}
+
+TEST(Devices, ALogDeviceOfItsOwnTakesTheLog) {
+  PoolHost host;
+  for (int i = 0; i < 3; ++i) host.AddMedium(i == 2 ? 16 : 64);
+  ASSERT_EQ(host.Format({{0}, {1}}, {2}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0, 1, 2}), Status::kOk) << host.why;
+  const uint32_t v = host.Create("v", 2048);
+  Fill(host, v, 2048, 1);
+  ASSERT_EQ(host.Flush(v), Status::kOk);
+  host.pool.reset();  // As a kill would: the log has it all.
+  ASSERT_EQ(host.OpenWith({2, 1, 0}), Status::kOk) << host.why;
+  ExpectFilled(host, host.Handle("v"), 2048, 1);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  EXPECT_EQ(host.OpenWith({0, 1}), Status::kTooFew);
+  EXPECT_NE(host.why.find("the log device"), std::string::npos) << host.why;
+  host.ExpectClean({0, 1, 2});
+}
+
+TEST(Devices, GrowthStopsAtTheLimitAndOverwritesGoOn) {
+  PoolHost host;
+  host.AddMedium(256);
+  ASSERT_EQ(host.Format({{0}}, {}, 50), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0}), Status::kOk);
+  const uint32_t v = host.Create("v", 65536);
+  uint64_t lba = 0;
+  Status status = Status::kOk;
+  while (status == Status::kOk) status = host.Write(v, lba += 64, 5, 64);
+  EXPECT_EQ(status, Status::kNoSpace);
+  EXPECT_NEAR(static_cast<double>(lba), 65536 * 0.5 * 0.96, 2000);
+  EXPECT_EQ(host.Write(v, 64, 6, 64), Status::kOk);
+  EXPECT_EQ(host.Simple(OpKind::kUnmap, v, 0, 65536), Status::kOk);
+}
+
+}  // namespace
+}  // namespace ashlar
