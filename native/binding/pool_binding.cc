@@ -214,6 +214,7 @@ void PoolBinding::Start(const int32_t* record) {
   Op& op = ops_[tag];
   op.kind = static_cast<OpKind>(kind);
   op.flags = (record[0] >> 8 & 1) != 0 ? kOpFua : 0;
+  if ((record[0] >> 9 & 1) != 0) op.flags |= kOpAtomic;
   op.volume = static_cast<uint32_t>(record[2]);
   op.lba = lba;
   op.blocks = blocks;

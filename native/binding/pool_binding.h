@@ -2,7 +2,7 @@
 // crossing:
 //
 //   submission, 10 lanes a record           completion, 4 lanes a record
-//     0 kind | fua << 8                       0 tag; of a control call -1 - id
+//     0 kind | fua << 8 | atomic << 9         0 tag; of a control call -1 - id
 //     1 tag                                   1 status, as src/block/status.ts; from 16 on as
 //     Status in pool.h 2 volume handle                         2 failed LBA, low half; of a control
 //     call its handle 3 arena offset / 4096, or -1            3 failed LBA, high half 4 LBA, low

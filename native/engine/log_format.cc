@@ -19,11 +19,16 @@ uint32_t BlockCrc(const uint8_t* block) {
 
 bool WriteIsSound(LogEntry* e, const uint8_t* body, uint32_t bytes) {
   const LogEntryHeader& h = e->header;
-  if (h.blocks == 0 || h.blocks > kLeafEntries || h.runs == 0 || h.runs > h.blocks) return false;
-  if ((h.lba & (kLeafEntries - 1)) + h.blocks > kLeafEntries) return false;
-  if (h.runs * sizeof(LogRun) + h.blocks * 4u > bytes) return false;
+  if (h.blocks == 0 || h.runs == 0 || h.runs > h.blocks) return false;
+  const bool atomic = h.kind == LogKind::kWriteAtomic;
+  if (atomic ? h.blocks > kMaxAtomicBlocks
+             : (h.lba & (kLeafEntries - 1)) + h.blocks > kLeafEntries) {
+    return false;
+  }
+  const auto run_bytes = static_cast<uint32_t>(atomic ? sizeof(uint64_t) : sizeof(LogRun));
+  if (h.runs * run_bytes + h.blocks * 4u > bytes) return false;
   e->runs = body;
-  e->crcs = body + h.runs * sizeof(LogRun);
+  e->crcs = body + h.runs * run_bytes;
   uint64_t sum = 0;
   for (uint32_t i = 0; i < h.runs; ++i) {
     LogRun run = e->Run(i);
@@ -82,6 +87,7 @@ bool ParseLogEntry(const uint8_t* area, uint32_t area_bytes, uint32_t* offset, L
   if (h.lba > kPhysBlockMask) return false;
   switch (h.kind) {
     case LogKind::kWrite:
+    case LogKind::kWriteAtomic:
       return WriteIsSound(out, body, bytes);
     case LogKind::kUnmap:
       return h.count > 0 && h.count <= kPhysBlockMask - h.lba;

@@ -39,6 +39,7 @@ enum class LogKind : uint8_t {
   kResize = 4,
   kDelete = 5,
   kPutBlob = 6,
+  kWriteAtomic = 7,
 };
 
 // Every entry begins with this; `bytes` includes it and what follows, and is a multiple of 8.
@@ -46,12 +47,12 @@ struct LogEntryHeader {
   LogKind kind;
   uint8_t flags;  // Zero so far.
   uint16_t bytes;
-  uint16_t runs;    // kWrite: physical runs that follow.
-  uint16_t blocks;  // kWrite: 1..128, inside one leaf. kPutBlob: 0..16.
+  uint16_t runs;    // kWrite, kWriteAtomic: physical runs that follow.
+  uint16_t blocks;  // kWrite: 1..128, inside one leaf. kWriteAtomic: 1..256. kPutBlob: 0..16.
   uint64_t tree;
-  uint64_t lba;  // kWrite, kUnmap. kPutBlob: the leaf of the blob tree. kCreate: the leaf of the
-                 // catalog.
-  uint64_t version;  // kWrite, kUnmap.
+  uint64_t lba;  // kWrite, kWriteAtomic, kUnmap. kPutBlob: the leaf of the blob tree. kCreate: the
+                 // leaf of the catalog.
+  uint64_t version;  // kWrite, kWriteAtomic, kUnmap.
   uint64_t count;    // kUnmap: blocks. kCreate, kResize: size in blocks. kPutBlob: bytes.
 };
 static_assert(sizeof(LogEntryHeader) == 40);
@@ -63,6 +64,14 @@ struct LogRun {
   uint32_t reserved;
 };
 static_assert(sizeof(LogRun) == 16);
+
+// kWriteAtomic: one entry for a write of several leaves, since an entry is what recovery keeps or
+// drops as a whole (S7). `runs` of u64, a physical run each: the address in the low 48 bits, the
+// count in the high 16; then `blocks` checksums.
+inline constexpr uint32_t kPackedRunBits = 48;
+inline uint64_t PackRun(uint64_t phys, uint32_t blocks) {
+  return phys | static_cast<uint64_t>(blocks) << kPackedRunBits;
+}
 
 // kCreate: follows the header, then the name.
 struct LogCreate {
@@ -85,8 +94,12 @@ static_assert(sizeof(LogBlob) == 256);
 inline uint32_t WriteEntryBytes(uint32_t runs, uint32_t blocks) {
   return (sizeof(LogEntryHeader) + runs * sizeof(LogRun) + blocks * 4 + 7) & ~7u;
 }
-// The worst case, 128 blocks in 128 runs, fits one block.
+inline uint32_t WriteAtomicEntryBytes(uint32_t runs, uint32_t blocks) {
+  return (sizeof(LogEntryHeader) + runs * 8 + blocks * 4 + 7) & ~7u;
+}
+// The worst cases, every block a run of its own, fit one block.
 static_assert(sizeof(LogEntryHeader) + 128 * sizeof(LogRun) + 128 * 4 <= kLogEntrySpace);
+static_assert(sizeof(LogEntryHeader) + kMaxAtomicBlocks * (8 + 4) <= kLogEntrySpace);
 
 // Stamps magic and crc.
 void SealLogBlock(uint8_t* block);
@@ -97,15 +110,22 @@ Status ParseLogBlock(const uint8_t* block, const Uuid& store_id, LogBlockHeader*
 // One entry, its parts found and bounded. Pointers lead into the block.
 struct LogEntry {
   LogEntryHeader header;
-  const uint8_t* runs = nullptr;  // LogRun, unaligned.
+  const uint8_t* runs = nullptr;  // LogRun, or packed (kWriteAtomic); unaligned.
   const uint8_t* crcs = nullptr;  // uint32_t, unaligned.
   LogCreate create{};
   const char* name = nullptr;
   LogBlob blob{};
 
   LogRun Run(uint32_t i) const {
-    LogRun run;
-    std::memcpy(&run, runs + i * sizeof run, sizeof run);
+    LogRun run{};
+    if (header.kind == LogKind::kWriteAtomic) {
+      uint64_t packed;
+      std::memcpy(&packed, runs + i * sizeof packed, sizeof packed);
+      run.phys = packed & ((1ull << kPackedRunBits) - 1);
+      run.blocks = static_cast<uint32_t>(packed >> kPackedRunBits);
+    } else {
+      std::memcpy(&run, runs + i * sizeof run, sizeof run);
+    }
     return run;
   }
   uint32_t Crc(uint32_t i) const {

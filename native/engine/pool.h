@@ -24,6 +24,9 @@ inline constexpr uint32_t kBlockBytes = 4096;
 enum class OpKind : uint8_t { kRead = 1, kWrite = 2, kUnmap = 3, kFlush = 4, kVerify = 6 };
 
 inline constexpr uint8_t kOpFua = 1;
+// Write, at most kMaxAtomicBlocks: a crash leaves all of it or nothing of it (C7).
+inline constexpr uint8_t kOpAtomic = 2;
+inline constexpr uint32_t kMaxAtomicBlocks = 256;
 
 // One block operation on a volume, in 4 KiB blocks. Owned by the submitter and untouched by it
 // until `done`. Read, Write: at most kMaxOpBlocks. Unmap, Verify: any length. Overlapping writes in

@@ -226,6 +226,9 @@ void PoolImpl::Submit(Op* op) {
   } else if ((op->kind == OpKind::kRead || op->kind == OpKind::kWrite) &&
              op->blocks > kMaxOpBlocks) {
     status = Status::kInvalid;
+  } else if ((op->flags & kOpAtomic) != 0 &&
+             (op->kind != OpKind::kWrite || op->blocks > kMaxAtomicBlocks)) {
+    status = Status::kInvalid;
   }
   if (status != Status::kOk || (op->blocks == 0 && op->kind != OpKind::kFlush)) {
     CompleteOp(op, status);

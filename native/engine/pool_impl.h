@@ -1,7 +1,7 @@
 // The pool as one state machine, in parts: pool_impl.cc (entry points, I/O, completion),
 // tree_access.cc (pages), allocation.cc (space), read_path.cc, write_path.cc (admission, log,
-// application), unmap.cc, control.cc (volumes, blobs), deletion.cc, checkpoint.cc, recovery.cc,
-// check.cc.
+// application), atomic_write.cc, unmap.cc, control.cc (volumes, blobs), deletion.cc,
+// checkpoint.cc, recovery.cc, check.cc.
 //
 // Nothing here is called back in the middle of something: an I/O's completion is only queued, and
 // worked off by Drain; a caller's `done` is only queued, and delivered when the outermost call is
@@ -104,10 +104,10 @@ struct ControlOp {
   void* context = nullptr;
 };
 
-enum class PieceKind : uint8_t { kRead, kWrite, kUnmap, kVerify, kControl };
+enum class PieceKind : uint8_t { kRead, kWrite, kWriteAtomic, kUnmap, kVerify, kControl };
 
 // The part of an operation that lies in one leaf (read, write, verify), under one parent of leaves
-// (unmap), or a control record.
+// (unmap), an atomic write of several leaves, or a control record.
 struct Piece : Waiter {
   class PoolImpl* pool = nullptr;
   PieceKind kind = PieceKind::kRead;
@@ -129,9 +129,9 @@ struct Piece : Waiter {
                                  // until this one is safe.
   uint32_t bad_count = 0;
   std::vector<PhysRun> runs;
-  std::vector<Page*> leaves;  // Unmap.
+  std::vector<Page*> leaves;  // Unmap, atomic write.
   Piece* next = nullptr;
-  uint32_t crc[kLeafEntries];
+  uint32_t crc[kMaxAtomicBlocks];
   uint64_t bad[2];  // Read: blocks that failed, by bit.
 };
 
@@ -342,9 +342,18 @@ class PoolImpl final : public Pool {
   void Apply(Piece* piece);
   void ApplyWrite(VolumeState* volume, Page* leaf, uint64_t lba, uint32_t blocks, uint64_t version,
                   const std::vector<PhysRun>& runs, const uint32_t* crc);
+  uint32_t EncodeWrite(Piece* piece);
   void PieceReady(Piece* piece);
   void ProcessStalled();
   bool LogHasRoom(uint32_t bytes) const;
+
+  // --- atomic_write.cc ---
+  bool NeedsAtomicEntry(const Op* op) const;
+  Got PinLeaves(Piece* piece);
+  void ApplyWriteAtomic(VolumeState* volume, const std::vector<Page*>& leaves, uint64_t lba,
+                        uint64_t version, const std::vector<PhysRun>& runs, const uint32_t* crc);
+  bool ReplayWriteAtomic(VolumeState* volume, const LogEntryHeader& header,
+                         const std::vector<PhysRun>& runs, const uint32_t* crc);
 
   // --- unmap.cc ---
   void StepUnmap(OpState* state);

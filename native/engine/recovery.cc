@@ -659,11 +659,14 @@ void PoolImpl::Prefetch(const uint8_t* blocks, uint32_t count) {
       for (uint32_t i = 0; i < h.entries; ++i) {
         if (!ParseLogEntry(block + sizeof h, h.entry_bytes, &offset, &entry)) break;
         VolumeState* v = FindTree(entry.header.tree);
-        if (v == nullptr || entry.header.kind != LogKind::kWrite) continue;
-        if (entry.header.lba >= v->size_blocks) continue;
-        Page* page = nullptr;
-        loading |=
-            GetPage(&v->map, 0, entry.header.lba >> kLeafBits, nullptr, &page) == Got::kLoading;
+        const LogKind kind = entry.header.kind;
+        if (v == nullptr || (kind != LogKind::kWrite && kind != LogKind::kWriteAtomic)) continue;
+        if (entry.header.lba + entry.header.blocks > v->size_blocks) continue;
+        const uint64_t last = (entry.header.lba + entry.header.blocks - 1) >> kLeafBits;
+        for (uint64_t leaf = entry.header.lba >> kLeafBits; leaf <= last; ++leaf) {
+          Page* page = nullptr;
+          loading |= GetPage(&v->map, 0, leaf, nullptr, &page) == Got::kLoading;
+        }
       }
     }
     if (!loading) return;
@@ -683,6 +686,7 @@ void PoolImpl::ReplayBlock(Replay* replay, const uint8_t* block, bool verify) {
     VolumeState* v = FindTree(e.tree);
     switch (e.kind) {
       case LogKind::kWrite:
+      case LogKind::kWriteAtomic:
         ReplayWrite(replay, entry, verify);
         break;
       case LogKind::kUnmap:
@@ -789,9 +793,13 @@ void PoolImpl::ReplayWrite(Replay* replay, const LogEntry& entry, bool verify) {
     uint8_t* data = TakeBuffer();
     uint32_t first = 0;
     for (const PhysRun& run : runs) {
-      drop = drop || !ReadSync(run.phys, run.blocks, data);
-      for (uint32_t k = 0; !drop && k < run.blocks; ++k) {
-        drop = Crc32c(data + k * kBlockBytes, kBlockBytes) != crcs[first + k];
+      // A run of an atomic write may be longer than the buffer.
+      for (uint32_t at = 0; !drop && at < run.blocks; at += kLeafEntries) {
+        const uint32_t count = std::min(kLeafEntries, run.blocks - at);
+        drop = !ReadSync(run.phys + at, count, data);
+        for (uint32_t k = 0; !drop && k < count; ++k) {
+          drop = Crc32c(data + k * kBlockBytes, kBlockBytes) != crcs[first + at + k];
+        }
       }
       first += run.blocks;
     }
@@ -802,7 +810,9 @@ void PoolImpl::ReplayWrite(Replay* replay, const LogEntry& entry, bool verify) {
   Page* leaf = nullptr;
   const bool known =
       v != nullptr && v->state == RecordState::kLive && e.lba + e.blocks <= v->size_blocks;
-  if (!drop && known && WaitPage(&v->map, e.lba >> kLeafBits, true, &leaf) == Got::kHere) {
+  if (e.kind == LogKind::kWriteAtomic) {
+    if (!drop && known && ReplayWriteAtomic(v, e, runs, crcs.data())) return;
+  } else if (!drop && known && WaitPage(&v->map, e.lba >> kLeafBits, true, &leaf) == Got::kHere) {
     ApplyWrite(v, leaf, e.lba, e.blocks, e.version, runs, crcs.data());
     return;
   }

@@ -23,10 +23,12 @@ void PoolImpl::StartWrite(OpState* state) {
   const bool queue = !state->credited || !stalled_.empty() || !ready_.empty();
   uint64_t lba = op->lba;
   const uint64_t end = op->lba + op->blocks;
+  const bool atomic = NeedsAtomicEntry(op);
   while (lba < end) {
-    Piece* piece = NewPiece(PieceKind::kWrite, state);
+    Piece* piece = NewPiece(atomic ? PieceKind::kWriteAtomic : PieceKind::kWrite, state);
     piece->lba = lba;
     piece->blocks = std::min<uint64_t>(end - lba, kLeafEntries - (lba & (kLeafEntries - 1)));
+    if (atomic) piece->blocks = op->blocks;
     piece->data = op->data + (lba - op->lba) * kBlockBytes;
     piece->version = op->version;
     lba += piece->blocks;
@@ -87,23 +89,28 @@ PoolImpl::Admission PoolImpl::TryStart(Piece* piece) {
     FinishPiece(piece, Status::kOk);
     return Admission::kDone;
   }
-  if (piece->leaf == nullptr) {
+  const bool atomic = piece->kind == PieceKind::kWriteAtomic;
+  if (atomic ? piece->leaves.empty() : piece->leaf == nullptr) {
     Page* leaf = nullptr;
     uint64_t index = piece->lba >> kLeafBits;
-    Got got = GetOrCreate(&piece->volume->map, index, nullptr, &leaf);
+    Got got = atomic ? PinLeaves(piece) : GetOrCreate(&piece->volume->map, index, nullptr, &leaf);
     if (got == Got::kLoading) return Admission::kWait;
     if (got == Got::kBad) {
       FailPiece(piece, Status::kDamaged);
       return Admission::kDone;
     }
-    piece->leaf = leaf;
-    ++leaf->pins;
+    if (!atomic) {
+      piece->leaf = leaf;
+      ++leaf->pins;
+    }
   }
   if (!piece->op->credited) {
     Admission credit = HasCredit(piece);
     if (credit != Admission::kGo) return credit;
   }
-  Admission room = HasRoom(piece->blocks, WriteEntryBytes(piece->blocks, piece->blocks));
+  const auto blocks = static_cast<uint32_t>(piece->blocks);
+  Admission room = HasRoom(
+      blocks, atomic ? WriteAtomicEntryBytes(blocks, blocks) : WriteEntryBytes(blocks, blocks));
   if (room == Admission::kDone) {
     FinishPiece(piece, Status::kNoSpace, piece->lba);
     return room;
@@ -282,25 +289,7 @@ void PoolImpl::SendWrite(Piece* piece) {
     piece->runs.push_back(run);
     at += run.blocks;
   }
-  const auto runs = static_cast<uint32_t>(piece->runs.size());
-  const uint32_t bytes = WriteEntryBytes(runs, blocks);
-  uint8_t* at = AppendEntry(piece, bytes);
-  LogEntryHeader header{};
-  header.kind = LogKind::kWrite;
-  header.bytes = static_cast<uint16_t>(bytes);
-  header.runs = static_cast<uint16_t>(runs);
-  header.blocks = static_cast<uint16_t>(blocks);
-  header.tree = piece->volume->map.id;
-  header.lba = piece->lba;
-  header.version = piece->version;
-  std::memcpy(at, &header, sizeof header);
-  at += sizeof header;
-  for (const PhysRun& run : piece->runs) {
-    LogRun logged{run.phys, run.blocks, 0};
-    std::memcpy(at, &logged, sizeof logged);
-    at += sizeof logged;
-  }
-  std::memcpy(at, piece->crc, blocks * 4);
+  const uint32_t runs = EncodeWrite(piece);
   ++open_log_->pending;
   piece->logged = true;
   piece->io_failed = false;
@@ -312,6 +301,39 @@ void PoolImpl::SendWrite(Piece* piece) {
              &PoolImpl::WriteIoDone);
     first += run.blocks;
   }
+}
+
+// Appends the entry of a piece whose runs and checksums are known. Answers the number of runs.
+uint32_t PoolImpl::EncodeWrite(Piece* piece) {
+  const bool atomic = piece->kind == PieceKind::kWriteAtomic;
+  const auto blocks = static_cast<uint32_t>(piece->blocks);
+  const auto runs = static_cast<uint32_t>(piece->runs.size());
+  const uint32_t bytes =
+      atomic ? WriteAtomicEntryBytes(runs, blocks) : WriteEntryBytes(runs, blocks);
+  uint8_t* at = AppendEntry(piece, bytes);
+  LogEntryHeader header{};
+  header.kind = atomic ? LogKind::kWriteAtomic : LogKind::kWrite;
+  header.bytes = static_cast<uint16_t>(bytes);
+  header.runs = static_cast<uint16_t>(runs);
+  header.blocks = static_cast<uint16_t>(blocks);
+  header.tree = piece->volume->map.id;
+  header.lba = piece->lba;
+  header.version = piece->version;
+  std::memcpy(at, &header, sizeof header);
+  at += sizeof header;
+  for (const PhysRun& run : piece->runs) {
+    if (atomic) {
+      const uint64_t packed = PackRun(run.phys, run.blocks);
+      std::memcpy(at, &packed, sizeof packed);
+      at += sizeof packed;
+    } else {
+      const LogRun logged{run.phys, run.blocks, 0};
+      std::memcpy(at, &logged, sizeof logged);
+      at += sizeof logged;
+    }
+  }
+  std::memcpy(at, piece->crc, blocks * 4);
+  return runs;
 }
 
 void PoolImpl::WriteIoDone(EngineIo* io) {
@@ -366,6 +388,10 @@ void PoolImpl::Apply(Piece* piece) {
     case PieceKind::kWrite:
       ApplyWrite(piece->volume, piece->leaf, piece->lba, static_cast<uint32_t>(piece->blocks),
                  piece->version, piece->runs, piece->crc);
+      break;
+    case PieceKind::kWriteAtomic:
+      ApplyWriteAtomic(piece->volume, piece->leaves, piece->lba, piece->version, piece->runs,
+                       piece->crc);
       break;
     case PieceKind::kUnmap:
       for (Page* leaf : piece->leaves) {

@@ -23,7 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (uint32_t i = 0; i < header.entries; ++i) {
     LogEntry entry;
     if (!ParseLogEntry(area, header.entry_bytes, &offset, &entry)) std::abort();
-    if (entry.header.kind == LogKind::kWrite) {
+    if (entry.header.kind == LogKind::kWrite || entry.header.kind == LogKind::kWriteAtomic) {
       uint64_t blocks = 0;
       for (uint32_t run = 0; run < entry.header.runs; ++run) blocks += entry.Run(run).blocks;
       if (blocks != entry.header.blocks) std::abort();

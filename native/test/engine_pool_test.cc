@@ -7,6 +7,7 @@
 #include <memory>
 #include <random>
 
+#include "native/engine/log_format.h"
 #include "native/engine/pool.h"
 #include "native/io/mem_file.h"
 
@@ -376,6 +377,101 @@ TEST_P(PoolTest, AFailedWriteGoesElsewhere) {
   };
   EXPECT_EQ(host.Write(host.pool->Volumes().at(0).handle, 5, 60, 3), Status::kIoError);
   EXPECT_EQ(host.pool->Stats().state, PoolState::kFaulted);
+}
+
+// --- Atomic writes ---
+
+TEST_P(PoolTest, AnAtomicWriteAcrossLeavesIsWholeOrUndone) {
+  for (const uint64_t lost : {0, 1, 2}) {
+    MemFile file(64 * kMiB, GetParam());
+    Host host(file);
+    ASSERT_EQ(host.Format(), Status::kOk);
+    ASSERT_EQ(host.Open(), Status::kOk);
+    const uint32_t v = host.Create("a", 1000);
+    // Leaves hold 128 blocks: this lies in three.
+    ASSERT_EQ(host.Write(v, 100, 5000, 256, kOpFua), Status::kOk);
+    ASSERT_EQ(host.Write(v, 100, 7000, kMaxAtomicBlocks, kOpAtomic), Status::kOk);
+    for (uint64_t i = 0; i < 256; ++i) ASSERT_EQ(host.Read(v, 100 + i), 7000 + i);
+    // A power cut that loses one block of the data, or none: found by what is in it.
+    host.pool.reset();
+    uint64_t found = 0;
+    for (uint64_t b = 0; lost > 0 && b < 64 * kMiB / 4096; ++b) {
+      uint8_t* block = file.Block(b);
+      if (ValueOf(block) != (lost == 1 ? 7000 : 7255)) continue;
+      std::memset(block, 0, 4096);
+      ++found;
+    }
+    EXPECT_EQ(found, lost > 0 ? 1u : 0u);
+    ASSERT_EQ(host.Open(), Status::kOk);
+    const uint32_t again = host.pool->Volumes().at(0).handle;
+    for (uint64_t i = 0; i < 256; ++i) {
+      ASSERT_EQ(host.Read(again, 100 + i), (lost > 0 ? 5000 : 7000) + i) << lost << " " << i;
+    }
+    EXPECT_EQ(host.pool->Stats().dropped_entries, lost > 0 ? 1u : 0u);
+    ASSERT_EQ(host.Close(), Status::kOk);
+    host.ExpectClean();
+  }
+}
+
+TEST_P(PoolTest, AnAtomicWriteThatFailsGoesElsewhereAsAWhole) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 1000);
+  int failures = 2;
+  file.fail = [&failures](const IoRequest& r) {
+    const bool data = r.kind == IoKind::kWrite && r.bytes == 200 * 4096;
+    return data && failures-- > 0 ? -EIO : 0;
+  };
+  EXPECT_EQ(host.Write(v, 60, 50, 200, kOpAtomic), Status::kOk);
+  host.pool.reset();
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t again = host.pool->Volumes().at(0).handle;
+  for (uint64_t i = 0; i < 200; ++i) ASSERT_EQ(host.Read(again, 60 + i), 50 + i);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean();
+}
+
+TEST_P(PoolTest, AtomicIsForWritesOfAtMostItsLimit) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 1000);
+  EXPECT_EQ(host.Write(v, 0, 1, kMaxAtomicBlocks + 1, kOpAtomic), Status::kInvalid);
+  EXPECT_EQ(host.Write(v, 999, 1, 2, kOpAtomic), Status::kOutOfRange);
+  EXPECT_EQ(host.Write(v, 998, 1, 2, kOpAtomic), Status::kOk);
+}
+
+TEST(LogEntryTest, TheLargestAtomicWriteInTheSmallestRunsFitsABlock) {
+  uint8_t block[kBlockBytes] = {};
+  const uint32_t bytes = WriteAtomicEntryBytes(kMaxAtomicBlocks, kMaxAtomicBlocks);
+  ASSERT_LE(bytes, kLogEntrySpace);
+  LogEntryHeader header{};
+  header.kind = LogKind::kWriteAtomic;
+  header.bytes = static_cast<uint16_t>(bytes);
+  header.runs = header.blocks = kMaxAtomicBlocks;
+  header.lba = 77;
+  std::memcpy(block, &header, sizeof header);
+  for (uint32_t i = 0; i < kMaxAtomicBlocks; ++i) {
+    const uint64_t run = PackRun((1ull << 48) - 1 - 2 * i, 1);
+    std::memcpy(block + sizeof header + i * 8, &run, 8);
+    std::memcpy(block + sizeof header + kMaxAtomicBlocks * 8 + i * 4, &i, 4);
+  }
+  uint32_t offset = 0;
+  LogEntry entry;
+  ASSERT_TRUE(ParseLogEntry(block, bytes, &offset, &entry));
+  for (uint32_t i = 0; i < kMaxAtomicBlocks; ++i) {
+    EXPECT_EQ(entry.Run(i).phys, (1ull << 48) - 1 - 2 * i);
+    EXPECT_EQ(entry.Run(i).blocks, 1u);
+    EXPECT_EQ(entry.Crc(i), i);
+  }
+  // One run more than there are blocks, and runs that are not as long as the write.
+  header.runs = kMaxAtomicBlocks - 1;
+  std::memcpy(block, &header, sizeof header);
+  offset = 0;
+  EXPECT_FALSE(ParseLogEntry(block, bytes, &offset, &entry));
 }
 
 // --- The model ---

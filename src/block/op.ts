@@ -43,6 +43,11 @@ export class BlockOp {
   blocks = 0;
   /** Force unit access: on stable storage before `onBlockDone`. Writes, unmaps and updates. */
   fua = false;
+  /**
+   * Write: a crash leaves all of it or nothing of it. For at most `Geometry.atomicWriteBytes`, of whole physical blocks.
+   * Set after `begin`, which clears it.
+   */
+  atomic = false;
   /** The bytes, or null. Must stay owned by the submitter and untouched from submit to onBlockDone. */
   data: DataBuffer | null = null;
   /** Where in `data` the range begins, in bytes; a multiple of 512. */
@@ -76,6 +81,7 @@ export class BlockOp {
     this.data = data;
     this.dataByteOffset = dataByteOffset;
     this.fua = fua;
+    this.atomic = false;
     this.owner = owner;
     this.failedLba = 0;
     this.next = null;

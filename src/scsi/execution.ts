@@ -7,7 +7,7 @@
 import { assert } from '../base/index.ts';
 import {
   BlockOp,
-  type BlockOpKind,
+  BlockOpKind,
   type BlockOpOwner,
   type DataBuffer,
   IoStatus,
@@ -117,6 +117,16 @@ export class Execution implements BlockOpOwner {
     this.#inFlight = true;
     this.#step = step;
     this.lu.device.submit(this.op.begin(kind, lba, blocks, data, dataByteOffset, fua, this));
+  }
+
+  /** As `submit` for a write that a crash leaves whole or undone. */
+  submitAtomic(data: DataBuffer | null, fua: boolean, step: Step): void {
+    assert(!this.#inFlight && this.state === ExecutionState.Running);
+    this.#inFlight = true;
+    this.#step = step;
+    this.op.begin(BlockOpKind.Write, this.lba, this.blocks, data, 0, fua, this);
+    this.op.atomic = true;
+    this.lu.device.submit(this.op);
   }
 
   /** As `submit` for BlockOpKind.Update: `update` changes `op.data` in place and says whether to write. */

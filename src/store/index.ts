@@ -1,6 +1,7 @@
 // The store: pools of thin, copy-on-write volumes. `openPool` gives one of the native engine on a file or a block device,
 // `MemoryPool` its twin in memory for tests of the rooms above; both are a `Pool`. Ranges are in blocks of 4 KiB.
 export {
+  MAX_ATOMIC_BLOCKS,
   MAX_BLOB_BYTES,
   MAX_BLOB_KEY_BYTES,
   MAX_OP_BLOCKS,

@@ -9,6 +9,8 @@ export const MAX_BLOB_KEY_BYTES = 63;
 export const MAX_VOLUME_NAME_BYTES = 255;
 /** Blocks of one read or write: 4 MiB, the largest data buffer. */
 export const MAX_OP_BLOCKS = 1024;
+/** Blocks of one write that a crash leaves whole or undone: what one log entry can name. */
+export const MAX_ATOMIC_BLOCKS = 256;
 /** E1: an epoch has 24 bits, an op number 40. */
 export const MAX_EPOCH = 2 ** 24 - 1;
 export const MAX_OP_NUMBER = 2 ** 40 - 1;

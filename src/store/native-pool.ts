@@ -8,6 +8,7 @@ import { type BlockOp, BlockOpKind, IoStatus, type MapExtent } from '../block/in
 import {
   checkVolumeName,
   checkVolumeSize,
+  MAX_ATOMIC_BLOCKS,
   MAX_BLOB_BYTES,
   MAX_BLOB_KEY_BYTES,
   MAX_EPOCH,
@@ -230,7 +231,8 @@ export class NativePool implements Pool, Flushable {
     op.tag = tag;
     const lanes = this.#submission;
     const at = this.#batch * SUBMISSION_LANES;
-    lanes[at] = kind | (op.fua ? 0x100 : 0);
+    assert(!op.atomic || (kind === BlockOpKind.Write && op.blocks <= MAX_ATOMIC_BLOCKS));
+    lanes[at] = kind | (op.fua ? 0x100 : 0) | (op.atomic ? 0x200 : 0);
     lanes[at + 1] = tag;
     lanes[at + 2] = volume.handle;
     lanes[at + 3] = arenaBlock;

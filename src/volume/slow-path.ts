@@ -42,6 +42,7 @@ export class SlowPath {
 
   /** Runs a Read, Write, Unmap, Verify or Update of any alignment. Never rejects. */
   async run(op: BlockOp): Promise<IoStatus> {
+    assert(!op.atomic, 'what is written in pieces is not atomic');
     switch (op.kind) {
       case BlockOpKind.Read:
         return await this.#read(op);

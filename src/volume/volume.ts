@@ -14,6 +14,7 @@ import {
   IoStatus,
   type MapExtent,
 } from '../block/index.ts';
+import { MAX_ATOMIC_BLOCKS } from '../store/limits.ts';
 import { STORE_BLOCK_BYTES, StoreError, type StoreVolume } from '../store/types.ts';
 import { AccessMode, Admission } from './admission.ts';
 import { SlowPath } from './slow-path.ts';
@@ -235,6 +236,7 @@ export class Volume implements BlockDevice, BlockOpOwner {
     return {
       logicalBlockBytes: this.#logicalBlockBytes,
       physicalBlockBytes: STORE_BLOCK_BYTES,
+      atomicWriteBytes: MAX_ATOMIC_BLOCKS * STORE_BLOCK_BYTES,
       blocks: sizeBlocks * this.#ratio,
     };
   }

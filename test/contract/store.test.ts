@@ -17,6 +17,7 @@ import {
 } from '../../src/block/index.ts';
 import {
   createPoolFile,
+  MAX_ATOMIC_BLOCKS,
   MAX_BLOB_BYTES,
   MemoryPool,
   nativeArena,
@@ -98,6 +99,7 @@ interface Request {
   readonly blocks?: number;
   readonly data?: DataBuffer | null;
   readonly fua?: boolean;
+  readonly atomic?: boolean;
 }
 
 function start(
@@ -106,9 +108,10 @@ function start(
   request: Request,
   done: (status: IoStatus, op: BlockOp) => void,
 ): void {
-  const { lba = 0, blocks = 1, data = null, fua = false } = request;
+  const { lba = 0, blocks = 1, data = null, fua = false, atomic = false } = request;
   const owner = { onBlockDone: (op: BlockOp, status: IoStatus) => done(status, op) };
   const op = new BlockOp().begin(kind, lba, blocks, data, 0, fua, owner);
+  op.atomic = atomic;
   op.lower = owner;
   version += 1;
   volume.submit(op, 1, version);
@@ -186,6 +189,25 @@ for (const kind of kinds) {
       assert.deepEqual(await read(world, volume, 0, 4), [0, 7, 7, 0]);
       assert.equal(await write(world, volume, 2, 1, 9), IoStatus.Ok);
       assert.deepEqual(await read(world, volume, 0, 4), [0, 7, 9, 0]);
+    });
+
+    it('takes an atomic write anywhere, up to its limit', async () => {
+      const volume = await aVolume(pool, 'atomic');
+      await write(world, volume, 0, 512, 3);
+      for (const [lba, blocks] of [
+        [100, MAX_ATOMIC_BLOCKS],
+        [5, 7],
+        [127, 2],
+      ] as const) {
+        const data = filled(world.buffers, blocks, lba);
+        const request = { lba, blocks, data, atomic: true };
+        assert.equal(await run(volume, BlockOpKind.Write, request), IoStatus.Ok);
+        data.release();
+        const around = await read(world, volume, lba - 1, blocks + 2);
+        assert.deepEqual(around.slice(1, -1), new Array(blocks).fill(lba));
+        assert.notEqual(around[0], lba);
+        assert.notEqual(around.at(-1), lba);
+      }
     });
 
     it('gives space back on unmap and reads zeros there', async () => {

@@ -79,6 +79,30 @@ std::string ReadBlocks(Pool& pool, uint32_t handle, uint64_t lba, uint64_t block
   return "";
 }
 
+// An atomic write that shows anywhere shows everywhere, but where something later has come over it.
+std::string JudgeAtomicWrites(const VolumeHistory& volume, const std::vector<uint64_t>& values,
+                              uint64_t cut) {
+  for (const AtomicWrite& write : volume.atomic_writes) {
+    if (write.issued > cut) break;
+    size_t shown = 0;
+    size_t missing = 0;
+    for (size_t at = 0; at < write.changes.size(); at += 1) {
+      const uint64_t lba = write.lba + at;
+      const uint64_t value = lba < values.size() ? values[lba] : 0;
+      if (value == write.value)
+        shown += 1;
+      else if (!volume.blocks[lba].HasLater(write.changes[at], value))
+        missing += 1;
+    }
+    if (shown > 0 && missing > 0) {
+      return "the atomic write of value " + std::to_string(write.value) + " at block " +
+             std::to_string(write.lba) + " is torn: " + std::to_string(shown) + " blocks of it, " +
+             std::to_string(missing) + " from before";
+    }
+  }
+  return "";
+}
+
 // Reads everything and judges it by the history. `contents` gets what was found.
 std::string Judge(Pool& pool, const Workload& workload, uint64_t cut, CutKind kind,
                   Contents* contents) {
@@ -102,6 +126,7 @@ std::string Judge(Pool& pool, const Workload& workload, uint64_t cut, CutKind ki
     if (!volume->size.Allows(info->size_blocks, cut, kind, 0))
       return volume->name + " has size " + std::to_string(info->size_blocks);
     uint64_t mapped = 0;
+    std::vector<uint64_t> values;
     for (uint64_t lba = 0; lba < info->size_blocks; lba += 64) {
       const uint64_t blocks = std::min<uint64_t>(64, info->size_blocks - lba);
       const std::string why = ReadBlocks(pool, info->handle, lba, blocks, buffer.data);
@@ -115,8 +140,11 @@ std::string Judge(Pool& pool, const Workload& workload, uint64_t cut, CutKind ki
           return place + " holds value " + std::to_string(value);
         mapped += value == 0 ? 0 : 1;
         contents->values.push_back(value);
+        values.push_back(value);
       }
     }
+    const std::string torn = JudgeAtomicWrites(*volume, values, cut);
+    if (!torn.empty()) return volume->name + ": " + torn;
     if (mapped != info->mapped_blocks) {
       return volume->name + " counts " + std::to_string(info->mapped_blocks) +
              " mapped blocks, has " + std::to_string(mapped);

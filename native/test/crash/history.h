@@ -36,6 +36,13 @@ class Register {
   }
   Change& change(size_t index) { return changes_[index]; }
   size_t size() const { return changes_.size(); }
+  // Was `value` given to it after the change `index`?
+  bool HasLater(size_t index, uint64_t value) const {
+    for (size_t at = index + 1; at < changes_.size(); ++at) {
+      if (changes_[at].value == value) return true;
+    }
+    return false;
+  }
 
   // May a crash at `cut` leave `value`? `initial` is the register's value before its first change.
   bool Allows(uint64_t value, uint64_t cut, CutKind kind, uint64_t initial) const {
@@ -64,6 +71,14 @@ class Register {
   std::vector<Change> changes_;
 };
 
+// A write that a crash leaves whole or undone: one value in all of its blocks.
+struct AtomicWrite {
+  uint64_t lba = 0;
+  uint64_t value = 0;           // Not 0: unique to this write.
+  uint64_t issued = 0;          // Events that had happened when it was submitted.
+  std::vector<size_t> changes;  // Its change in the register of each block.
+};
+
 struct VolumeHistory {
   std::string name;
   Uuid id{};
@@ -73,6 +88,7 @@ struct VolumeHistory {
   Register size;       // In blocks; durable when acked.
   std::vector<Register> blocks;
   std::map<std::string, Register> blobs;
+  std::vector<AtomicWrite> atomic_writes;
 };
 
 // The bytes of block `lba` holding `value`: every byte depends on all three.

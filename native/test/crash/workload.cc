@@ -110,8 +110,16 @@ void Workload::SubmitBlockOp() {
     op.kind = OpKind::kUnmap;
     longest = 1 + Below(rng_, size);
   }
+  const bool atomic = op.kind == OpKind::kWrite && Chance(rng_, 20);
+  if (atomic) {
+    // Across leaves more often than not, and of a length that no other write has.
+    longest = 2 + Below(rng_, Chance(rng_, 30) ? kMaxAtomicBlocks - 1 : 40);
+    const uint64_t leaf = 128 * (1 + Below(rng_, 3));
+    if (Chance(rng_, 60) && leaf < size) op.lba = leaf - 1 - Below(rng_, std::min(longest, leaf));
+  }
   op.blocks = std::min(longest, size - op.lba);
   op.flags = op.kind != OpKind::kRead && Chance(rng_, 15) ? kOpFua : 0;
+  if (atomic) op.flags |= kOpAtomic;
   op.context = host.get();
   op.done = &Workload::OnOpDone;
   if (op.kind != OpKind::kUnmap) {
@@ -127,6 +135,7 @@ void Workload::SubmitBlockOp() {
       if (op.data != nullptr)
         FillBlock(volume->id.bytes[0], lba, value, op.data + at * kBlockBytes);
     }
+    if (atomic) volume->atomic_writes.push_back({op.lba, value, Now(), host->changes});
   }
   in_flight_ += 1;
   pool_->Submit(&host.release()->op);

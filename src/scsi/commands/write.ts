@@ -100,7 +100,12 @@ const writeAtomic: Command = {
     if (execution.lba % perPhysical !== 0) return execution.failField(2);
     return refusesWrite(execution) ? ENDED : execution.bytes;
   },
-  execute: (execution) => executeWrite(execution, (execution.cdb[1]! & FUA) !== 0),
+  execute(execution) {
+    if (refusesWrite(execution)) return ENDED;
+    if (execution.blocks === 0) return execution.good();
+    const fua = (execution.cdb[1]! & FUA) !== 0;
+    return execution.submitAtomic(execution.task.dataOut, fua, endWrite);
+  },
 };
 
 // WRITE AND VERIFY, SBC-4 §5.44: BYTCHK 00b checks that the medium reads, 01b that it reads the same.

@@ -17,6 +17,10 @@ export type GuestResult = { readonly status: number; readonly output: string };
 const BOOT_LIMIT_MS = { kvm: 15_000, tcg: 300_000 };
 const SCRIPT_LIMIT_MS = 120_000;
 
+/** How `must` runs its script: strictly, and traced into a file. */
+const MUST =
+  'exec 4>/run/trace; BASH_XTRACEFD=4; PS4="+ \\t "; set -x -e -o pipefail; . /run/must.sh';
+
 type Accelerator = 'kvm' | 'tcg';
 
 type Turn = {
@@ -100,9 +104,23 @@ export class Guest {
     return answer;
   }
 
-  /** Runs a script that must succeed; answers its output. `set -e` is on, so the first failure ends it. */
+  /**
+   * Runs a script that must succeed; answers its output. `set -e` is on, so the first failure ends it. A trace is kept
+   * in the guest: the end of it says which command failed, or which one never came back, when it said nothing itself.
+   */
   async must(script: string, timeoutMs = SCRIPT_LIMIT_MS): Promise<string> {
-    const { status, output } = await this.run(`set -e -o pipefail\n${script}`, timeoutMs);
+    // The guest gives up first: from outside a script cannot be asked where it is.
+    const limitS = Math.ceil(timeoutMs / 1000);
+    const { status, output } = await this.run(
+      [
+        `cat >/run/must.sh <<'END-OF-SCRIPT'\n${script}\nEND-OF-SCRIPT`,
+        'rm -f /run/trace',
+        `timeout -k 5 ${limitS} bash -c '${MUST}' && exit 0`,
+        `status=$?; [ $status = 124 ] && echo "(not through within ${limitS} s)"`,
+        'echo "the last commands:"; tail -n 12 /run/trace; exit $status',
+      ].join('\n'),
+      timeoutMs + 30_000,
+    );
     if (status !== 0) throw new Error(`in the guest, exit ${status}: ${script.trim()}\n${output}`);
     return output;
   }

@@ -71,7 +71,7 @@ fio_check() { # NAME FILE GEN ARGS…
   local n=$1 f=$2 g=$3; shift 3
   fio --name=$n --filename=$f --rw=read --bs=4k --direct=1 --ioengine=libaio --iodepth=16 \\
     --verify=pattern --verify_pattern=0x$g%o --verify_interval=4096 --verify_fatal=1 --eta=never "$@" \\
-    >/tmp/$n.out 2>&1 || { grep -iE 'verify|error|bad|received|expected' /tmp/$n.out | head -n 12; return 1; }
+    >/tmp/$n.out 2>&1 || { local status=$?; echo "fio_check $n: exit $status"; tail -n 40 /tmp/$n.out; return $status; }
 }
 `;
 

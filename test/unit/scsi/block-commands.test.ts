@@ -247,6 +247,27 @@ describe('WRITE ATOMIC(16)', () => {
     harness.good(atomic(16, 0));
   });
 
+  it('goes down as one operation that is marked, up to what the block limits page says', () => {
+    const harness = new Harness();
+    const seen: [blocks: number, atomic: boolean][] = [];
+    const submit = harness.device.submit.bind(harness.device);
+    harness.device.submit = (op) => {
+      seen.push([op.blocks, op.atomic]);
+      submit(op);
+    };
+    const limits = harness.good(cdb(0x12, 1, 0xb0, 0, 64), { expectedBytes: 64 });
+    const blocks = limits.readUInt32BE(44);
+    assert.equal(blocks, MIB / 512);
+    const data = pattern(blocks * 512, 2);
+    harness.good(atomic(8, blocks), { data });
+    harness.good(cdb16(0x8a, 0, 8), { data: pattern(4096, 3) });
+    assert.deepEqual(seen, [
+      [blocks, true],
+      [8, false],
+    ]);
+    assert.deepEqual(harness.read(8, blocks), data);
+  });
+
   it('refuses what it could tear', () => {
     const harness = new Harness();
     harness.refused(atomic(1, 8), 5, 0x2400, { field: [2, null], data: Buffer.alloc(4096) });
