@@ -2,7 +2,7 @@
 //
 //   id         how to ask for it: npm test -- --only id,id
 //   command    what runs; `node` is this Node
-//   limitS     after this many seconds it is stopped, and has failed
+//   limitS     after this many seconds it is stopped, and has failed: for hangs, several times what a busy machine needs
 //   tools      programs that must be installed
 //   files      the tests it runs: without any it has failed, since `node --test` would go and look for others
 import { spawnSync } from 'node:child_process';
@@ -44,14 +44,14 @@ export function listPhases(root) {
       id: 'check',
       title: 'types, lint, format',
       commands: [['npm', 'run', '--silent', 'check']],
-      limitS: 180,
+      limitS: 600,
     },
     {
       id: 'unit',
       title: 'unit and contract tests',
       files: units,
       commands: [[...tap, ...units]],
-      limitS: 300,
+      limitS: 900,
     },
     {
       id: 'native',
@@ -61,7 +61,7 @@ export function listPhases(root) {
         compile('build/native-tests'),
         ['ctest', '--test-dir', 'build/native-tests', '--output-on-failure', '-j', jobs],
       ],
-      limitS: 420,
+      limitS: 1200,
     },
     {
       id: 'crash',
@@ -71,13 +71,13 @@ export function listPhases(root) {
         ['cmake', '--build', 'build/native-crash', '-j', jobs, '--target', 'crash_states'],
         ['build/native-crash/crash_states', '--states', '20000', '--jobs', jobs],
       ],
-      limitS: 300,
+      limitS: 900,
     },
     {
       id: 'fuzz',
       title: 'a million malformed PDUs',
       commands: [['node', 'dist/test/fuzz/iscsi-fuzz.js', '--pdus', '1000000', '--seed', '1']],
-      limitS: 180,
+      limitS: 600,
     },
     {
       id: 'native-fuzz',
@@ -99,28 +99,28 @@ export function listPhases(root) {
           '-artifact_prefix=build/native-fuzz/',
         ]),
       ],
-      limitS: 300,
+      limitS: 900,
     },
     {
       id: 'cli',
       title: 'the command line against a real daemon',
       files: cli,
       commands: [[...tap, ...cli]],
-      limitS: 180,
+      limitS: 600,
     },
     {
       id: 'conformance',
       title: 'iscsi-test-cu, each test alone',
       commands: [['node', 'dist/test/conformance/run.js']],
       tools: ['iscsi-test-cu'],
-      limitS: 480,
+      limitS: 1200,
     },
     {
       id: 'e2e',
       title: 'a Linux initiator in QEMU',
       commands: [['node', 'dist/test/e2e/run.js']],
       tools: ['qemu-system-x86_64'],
-      limitS: 480,
+      limitS: 1800,
     },
   ];
 }
