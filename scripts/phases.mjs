@@ -54,6 +54,13 @@ export function listPhases(root) {
       limitS: 900,
     },
     {
+      id: 'control-sim',
+      title: 'controllers killed between any two steps',
+      files: testFiles(root, 'test/sim/controllers'),
+      commands: [[...tap, ...testFiles(root, 'test/sim/controllers')]],
+      limitS: 240,
+    },
+    {
       id: 'native',
       title: 'engine tests under sanitizers',
       commands: [

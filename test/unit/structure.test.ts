@@ -52,7 +52,7 @@ const mayImport: Record<string, readonly string[]> = {
     'objects',
     'apiserver',
   ],
-  kinds: ['base', 'apiserver'],
+  kinds: ['base', 'objects', 'apiserver'],
   controllers: ['base', 'apiserver', 'kinds'],
   node: [
     'base',

@@ -1,0 +1,89 @@
+// The controllers room: makes what is agree with what is wanted. Pools for StoragePoolClaims, volumes for claims, places
+// for replicas, coordinators for volumes. Level-triggered and without memory of their own; one leader at a time.
+import type { KindDefinition } from '../apiserver/index.ts';
+import {
+  BLOCK_DEVICE,
+  CLAIM,
+  EXTERNAL_SNAPSHOT,
+  EXTERNAL_SNAPSHOT_DATA,
+  NODE,
+  PERSISTENT_VOLUME,
+  POOL,
+  REPLICA,
+  SECRET,
+  SNAPSHOT,
+  STORAGE_CLASS,
+  STORAGE_POOL_CLAIM,
+  VOLUME,
+  VOLUME_POLICY,
+  VOLUME_SNAPSHOT,
+  VOLUME_SNAPSHOT_CLASS,
+  VOLUME_SNAPSHOT_CONTENT,
+} from '../kinds/index.ts';
+import { ClaimController } from './claims.ts';
+import type { Controller, Surroundings } from './controller.ts';
+import { NodeController } from './nodes.ts';
+import { PoolController } from './pools.ts';
+import { ReclaimController } from './reclaim.ts';
+import { snapshotControllers } from './snapshots.ts';
+import { VolumeController } from './volumes.ts';
+
+export { makeBuiltIns } from './bootstrap.ts';
+export {
+  Catalog,
+  type Controller,
+  type ControlSettings,
+  hasFinalizer,
+  hasReason,
+  isDeleting,
+  keyOf,
+  type NewObject,
+  type Surroundings,
+  sameJson,
+  Writer,
+} from './controller.ts';
+export { ControllerManager } from './manager.ts';
+export {
+  Finalizer,
+  JIVA_CLASS,
+  jivaPoolName,
+  Label,
+  poolName,
+  replicaName,
+  snapshotName,
+  volumeName,
+} from './names.ts';
+export { type Placement, type PlacementRequest, placeReplicas } from './placement.ts';
+export { WorkQueue, type WorkQueueOptions } from './work-queue.ts';
+
+/** What controllers and nodes look at. */
+export const LOOKED_AT = [
+  BLOCK_DEVICE,
+  CLAIM,
+  EXTERNAL_SNAPSHOT,
+  EXTERNAL_SNAPSHOT_DATA,
+  NODE,
+  PERSISTENT_VOLUME,
+  POOL,
+  REPLICA,
+  SECRET,
+  SNAPSHOT,
+  STORAGE_CLASS,
+  STORAGE_POOL_CLAIM,
+  VOLUME,
+  VOLUME_POLICY,
+  VOLUME_SNAPSHOT,
+  VOLUME_SNAPSHOT_CLASS,
+  VOLUME_SNAPSHOT_CONTENT,
+] as unknown as readonly KindDefinition[];
+
+export function allControllers(around: Surroundings): Controller[] {
+  return [
+    new NodeController(around),
+    new PoolController(around),
+    new VolumeController(around),
+    new ClaimController(around),
+    new ReclaimController(around),
+    ...snapshotControllers(around),
+  ];
+}

@@ -1,0 +1,61 @@
+// Names that controllers give, and marks that they leave. Names follow from what they are for, so that one that is made
+// twice is the same one.
+import { createHash } from 'node:crypto';
+
+/** Held by who must tear something real down first. */
+export const Finalizer = {
+  /** The claim controller: a claim's volume is not taken from under its hosts. */
+  Claim: 'kubernetes.io/pvc-protection',
+  /** The reclaim controller: the volume behind it. */
+  PersistentVolume: 'ashlar.io/persistent-volume',
+  /** The pool controller: pools and their devices. */
+  PoolClaim: 'ashlar.io/pools',
+  /** The pool's node: it is closed and its devices are wiped. */
+  Pool: 'ashlar.io/pool',
+  /** The volume controller: target, replicas. */
+  Volume: 'ashlar.io/volume',
+  /** The replica's node: its data. */
+  Replica: 'ashlar.io/replica',
+  /** The coordinator's node: the snapshot in all replicas. */
+  Snapshot: 'ashlar.io/snapshot',
+  /** The snapshot controller: the snapshot behind it. */
+  VolumeSnapshot: 'ashlar.io/volume-snapshot',
+} as const;
+
+export const Label = {
+  PoolClaim: 'openebs.io/storage-pool-claim',
+  Volume: 'openebs.io/persistent-volume',
+  Claim: 'openebs.io/persistent-volume-claim',
+  Pool: 'ashlar.io/pool',
+  Node: 'ashlar.io/node',
+  Zone: 'topology.kubernetes.io/zone',
+} as const;
+
+export const JIVA_CLASS = 'openebs-jiva-default';
+
+function hash(text: string, digits: number): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, digits);
+}
+
+/** `cstor-disk-pool-1f3a`: one a node. */
+export function poolName(claim: string, nodeName: string): string {
+  return `${claim.slice(0, 240)}-${hash(nodeName, 4)}`;
+}
+
+export function jivaPoolName(nodeName: string): string {
+  return `jiva-${hash(nodeName, 8)}`;
+}
+
+/** As Kubernetes' provisioners name them. */
+export function volumeName(claimUid: string): string {
+  return `pvc-${claimUid}`;
+}
+
+export function replicaName(volume: string, pool: string): string {
+  const name = `${volume}-${pool}`;
+  return name.length <= 253 ? name : `${volume}-${hash(pool, 8)}`;
+}
+
+export function snapshotName(snapshotUid: string): string {
+  return `snapshot-${snapshotUid}`;
+}

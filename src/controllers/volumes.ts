@@ -1,0 +1,448 @@
+// Volumes: gives each its replicas and a node that coordinates it, and says how it is. Nodes do the rest: they make the
+// replicas that name them, and serve the volumes whose target they are.
+//
+// A target has an epoch that rises with each assignment. The node that is told to serve has to win that volume's
+// replicas for itself first, so a node that was left behind by a partition serves nothing even where it does not know.
+import type { KindDefinition } from '../apiserver/index.ts';
+import { setCondition } from '../apiserver/index.ts';
+import { formatQuantity } from '../base/index.ts';
+import {
+  NODE,
+  type Node,
+  POOL,
+  quantityBytes,
+  REPLICA,
+  type Replica,
+  SNAPSHOT,
+  VOLUME,
+  VOLUME_POLICY,
+  type Volume,
+  type VolumePolicySpec,
+} from '../kinds/index.ts';
+import {
+  type Controller,
+  hasFinalizer,
+  isDeleting,
+  ownerOf,
+  type Surroundings,
+  trigger,
+  Writer,
+} from './controller.ts';
+import { Finalizer, Label, replicaName } from './names.ts';
+import { placeReplicas } from './placement.ts';
+
+/** How soon to look again where time alone changes what is to be done: a node goes silent. */
+const LOOK_AGAIN_MS = 1000;
+
+interface Wanted {
+  readonly replicas: number;
+  readonly minimum: number;
+  readonly placement: 'node' | 'pool';
+}
+
+export class VolumeController implements Controller {
+  readonly name = 'volumes';
+  readonly kind = VOLUME as unknown as KindDefinition;
+  readonly triggers = [
+    trigger(REPLICA, ({ spec }) => [spec.volumeName]),
+    trigger(SNAPSHOT, ({ spec }, catalog) => [
+      spec.volumeName,
+      // Volumes that begin from it.
+      ...catalog
+        .all(VOLUME)
+        .filter((volume) => volume.spec.source !== undefined)
+        .map(({ metadata }) => metadata.name),
+    ]),
+    trigger(POOL, (_pool, catalog) => unsettled(catalog.all(VOLUME))),
+    trigger(NODE, ({ metadata }, catalog) => [
+      ...catalog
+        .all(REPLICA)
+        .filter(({ spec }) => spec.nodeName === metadata.name)
+        .map(({ spec }) => spec.volumeName),
+      ...catalog
+        .all(VOLUME)
+        .filter(({ status }) => status?.target?.nodeName === metadata.name)
+        .map((volume) => volume.metadata.name),
+      ...unsettled(catalog.all(VOLUME)),
+    ]),
+    trigger(VOLUME_POLICY, ({ metadata }, catalog) =>
+      catalog
+        .all(VOLUME)
+        .filter(({ spec }) => spec.policy === metadata.name)
+        .map((volume) => volume.metadata.name),
+    ),
+  ];
+  readonly #around: Surroundings;
+  readonly #writer: Writer;
+
+  constructor(around: Surroundings) {
+    this.#around = around;
+    this.#writer = new Writer(around);
+  }
+
+  async reconcile(key: string): Promise<number | undefined> {
+    let volume = this.#around.catalog.get(VOLUME, key);
+    if (volume === null) return undefined;
+    if (isDeleting(volume)) return await this.#tearDown(volume);
+    if (!hasFinalizer(volume, Finalizer.Volume)) {
+      volume = await this.#writer.addFinalizer(VOLUME, volume, Finalizer.Volume);
+    }
+    const wanted = this.#wantedOf(volume);
+    const missing = await this.#place(volume, wanted);
+    await this.#removeSurplus(volume, wanted);
+    await this.#report(volume, wanted, missing);
+    return this.#waitsForTime(volume) ? LOOK_AGAIN_MS : undefined;
+  }
+
+  #wantedOf({ spec }: Volume): Wanted {
+    const policy: VolumePolicySpec =
+      spec.policy === undefined
+        ? {}
+        : (this.#around.catalog.get(VOLUME_POLICY, spec.policy)?.spec ?? {});
+    return {
+      replicas: spec.replicaCount ?? policy.replicaCount ?? 1,
+      minimum: spec.minimumReplicas ?? policy.minimumReplicas ?? 1,
+      placement: spec.replicaPlacement ?? policy.replicaPlacement ?? 'node',
+    };
+  }
+
+  #replicasOf(volume: Volume): Replica[] {
+    return this.#around.catalog
+      .all(REPLICA)
+      .filter(({ spec }) => spec.volumeName === volume.metadata.name)
+      .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  }
+
+  /** Those that stay: not being deleted, not on a node that is drained or gone. */
+  #staying(replicas: readonly Replica[]): Replica[] {
+    return replicas.filter((replica) => {
+      if (isDeleting(replica)) return false;
+      const node = this.#around.catalog.get(NODE, replica.spec.nodeName);
+      if (node === null || node.spec.drain === true) return false;
+      return !this.#isGone(replica.spec.nodeName);
+    });
+  }
+
+  #isGone(nodeName: string): boolean {
+    const silentMs = this.#around.silenceMs(nodeName);
+    return silentMs !== null && silentMs > this.#around.settings.nodeGoneMs;
+  }
+
+  #isReady(nodeName: string): boolean {
+    const silentMs = this.#around.silenceMs(nodeName);
+    return silentMs !== null && silentMs <= this.#around.settings.nodeSilentMs;
+  }
+
+  /** Asks for the replicas that are missing. The value is why some cannot be had. */
+  async #place(volume: Volume, wanted: Wanted): Promise<string> {
+    const { catalog, client, events } = this.#around;
+    const staying = this.#staying(this.#replicasOf(volume));
+    const count = wanted.replicas - staying.length;
+    if (count <= 0) return '';
+    const sizeBytes = quantityBytes(volume.spec.size) ?? 0;
+    const source = this.#sourcePools(volume);
+    if (source === null) return 'what it begins from is not ready';
+    const all = catalog.all(POOL).filter((pool) => isFor(volume, pool.spec));
+    const first = staying.length === 0 && source !== undefined;
+    const { pools, missing } = placeReplicas({
+      sizeBytes,
+      count: first ? Math.min(count, source.size) : count,
+      placement: wanted.placement,
+      existing: staying,
+      // A clone shares its source's blocks: it begins in the same pools.
+      pools: first ? all.filter(({ metadata }) => source.has(metadata.name)) : all,
+      nodes: catalog.all(NODE).filter((node) => this.#mayGet(node)),
+      promisedBytes: this.#promised(),
+    });
+    for (const pool of pools) {
+      await client.create<Replica>(REPLICA, {
+        metadata: {
+          name: replicaName(volume.metadata.name, pool.metadata.name),
+          labels: {
+            [Label.Volume]: volume.metadata.name,
+            [Label.Pool]: pool.metadata.name,
+            [Label.Node]: pool.spec.nodeName,
+            'cstorpool.openebs.io/name': pool.metadata.name,
+          },
+          finalizers: [Finalizer.Replica],
+          ownerReferences: [ownerOf(this.kind, volume)],
+        },
+        spec: {
+          volumeName: volume.metadata.name,
+          nodeName: pool.spec.nodeName,
+          poolName: pool.metadata.name,
+          size: formatQuantity(sizeBytes),
+        },
+      });
+      events.record(
+        volume,
+        'Normal',
+        'ReplicaPlaced',
+        `a replica goes into pool ${pool.metadata.name} on ${pool.spec.nodeName}`,
+      );
+    }
+    return missing;
+  }
+
+  #mayGet(node: Node): boolean {
+    if (node.spec.unschedulable === true || node.spec.drain === true || isDeleting(node)) {
+      return false;
+    }
+    return this.#isReady(node.metadata.name);
+  }
+
+  #promised(): Map<string, number> {
+    const promised = new Map<string, number>();
+    for (const { spec } of this.#around.catalog.all(REPLICA)) {
+      const bytes = (promised.get(spec.poolName) ?? 0) + (quantityBytes(spec.size) ?? 0);
+      promised.set(spec.poolName, bytes);
+    }
+    return promised;
+  }
+
+  /** Pools with what it begins from; undefined: it begins empty; null: not ready yet. */
+  #sourcePools({ spec }: Volume): Set<string> | undefined | null {
+    const { catalog } = this.#around;
+    const { source } = spec;
+    if (source === undefined) return undefined;
+    let of = source.volume;
+    if (source.snapshot !== undefined) {
+      const snapshot = catalog.get(SNAPSHOT, source.snapshot);
+      if (snapshot?.status?.phase !== 'Ready') return null;
+      of = snapshot.spec.volumeName;
+    }
+    const pools = catalog
+      .all(REPLICA)
+      .filter((replica) => replica.spec.volumeName === of && !isDeleting(replica))
+      .filter((replica) => replica.status?.phase === 'Healthy')
+      .map((replica) => replica.spec.poolName);
+    return pools.length === 0 ? null : new Set(pools);
+  }
+
+  /** Takes away what is too much, or what stays behind, once enough others are in sync. */
+  async #removeSurplus(volume: Volume, wanted: Wanted): Promise<void> {
+    const { events } = this.#around;
+    const replicas = this.#replicasOf(volume).filter((replica) => !isDeleting(replica));
+    const staying = this.#staying(replicas);
+    const inSync = staying.filter(({ status }) => status?.phase === 'Healthy');
+    if (inSync.length < Math.min(wanted.replicas, 1)) return;
+    const leaving = replicas.filter((replica) => !staying.includes(replica));
+    if (leaving.length > 0 && inSync.length >= wanted.replicas) {
+      for (const replica of leaving) {
+        await this.#writer.remove(REPLICA, replica);
+        const why = `the replica on ${replica.spec.nodeName} is no longer needed`;
+        events.record(volume, 'Normal', 'ReplicaRemoved', why);
+      }
+      return;
+    }
+    if (leaving.length > 0 || staying.length <= wanted.replicas) return;
+    // Scaled down: what is not in sync goes first, then the youngest.
+    const target = volume.status?.serving?.nodeName;
+    const rank = (replica: Replica): number =>
+      (replica.status?.phase === 'Healthy' ? 2 : 0) + (replica.spec.nodeName === target ? 1 : 0);
+    const [worst] = [...staying].sort(
+      (a, b) =>
+        rank(a) - rank(b) || (a.metadata.creationTimestamp < b.metadata.creationTimestamp ? 1 : -1),
+    );
+    if (worst === undefined) return;
+    await this.#writer.remove(REPLICA, worst);
+    events.record(volume, 'Normal', 'ReplicaRemoved', `scaled down: ${worst.metadata.name} goes`);
+  }
+
+  async #report(volume: Volume, wanted: Wanted, missing: string): Promise<void> {
+    const { now, events } = this.#around;
+    const replicas = this.#replicasOf(volume).filter((replica) => !isDeleting(replica));
+    const target = this.#targetOf(volume, replicas, wanted);
+    const before = volume.status;
+    const { serving } = before ?? {};
+    const isServed =
+      serving !== undefined &&
+      target !== undefined &&
+      serving.epoch === target.epoch &&
+      this.#isReady(serving.nodeName);
+    const inSync = replicas.filter(
+      ({ status, spec }) => status?.phase === 'Healthy' && this.#isReady(spec.nodeName),
+    );
+    const rebuilding = replicas.some(({ status }) => status?.phase === 'Rebuilding');
+    const state = !isServed
+      ? before?.phase === 'Ready'
+        ? 'Offline'
+        : 'Init'
+      : inSync.length >= wanted.replicas
+        ? 'Healthy'
+        : rebuilding
+          ? 'Rebuilding'
+          : 'Degraded';
+    // Once ready, a volume stays so: what it lacks is told by its state.
+    const phase = isServed || before?.phase === 'Ready' ? 'Ready' : 'Pending';
+    const message = describe(state, wanted, replicas, inSync, missing, isServed);
+    const reason = missing !== '' ? 'ReplicasMissing' : state;
+    const reported = await this.#writer.status(VOLUME, volume, (status) => {
+      status.phase = phase;
+      status.state = state;
+      status.iqn = `${this.#around.settings.iqnPrefix}:${volume.metadata.name}`;
+      status.lun = 0;
+      if (target === undefined) delete status.target;
+      else status.target = target;
+      status.portals = this.#portals(serving?.portal);
+      status.replicas = {
+        wanted: wanted.replicas,
+        placed: replicas.length,
+        inSync: inSync.length,
+      };
+      status.observedGeneration = volume.metadata.generation ?? 0;
+      status.conditions ??= [];
+      const is = state === 'Healthy' ? 'True' : 'False';
+      const ready = isServed ? 'True' : 'False';
+      setCondition(
+        status.conditions,
+        { type: 'Ready', status: ready, reason: state, message },
+        now(),
+      );
+      setCondition(status.conditions, { type: 'Healthy', status: is, reason, message }, now());
+    });
+    if (reported === volume) return;
+    const said = before?.conditions?.find(({ type }) => type === 'Healthy')?.message;
+    if (said !== message) {
+      const kind = state === 'Healthy' || state === 'Init' ? 'Normal' : 'Warning';
+      events.record(volume, missing === '' ? kind : 'Warning', reason, message);
+    }
+    if (target !== undefined && target.epoch !== before?.target?.epoch) {
+      const text = `${target.nodeName} is to coordinate it (assignment ${target.epoch})`;
+      events.record(volume, 'Normal', 'TargetAssigned', text);
+    }
+  }
+
+  /** Who coordinates. Keeps the one there is while it can. */
+  #targetOf(
+    { status }: Volume,
+    replicas: readonly Replica[],
+    wanted: Wanted,
+  ): { nodeName: string; epoch: number } | undefined {
+    const { catalog } = this.#around;
+    const now = status?.target;
+    if (now === undefined && replicas.length < wanted.minimum) return undefined;
+    const usable = (nodeName: string): boolean => {
+      const node = catalog.get(NODE, nodeName);
+      return node !== null && node.spec.drain !== true && this.#isReady(nodeName);
+    };
+    if (now !== undefined && usable(now.nodeName)) return now;
+    const load = new Map<string, number>();
+    for (const volume of catalog.all(VOLUME)) {
+      const name = volume.status?.target?.nodeName;
+      if (name !== undefined) load.set(name, (load.get(name) ?? 0) + 1);
+    }
+    const [best] = replicas
+      .filter(({ spec }) => usable(spec.nodeName))
+      .sort(
+        (a, b) =>
+          Number(b.status?.phase === 'Healthy') - Number(a.status?.phase === 'Healthy') ||
+          (load.get(a.spec.nodeName) ?? 0) - (load.get(b.spec.nodeName) ?? 0) ||
+          (a.metadata.name < b.metadata.name ? -1 : 1),
+      );
+    // Nobody can: what was said stands, for when the node comes back.
+    if (best === undefined) return now;
+    return { nodeName: best.spec.nodeName, epoch: (now?.epoch ?? 0) + 1 };
+  }
+
+  /** All nodes are portals of every target; the one that serves comes first. */
+  #portals(serving: string | undefined): string[] {
+    const all = this.#around.catalog
+      .all(NODE)
+      .filter((node) => !isDeleting(node))
+      .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
+      .flatMap(({ status }) => status?.portals ?? []);
+    const others = all.filter((portal) => portal !== serving);
+    return serving === undefined ? others : [serving, ...others];
+  }
+
+  /** A node that it depends on is silent: whether it is gone, only time tells. */
+  #waitsForTime(volume: Volume): boolean {
+    const target = volume.status?.target?.nodeName;
+    if (target !== undefined && !this.#isReady(target)) return true;
+    return this.#replicasOf(volume).some(({ spec }) => !this.#isReady(spec.nodeName));
+  }
+
+  async #tearDown(volume: Volume): Promise<undefined> {
+    const { catalog, events } = this.#around;
+    if (!hasFinalizer(volume, Finalizer.Volume)) return;
+    const { name } = volume.metadata;
+    const snapshots = catalog.all(SNAPSHOT).filter(({ spec }) => spec.volumeName === name);
+    if (snapshots.length > 0) {
+      const names = snapshots.slice(0, 3).map(({ metadata }) => metadata.name);
+      const message = `it has ${snapshots.length} snapshots (${names.join(', ')}); delete those first`;
+      if (await this.#say(volume, 'HasSnapshots', message)) {
+        events.record(volume, 'Warning', 'HasSnapshots', message);
+      }
+      return;
+    }
+    // Hosts first, then data: nothing is taken from under a session.
+    const { serving, target } = volume.status ?? {};
+    if (target !== undefined) {
+      await this.#writer.status(VOLUME, volume, (status) => {
+        status.phase = 'Deleting';
+        delete status.target;
+      });
+      return;
+    }
+    if (serving !== undefined && !this.#isGone(serving.nodeName)) return; // Its node says when it has stopped.
+    const replicas = await this.#writer.liveList(REPLICA, Label.Volume, name);
+    for (const replica of replicas) await this.#writer.remove(REPLICA, replica);
+    if (replicas.length > 0) return;
+    await this.#writer.removeFinalizer(VOLUME, volume, Finalizer.Volume);
+  }
+
+  /** Whether it was news. */
+  async #say(volume: Volume, reason: string, message: string): Promise<boolean> {
+    const said = await this.#writer.status(VOLUME, volume, (status) => {
+      status.phase = 'Deleting';
+      status.conditions ??= [];
+      setCondition(
+        status.conditions,
+        { type: 'Ready', status: 'False', reason, message },
+        this.#around.now(),
+      );
+    });
+    return said !== volume;
+  }
+}
+
+function isFor({ spec }: Volume, pool: { storagePoolClaim?: string; directory?: string }): boolean {
+  if (spec.casType === 'jiva') return pool.directory !== undefined;
+  if (pool.directory !== undefined) return false;
+  return spec.storagePoolClaim === undefined || spec.storagePoolClaim === pool.storagePoolClaim;
+}
+
+/** Those that a new pool or node may help. */
+function unsettled(volumes: readonly Volume[]): string[] {
+  return volumes
+    .filter(({ status }) => status?.state !== 'Healthy' || status.target === undefined)
+    .map(({ metadata }) => metadata.name);
+}
+
+function describe(
+  state: string,
+  wanted: Wanted,
+  replicas: readonly Replica[],
+  inSync: readonly Replica[],
+  missing: string,
+  isServed: boolean,
+): string {
+  const count = `${inSync.length} of ${wanted.replicas} replicas in sync`;
+  if (state === 'Healthy') return count;
+  const parts = [isServed ? count : 'no node serves it yet'];
+  if (replicas.length < wanted.replicas) {
+    const lack = wanted.replicas - replicas.length;
+    parts.push(
+      `${lack} ${lack === 1 ? 'has' : 'have'} no place${missing === '' ? '' : `: ${missing}`}`,
+    );
+  }
+  if (replicas.length < wanted.minimum) {
+    parts.push(`it is served once ${wanted.minimum} have one (MinimumReplicas)`);
+  }
+  const behind = replicas.filter((replica) => !inSync.includes(replica));
+  for (const { spec, status } of behind.slice(0, 5)) {
+    parts.push(`the one on ${spec.nodeName} is ${status?.phase ?? 'Pending'}`);
+  }
+  return parts.join('; ');
+}

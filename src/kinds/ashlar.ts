@@ -1,0 +1,474 @@
+// ashlar's own kinds, group ashlar.io/v1: what the system is made of. People write Volume, Snapshot, Pool and
+// VolumePolicy, or the compatibility kinds that controllers translate into these; nodes write the rest.
+import { type Static, Type } from 'typebox';
+import type { KindDefinition, SpecObject } from '../apiserver/index.ts';
+import { age, Bytes, closed, column, Quantity, SecretRef, statusOnly } from './common.ts';
+import { checkPolicy, checkVolumeSpec } from './volume-check.ts';
+
+const GROUP = 'ashlar.io';
+const VERSION = 'v1';
+const own = {
+  group: GROUP,
+  version: VERSION,
+  namespaced: false,
+  hasStatus: true,
+  categories: ['ashlar'],
+} as const;
+
+// --- Node
+
+export const NodeSpec = Type.Object(
+  {
+    unschedulable: Type.Optional(
+      Type.Boolean({ description: 'Cordoned: no new replica or coordinator is put here.' }),
+    ),
+    drain: Type.Optional(
+      Type.Boolean({ description: 'Replicas and coordinators are moved away from here.' }),
+    ),
+  },
+  closed,
+);
+export type NodeSpec = Static<typeof NodeSpec>;
+
+export const NodeStatus = Type.Object({
+  ...statusOnly,
+  addresses: Type.Optional(Type.Array(Type.String())),
+  portals: Type.Optional(
+    Type.Array(Type.String({ description: 'Where hosts log in: host:port.' })),
+  ),
+  replicaAddress: Type.Optional(
+    Type.String({ description: 'Where other nodes reach its replicas.' }),
+  ),
+  apiAddress: Type.Optional(Type.String()),
+  version: Type.Optional(Type.String()),
+  pools: Type.Optional(Type.Integer()),
+  replicas: Type.Optional(Type.Integer()),
+  coordinators: Type.Optional(Type.Integer()),
+});
+export type NodeStatus = Static<typeof NodeStatus>;
+
+export type Node = SpecObject<NodeSpec, NodeStatus>;
+export const NODE: KindDefinition<Node> = {
+  ...own,
+  kind: 'Node',
+  plural: 'nodes',
+  description: 'A machine that runs ashlar: it has disks, holds replicas and coordinates volumes.',
+  shortNames: ['ano'],
+  fields: { spec: NodeSpec, status: NodeStatus },
+  defaults: (node) => {
+    node.spec ??= {};
+  },
+  columns: [
+    column('Status', 'Ready, NotReady or Unknown; cordoned nodes say so.', shownNode),
+    column('Pools', 'Pools it runs.', (node) => node.status?.pools ?? 0, { type: 'integer' }),
+    column('Replicas', 'Replicas it holds.', (node) => node.status?.replicas ?? 0, {
+      type: 'integer',
+    }),
+    column('Coordinators', 'Volumes it serves.', (node) => node.status?.coordinators ?? 0, {
+      type: 'integer',
+    }),
+    column('Version', 'Of ashlar.', (node) => node.status?.version, { wide: true }),
+    column('Portals', 'Where hosts log in.', (node) => node.status?.portals?.join(','), {
+      wide: true,
+    }),
+    age,
+  ],
+};
+
+function shownNode({ spec, status }: Node): string {
+  const ready = status?.conditions?.find(({ type }) => type === 'Ready');
+  const state =
+    ready === undefined || ready.status === 'Unknown'
+      ? 'Unknown'
+      : ready.status === 'True'
+        ? 'Ready'
+        : 'NotReady';
+  if (spec?.drain === true) return `${state},Draining`;
+  return spec?.unschedulable === true ? `${state},SchedulingDisabled` : state;
+}
+
+// --- BlockDevice
+
+export const BlockDeviceSpec = Type.Object(
+  {
+    nodeName: Type.String(),
+    deviceName: Type.String({ description: 'Its name on its node: blockdevice-1.' }),
+    identity: Type.String({ description: 'What stays the same when the kernel renames it.' }),
+    path: Type.String(),
+    byIdPath: Type.Optional(Type.String()),
+    sizeBytes: Bytes,
+    logicalBlockBytes: Type.Integer(),
+    model: Type.Optional(Type.String()),
+    serial: Type.Optional(Type.String()),
+    rotational: Type.Boolean(),
+    sparse: Type.Boolean({ description: 'A file that stands in for a disk.' }),
+    claimRef: Type.Optional(
+      Type.Object(
+        { pool: Type.String(), uid: Type.Optional(Type.String()) },
+        { ...closed, description: 'The pool that it is kept for.' },
+      ),
+    ),
+  },
+  closed,
+);
+export type BlockDeviceSpec = Static<typeof BlockDeviceSpec>;
+
+export const BlockDeviceStatus = Type.Object({
+  ...statusOnly,
+  state: Type.Optional(Type.String({ description: 'Active, Inactive (gone) or Unknown.' })),
+  claimState: Type.Optional(Type.String({ description: 'Claimed, Unclaimed or InUse.' })),
+  contents: Type.Optional(Type.String({ description: 'What its bytes say it holds.' })),
+  inUse: Type.Optional(Type.String({ description: 'Who uses it, when that is not ashlar.' })),
+});
+export type BlockDeviceStatus = Static<typeof BlockDeviceStatus>;
+
+export type BlockDevice = SpecObject<BlockDeviceSpec, BlockDeviceStatus>;
+export const BLOCK_DEVICE: KindDefinition<BlockDevice> = {
+  ...own,
+  kind: 'BlockDevice',
+  plural: 'blockdevices',
+  description: 'A disk of a node, or a file that stands in for one.',
+  shortNames: ['abd'],
+  fields: { spec: BlockDeviceSpec, status: BlockDeviceStatus },
+  required: ['spec'],
+  columns: [
+    column('Node', 'The node it is in.', (device) => device.spec.nodeName),
+    column('Path', 'Where it is.', (device) => device.spec.byIdPath ?? device.spec.path, {
+      wide: true,
+    }),
+    column('Size', 'In bytes.', (device) => device.spec.sizeBytes, { type: 'integer' }),
+    column('Model', 'As it says itself.', (device) => device.spec.model, { wide: true }),
+    column('Holds', 'What is on it.', (device) => device.status?.contents, { wide: true }),
+    column('Claim', 'Claimed, Unclaimed or InUse.', (device) => device.status?.claimState),
+    column('Status', 'Active or Inactive.', (device) => device.status?.state),
+    age,
+  ],
+};
+
+// --- Pool
+
+export const PoolSpec = Type.Object(
+  {
+    nodeName: Type.String(),
+    devices: Type.Optional(Type.Array(Type.String(), { maxItems: 64 })),
+    directory: Type.Optional(
+      Type.String({ description: 'A pool in a file of this folder instead of on devices.' }),
+    ),
+    type: Type.Union([Type.Literal('striped'), Type.Literal('mirrored')]),
+    storagePoolClaim: Type.Optional(Type.String()),
+    cacheBytes: Type.Optional(Type.Integer({ minimum: 16 * 2 ** 20 })),
+    overcommit: Type.Optional(
+      Type.Number({
+        minimum: 1,
+        maximum: 1000,
+        description: 'How often its capacity may be promised to thin volumes. Default 10.',
+      }),
+    ),
+  },
+  closed,
+);
+export type PoolSpec = Static<typeof PoolSpec>;
+
+export const PoolStatus = Type.Object({
+  ...statusOnly,
+  phase: Type.Optional(
+    Type.String({ description: 'Online, Degraded, Faulted, Offline, Pending.' }),
+  ),
+  id: Type.Optional(Type.String()),
+  capacityBytes: Type.Optional(Bytes),
+  allocatedBytes: Type.Optional(Bytes),
+  freeBytes: Type.Optional(Bytes),
+  provisionedBytes: Type.Optional(Bytes),
+  readOnly: Type.Optional(Type.Boolean()),
+  replicas: Type.Optional(Type.Integer()),
+  checksumErrors: Type.Optional(Type.Integer()),
+  ioErrors: Type.Optional(Type.Integer()),
+});
+export type PoolStatus = Static<typeof PoolStatus>;
+
+export type Pool = SpecObject<PoolSpec, PoolStatus>;
+export const POOL: KindDefinition<Pool> = {
+  ...own,
+  kind: 'Pool',
+  plural: 'pools',
+  description: 'Space for replicas on one node, made of devices or of a file.',
+  shortNames: ['apool'],
+  fields: { spec: PoolSpec, status: PoolStatus },
+  required: ['spec'],
+  columns: [
+    column('Node', 'The node that runs it.', (pool) => pool.spec.nodeName),
+    column(
+      'Status',
+      'Online, Degraded, Faulted, Offline or Pending.',
+      (pool) => pool.status?.phase,
+    ),
+    column('Capacity', 'In bytes.', (pool) => pool.status?.capacityBytes, { type: 'integer' }),
+    column('Allocated', 'In bytes.', (pool) => pool.status?.allocatedBytes, { type: 'integer' }),
+    column('Free', 'In bytes.', (pool) => pool.status?.freeBytes, { type: 'integer' }),
+    column('Replicas', 'Replicas it holds.', (pool) => pool.status?.replicas, { type: 'integer' }),
+    column('Type', 'striped or mirrored.', (pool) => pool.spec.type, { wide: true }),
+    age,
+  ],
+};
+
+// --- VolumePolicy: what may be changed of a volume while it is used
+
+const LimitFields = {
+  iops: Type.Optional(Type.Integer()),
+  iopsBurst: Type.Optional(Type.Integer()),
+  bandwidth: Type.Optional(Quantity),
+  bandwidthBurst: Type.Optional(Quantity),
+  queueDepth: Type.Optional(Type.Integer()),
+};
+export const Limits = Type.Object(LimitFields, {
+  ...closed,
+  description: 'Shared by all sessions of the volume; effective at once when changed.',
+});
+export type Limits = Static<typeof Limits>;
+
+const policyFields = {
+  replicaCount: Type.Optional(Type.Integer({ description: 'Copies of the data, 1 to 5.' })),
+  minimumReplicas: Type.Optional(
+    Type.Integer({ description: 'How many must have a place before the volume is served.' }),
+  ),
+  replicaPlacement: Type.Optional(
+    Type.Union([Type.Literal('node'), Type.Literal('pool')], {
+      description: 'node: no two replicas on one node (default). pool: not in one pool.',
+    }),
+  ),
+  writeCache: Type.Optional(
+    Type.Boolean({ description: 'Off: every acknowledged write is durable (sync policy always).' }),
+  ),
+  limits: Type.Optional(Limits),
+  initiators: Type.Optional(
+    Type.Array(Type.String({ maxLength: 223 }), {
+      maxItems: 128,
+      description: 'Who may log in; none named: any.',
+    }),
+  ),
+  chapSecret: Type.Optional(SecretRef),
+};
+
+export const VolumePolicySpec = Type.Object(policyFields, closed);
+export type VolumePolicySpec = Static<typeof VolumePolicySpec>;
+
+export type VolumePolicy = SpecObject<VolumePolicySpec>;
+export const VOLUME_POLICY: KindDefinition<VolumePolicy> = {
+  ...own,
+  kind: 'VolumePolicy',
+  plural: 'volumepolicies',
+  description: 'Settings for the volumes that name it. A volume that says otherwise itself wins.',
+  shortNames: ['avp'],
+  hasStatus: false,
+  fields: { spec: VolumePolicySpec },
+  required: ['spec'],
+  columns: [
+    column('Replicas', 'Copies of the data.', (policy) => policy.spec.replicaCount, {
+      type: 'integer',
+    }),
+    column('IOPS', 'Operations per second.', (policy) => policy.spec.limits?.iops, {
+      type: 'integer',
+    }),
+    column('Bandwidth', 'Bytes per second.', (policy) => policy.spec.limits?.bandwidth),
+    age,
+  ],
+  validate: (policy) => checkPolicy(policy.spec, 'spec'),
+};
+
+// --- Volume
+
+export const VolumeSpec = Type.Object(
+  {
+    size: Quantity,
+    blockSize: Type.Optional(
+      Type.Integer({ description: 'Logical block size: 512 or 4096. Fixed at creation.' }),
+    ),
+    ...policyFields,
+    storagePoolClaim: Type.Optional(
+      Type.String({ description: 'Replicas go into pools of this claim; none: into any pool.' }),
+    ),
+    casType: Type.Optional(Type.Union([Type.Literal('cstor'), Type.Literal('jiva')])),
+    policy: Type.Optional(Type.String({ description: 'The VolumePolicy it follows.' })),
+    source: Type.Optional(
+      Type.Object(
+        {
+          snapshot: Type.Optional(Type.String({ description: 'A Snapshot to begin from.' })),
+          volume: Type.Optional(Type.String({ description: 'A Volume to begin as a copy of.' })),
+        },
+        closed,
+      ),
+    ),
+    claimRef: Type.Optional(
+      Type.Object(
+        { namespace: Type.String(), name: Type.String(), uid: Type.String() },
+        { ...closed, description: 'The claim that it was made for.' },
+      ),
+    ),
+  },
+  closed,
+);
+export type VolumeSpec = Static<typeof VolumeSpec>;
+
+export const VolumeStatus = Type.Object({
+  ...statusOnly,
+  phase: Type.Optional(Type.String({ description: 'Pending, Ready, Deleting or Failed.' })),
+  state: Type.Optional(
+    Type.String({ description: 'Healthy, Degraded, Rebuilding, Offline or Init.' }),
+  ),
+  target: Type.Optional(
+    Type.Object({
+      nodeName: Type.String({ description: 'The node that is to coordinate it.' }),
+      epoch: Type.Integer({ description: 'Rises with each assignment.' }),
+    }),
+  ),
+  serving: Type.Optional(
+    Type.Object({
+      nodeName: Type.String({ description: 'The node that coordinates it.' }),
+      epoch: Type.Integer(),
+      portal: Type.String(),
+    }),
+  ),
+  iqn: Type.Optional(Type.String()),
+  lun: Type.Optional(Type.Integer()),
+  portals: Type.Optional(Type.Array(Type.String())),
+  capacityBytes: Type.Optional(Bytes),
+  usedBytes: Type.Optional(Bytes),
+  replicas: Type.Optional(
+    Type.Object({
+      wanted: Type.Integer(),
+      placed: Type.Integer(),
+      inSync: Type.Integer(),
+    }),
+  ),
+  sessions: Type.Optional(Type.Integer()),
+  initiators: Type.Optional(Type.Array(Type.String())),
+});
+export type VolumeStatus = Static<typeof VolumeStatus>;
+
+export type Volume = SpecObject<VolumeSpec, VolumeStatus>;
+export const VOLUME: KindDefinition<Volume> = {
+  ...own,
+  kind: 'Volume',
+  plural: 'volumes',
+  description: 'A disk that hosts log in to over iSCSI, kept as one or more replicas.',
+  shortNames: ['vol', 'avol'],
+  fields: { spec: VolumeSpec, status: VolumeStatus },
+  required: ['spec'],
+  columns: [
+    column('Size', 'As wanted.', (volume) => String(volume.spec.size)),
+    column('Used', 'In bytes.', (volume) => volume.status?.usedBytes, { type: 'integer' }),
+    column('State', 'Healthy, Degraded, Rebuilding, Offline.', (volume) =>
+      volume.status?.phase === 'Ready' ? volume.status?.state : volume.status?.phase,
+    ),
+    column('Replicas', 'In sync / wanted.', (volume) =>
+      volume.status?.replicas === undefined
+        ? ''
+        : `${volume.status.replicas.inSync}/${volume.status.replicas.wanted}`,
+    ),
+    column('Node', 'Where its coordinator runs.', (volume) => volume.status?.serving?.nodeName),
+    column('Sessions', 'Logged in now.', (volume) => volume.status?.sessions, { type: 'integer' }),
+    column('IQN', 'Its target.', (volume) => volume.status?.iqn, { wide: true }),
+    column('Portals', 'Where hosts log in.', (volume) => volume.status?.portals?.join(','), {
+      wide: true,
+    }),
+    age,
+  ],
+  validate: (volume, before) => checkVolumeSpec(volume.spec, before?.spec ?? null),
+};
+
+// --- Replica
+
+export const ReplicaSpec = Type.Object(
+  {
+    volumeName: Type.String(),
+    nodeName: Type.String(),
+    poolName: Type.String(),
+    size: Quantity,
+  },
+  closed,
+);
+export type ReplicaSpec = Static<typeof ReplicaSpec>;
+
+export const ReplicaStatus = Type.Object({
+  ...statusOnly,
+  phase: Type.Optional(
+    Type.String({ description: 'Pending, Healthy, Degraded, Rebuilding, Offline or Failed.' }),
+  ),
+  storeId: Type.Optional(Type.String()),
+  sizeBytes: Type.Optional(Bytes),
+  allocatedBytes: Type.Optional(Bytes),
+  usedBytes: Type.Optional(Bytes),
+  rebuild: Type.Optional(
+    Type.Object({
+      doneBytes: Bytes,
+      totalBytes: Bytes,
+      bytesPerSecond: Type.Optional(Type.Number()),
+    }),
+  ),
+});
+export type ReplicaStatus = Static<typeof ReplicaStatus>;
+
+export type Replica = SpecObject<ReplicaSpec, ReplicaStatus>;
+export const REPLICA: KindDefinition<Replica> = {
+  ...own,
+  kind: 'Replica',
+  plural: 'replicas',
+  description: 'One copy of a volume, in one pool.',
+  shortNames: ['arep'],
+  fields: { spec: ReplicaSpec, status: ReplicaStatus },
+  required: ['spec'],
+  columns: [
+    column('Volume', 'Whose copy it is.', (replica) => replica.spec.volumeName),
+    column('Node', 'Where it is.', (replica) => replica.spec.nodeName),
+    column('Pool', 'In which pool.', (replica) => replica.spec.poolName, { wide: true }),
+    column('Allocated', 'In bytes.', (replica) => replica.status?.allocatedBytes, {
+      type: 'integer',
+    }),
+    column('Status', 'Healthy, Rebuilding, Offline.', (replica) => replica.status?.phase),
+    age,
+  ],
+};
+
+// --- Snapshot
+
+export const SnapshotSpec = Type.Object(
+  {
+    volumeName: Type.String(),
+    snapshotRef: Type.Optional(
+      Type.Object(
+        { namespace: Type.String(), name: Type.String(), uid: Type.String() },
+        { ...closed, description: 'The VolumeSnapshot that it was made for.' },
+      ),
+    ),
+  },
+  closed,
+);
+export type SnapshotSpec = Static<typeof SnapshotSpec>;
+
+export const SnapshotStatus = Type.Object({
+  ...statusOnly,
+  phase: Type.Optional(Type.String({ description: 'Pending, Ready, Deleting or Failed.' })),
+  takenAt: Type.Optional(Type.String()),
+  sizeBytes: Type.Optional(Bytes),
+});
+export type SnapshotStatus = Static<typeof SnapshotStatus>;
+
+export type Snapshot = SpecObject<SnapshotSpec, SnapshotStatus>;
+export const SNAPSHOT: KindDefinition<Snapshot> = {
+  ...own,
+  kind: 'Snapshot',
+  plural: 'snapshots',
+  description: 'A volume as it was at one moment.',
+  shortNames: ['asnap'],
+  fields: { spec: SnapshotSpec, status: SnapshotStatus },
+  required: ['spec'],
+  columns: [
+    column('Volume', 'Of which volume.', (snapshot) => snapshot.spec.volumeName),
+    column('Status', 'Pending, Ready or Failed.', (snapshot) => snapshot.status?.phase),
+    column('Taken', 'When.', (snapshot) => snapshot.status?.takenAt),
+    column('Size', 'Of the volume then, in bytes.', (snapshot) => snapshot.status?.sizeBytes, {
+      type: 'integer',
+    }),
+    age,
+  ],
+};

@@ -1,0 +1,261 @@
+// The annotation `cas.openebs.io/config`: a YAML list of `name` and `value`, as OpenEBS' users write their policies. What
+// has a meaning here is checked and typed; what has none is named with the reason, for a warning event; what nobody
+// documents is a mistake.
+import { parse as parseYaml } from 'yaml';
+import type { StatusCause } from '../apiserver/index.ts';
+import { parseQuantity } from '../base/index.ts';
+
+export const CAS_CONFIG = 'cas.openebs.io/config';
+export const CAS_TYPE = 'openebs.io/cas-type';
+const FIELD = `metadata.annotations[${CAS_CONFIG}]`;
+/** A policy of a hundred lines is a mistake, and bounds the work. */
+const MAX_CONFIG_CHARACTERS = 16 * 1024;
+
+export interface CasConfig {
+  readonly storagePoolClaim?: string;
+  readonly storagePool?: string;
+  readonly replicaCount?: number;
+  readonly minimumReplicas?: number;
+  readonly fsType?: string;
+  readonly queueDepth?: number;
+  readonly iops?: number;
+  readonly bandwidth?: string;
+  readonly writeCache?: boolean;
+  readonly blockSize?: 512 | 4096;
+  readonly replicaPlacement?: 'node' | 'pool';
+  readonly chapSecret?: string;
+  readonly initiators?: readonly string[];
+  readonly hostPath?: string;
+  readonly poolMemoryRequest?: string;
+  readonly poolMemoryLimit?: string;
+  readonly policy?: string;
+}
+
+export interface ParsedCasConfig {
+  readonly config: CasConfig;
+  /** Mistakes: the API answers with them. */
+  readonly causes: readonly StatusCause[];
+  /** Keys that OpenEBS knows and that change nothing here, each with the reason. */
+  readonly warnings: readonly string[];
+}
+
+type Read = (value: unknown, config: Record<string, unknown>) => string | null;
+
+const integer =
+  (field: keyof CasConfig, least: number, most: number): Read =>
+  (value, config) => {
+    const text = String(value).trim();
+    const number = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+    if (!(number >= least && number <= most)) {
+      return `'${text}' is not a whole number from ${least} to ${most}`;
+    }
+    config[field] = number;
+    return null;
+  };
+
+const text =
+  (field: keyof CasConfig, pattern: RegExp, like: string): Read =>
+  (value, config) => {
+    const trimmed = String(value).trim();
+    if (!pattern.test(trimmed)) return `'${trimmed}' is not valid here; write it like ${like}`;
+    config[field] = trimmed;
+    return null;
+  };
+
+const quantity =
+  (field: keyof CasConfig): Read =>
+  (value, config) => {
+    const trimmed = String(value).trim();
+    if (parseQuantity(trimmed) === null) {
+      return `'${trimmed}' is not a quantity; write it like 100Mi`;
+    }
+    config[field] = trimmed;
+    return null;
+  };
+
+const choice =
+  (field: keyof CasConfig, choices: Readonly<Record<string, unknown>>): Read =>
+  (value, config) => {
+    const trimmed = String(value).trim();
+    if (!Object.hasOwn(choices, trimmed)) {
+      return `'${trimmed}' is none of ${Object.keys(choices).join(', ')}`;
+    }
+    config[field] = choices[trimmed];
+    return null;
+  };
+
+/** `memory: 2Gi` and the like; only memory has a meaning here. */
+const memory =
+  (field: keyof CasConfig): Read =>
+  (value, config) => {
+    let resources: unknown = value;
+    if (typeof value === 'string') {
+      try {
+        resources = parseYaml(value);
+      } catch (error) {
+        return `is not YAML: ${(error as Error).message.split('\n')[0]}`;
+      }
+    }
+    if (typeof resources !== 'object' || resources === null || Array.isArray(resources)) {
+      return 'is not a list of resources; write it like memory: 2Gi';
+    }
+    const bytes = (resources as Record<string, unknown>)['memory'];
+    if (bytes === undefined) return null;
+    if (parseQuantity(String(bytes)) === null) {
+      return `memory: '${String(bytes)}' is not a quantity; write it like 2Gi`;
+    }
+    config[field] = String(bytes);
+    return null;
+  };
+
+const DNS_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
+
+/** Keys with a meaning. The lower ones are ashlar's own, in the manner of the others. */
+const KEYS: Readonly<Record<string, Read>> = {
+  StoragePoolClaim: text('storagePoolClaim', DNS_NAME, 'cstor-disk-pool'),
+  StoragePool: text('storagePool', DNS_NAME, 'default'),
+  ReplicaCount: integer('replicaCount', 1, 5),
+  FSType: choice('fsType', { ext4: 'ext4', xfs: 'xfs', ext3: 'ext3', btrfs: 'btrfs' }),
+  QueueDepth: integer('queueDepth', 1, 4096),
+  Lun: (value) =>
+    String(value).trim() === '0' ? null : `'${String(value)}' cannot be had: a target has LUN 0`,
+  PoolResourceRequests: memory('poolMemoryRequest'),
+  PoolResourceLimits: memory('poolMemoryLimit'),
+  HostPath: text('hostPath', /^\/[^\0]*$/, '/var/openebs'),
+  MinimumReplicas: integer('minimumReplicas', 1, 5),
+  ReplicaPlacement: choice('replicaPlacement', { node: 'node', pool: 'pool' }),
+  IOPSLimit: integer('iops', 10, 10_000_000),
+  BandwidthLimit: quantity('bandwidth'),
+  WriteCache: choice('writeCache', { on: true, off: false, true: true, false: false }),
+  BlockSize: choice('blockSize', { '512': 512, '512b': 512, '4096': 4096, '4k': 4096 }),
+  ChapSecret: text('chapSecret', DNS_NAME, 'iscsi-chap'),
+  Initiators: (value, config) => {
+    const names = String(value)
+      .split(/[\s,]+/)
+      .filter((name) => name !== '');
+    const bad = names.find((name) => !/^(iqn|eui|naa)\.\S+$/.test(name));
+    if (bad !== undefined) return `'${bad}' is not an initiator name`;
+    config['initiators'] = names;
+    return null;
+  },
+  VolumePolicy: text('policy', DNS_NAME, 'gold'),
+};
+
+const IMAGES = 'there are no container images: every part is this program';
+const PODS = 'parts are not scheduled as pods; label nodes and cordon them instead';
+const ONE_THREAD = 'I/O needs no worker threads here';
+
+/** Keys that OpenEBS documents and that change nothing here. */
+const WITHOUT_MEANING: Readonly<Record<string, string>> = {
+  ControllerImage: IMAGES,
+  ReplicaImage: IMAGES,
+  VolumeControllerImage: IMAGES,
+  VolumeTargetImage: IMAGES,
+  VolumeMonitorImage: IMAGES,
+  CStorPoolImage: IMAGES,
+  CStorPoolMgmtImage: IMAGES,
+  CStorVolumeIstgtImage: IMAGES,
+  VolumeMonitor: '/metrics is always served',
+  AuxResourceRequests: 'there are no side-car containers',
+  AuxResourceLimits: 'there are no side-car containers',
+  TargetResourceRequests: 'a target has no memory of its own; memory.buffers bounds a node',
+  TargetResourceLimits: 'a target has no memory of its own; memory.buffers bounds a node',
+  ReplicaNodeSelector: PODS,
+  TargetNodeSelector: PODS,
+  TargetTolerations: PODS,
+  PoolTolerations: PODS,
+  ReplicaTolerations: PODS,
+  TargetAffinity: PODS,
+  ReplicaAffinity: PODS,
+  ReplicaAntiAffinity: 'replicas never share a node, unless ReplicaPlacement is pool',
+  ReplicaAntiAffinityTopoKey: 'replicas never share a node, unless ReplicaPlacement is pool',
+  EvictionTolerations: PODS,
+  NodeAffinityRequiredDuringSchedulingIgnoredDuringExecution: PODS,
+  Luworkers: ONE_THREAD,
+  LuWorkers: ONE_THREAD,
+  ZvolWorkers: ONE_THREAD,
+  TargetDir: 'targets keep nothing in a directory',
+  RunCStorTargetProbe: 'a target is watched by its own I/O',
+  ResyncInterval: 'objects are watched, not polled',
+  Compression: 'data is not compressed',
+  RetainReplicaData: 'set reclaimPolicy: Retain in the class',
+  Scrub: 'pools are checked by the engine itself',
+};
+
+/** Reads the annotation's text; undefined: no annotation. */
+export function parseCasConfig(annotation: string | undefined): ParsedCasConfig {
+  if (annotation === undefined || annotation.trim() === '') {
+    return { config: {}, causes: [], warnings: [] };
+  }
+  const causes: StatusCause[] = [];
+  const bad = (field: string, message: string): void => {
+    causes.push({ reason: 'FieldValueInvalid', field, message });
+  };
+  const entries = readEntries(annotation, bad);
+  const config: Record<string, unknown> = {};
+  const warnings: string[] = [];
+  const seen = new Set<string>();
+  for (const { name, value, enabled } of entries) {
+    const field = `${FIELD}.${name}`;
+    if (seen.has(name)) bad(field, 'is given twice');
+    seen.add(name);
+    // OpenEBS lets an entry be switched off in place.
+    if (enabled === 'false' || enabled === false) continue;
+    const read = Object.hasOwn(KEYS, name) ? KEYS[name] : undefined;
+    const reason = Object.hasOwn(WITHOUT_MEANING, name) ? WITHOUT_MEANING[name] : undefined;
+    if (read !== undefined) {
+      const wrong = read(value, config);
+      if (wrong !== null) bad(field, wrong);
+    } else if (reason !== undefined) {
+      warnings.push(`${name} changes nothing here: ${reason}`);
+    } else {
+      causes.push({
+        reason: 'FieldValueNotSupported',
+        field,
+        message: `is no key that is known; known are ${Object.keys(KEYS).join(', ')}`,
+      });
+    }
+  }
+  const known = config as CasConfig;
+  if ((known.minimumReplicas ?? 1) > (known.replicaCount ?? 5)) {
+    bad(`${FIELD}.MinimumReplicas`, `${known.minimumReplicas} is more than ReplicaCount`);
+  }
+  return { config: known, causes, warnings };
+}
+
+interface CasEntry {
+  readonly name: string;
+  readonly value: unknown;
+  readonly enabled: unknown;
+}
+
+function readEntries(
+  annotation: string,
+  bad: (field: string, message: string) => void,
+): CasEntry[] {
+  if (annotation.length > MAX_CONFIG_CHARACTERS) {
+    bad(FIELD, `has ${annotation.length} characters; at most ${MAX_CONFIG_CHARACTERS}`);
+    return [];
+  }
+  let parsed: unknown;
+  try {
+    parsed = parseYaml(annotation, { maxAliasCount: 0 });
+  } catch (error) {
+    bad(FIELD, `is not YAML: ${(error as Error).message.split('\n')[0]}`);
+    return [];
+  }
+  if (parsed === null) return [];
+  if (!Array.isArray(parsed)) {
+    bad(FIELD, 'is not a list; write it like "- name: ReplicaCount" with "value: ..." below');
+    return [];
+  }
+  const entries: CasEntry[] = [];
+  parsed.forEach((entry: unknown, index) => {
+    const { name, value, enabled } = (entry ?? {}) as Record<string, unknown>;
+    if (typeof name !== 'string') bad(`${FIELD}[${index}].name`, 'is required');
+    else if ((value === undefined || value === null) && enabled === undefined) {
+      bad(`${FIELD}.${name}`, 'has no value');
+    } else entries.push({ name, value, enabled });
+  });
+  return entries;
+}

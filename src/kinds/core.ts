@@ -1,0 +1,170 @@
+// The kinds of Kubernetes' core that the others need: secrets for CHAP, and the daemons of ashlar shown as pods, so that
+// `kubectl logs` finds them.
+import { type Static, Type } from 'typebox';
+import {
+  type KindDefinition,
+  type KubeObject,
+  READ_VERBS,
+  type SpecObject,
+} from '../apiserver/index.ts';
+import { age, column, statusOnly } from './common.ts';
+
+// --- Secret
+
+export interface Secret extends KubeObject {
+  type?: string;
+  data?: Record<string, string>;
+  stringData?: Record<string, string>;
+  immutable?: boolean;
+}
+
+/** Keys of a Secret of type kubernetes.io/iscsi-chap, as Kubernetes' iSCSI volumes read them. */
+export const CHAP_SECRET_TYPE = 'kubernetes.io/iscsi-chap';
+export const CHAP_KEYS = {
+  user: 'node.session.auth.username',
+  secret: 'node.session.auth.password',
+  mutualUser: 'node.session.auth.username_in',
+  mutualSecret: 'node.session.auth.password_in',
+} as const;
+
+const secretText = Type.Record(
+  Type.String(),
+  Type.String({ maxLength: 64 * 1024, writeOnly: true }),
+  { maxProperties: 64 },
+);
+
+export const SECRET: KindDefinition<Secret> = {
+  group: '',
+  version: 'v1',
+  kind: 'Secret',
+  plural: 'secrets',
+  namespaced: true,
+  description: 'Accounts for CHAP, and other things that must not be shown.',
+  fields: {
+    type: Type.String({ maxLength: 253 }),
+    data: secretText,
+    stringData: secretText,
+    immutable: Type.Boolean(),
+  },
+  columns: [
+    column('Type', 'What it is for.', ({ type }) => type),
+    column('Data', 'How many keys it has.', ({ data }) => Object.keys(data ?? {}).length, {
+      type: 'integer',
+    }),
+    age,
+  ],
+  defaults: (secret) => {
+    secret.type ??= 'Opaque';
+    const { stringData } = secret;
+    if (stringData === undefined) return;
+    secret.data ??= {};
+    for (const [key, text] of Object.entries(stringData)) {
+      secret.data[key] = Buffer.from(text).toString('base64');
+    }
+    delete secret.stringData;
+  },
+  validate: (secret, before) => {
+    const causes = Object.entries(secret.data ?? {})
+      .filter(([, text]) => !isBase64(text))
+      .map(([key]) => ({
+        reason: 'FieldValueInvalid' as const,
+        field: `data[${key}]`,
+        message: 'is not base64; use stringData for plain text',
+      }));
+    if (before !== null && secret.type !== before.type) {
+      causes.push({ reason: 'FieldValueInvalid', field: 'type', message: 'is fixed at creation' });
+    }
+    if (secret.type === CHAP_SECRET_TYPE) causes.push(...checkChap(secret));
+    return causes;
+  },
+};
+
+function isBase64(text: string): boolean {
+  return Buffer.from(text, 'base64').toString('base64') === text.replace(/\s/g, '');
+}
+
+function checkChap({ data = {} }: Secret) {
+  const causes: { reason: 'FieldValueInvalid'; field: string; message: string }[] = [];
+  const bad = (key: string, message: string): void => {
+    causes.push({ reason: 'FieldValueInvalid', field: `data[${key}]`, message });
+  };
+  const bytes = (key: string): number | null => {
+    const text = Object.hasOwn(data, key) ? data[key] : undefined;
+    return text === undefined ? null : Buffer.from(text, 'base64').length;
+  };
+  for (const [user, secret] of [
+    [CHAP_KEYS.user, CHAP_KEYS.secret],
+    [CHAP_KEYS.mutualUser, CHAP_KEYS.mutualSecret],
+  ] as const) {
+    const length = bytes(secret);
+    if ((bytes(user) === null) !== (length === null)) bad(secret, `goes together with ${user}`);
+    // RFC 7143 §9.2.1: 96 bits at least.
+    else if (length !== null && (length < 12 || length > 255)) {
+      bad(secret, `has ${length} bytes; use 12 to 255`);
+    }
+  }
+  return causes;
+}
+
+// --- Pod
+
+export const PodSpec = Type.Object({
+  nodeName: Type.Optional(Type.String()),
+  containers: Type.Array(Type.Object({ name: Type.String(), image: Type.Optional(Type.String()) })),
+});
+export const PodStatus = Type.Object({
+  ...statusOnly,
+  phase: Type.Optional(Type.String()),
+  hostIP: Type.Optional(Type.String()),
+  podIP: Type.Optional(Type.String()),
+  startTime: Type.Optional(Type.String()),
+  containerStatuses: Type.Optional(
+    Type.Array(
+      Type.Object({
+        name: Type.String(),
+        ready: Type.Boolean(),
+        restartCount: Type.Integer(),
+        image: Type.String(),
+        imageID: Type.String(),
+        state: Type.Optional(Type.Unknown()),
+      }),
+    ),
+  ),
+});
+export type Pod = SpecObject<Static<typeof PodSpec>, Static<typeof PodStatus>>;
+
+export const POD: KindDefinition<Pod> = {
+  verbs: READ_VERBS,
+  group: '',
+  version: 'v1',
+  kind: 'Pod',
+  plural: 'pods',
+  shortNames: ['po'],
+  categories: ['all'],
+  namespaced: true,
+  hasStatus: true,
+  description: 'A part of ashlar that runs on some node. Only shown: nodes write them.',
+  fields: { spec: PodSpec, status: PodStatus },
+  required: ['spec'],
+  columns: [
+    column('Ready', 'Ready / all of its parts.', ({ status }) => {
+      const parts = status?.containerStatuses ?? [];
+      return `${parts.filter(({ ready }) => ready).length}/${parts.length}`;
+    }),
+    column('Status', 'Running, or Unknown when its node is silent.', ({ status }) => status?.phase),
+    column(
+      'Restarts',
+      'How often it began anew.',
+      ({ status }) =>
+        (status?.containerStatuses ?? []).reduce((sum, { restartCount }) => sum + restartCount, 0),
+      { type: 'integer' },
+    ),
+    age,
+    column('IP', 'Of its node.', ({ status }) => status?.podIP, { wide: true }),
+    column('Node', 'Where it runs.', ({ spec }) => spec.nodeName, { wide: true }),
+  ],
+  selectable: {
+    'spec.nodeName': ({ spec }) => spec.nodeName ?? '',
+    'status.phase': ({ status }) => status?.phase ?? '',
+  },
+};

@@ -1,0 +1,11 @@
+// The kinds room: what the control plane's objects look like. Declarations only: ashlar's own kinds, those that OpenEBS'
+// users know, and Kubernetes' kinds for storage. The API server derives everything else from them.
+
+export { allKinds } from './all.ts';
+export * from './ashlar.ts';
+export { CAS_CONFIG, CAS_TYPE, type CasConfig, parseCasConfig } from './cas-config.ts';
+export * from './core.ts';
+export * from './openebs.ts';
+export * from './snapshots.ts';
+export * from './storage.ts';
+export { MAX_REPLICAS, quantityBytes } from './volume-check.ts';

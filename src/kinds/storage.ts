@@ -1,0 +1,317 @@
+// Kubernetes' kinds for storage: StorageClass, PersistentVolumeClaim, PersistentVolume, as a claim's user writes and
+// reads them. Only fields that have a meaning for a volume of ours are known; the others are told of as unknown.
+import { type Static, Type } from 'typebox';
+import type { KindDefinition, KubeObject, SpecObject, StatusCause } from '../apiserver/index.ts';
+import { formatQuantity } from '../base/index.ts';
+import { CAS_CONFIG, CAS_TYPE, parseCasConfig } from './cas-config.ts';
+import { age, closed, column, ObjectReference, Quantity, StringMap, statusOnly } from './common.ts';
+import { quantityBytes } from './volume-check.ts';
+
+/** The provisioners whose claims are ours. */
+export const PROVISIONER = 'openebs.io/provisioner-iscsi';
+export const SNAPSHOT_PROMOTER = 'volumesnapshot.external-storage.k8s.io/snapshot-promoter';
+export const DEFAULT_CLASS = 'storageclass.kubernetes.io/is-default-class';
+export const BETA_DEFAULT_CLASS = 'storageclass.beta.kubernetes.io/is-default-class';
+
+// --- StorageClass
+
+export interface StorageClass extends KubeObject {
+  provisioner: string;
+  parameters?: Record<string, string>;
+  reclaimPolicy?: 'Delete' | 'Retain';
+  volumeBindingMode?: 'Immediate' | 'WaitForFirstConsumer';
+  allowVolumeExpansion?: boolean;
+  mountOptions?: string[];
+}
+
+export const STORAGE_CLASS: KindDefinition<StorageClass> = {
+  group: 'storage.k8s.io',
+  version: 'v1',
+  alsoVersions: ['v1beta1'],
+  kind: 'StorageClass',
+  plural: 'storageclasses',
+  shortNames: ['sc'],
+  namespaced: false,
+  description: 'What volumes of a class are like. Claims name it.',
+  fields: {
+    provisioner: Type.String({ minLength: 1, maxLength: 253 }),
+    parameters: StringMap,
+    reclaimPolicy: Type.Union([Type.Literal('Delete'), Type.Literal('Retain')]),
+    volumeBindingMode: Type.Union([
+      Type.Literal('Immediate'),
+      Type.Literal('WaitForFirstConsumer'),
+    ]),
+    allowVolumeExpansion: Type.Boolean(),
+    mountOptions: Type.Array(Type.String(), { maxItems: 32 }),
+    allowedTopologies: Type.Array(Type.Unknown(), { maxItems: 64 }),
+  },
+  required: ['provisioner'],
+  columns: [
+    column('Provisioner', 'Who makes its volumes.', (storageClass) => storageClass.provisioner),
+    column(
+      'ReclaimPolicy',
+      'What becomes of a volume whose claim is deleted.',
+      (storageClass) => storageClass.reclaimPolicy,
+    ),
+    column(
+      'VolumeBindingMode',
+      'When a volume is made.',
+      (storageClass) => storageClass.volumeBindingMode,
+    ),
+    column(
+      'AllowVolumeExpansion',
+      'Whether claims may grow.',
+      (storageClass) => storageClass.allowVolumeExpansion ?? false,
+      { type: 'boolean' },
+    ),
+    age,
+  ],
+  defaults: (storageClass) => {
+    storageClass.reclaimPolicy ??= 'Delete';
+    storageClass.volumeBindingMode ??= 'Immediate';
+    // Every volume of ours grows online: a class says no where it must not.
+    if (storageClass.provisioner === PROVISIONER) storageClass.allowVolumeExpansion ??= true;
+  },
+  validate: (storageClass, before) => {
+    const annotations = storageClass.metadata.annotations ?? {};
+    const causes: StatusCause[] = [...parseCasConfig(annotations[CAS_CONFIG]).causes];
+    const casType = annotations[CAS_TYPE];
+    if (casType !== undefined && casType !== 'cstor' && casType !== 'jiva') {
+      causes.push({
+        reason: 'FieldValueNotSupported',
+        field: `metadata.annotations[${CAS_TYPE}]`,
+        message: `'${casType}' is neither cstor nor jiva`,
+      });
+    }
+    if (before !== null) {
+      for (const field of ['provisioner', 'reclaimPolicy', 'volumeBindingMode'] as const) {
+        if (storageClass[field] !== before[field]) {
+          causes.push({ reason: 'FieldValueForbidden', field, message: 'is fixed at creation' });
+        }
+      }
+    }
+    return causes;
+  },
+  warnings: (storageClass) =>
+    parseCasConfig(storageClass.metadata.annotations?.[CAS_CONFIG]).warnings,
+};
+
+// --- PersistentVolumeClaim
+
+const accessModes = Type.Array(
+  Type.Union([
+    Type.Literal('ReadWriteOnce'),
+    Type.Literal('ReadOnlyMany'),
+    Type.Literal('ReadWriteMany'),
+    Type.Literal('ReadWriteOncePod'),
+  ]),
+  { minItems: 1, maxItems: 4 },
+);
+const dataSource = Type.Object(
+  {
+    apiGroup: Type.Optional(Type.String({ maxLength: 253 })),
+    kind: Type.String({ maxLength: 63 }),
+    name: Type.String({ minLength: 1, maxLength: 253 }),
+  },
+  closed,
+);
+
+export const ClaimSpec = Type.Object(
+  {
+    accessModes,
+    resources: Type.Object(
+      {
+        requests: Type.Object({ storage: Quantity }, closed),
+        limits: Type.Optional(Type.Object({ storage: Type.Optional(Quantity) }, closed)),
+      },
+      closed,
+    ),
+    storageClassName: Type.Optional(Type.String({ maxLength: 253 })),
+    volumeName: Type.Optional(Type.String({ maxLength: 253 })),
+    volumeMode: Type.Optional(Type.Union([Type.Literal('Filesystem'), Type.Literal('Block')])),
+    selector: Type.Optional(Type.Unknown()),
+    dataSource: Type.Optional(dataSource),
+    dataSourceRef: Type.Optional(dataSource),
+  },
+  closed,
+);
+export type ClaimSpec = Static<typeof ClaimSpec>;
+
+export const ClaimStatus = Type.Object({
+  ...statusOnly,
+  phase: Type.Optional(Type.String()),
+  accessModes: Type.Optional(Type.Array(Type.String())),
+  capacity: Type.Optional(Type.Object({ storage: Quantity })),
+});
+export type Claim = SpecObject<ClaimSpec, Static<typeof ClaimStatus>>;
+
+const SHORT_MODES: Readonly<Record<string, string>> = {
+  ReadWriteOnce: 'RWO',
+  ReadOnlyMany: 'ROX',
+  ReadWriteMany: 'RWX',
+  ReadWriteOncePod: 'RWOP',
+};
+const shortModes = (modes: readonly string[] | undefined): string =>
+  (modes ?? []).map((mode) => SHORT_MODES[mode] ?? mode).join(',');
+
+export const CLAIM: KindDefinition<Claim> = {
+  group: '',
+  version: 'v1',
+  kind: 'PersistentVolumeClaim',
+  plural: 'persistentvolumeclaims',
+  shortNames: ['pvc'],
+  namespaced: true,
+  hasStatus: true,
+  description: 'Asks for a volume of a class.',
+  fields: { spec: ClaimSpec, status: ClaimStatus },
+  required: ['spec'],
+  columns: [
+    column('Status', 'Pending, Bound or Lost.', ({ metadata, status }) =>
+      metadata.deletionTimestamp !== undefined ? 'Terminating' : (status?.phase ?? 'Pending'),
+    ),
+    column('Volume', 'What it is bound to.', ({ spec }) => spec.volumeName ?? ''),
+    column('Capacity', 'Of its volume.', ({ status }) => String(status?.capacity?.storage ?? '')),
+    column('Access Modes', 'Of its volume.', ({ status }) => shortModes(status?.accessModes)),
+    column('StorageClass', 'Its class.', ({ spec }) => spec.storageClassName ?? ''),
+    age,
+    column('VolumeMode', 'Filesystem or Block.', ({ spec }) => spec.volumeMode, { wide: true }),
+  ],
+  defaults: (claim) => {
+    claim.spec.volumeMode ??= 'Filesystem';
+  },
+  validate: (claim, before) => checkClaim(claim, before),
+};
+
+function checkClaim({ spec }: Claim, before: Claim | null): StatusCause[] {
+  const causes: StatusCause[] = [];
+  const bad = (field: string, message: string, forbidden = false): void => {
+    causes.push({
+      reason: forbidden ? 'FieldValueForbidden' : 'FieldValueInvalid',
+      field,
+      message,
+    });
+  };
+  const field = 'spec.resources.requests.storage';
+  const { storage } = spec.resources.requests;
+  const bytes = quantityBytes(storage);
+  if (bytes === null) bad(field, `'${storage}' is not a quantity; write it like 5Gi`);
+  else if (bytes < 1024 * 1024) bad(field, `${storage} is too small; the least is 1Mi`);
+  else if (bytes > 4 * 2 ** 50) bad(field, `${storage} is too large; the most is 4Pi`);
+  if (before === null) return causes;
+  const least = Math.max(
+    quantityBytes(before.spec.resources.requests.storage) ?? 0,
+    quantityBytes(before.status?.capacity?.storage) ?? 0,
+  );
+  if (bytes !== null && bytes < least) {
+    bad(
+      field,
+      `${storage} is less than it has (${formatQuantity(least)}); a claim only grows`,
+      true,
+    );
+  }
+  const fixed = ['accessModes', 'volumeMode', 'dataSource', 'dataSourceRef', 'selector'] as const;
+  for (const name of fixed) {
+    if (JSON.stringify(spec[name] ?? null) !== JSON.stringify(before.spec[name] ?? null)) {
+      bad(`spec.${name}`, 'is fixed at creation', true);
+    }
+  }
+  // Given once, by the user or by a controller.
+  for (const name of ['storageClassName', 'volumeName'] as const) {
+    const had = before.spec[name] ?? '';
+    if (had !== '' && spec[name] !== had) bad(`spec.${name}`, `is fixed (${had})`, true);
+  }
+  return causes;
+}
+
+// --- PersistentVolume
+
+export const PersistentVolumeSpec = Type.Object(
+  {
+    capacity: Type.Object({ storage: Quantity }, closed),
+    accessModes,
+    persistentVolumeReclaimPolicy: Type.Optional(
+      Type.Union([Type.Literal('Delete'), Type.Literal('Retain')]),
+    ),
+    storageClassName: Type.Optional(Type.String()),
+    volumeMode: Type.Optional(Type.String()),
+    mountOptions: Type.Optional(Type.Array(Type.String())),
+    claimRef: Type.Optional(ObjectReference),
+    iscsi: Type.Object(
+      {
+        targetPortal: Type.String({ minLength: 1 }),
+        portals: Type.Optional(Type.Array(Type.String())),
+        iqn: Type.String({ minLength: 1 }),
+        lun: Type.Integer({ minimum: 0, maximum: 255 }),
+        iscsiInterface: Type.Optional(Type.String()),
+        fsType: Type.Optional(Type.String()),
+        readOnly: Type.Optional(Type.Boolean()),
+        chapAuthDiscovery: Type.Optional(Type.Boolean()),
+        chapAuthSession: Type.Optional(Type.Boolean()),
+        secretRef: Type.Optional(
+          Type.Object({ name: Type.String(), namespace: Type.Optional(Type.String()) }, closed),
+        ),
+        initiatorName: Type.Optional(Type.String()),
+      },
+      closed,
+    ),
+    nodeAffinity: Type.Optional(Type.Unknown()),
+  },
+  closed,
+);
+export type PersistentVolumeSpec = Static<typeof PersistentVolumeSpec>;
+export const PersistentVolumeStatus = Type.Object({
+  phase: Type.Optional(Type.String()),
+  message: Type.Optional(Type.String()),
+  reason: Type.Optional(Type.String()),
+});
+export type PersistentVolume = SpecObject<
+  PersistentVolumeSpec,
+  Static<typeof PersistentVolumeStatus>
+>;
+
+export const PERSISTENT_VOLUME: KindDefinition<PersistentVolume> = {
+  group: '',
+  version: 'v1',
+  kind: 'PersistentVolume',
+  plural: 'persistentvolumes',
+  shortNames: ['pv'],
+  namespaced: false,
+  hasStatus: true,
+  description: 'A volume as hosts reach it: its portals, its target and its secret.',
+  fields: { spec: PersistentVolumeSpec, status: PersistentVolumeStatus },
+  required: ['spec'],
+  columns: [
+    column('Capacity', 'Its size.', ({ spec }) => String(spec.capacity.storage)),
+    column('Access Modes', 'How it may be used.', ({ spec }) => shortModes(spec.accessModes)),
+    column(
+      'Reclaim Policy',
+      'What becomes of it without its claim.',
+      ({ spec }) => spec.persistentVolumeReclaimPolicy,
+    ),
+    column('Status', 'Available, Bound, Released or Failed.', ({ metadata, status }) =>
+      metadata.deletionTimestamp !== undefined ? 'Terminating' : status?.phase,
+    ),
+    column('Claim', 'Whose it is.', ({ spec }) =>
+      spec.claimRef === undefined ? '' : `${spec.claimRef.namespace}/${spec.claimRef.name}`,
+    ),
+    column('StorageClass', 'Its class.', ({ spec }) => spec.storageClassName),
+    column('Reason', 'Why it is as it is.', ({ status }) => status?.reason ?? ''),
+    age,
+    column('VolumeMode', 'Filesystem or Block.', ({ spec }) => spec.volumeMode, { wide: true }),
+  ],
+  defaults: (volume) => {
+    volume.spec.persistentVolumeReclaimPolicy ??= 'Retain';
+    volume.spec.volumeMode ??= 'Filesystem';
+  },
+  validate: (volume) => {
+    const { storage } = volume.spec.capacity;
+    if (quantityBytes(storage) !== null) return [];
+    return [
+      {
+        reason: 'FieldValueInvalid',
+        field: 'spec.capacity.storage',
+        message: `'${storage}' is not a quantity; write it like 5Gi`,
+      },
+    ];
+  },
+};

@@ -1,0 +1,128 @@
+// Kinds that show objects of another kind in other words: OpenEBS' pools, volumes, replicas and devices are ours, looked
+// at when they are read. So they are never behind, and cost nothing to keep.
+import {
+  type Backend,
+  type BackendPage,
+  type BackendSink,
+  type KubeObject,
+  StoreBackend,
+  type WatchHandle,
+} from '../apiserver/index.ts';
+import type { ObjectStore } from '../objects/index.ts';
+import type { BlockDevice, Pool, Replica, Volume } from './ashlar.ts';
+import { BLOCK_DEVICE, POOL, REPLICA, VOLUME } from './ashlar.ts';
+import {
+  CSTOR_POOL,
+  CSTOR_VOLUME,
+  CSTOR_VOLUME_REPLICA,
+  JIVA_VOLUME,
+  OPENEBS_BLOCK_DEVICE,
+} from './openebs.ts';
+import {
+  asBlockDevice,
+  asCStorPool,
+  asCStorReplica,
+  asCStorVolume,
+  asJivaVolume,
+} from './translate.ts';
+
+/** The object in other words, under the same name; null: it is not of this kind. */
+type Translate<T> = (object: T) => KubeObject | null;
+
+/** Read-only, over the objects of a kind without namespaces; shown in `namespace`, or in none. */
+class ViewBackend<T extends KubeObject> implements Backend {
+  readonly #source: StoreBackend;
+  readonly #translate: Translate<T>;
+  readonly #namespace: string | null;
+
+  constructor(source: StoreBackend, namespace: string | null, translate: Translate<T>) {
+    this.#source = source;
+    this.#namespace = namespace;
+    this.#translate = translate;
+  }
+
+  async get(namespace: string | null, name: string): Promise<KubeObject | null> {
+    if (namespace !== this.#namespace) return null;
+    return this.#show(await this.#source.get(null, name));
+  }
+
+  async list(
+    namespace: string | null,
+    limit: number | null,
+    after: { namespace: string | null; name: string } | null,
+  ): Promise<BackendPage> {
+    const elsewhere = namespace !== null && namespace !== this.#namespace;
+    const page = await this.#source.list(
+      null,
+      elsewhere ? 1 : limit,
+      after === null ? null : { namespace: null, name: after.name },
+    );
+    if (elsewhere) return { items: [], resourceVersion: page.resourceVersion, more: false };
+    const items = page.items.flatMap((object) => this.#show(object) ?? []);
+    return { items, resourceVersion: page.resourceVersion, more: page.more };
+  }
+
+  watch(namespace: string | null, resourceVersion: string, sink: BackendSink): WatchHandle {
+    const elsewhere = namespace !== null && namespace !== this.#namespace;
+    return this.#source.watch(null, resourceVersion, {
+      onEvents: (events) => {
+        const shown = events.flatMap(({ before, after, resourceVersion: at }) => {
+          const event = {
+            before: this.#show(before),
+            after: this.#show(after),
+            resourceVersion: at,
+          };
+          return elsewhere || (event.before === null && event.after === null) ? [] : [event];
+        });
+        if (shown.length > 0) sink.onEvents(shown);
+      },
+      onEnd: (error) => sink.onEnd(error),
+    });
+  }
+
+  create(): Promise<KubeObject> {
+    return Promise.reject(new Error('a view is not written'));
+  }
+
+  update(): Promise<KubeObject> {
+    return Promise.reject(new Error('a view is not written'));
+  }
+
+  remove(): Promise<void> {
+    return Promise.reject(new Error('a view is not written'));
+  }
+
+  #show(object: KubeObject | null): KubeObject | null {
+    return object === null ? null : this.#translate(object as T);
+  }
+}
+
+/** Those kinds with where their objects come from. */
+export function viewKinds(store: ObjectStore, namespace: string) {
+  const view = <T extends KubeObject>(
+    kind: { group: string; kind: string; plural: string },
+    where: string | null,
+    translate: Translate<T>,
+  ) => new ViewBackend<T>(new StoreBackend(store, kind), where, translate);
+  return [
+    { ...CSTOR_POOL, backend: view<Pool>(POOL, null, asCStorPool) },
+    {
+      ...CSTOR_VOLUME,
+      backend: view<Volume>(VOLUME, namespace, (volume) => asCStorVolume(volume, namespace)),
+    },
+    {
+      ...CSTOR_VOLUME_REPLICA,
+      backend: view<Replica>(REPLICA, namespace, (replica) => asCStorReplica(replica, namespace)),
+    },
+    {
+      ...OPENEBS_BLOCK_DEVICE,
+      backend: view<BlockDevice>(BLOCK_DEVICE, namespace, (device) =>
+        asBlockDevice(device, namespace),
+      ),
+    },
+    {
+      ...JIVA_VOLUME,
+      backend: view<Volume>(VOLUME, namespace, (volume) => asJivaVolume(volume, namespace)),
+    },
+  ];
+}

@@ -1,0 +1,108 @@
+// What is wrong with a volume, or with a policy of volumes, that the schema alone does not see.
+
+import type { StatusCause } from '../apiserver/index.ts';
+import { formatQuantity, parseQuantity } from '../base/index.ts';
+
+const MIN_VOLUME_BYTES = 1024 * 1024;
+/** 4 PiB: every byte offset stays an exact number. */
+const MAX_VOLUME_BYTES = 4 * 2 ** 50;
+export const MAX_REPLICAS = 5;
+const INITIATOR_NAME =
+  /^(iqn\.\d{4}-\d{2}\.[a-z0-9.-]+(:[^\s\p{Cc},]+)?|eui\.[0-9a-f]{16}|naa\.[0-9a-f]{16}([0-9a-f]{16})?)$/iu;
+
+interface PolicyLike {
+  readonly replicaCount?: number;
+  readonly minimumReplicas?: number;
+  readonly initiators?: readonly string[];
+  readonly limits?: {
+    readonly iops?: number;
+    readonly iopsBurst?: number;
+    readonly bandwidth?: string | number;
+    readonly bandwidthBurst?: string | number;
+    readonly queueDepth?: number;
+  };
+}
+
+interface VolumeLike extends PolicyLike {
+  readonly size: string | number;
+  readonly blockSize?: number;
+  readonly source?: { readonly snapshot?: string; readonly volume?: string };
+  readonly casType?: string;
+}
+
+/** A quantity as bytes, or null. A bare number is bytes. */
+export function quantityBytes(value: string | number | undefined): number | null {
+  return value === undefined ? null : parseQuantity(String(value));
+}
+
+export function checkPolicy(policy: PolicyLike, path: string): StatusCause[] {
+  const causes: StatusCause[] = [];
+  const bad = (field: string, message: string): void => {
+    causes.push({ reason: 'FieldValueInvalid', field: `${path}.${field}`, message });
+  };
+  const whole = (field: string, value: number | undefined, least: number, most: number): void => {
+    if (value === undefined || (value >= least && value <= most)) return;
+    bad(field, `${value} is out of range; use ${least} to ${most}`);
+  };
+  const bytes = (field: string, value: string | number | undefined, least: number): void => {
+    if (value === undefined) return;
+    const parsed = quantityBytes(value);
+    if (parsed === null) bad(field, `'${value}' is not a quantity; write it like 100Mi`);
+    else if (parsed < least) bad(field, `${value} is too small; the least is ${least} bytes`);
+  };
+  whole('replicaCount', policy.replicaCount, 1, MAX_REPLICAS);
+  whole('minimumReplicas', policy.minimumReplicas, 1, policy.replicaCount ?? MAX_REPLICAS);
+  const { limits } = policy;
+  whole('limits.iops', limits?.iops, 10, 10_000_000);
+  whole('limits.iopsBurst', limits?.iopsBurst, 1, (limits?.iops ?? 0) * 600);
+  whole('limits.queueDepth', limits?.queueDepth, 1, 4096);
+  bytes('limits.bandwidth', limits?.bandwidth, 65_536);
+  bytes('limits.bandwidthBurst', limits?.bandwidthBurst, 4096);
+  if (limits?.bandwidthBurst !== undefined && limits.bandwidth === undefined) {
+    bad('limits.bandwidthBurst', `needs ${path}.limits.bandwidth`);
+  }
+  (policy.initiators ?? []).forEach((name, index) => {
+    if (!INITIATOR_NAME.test(name)) {
+      bad(
+        `initiators[${index}]`,
+        `'${name}' is not an initiator name like iqn.1993-08.org.debian:01:abc`,
+      );
+    }
+  });
+  return causes;
+}
+
+export function checkVolumeSpec(spec: VolumeLike, before: VolumeLike | null): StatusCause[] {
+  const causes = checkPolicy(spec, 'spec');
+  const bad = (field: string, message: string): void => {
+    causes.push({ reason: 'FieldValueInvalid', field, message });
+  };
+  const sizeBytes = quantityBytes(spec.size);
+  if (sizeBytes === null) bad('spec.size', `'${spec.size}' is not a quantity; write it like 5Gi`);
+  else if (sizeBytes < MIN_VOLUME_BYTES) {
+    bad('spec.size', `${spec.size} is too small; the least is ${formatQuantity(MIN_VOLUME_BYTES)}`);
+  } else if (sizeBytes > MAX_VOLUME_BYTES) {
+    bad('spec.size', `${spec.size} is too large; the most is ${formatQuantity(MAX_VOLUME_BYTES)}`);
+  }
+  if (spec.blockSize !== undefined && spec.blockSize !== 512 && spec.blockSize !== 4096) {
+    bad('spec.blockSize', `${spec.blockSize} is not a block size; use 512 or 4096`);
+  }
+  const { source } = spec;
+  if (source !== undefined && (source.snapshot === undefined) === (source.volume === undefined)) {
+    bad('spec.source', 'names either a snapshot or a volume');
+  }
+  if (before === null) return causes;
+  const beforeBytes = quantityBytes(before.size) ?? 0;
+  if (sizeBytes !== null && sizeBytes < beforeBytes) {
+    bad(
+      'spec.size',
+      `${spec.size} is less than the volume has (${before.size}); a volume only grows`,
+    );
+  }
+  for (const field of ['blockSize', 'source', 'casType'] as const) {
+    if (JSON.stringify(spec[field] ?? null) !== JSON.stringify(before[field] ?? null)) {
+      bad(`spec.${field}`, 'is fixed at creation; make another volume');
+    }
+  }
+  return causes;
+}

@@ -1,0 +1,246 @@
+// Goal: the walk-through's objects lead to pools, volumes and bound claims, with true states; what cannot be had is
+// said; what is deleted leaves nothing behind.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  CLAIM,
+  CSTOR_POOL,
+  CSTOR_VOLUME,
+  CSTOR_VOLUME_REPLICA,
+  EXTERNAL_SNAPSHOT,
+  JIVA_VOLUME,
+  NODE,
+  PERSISTENT_VOLUME,
+  POOL,
+  REPLICA,
+  SNAPSHOT,
+  STORAGE_CLASS,
+  STORAGE_POOL_CLAIM,
+  VOLUME,
+} from '../../../src/kinds/index.ts';
+import { aClaim, restore, spc, storageClass, volumeSnapshot } from './manifests.ts';
+import { World } from './world.ts';
+
+async function aWorld(nodes = 3): Promise<World> {
+  const world = new World();
+  await world.start();
+  for (let index = 1; index <= nodes; index += 1) await world.addNode(`node-${index}`);
+  await world.server.create(STORAGE_POOL_CLAIM, spc);
+  await world.server.create(STORAGE_CLASS, storageClass);
+  await world.settle();
+  return world;
+}
+
+async function bound(world: World, name: string) {
+  const claim = await world.get(CLAIM, name, 'default');
+  assert.equal(claim?.status?.phase, 'Bound', JSON.stringify(claim?.status));
+  const volume = await world.get(VOLUME, claim.spec.volumeName ?? '');
+  assert.ok(volume !== null);
+  return { claim, volume };
+}
+
+test('three nodes: pools on each, the claim bound, three replicas on three nodes, all healthy', async () => {
+  const world = await aWorld();
+  const pools = await world.all(CSTOR_POOL);
+  assert.deepEqual(
+    pools
+      .map(({ spec, status }) => [spec.nodeName, spec.blockDevices.length, status?.phase])
+      .sort(),
+    [
+      ['node-1', 2, 'Healthy'],
+      ['node-2', 2, 'Healthy'],
+      ['node-3', 2, 'Healthy'],
+    ],
+  );
+  assert.equal((await world.get(STORAGE_POOL_CLAIM, 'cstor-disk-pool'))?.status?.phase, 'Online');
+  await world.server.create(CLAIM, aClaim('cstor-pvc'));
+  await world.server.create(
+    CLAIM,
+    aClaim('jiva-pvc', { storageClassName: 'openebs-jiva-default' }),
+  );
+  await world.settle();
+  const { claim, volume } = await bound(world, 'cstor-pvc');
+  assert.equal(volume.status?.state, 'Healthy');
+  const replicas = (await world.all(REPLICA)).filter(
+    ({ spec }) => spec.volumeName === volume.metadata.name,
+  );
+  assert.deepEqual(replicas.map(({ spec }) => spec.nodeName).sort(), [
+    'node-1',
+    'node-2',
+    'node-3',
+  ]);
+  const persistent = await world.get(PERSISTENT_VOLUME, volume.metadata.name);
+  assert.equal(persistent?.status?.phase, 'Bound');
+  assert.equal(persistent.spec.iscsi.iqn, volume.status.iqn);
+  assert.equal(persistent.spec.iscsi.targetPortal, volume.status.serving?.portal);
+  assert.equal(persistent.spec.iscsi.portals?.length, 2);
+  assert.equal(persistent.spec.iscsi.fsType, 'ext4');
+  assert.equal(claim.status?.capacity?.storage, '5Gi');
+  await bound(world, 'jiva-pvc');
+  assert.equal((await world.all(CSTOR_VOLUME)).length, 1);
+  assert.equal((await world.all(JIVA_VOLUME)).length, 1);
+  assert.equal((await world.all(CSTOR_VOLUME_REPLICA)).length, 6);
+});
+
+test('a snapshot is restored into a claim beside its source; all of it goes without a trace', async () => {
+  const world = await aWorld();
+  await world.server.create(CLAIM, aClaim('cstor-pvc'));
+  await world.settle();
+  await world.server.create(EXTERNAL_SNAPSHOT, volumeSnapshot);
+  await world.server.create(CLAIM, aClaim('cstor-pvc-restore', restore));
+  await world.settle();
+  const snapshot = await world.get(EXTERNAL_SNAPSHOT, 'snapshot-cstor', 'default');
+  assert.equal(snapshot?.status?.conditions?.[0]?.status, 'True');
+  const { volume } = await bound(world, 'cstor-pvc-restore');
+  assert.equal(volume.spec.source?.snapshot, `snapshot-${snapshot.metadata.uid}`);
+  assert.equal(volume.status?.state, 'Healthy');
+  for (const name of ['cstor-pvc', 'cstor-pvc-restore']) {
+    await world.server.delete(CLAIM, 'default', name);
+  }
+  await world.settle();
+  // The source waits for its snapshot.
+  assert.equal((await world.all(CLAIM)).length, 0);
+  assert.equal((await world.all(VOLUME)).length, 1);
+  await world.server.delete(EXTERNAL_SNAPSHOT, 'default', 'snapshot-cstor');
+  await world.settle();
+  await world.server.delete(STORAGE_POOL_CLAIM, null, 'cstor-disk-pool');
+  await world.settle();
+  await nothingIsLeft(world);
+});
+
+async function nothingIsLeft(world: World): Promise<void> {
+  for (const kind of [VOLUME, REPLICA, SNAPSHOT, PERSISTENT_VOLUME, STORAGE_POOL_CLAIM]) {
+    assert.deepEqual(
+      (await world.all(kind as typeof VOLUME)).map(({ metadata }) => metadata.name),
+      [],
+      kind.kind,
+    );
+  }
+  assert.equal((await world.all(POOL)).length, world.nodes.size, 'only the pools in directories');
+  for (const node of world.nodes.values()) {
+    assert.equal(node.stores.size + node.targets.size + node.snapshots.size, 0, node.name);
+    assert.equal(node.pools.size, 1);
+  }
+}
+
+test('one node: the claim is bound with one replica, and says why it is degraded', async () => {
+  const world = await aWorld(1);
+  await world.server.create(CLAIM, aClaim('cstor-pvc'));
+  await world.settle();
+  const { volume } = await bound(world, 'cstor-pvc');
+  assert.equal(volume.status?.state, 'Degraded');
+  const message = volume.status.conditions?.find(({ type }) => type === 'Healthy')?.message ?? '';
+  assert.match(message, /1 of 3 replicas in sync; 2 have no place: its pools are on one node/);
+  assert.match(message, /ReplicaPlacement: pool/);
+});
+
+test('a claim without its class, its pool claim, or its snapshot waits and says for what', async () => {
+  const world = await aWorld();
+  await world.server.create(CLAIM, aClaim('a', { storageClassName: 'nowhere' }));
+  await world.server.create(CLAIM, aClaim('b', restore));
+  await world.settle();
+  assert.match(
+    (await world.eventsOf('a')).join(),
+    /storageclass.storage.k8s.io "nowhere" not found/,
+  );
+  assert.match((await world.eventsOf('b')).join(), /volumesnapshot "snapshot-cstor" not found/);
+  assert.equal((await world.get(CLAIM, 'a', 'default'))?.status?.phase, 'Pending');
+  assert.equal((await world.all(VOLUME)).length, 0);
+});
+
+test('a claim grows online, and never beyond what its class allows', async () => {
+  const world = await aWorld();
+  await world.server.create(CLAIM, aClaim('cstor-pvc'));
+  await world.settle();
+  const grow = { spec: { resources: { requests: { storage: '8Gi' } } } };
+  await world.server.patch(CLAIM, 'default', 'cstor-pvc', { type: 'merge', body: grow });
+  await world.settle();
+  const { claim, volume } = await bound(world, 'cstor-pvc');
+  assert.equal(volume.spec.size, '8Gi');
+  assert.equal(claim.status?.capacity?.storage, '8Gi');
+  const shrink = { spec: { resources: { requests: { storage: '1Gi' } } } };
+  await assert.rejects(
+    world.server.patch(CLAIM, 'default', 'cstor-pvc', { type: 'merge', body: shrink }),
+    /spec.resources.requests.storage: 1Gi is less than it has/,
+  );
+});
+
+test('a silent node loses its coordinators at once, its replicas after a time', async () => {
+  const world = await aWorld(4);
+  await world.server.create(CLAIM, aClaim('cstor-pvc'));
+  await world.settle();
+  const { volume: before } = await bound(world, 'cstor-pvc');
+  const first = before.status?.serving?.nodeName ?? '';
+  world.nodes.get(first)!.alive = false;
+  await world.pass(8_000);
+  const { volume: after } = await bound(world, 'cstor-pvc');
+  assert.notEqual(after.status?.serving?.nodeName, first);
+  assert.equal(after.status?.serving?.epoch, 2);
+  assert.equal(after.status.state, 'Degraded');
+  assert.equal(after.status.portals?.[0], after.status.serving?.portal);
+  assert.equal((await world.all(REPLICA)).length, 3, 'not yet');
+  await world.pass(70_000);
+  const { volume: rebuilt } = await bound(world, 'cstor-pvc');
+  assert.equal(rebuilt.status?.state, 'Healthy');
+  const nodes = (await world.all(REPLICA))
+    .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+    .map(({ spec }) => spec.nodeName);
+  assert.equal(nodes.length, 3);
+  assert.ok(!nodes.includes(first));
+});
+
+test('drain moves replicas and coordinator before it takes anything away', async () => {
+  const world = await aWorld(4);
+  await world.server.create(CLAIM, aClaim('cstor-pvc'));
+  await world.settle();
+  const { volume: before } = await bound(world, 'cstor-pvc');
+  const first = before.status?.serving?.nodeName ?? '';
+  await world.server.patch(NODE, null, first, {
+    type: 'merge',
+    body: { spec: { unschedulable: true, drain: true } },
+  });
+  await world.settle();
+  const { volume } = await bound(world, 'cstor-pvc');
+  assert.equal(volume.status?.state, 'Healthy');
+  assert.notEqual(volume.status?.serving?.nodeName, first);
+  assert.equal(world.nodes.get(first)!.stores.size, 0);
+});
+
+test('scaled from one to three to two, with a place for each', async () => {
+  const world = await aWorld();
+  const one = structuredClone(storageClass);
+  one.metadata.name = 'one';
+  one.metadata.annotations['cas.openebs.io/config'] =
+    '- name: StoragePoolClaim\n  value: cstor-disk-pool\n- name: ReplicaCount\n  value: "1"\n';
+  await world.server.create(STORAGE_CLASS, one);
+  await world.server.create(CLAIM, aClaim('cstor-pvc', { storageClassName: 'one' }));
+  await world.settle();
+  const { volume } = await bound(world, 'cstor-pvc');
+  for (const count of [3, 2, 1]) {
+    const body = { spec: { replicaCount: count } };
+    await world.server.patch(VOLUME, null, volume.metadata.name, { type: 'merge', body });
+    await world.settle();
+    assert.equal((await world.all(REPLICA)).length, count);
+    assert.equal((await world.get(VOLUME, volume.metadata.name))?.status?.state, 'Healthy');
+  }
+});
+
+test('a device that holds something, or is in use, is not taken; the claim says which and why', async () => {
+  const world = new World();
+  await world.start();
+  await world.addNode('node-1');
+  await world.patchStatus(
+    (await import('../../../src/kinds/index.ts')).BLOCK_DEVICE,
+    'blockdevice-2',
+    { contents: 'an XFS file system' },
+  );
+  await world.server.create(STORAGE_POOL_CLAIM, spc);
+  await world.settle();
+  const claim = await world.get(STORAGE_POOL_CLAIM, 'cstor-disk-pool');
+  assert.equal(claim?.status?.phase, 'Failed');
+  assert.match(
+    (await world.eventsOf('cstor-disk-pool')).join(),
+    /blockdevice-2 on node-1 holds an XFS file system/,
+  );
+  assert.equal((await world.all(POOL)).length, 1);
+});

@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseCasConfig } from '../../../src/kinds/index.ts';
+
+const entry = (name: string, value: string): string => `- name: ${name}\n  value: ${value}\n`;
+
+test('keys with a meaning are read and typed', () => {
+  const text =
+    entry('StoragePoolClaim', '"cstor-disk-pool"') +
+    entry('ReplicaCount', '"3"') +
+    entry('FSType', 'xfs') +
+    entry('IOPSLimit', '1000') +
+    entry('ReplicaPlacement', 'pool') +
+    '- name: PoolResourceLimits\n  value: |-\n      memory: 4Gi\n      cpu: 500m\n';
+  assert.deepEqual(parseCasConfig(text), {
+    config: {
+      storagePoolClaim: 'cstor-disk-pool',
+      replicaCount: 3,
+      fsType: 'xfs',
+      iops: 1000,
+      replicaPlacement: 'pool',
+      poolMemoryLimit: '4Gi',
+    },
+    causes: [],
+    warnings: [],
+  });
+});
+
+test('what OpenEBS knows and we have no use for is named with the reason; a switched-off entry is skipped', () => {
+  const { causes, warnings } = parseCasConfig(
+    `${entry('LuWorkers', '"6"')}- name: ReplicaCount\n  enabled: "false"\n  value: "x"\n`,
+  );
+  assert.deepEqual(causes, []);
+  assert.match(warnings.join(), /LuWorkers changes nothing here/);
+});
+
+test('mistakes name their key: wrong values, unknown keys, twice, no list, no YAML', () => {
+  for (const [text, field, message] of [
+    [entry('ReplicaCount', '"x"'), 'ReplicaCount', /'x' is not a whole number from 1 to 5/],
+    [entry('ReplicaCount', '9'), 'ReplicaCount', /from 1 to 5/],
+    [entry('FSType', 'ntfs'), 'FSType', /none of ext4/],
+    [entry('Lun', '3'), 'Lun', /LUN 0/],
+    [entry('Replicas', '3'), 'Replicas', /is no key that is known/],
+    [entry('constructor', '3'), 'constructor', /is no key that is known/],
+    [entry('ReplicaCount', '3') + entry('ReplicaCount', '3'), 'ReplicaCount', /twice/],
+    ['name: ReplicaCount', '', /is not a list/],
+    ['- name: [', '', /is not YAML/],
+    ['- value: 3', '[0].name', /is required/],
+    ['- name: PoolResourceLimits\n  value: "memory: much"', 'PoolResourceLimits', /not a quantity/],
+  ] as const) {
+    const { causes } = parseCasConfig(text);
+    assert.ok(causes.length > 0, text);
+    assert.match(causes[0]!.message, message);
+    assert.ok(causes[0]!.field.includes('metadata.annotations[cas.openebs.io/config]'));
+    assert.ok(causes[0]!.field.endsWith(field), causes[0]!.field);
+  }
+});
