@@ -24,6 +24,7 @@ export function decodeObject(
   version: string,
   sent: unknown,
   options: WriteOptions,
+  withoutStatus: boolean,
 ): KubeObject {
   if (!isObject(sent)) {
     throw new ApiError('BadRequest', `the body must be a ${kind.kind}, as a JSON object`);
@@ -40,7 +41,7 @@ export function decodeObject(
   // An object without a name is told so as such, not as one without metadata.
   const complete =
     isObject(sent['metadata']) || 'metadata' in sent ? sent : { ...sent, metadata: {} };
-  const found = checkStructure(schemaOf(kind), complete);
+  const found = checkStructure(schemaOf(kind), withoutStatus ? omitStatus(complete) : complete);
   causes.push(...found.causes);
   for (const field of found.unknown) {
     const message = `unknown field "${field}"`;
@@ -50,6 +51,11 @@ export function decodeObject(
   }
   if (causes.length > 0) throw invalid(kind, nameIn(sent), causes);
   return { ...(found.value as KubeObject), apiVersion, kind: kind.kind };
+}
+
+/** A status that is not the client's to set need not be right either: tools send back what they read, or `{}`. */
+function omitStatus({ status: _, ...rest }: Record<string, unknown>): Record<string, unknown> {
+  return rest;
 }
 
 function unsupported(field: string, right: string): StatusCause {

@@ -1,6 +1,7 @@
 // A Kubernetes-shaped API server made from declarations of kinds: discovery, checks, defaults, versions, patches,
 // server-side apply, finalizers, selectors, tables, watches, events, leases. It has not heard of storage; the rooms
 // that have declare their kinds to it and work on their objects through an ObjectClient.
+export { type Access, type Account, type Identity, ROLES, type Role, TokenAccess } from './access.ts';
 export {
   type Backend,
   type BackendEvent,
@@ -34,10 +35,12 @@ export {
   type StatusReason,
 } from './errors.ts';
 export { EventRecorder, type EventRecorderOptions } from './events.ts';
+export { buildHttp, type HttpOptions, namesLoopback } from './http.ts';
 export { Informer, type InformerOptions } from './informer.ts';
 export {
   type CheckContext,
   type Column,
+  type KindAction,
   type KindDefinition,
   KindRegistry,
   type LogOptions,
@@ -66,5 +69,6 @@ export {
   type SpecObject,
   setCondition,
 } from './meta.ts';
+export { PolledBackend, type PolledSource } from './polled.ts';
 export { ResourceServer, type ResourceServerOptions } from './resources.ts';
 export { ageColumn, ageOf } from './table.ts';

@@ -5,6 +5,7 @@ import type { Clock, Log, Timer } from '../base/index.ts';
 import type { KindRef, ListRequest, ObjectClient, WatchHandle } from './client.ts';
 import { ApiError } from './errors.ts';
 import type { KubeObject } from './meta.ts';
+import { sameJson } from './patch/json-patch.ts';
 
 export interface InformerOptions<T extends KubeObject> {
   readonly client: ObjectClient;
@@ -123,7 +124,8 @@ export class Informer<T extends KubeObject> {
       this.#options.onChange?.(null, before);
       return;
     }
-    if (before?.metadata.resourceVersion === object.metadata.resourceVersion) return;
+    // Kinds that live outside the store may change their status without a new version.
+    if (before !== null && sameJson(before, object)) return;
     this.#objects.set(key, object);
     this.#options.onChange?.(object, before);
   }

@@ -38,6 +38,21 @@ export interface LogOptions {
   readonly signal: AbortSignal;
 }
 
+/** Something that can be done to one object beyond changing it: a subresource, as `volumes/db/rollback`. */
+export interface KindAction<T extends KubeObject = KubeObject> {
+  readonly method: 'GET' | 'POST';
+  readonly description: string;
+  /** The query's fields, with what they mean. */
+  readonly query?: Readonly<Record<string, string>>;
+  /** Of a POST: checked before `run`. */
+  readonly body?: TSchema;
+  /** Resolves with what is answered. Throws an ApiError. */
+  readonly run: (
+    object: T,
+    input: { query: ReadonlyMap<string, string>; body: unknown; dryRun: boolean },
+  ) => Promise<unknown>;
+}
+
 export type Verb =
   | 'get'
   | 'list'
@@ -105,6 +120,10 @@ export interface KindDefinition<T extends KubeObject = KubeObject> {
   readonly restore?: (object: T, before: T) => void;
   /** The `log` subresource. */
   readonly log?: (object: T, options: LogOptions) => AsyncIterable<string>;
+  /** By name; each is a subresource. */
+  readonly actions?: Readonly<Record<string, KindAction<T>>>;
+  /** What it holds is for administrators only. */
+  readonly secret?: boolean;
   /** Where its objects are; standard: the object store. */
   readonly backend?: Backend;
   /** The definition's name in the OpenAPI document; standard: reversed group, version, kind. */

@@ -116,7 +116,7 @@ export class ResourceServer implements ObjectClient {
     options: WriteOptions = {},
   ): Promise<T> {
     const kind = this.#allowed(ref, 'create');
-    const object = decodeObject(kind, ref.version, sent, options);
+    const object = decodeObject(kind, ref.version, sent, options, kind.hasStatus === true);
     return (await this.#createDecoded(kind, ref.version, object, options, 'Update')) as T;
   }
 
@@ -397,7 +397,7 @@ export class ResourceServer implements ObjectClient {
       const live = await this.#backend(kind).get(kind.namespaced ? namespace : null, name);
       if (live === null) {
         if (subresource === 'status') throw notFound(kind, name);
-        const object = decodeObject(kind, version, sent, options);
+        const object = decodeObject(kind, version, sent, options, kind.hasStatus === true);
         const applied = applyConfig(null, object, schemaOf(kind), manager, true) as KubeObject;
         try {
           return await this.#createDecoded(kind, version, applied, options, 'Apply');
@@ -456,6 +456,7 @@ export class ResourceServer implements ObjectClient {
         version,
         change(this.#present(kind, version, before)),
         options,
+        kind.hasStatus === true && subresource === '',
       );
       const wantedVersion = sent.metadata.resourceVersion ?? '';
       assertSame(kind, sent.metadata, before.metadata);
@@ -482,7 +483,8 @@ export class ResourceServer implements ObjectClient {
       }
       try {
         if (metadata.deletionTimestamp !== undefined && (metadata.finalizers ?? []).length === 0) {
-          await backend.remove(before, options.dryRun === true, false);
+          // It was asked for when it was marked, and allowed.
+          await backend.remove(before, options.dryRun === true, true);
           return this.#present(kind, version, next);
         }
         const after = await backend.update(next, before, options.dryRun === true);

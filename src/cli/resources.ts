@@ -60,7 +60,7 @@ export const VOLUMES: Resource<VolumeObject> = {
     ['Limits', shownMap(spec.limits ?? {})],
     ['Sessions', `${status.sessions}`],
     ['Logged in', status.initiators.join(', ') || '<none>'],
-    ...status.conditions.map(
+    ...(status.conditions ?? []).map(
       ({ type, status: is, reason, message }) =>
         [`Condition ${type}`, `${is} (${reason}): ${message}`] as const,
     ),
@@ -131,7 +131,7 @@ const POOLS: Resource<PoolObject> = {
     ['Map cache', `${formatBytes(spec.cacheBytes)} at most`],
     ['Checksum errors', String(status.checksumErrors)],
     ['I/O errors', String(status.ioErrors)],
-    ...status.conditions.map(
+    ...(status.conditions ?? []).map(
       ({ type, status: is, reason, message }) =>
         [`Condition ${type}`, `${is} (${reason}): ${message}`] as const,
     ),

@@ -1,6 +1,12 @@
 // The control room: the REST API in Kubernetes' manner, the manifests behind it, and what makes the volumes agree with
 // them. Speaks to a pool and a volume below, and to an Exporter that the daemon makes iSCSI targets of.
-export { type ApiOptions, buildApi, type PoolFacts, type SessionFacts } from './api.ts';
+export {
+  type ApiOptions,
+  buildApi,
+  buildResources,
+  type PoolFacts,
+  type SessionFacts,
+} from './api.ts';
 export { ApiError, type Status, type StatusCause, type StatusReason } from './errors.ts';
 export type {
   PoolObject,

@@ -1,56 +1,24 @@
 // The API's objects, in the shape that Kubernetes' tools know: metadata, spec (what is wanted), status (what is).
 // These schemas check requests, make the OpenAPI document and give the TypeScript types.
 import { type Static, Type } from 'typebox';
+import { type Condition, ConditionsSchema, type KubeObject, type ObjectMeta } from '../apiserver/index.ts';
 import {
   MAX_CHAP_SECRET_BYTES,
   MAX_CHAP_USER_BYTES,
   MAX_INITIATORS,
   MAX_IQN_BYTES,
-  MAX_LABELS,
   MAX_NAME_CHARACTERS,
 } from './limits.ts';
 import { LimitsSpec } from './volume-limits.ts';
 
+export type { Condition };
 export const GROUP = 'ashlar.io';
 export const GROUP_VERSION = 'ashlar.io/v1';
 
 const closed = { additionalProperties: false } as const;
-const stringMap = Type.Record(Type.String(), Type.String(), { maxProperties: MAX_LABELS });
-
-export const ObjectMeta = Type.Object(
-  {
-    name: Type.Optional(Type.String({ maxLength: 253 })),
-    uid: Type.Optional(Type.String()),
-    resourceVersion: Type.Optional(Type.String()),
-    generation: Type.Optional(Type.Integer()),
-    creationTimestamp: Type.Optional(Type.Union([Type.String(), Type.Null()])),
-    deletionTimestamp: Type.Optional(Type.Union([Type.String(), Type.Null()])),
-    deletionGracePeriodSeconds: Type.Optional(Type.Integer()),
-    labels: Type.Optional(stringMap),
-    annotations: Type.Optional(stringMap),
-    finalizers: Type.Optional(Type.Array(Type.String({ maxLength: 253 }), { maxItems: 16 })),
-    // Sent by tools, of no meaning here: there is one namespace, and no field has a manager.
-    namespace: Type.Optional(Type.String()),
-    generateName: Type.Optional(Type.String()),
-    selfLink: Type.Optional(Type.String()),
-    ownerReferences: Type.Optional(Type.Array(Type.Unknown(), { maxItems: 16 })),
-    managedFields: Type.Optional(Type.Array(Type.Unknown())),
-  },
-  closed,
-);
 
 /** As answers carry it. */
-export interface Metadata {
-  name: string;
-  uid: string;
-  resourceVersion: string;
-  generation: number;
-  creationTimestamp: string;
-  deletionTimestamp?: string;
-  labels?: Record<string, string>;
-  annotations?: Record<string, string>;
-  finalizers?: string[];
-}
+export type Metadata = ObjectMeta & { generation: number };
 
 export const ChapSpec = Type.Object(
   {
@@ -93,15 +61,6 @@ export const VolumeSpec = Type.Object(
 );
 export type VolumeSpec = Static<typeof VolumeSpec>;
 
-export const Condition = Type.Object({
-  type: Type.String(),
-  status: Type.Union([Type.Literal('True'), Type.Literal('False'), Type.Literal('Unknown')]),
-  reason: Type.String(),
-  message: Type.String(),
-  lastTransitionTime: Type.String(),
-});
-export type Condition = Static<typeof Condition>;
-
 export const VolumePhase = Type.Union([
   Type.Literal('Pending'),
   Type.Literal('Ready'),
@@ -128,24 +87,20 @@ export const VolumeStatus = Type.Object({
   writeCache: Type.Boolean(),
   sessions: Type.Integer(),
   initiators: Type.Array(Type.String(), { description: 'Who is logged in now.' }),
-  conditions: Type.Array(Condition),
+  conditions: ConditionsSchema,
 });
 export type VolumeStatus = Static<typeof VolumeStatus>;
 
-/** What a client may send. `status` is accepted, as tools send back what they read, and ignored. */
-export const VolumeManifest = Type.Object(
-  {
-    apiVersion: Type.Optional(Type.Literal(GROUP_VERSION)),
-    kind: Type.Optional(Type.Literal('Volume')),
-    metadata: ObjectMeta,
-    spec: VolumeSpec,
-    status: Type.Optional(Type.Unknown()),
-  },
-  { ...closed, $id: 'io.ashlar.v1.VolumeManifest' },
-);
-export type VolumeManifest = Static<typeof VolumeManifest>;
+/** What a client may send; `status` is accepted, as tools send back what they read, and ignored. */
+export interface VolumeManifest {
+  apiVersion?: string;
+  kind?: string;
+  metadata: Partial<Metadata>;
+  spec: VolumeSpec;
+  status?: unknown;
+}
 
-export interface VolumeObject {
+export interface VolumeObject extends KubeObject {
   apiVersion: typeof GROUP_VERSION;
   kind: 'Volume';
   metadata: Metadata;
@@ -172,7 +127,7 @@ export const SessionStatus = Type.Object({
 });
 export type SessionStatus = Static<typeof SessionStatus>;
 
-export interface SessionObject {
+export interface SessionObject extends KubeObject {
   apiVersion: typeof GROUP_VERSION;
   kind: 'Session';
   metadata: Metadata;
@@ -201,96 +156,17 @@ export const PoolStatus = Type.Object({
   checksumErrors: Type.Integer(),
   ioErrors: Type.Integer(),
   logDamaged: Type.Boolean(),
-  conditions: Type.Array(Condition),
+  conditions: ConditionsSchema,
 });
 export type PoolStatus = Static<typeof PoolStatus>;
 
-export interface PoolObject {
+export interface PoolObject extends KubeObject {
   apiVersion: typeof GROUP_VERSION;
   kind: 'Pool';
   metadata: Metadata;
   spec: PoolSpec;
   status: PoolStatus;
 }
-
-const AnsweredMetadata = Type.Object({
-  name: Type.String(),
-  uid: Type.String(),
-  resourceVersion: Type.String(),
-  generation: Type.Integer(),
-  creationTimestamp: Type.String(),
-  deletionTimestamp: Type.Optional(Type.String()),
-  labels: Type.Optional(stringMap),
-  annotations: Type.Optional(stringMap),
-  finalizers: Type.Optional(Type.Array(Type.String())),
-});
-
-function answered<S extends Type.TSchema, T extends Type.TSchema>(
-  kind: string,
-  spec: S,
-  status: T,
-) {
-  return Type.Object(
-    {
-      apiVersion: Type.Literal(GROUP_VERSION),
-      kind: Type.Literal(kind),
-      metadata: AnsweredMetadata,
-      spec,
-      status,
-    },
-    { $id: `io.ashlar.v1.${kind}` },
-  );
-}
-
-function listOf(kind: string) {
-  return Type.Object(
-    {
-      apiVersion: Type.Literal(GROUP_VERSION),
-      kind: Type.Literal(`${kind}List`),
-      metadata: Type.Object({ resourceVersion: Type.String() }),
-      items: Type.Array(Type.Ref(`io.ashlar.v1.${kind}`)),
-    },
-    { $id: `io.ashlar.v1.${kind}List` },
-  );
-}
-
-export const StatusSchema = Type.Object(
-  {
-    apiVersion: Type.Literal('v1'),
-    kind: Type.Literal('Status'),
-    metadata: Type.Object({}),
-    status: Type.String(),
-    message: Type.String(),
-    reason: Type.Optional(Type.String()),
-    details: Type.Optional(
-      Type.Object({
-        name: Type.Optional(Type.String()),
-        group: Type.Optional(Type.String()),
-        kind: Type.Optional(Type.String()),
-        uid: Type.Optional(Type.String()),
-        causes: Type.Optional(
-          Type.Array(
-            Type.Object({ reason: Type.String(), message: Type.String(), field: Type.String() }),
-          ),
-        ),
-      }),
-    ),
-    code: Type.Integer(),
-  },
-  { $id: 'io.k8s.v1.Status' },
-);
-
-/** Registered with the server by their $id, for the OpenAPI document. */
-export const SCHEMAS = [
-  VolumeManifest,
-  answered('Volume', VolumeSpec, VolumeStatus),
-  answered('Session', Type.Object({}), SessionStatus),
-  answered('Pool', PoolSpec, PoolStatus),
-  listOf('Volume'),
-  listOf('Session'),
-  listOf('Pool'),
-  StatusSchema,
-];
 
 export const VOLUME_NAME = new RegExp(
   `^[a-z0-9]([-a-z0-9]{0,${MAX_NAME_CHARACTERS - 2}}[a-z0-9])?$`,

@@ -82,6 +82,8 @@ export interface DeleteOptions {
   readonly force: boolean;
   readonly uid?: string;
   readonly resourceVersion?: string;
+  /** Its last finalizer has just been taken away: nothing holds it any more. */
+  readonly finalized?: boolean;
 }
 
 export class VolumeController {
@@ -140,6 +142,11 @@ export class VolumeController {
     return this.#present(this.#find(name));
   }
 
+  find(name: string): VolumeObject | null {
+    const hosted = this.#hosted.get(name);
+    return hosted === undefined ? null : this.#present(hosted);
+  }
+
   /** The open volumes, for metrics and the status line. */
   open(): { name: string; volume: Volume; usedBytes: number }[] {
     const open: { name: string; volume: Volume; usedBytes: number }[] = [];
@@ -150,7 +157,21 @@ export class VolumeController {
     return open;
   }
 
-  create(sent: VolumeManifest, options: { dryRun: boolean }): Promise<VolumeObject> {
+  /** What is wrong with a manifest for a new volume, beside its metadata. */
+  faults(sent: VolumeManifest): readonly StatusCause[] {
+    try {
+      checkVolume(sent, null, this.#options.defaults);
+      return [];
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      return (error.details.causes ?? []).filter((cause) => !cause.field.startsWith('metadata'));
+    }
+  }
+
+  create(
+    sent: VolumeManifest,
+    options: { dryRun: boolean; uid?: string },
+  ): Promise<VolumeObject> {
     const checked = checkVolume(sent, null, this.#options.defaults);
     const { name } = checked.metadata;
     return this.#exclusively(name, async () => {
@@ -168,7 +189,7 @@ export class VolumeController {
           `the pool holds ${MAX_VOLUMES} volumes, which is its limit`,
         );
       }
-      const id = randomUUID();
+      const id = options.uid ?? randomUUID();
       const metadata: Metadata = {
         ...checked.metadata,
         uid: id,
@@ -199,7 +220,7 @@ export class VolumeController {
   update(
     name: string,
     change: (current: VolumeObject) => VolumeManifest,
-    options: { dryRun: boolean },
+    options: { dryRun: boolean; mayMark?: boolean },
   ): Promise<VolumeObject> {
     return this.#exclusively(name, async () => {
       this.#refuseWhenDown();
@@ -225,9 +246,11 @@ export class VolumeController {
         generation: before.metadata.generation + (specChanged ? 1 : 0),
         resourceVersion: before.metadata.resourceVersion,
       };
-      if (before.metadata.deletionTimestamp !== undefined) {
-        metadata.deletionTimestamp = before.metadata.deletionTimestamp;
-      }
+      // Marked for deletion it stays so.
+      const deletionTimestamp =
+        before.metadata.deletionTimestamp ??
+        (options.mayMark === true ? sent.metadata.deletionTimestamp : undefined);
+      if (deletionTimestamp !== undefined) metadata.deletionTimestamp = deletionTimestamp;
       if (!specChanged && sameMetadata(metadata, before.metadata)) return this.#present(hosted);
       metadata.resourceVersion = await this.#nextVersion();
       const wanted: WantedVolume = { ...checked, metadata };
@@ -271,7 +294,7 @@ export class VolumeController {
       if (initiators.length > 0 && !options.force) {
         throw busy(name, initiators);
       }
-      if ((metadata.finalizers ?? []).length > 0) {
+      if ((metadata.finalizers ?? []).length > 0 && options.finalized !== true) {
         if (metadata.deletionTimestamp === undefined) {
           const resourceVersion = await this.#nextVersion();
           const marked = { ...metadata, resourceVersion, deletionTimestamp: this.#nowIso() };
@@ -285,6 +308,13 @@ export class VolumeController {
       await this.#remove(hosted);
       return last;
     });
+  }
+
+  /** Throws where a deletion would be refused. */
+  assertDeletable(name: string, force: boolean): void {
+    this.#refuseWhenDown();
+    const initiators = this.#options.exporter.initiators(this.iqn(name));
+    if (initiators.length > 0 && !force) throw busy(name, initiators);
   }
 
   iqn(name: string): string {
@@ -621,6 +651,8 @@ function sameMetadata(a: Metadata, b: Metadata): boolean {
       Object.entries(metadata.labels ?? {}).sort(),
       Object.entries(metadata.annotations ?? {}).sort(),
       metadata.finalizers ?? [],
+      metadata.ownerReferences ?? [],
+      metadata.deletionTimestamp ?? '',
     ]);
   return parts(a) === parts(b);
 }

@@ -35,6 +35,18 @@ export interface WantedVolume {
   readonly limits: LimitsSpec | null;
 }
 
+/** The metadata that whoever sends a manifest decides, and what the API keeps beside it. */
+export type ClientMetadata = Pick<
+  Metadata,
+  | 'name'
+  | 'labels'
+  | 'annotations'
+  | 'finalizers'
+  | 'ownerReferences'
+  | 'managedFields'
+  | 'generateName'
+>;
+
 export interface VolumeDefaults {
   readonly blockSize: 512 | 4096;
   readonly writeCache: boolean;
@@ -49,7 +61,7 @@ export function checkVolume(
   before: WantedVolume | null,
   defaults: VolumeDefaults,
 ): Omit<WantedVolume, 'metadata'> & {
-  readonly metadata: Pick<Metadata, 'name' | 'labels' | 'annotations' | 'finalizers'>;
+  readonly metadata: ClientMetadata;
 } {
   const causes: StatusCause[] = [];
   const name = sent.metadata.name ?? '';
@@ -82,10 +94,14 @@ export function checkVolume(
   }
   if (causes.length > 0) throw invalid('Volume', name, causes);
 
-  const metadata: Pick<Metadata, 'name' | 'labels' | 'annotations' | 'finalizers'> = { name };
+  const metadata: ClientMetadata = { name };
   if (sent.metadata.labels !== undefined) metadata.labels = sent.metadata.labels;
   if (sent.metadata.annotations !== undefined) metadata.annotations = sent.metadata.annotations;
   if (sent.metadata.finalizers !== undefined) metadata.finalizers = sent.metadata.finalizers;
+  const { ownerReferences, managedFields, generateName } = sent.metadata;
+  if (ownerReferences !== undefined) metadata.ownerReferences = ownerReferences;
+  if (managedFields !== undefined) metadata.managedFields = managedFields;
+  if (generateName !== undefined) metadata.generateName = generateName;
   return {
     metadata,
     size: typeof spec.size === 'number' ? formatQuantity(spec.size) : spec.size,

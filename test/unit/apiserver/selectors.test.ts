@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { labelMatcher } from '../../../src/control/selectors.ts';
+import type { KubeObject } from '../../../src/apiserver/index.ts';
+import { labelMatcher } from '../../../src/apiserver/selectors.ts';
 
-const labelled = (labels?: Record<string, string>) => ({
-  metadata: labels === undefined ? { name: 'v' } : { name: 'v', labels },
-});
+const labelled = (labels?: Record<string, string>) =>
+  ({
+    metadata: labels === undefined ? { name: 'v' } : { name: 'v', labels },
+  }) as unknown as KubeObject;
 
 test('selectors see an object’s own labels, not what every object inherits', () => {
   assert.equal(labelMatcher('constructor')(labelled({ app: 'db' })), false);

@@ -1,0 +1,491 @@
+// The API over HTTP. One route takes every path below /api and /apis and looks its kind up in the registry; discovery
+// and OpenAPI stand beside it. Without tokens it trusts who reaches it, so it listens on loopback and answers only
+// requests that name it so: a web page that talks a browser into calling it (DNS rebinding) brings another Host.
+import { createHash } from 'node:crypto';
+import fastify, {
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify';
+import type { Access, Identity } from './access.ts';
+import type { WriteOptions } from './client.ts';
+import {
+  aggregatedDiscovery,
+  coreVersions,
+  groupList,
+  groupOf,
+  resourceList,
+} from './discovery.ts';
+import { ApiError, clip, invalid, notFound, type StatusReason } from './errors.ts';
+import type { KindDefinition, LogOptions, Verb } from './kind.ts';
+import type { KubeObject } from './meta.ts';
+import { openapiV2, openapiV3, openapiV3Index } from './openapi.ts';
+import { encodeOpenapiV2, OPENAPI_PROTOBUF } from './openapi-protobuf.ts';
+import {
+  deleteRequest,
+  flag,
+  integer,
+  listRequest,
+  MAX_REQUEST_BYTES,
+  mediaType,
+  parseBody,
+  parseQuery,
+  parseTarget,
+  patchType,
+  type Query,
+  type Target,
+  wantedShape,
+  writeOptions,
+} from './request.ts';
+import type { ResourceServer } from './resources.ts';
+import { type Shape, Streams } from './streams.ts';
+import { checkStructure, type Schema } from './structure.ts';
+import { partialOf, tableOf } from './table.ts';
+
+export interface HttpOptions {
+  readonly server: ResourceServer;
+  readonly version: string;
+  /** Listening on loopback only: then only loopback names are answered. */
+  readonly loopbackOnly: boolean;
+  /** Null: everybody may do everything. */
+  readonly access: Access | null;
+  /** Certificate and key in PEM; null: without TLS. */
+  readonly tls?: { readonly cert: string; readonly key: string } | null;
+}
+
+/** The server, ready to listen or to be injected into; more routes may be added to it. */
+export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> {
+  const { server } = options;
+  const streams = new Streams();
+  const app = fastify({
+    bodyLimit: MAX_REQUEST_BYTES,
+    // The daemon logs what was changed; a log of every poll of /metrics helps nobody.
+    logger: false,
+    // Requests are small: who takes longer to send one is stuck.
+    requestTimeout: 30_000,
+    connectionTimeout: 60_000,
+    routerOptions: { maxParamLength: 4096 },
+    ...(options.tls === undefined || options.tls === null ? {} : { https: { ...options.tls, minVersion: 'TLSv1.2' } }),
+  } as object) as unknown as FastifyInstance;
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  app.addHook('onRequest', async (request) => {
+    if (options.loopbackOnly && !namesLoopback(request.headers.host ?? '')) {
+      throw new ApiError('Forbidden', 'this API answers only to localhost (check the Host header)');
+    }
+  });
+  app.addHook('preClose', async () => streams.closeAll());
+  app.setErrorHandler((error: FastifyError, request, reply) => {
+    const answer = toApiError(error, request.url);
+    if (answer.code === 500) server.log.error({ err: error, url: request.url }, 'a request failed');
+    sendStatus(reply, answer);
+  });
+  app.setNotFoundHandler((request, reply) => {
+    sendStatus(reply, new ApiError('NotFound', `the server has no ${clip(request.url)}`));
+  });
+  await app.register(async (scope) => {
+    addDiscovery(scope, options);
+    const handle = async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> =>
+      await new ResourceRequest(options, streams, request, reply).answer();
+    for (const url of ['/api/*', '/apis/*']) {
+      scope.route({ method: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'], url, handler: handle });
+    }
+  });
+  return app;
+}
+
+function addDiscovery(app: FastifyInstance, options: HttpOptions): void {
+  const { registry } = options.server;
+  const { version } = options;
+  const found = (value: object | null): object => {
+    if (value === null) throw new ApiError('NotFound', 'the server could not find the requested resource');
+    return value;
+  };
+  const known = (request: FastifyRequest): void => {
+    options.access?.identify(request.headers.authorization);
+  };
+  app.get('/version', () => {
+    const [major = '0', minor = '0'] = version.split('.');
+    return {
+      major,
+      minor,
+      gitVersion: `v${version}`,
+      platform: `${process.platform}/${process.arch}`,
+      nodeVersion: process.version,
+    };
+  });
+  const root = (core: boolean) => (request: FastifyRequest, reply: FastifyReply) => {
+    known(request);
+    const wish = /application\/json;[^,]*as=APIGroupDiscoveryList[^,]*/.exec(
+      (request.headers.accept ?? '').replaceAll(' ', ''),
+    )?.[0];
+    const asked = /v=(v2beta1|v2)(;|$)/.exec(wish ?? '')?.[1];
+    if (asked === undefined) return core ? coreVersions() : groupList(registry);
+    reply.type(`application/json;g=apidiscovery.k8s.io;v=${asked};as=APIGroupDiscoveryList`);
+    return aggregatedDiscovery(registry, core, asked);
+  };
+  app.get('/api', root(true));
+  app.get('/apis', root(false));
+  app.get('/api/:version', (request) => {
+    known(request);
+    return found(resourceList(registry, '', (request.params as { version: string }).version));
+  });
+  app.get('/apis/:group', (request) => {
+    known(request);
+    return found(groupOf(registry, (request.params as { group: string }).group));
+  });
+  app.get('/apis/:group/:version', (request) => {
+    known(request);
+    const params = request.params as { group: string; version: string };
+    return found(resourceList(registry, params.group, params.version));
+  });
+  const hash = createHash('sha256').update(JSON.stringify(openapiV3(registry, version, null))).digest('hex').slice(0, 32);
+  app.get('/openapi.json', () => openapiV3(registry, version, null));
+  app.get('/openapi/v2', (request, reply) => {
+    known(request);
+    const document = openapiV2(registry, version);
+    if ((request.headers.accept ?? '').includes('proto-openapi.spec.v2')) {
+      return reply.type(OPENAPI_PROTOBUF).send(encodeOpenapiV2(document));
+    }
+    return document;
+  });
+  app.get('/openapi/v3', (request) => {
+    known(request);
+    return openapiV3Index(registry, hash);
+  });
+  app.get('/openapi/v3/api/:version', (request) => {
+    known(request);
+    const params = request.params as { version: string };
+    return openapiV3(registry, version, { group: '', version: params.version });
+  });
+  app.get('/openapi/v3/apis/:group/:version', (request) => {
+    known(request);
+    return openapiV3(registry, version, request.params as { group: string; version: string });
+  });
+}
+
+/** One request below /api or /apis. */
+class ResourceRequest {
+  readonly #options: HttpOptions;
+  readonly #streams: Streams;
+  readonly #request: FastifyRequest;
+  readonly #reply: FastifyReply;
+  readonly #query: Query;
+  readonly #path: string;
+  readonly #warnings: string[] = [];
+
+  constructor(options: HttpOptions, streams: Streams, request: FastifyRequest, reply: FastifyReply) {
+    this.#options = options;
+    this.#streams = streams;
+    this.#request = request;
+    this.#reply = reply;
+    const { path, query } = parseQuery(request.raw.url ?? '/');
+    this.#path = path;
+    this.#query = query;
+  }
+
+  async answer(): Promise<unknown> {
+    const { server, access } = this.#options;
+    const identity = access?.identify(this.#request.headers.authorization) ?? null;
+    const target = parseTarget(this.#path);
+    const kind = target === null ? null : server.registry.find(target.group, target.version, target.plural);
+    if (target === null || kind === null) {
+      throw new ApiError('NotFound', `the server could not find the requested resource: ${clip(this.#path)}`);
+    }
+    if (!kind.namespaced && target.namespace !== null) {
+      throw new ApiError('NotFound', `${kind.plural} have no namespace`);
+    }
+    if (kind.namespaced && target.namespace === null && target.name !== null) {
+      throw new ApiError('NotFound', `${kind.plural} are in namespaces: ${clip(this.#path)}`);
+    }
+    const result = await this.#dispatch(kind, target, identity);
+    for (const warning of this.#warnings.slice(0, 16)) {
+      const text = clip(warning).replaceAll(/[^\x20-\x7e]/g, '?').replaceAll(/["\\]/g, '\\$&');
+      this.#reply.header('warning', `299 - "${text}"`);
+    }
+    return result;
+  }
+
+  async #dispatch(kind: KindDefinition, target: Target, identity: Identity | null): Promise<unknown> {
+    const { method } = this.#request;
+    const { name, subresource } = target;
+    const allow = (verb: Verb | 'connect'): void =>
+      this.#options.access?.assertAllowed(identity, verb, kind, subresource);
+    if (name === null) {
+      switch (method) {
+        case 'GET':
+          return await this.#list(kind, target, allow);
+        case 'POST':
+          allow('create');
+          return await this.#create(kind, target);
+        case 'DELETE':
+          allow('deletecollection');
+          return await this.#deleteCollection(kind, target);
+        default:
+          throw notAllowed(method);
+      }
+    }
+    if (subresource !== null && subresource !== 'status') {
+      return await this.#connect(kind, target, name, subresource, allow);
+    }
+    switch (method) {
+      case 'GET':
+        allow('get');
+        if (subresource === 'status' && kind.hasStatus !== true) throw notFound(kind, `${name}/status`);
+        return await this.#shaped(kind, target, await this.#options.server.get(refOf(kind, target), target.namespace, name));
+      case 'PUT':
+        allow('update');
+        return await this.#replace(kind, target, name);
+      case 'PATCH':
+        allow('patch');
+        return await this.#patch(kind, target, name);
+      case 'DELETE':
+        if (subresource !== null) throw notAllowed(method);
+        allow('delete');
+        return await this.#options.server.delete(
+          refOf(kind, target),
+          target.namespace,
+          name,
+          deleteRequest(this.#query, this.#body()),
+        );
+      default:
+        throw notAllowed(method);
+    }
+  }
+
+  async #list(kind: KindDefinition, target: Target, allow: (verb: Verb) => void): Promise<unknown> {
+    const { server } = this.#options;
+    const request = listRequest(this.#query, target.namespace);
+    if (flag(this.#query, 'watch')) {
+      allow('watch');
+      const resourceVersion = this.#query.get('resourceVersion');
+      const isInitial = flag(this.#query, 'sendInitialEvents');
+      const from = resourceVersion === undefined || isInitial ? {} : { resourceVersion };
+      // Everything about it is checked before its head is sent.
+      integer(this.#query, 'timeoutSeconds');
+      flag(this.#query, 'allowWatchBookmarks');
+      const shape = this.#shape();
+      this.#streams.watch(
+        server,
+        kind,
+        target.version,
+        this.#query,
+        { ...request, ...from },
+        shape,
+        this.#request,
+        this.#reply,
+      );
+      return this.#reply;
+    }
+    allow('list');
+    const list = await server.list(refOf(kind, target), request);
+    const shape = this.#shape();
+    if (shape.as === 'table') {
+      return tableOf(kind, list.items, list.metadata, shape.options, server.now());
+    }
+    if (shape.as === 'partial') {
+      return {
+        kind: 'PartialObjectMetadataList',
+        apiVersion: `meta.k8s.io/${shape.version}`,
+        metadata: list.metadata,
+        items: list.items.map((item) => partialOf(item, shape.version)),
+      };
+    }
+    return list;
+  }
+
+  async #create(kind: KindDefinition, target: Target): Promise<unknown> {
+    const body = this.#body();
+    if (kind.namespaced && target.namespace === null) {
+      throw new ApiError('BadRequest', 'an empty namespace may not be set during creation');
+    }
+    const sent = inNamespace(kind, target, body);
+    const made = await this.#options.server.create(refOf(kind, target), sent, this.#writeOptions());
+    this.#reply.code(201);
+    return await this.#shaped(kind, target, made);
+  }
+
+  async #replace(kind: KindDefinition, target: Target, name: string): Promise<unknown> {
+    const { server } = this.#options;
+    const sent = inNamespace(kind, target, this.#body()) as KubeObject;
+    const sentName = sent?.metadata?.name;
+    if (sentName !== undefined && sentName !== name) {
+      const message = `the name of the object (${clip(String(sentName))}) does not match the name on the URL (${clip(name)})`;
+      throw new ApiError('BadRequest', message);
+    }
+    const object = { ...sent, metadata: { ...(sent?.metadata ?? {}), name } } as KubeObject;
+    const ref = refOf(kind, target);
+    const done =
+      target.subresource === 'status'
+        ? await server.updateStatus(ref, object, this.#writeOptions())
+        : await server.update(ref, object, this.#writeOptions());
+    return await this.#shaped(kind, target, done);
+  }
+
+  async #patch(kind: KindDefinition, target: Target, name: string): Promise<unknown> {
+    const type = patchType(mediaType(this.#request.headers['content-type']));
+    const body = this.#body();
+    const patched = await this.#options.server.patch(
+      refOf(kind, target),
+      target.namespace,
+      name,
+      { type, body },
+      {
+        ...this.#writeOptions(),
+        ...(target.subresource === 'status' ? { subresource: 'status' as const } : {}),
+      },
+    );
+    return await this.#shaped(kind, target, patched);
+  }
+
+  async #deleteCollection(kind: KindDefinition, target: Target): Promise<unknown> {
+    const { server } = this.#options;
+    const ref = refOf(kind, target);
+    const request = deleteRequest(this.#query, this.#body());
+    const list = await server.list(ref, listRequest(this.#query, target.namespace));
+    for (const { metadata } of list.items) {
+      try {
+        await server.delete(ref, metadata.namespace ?? null, metadata.name, request);
+      } catch (error) {
+        // Somebody else deleted it: that is what was wanted.
+        if (!(error instanceof ApiError) || error.reason !== 'NotFound') throw error;
+      }
+    }
+    return list;
+  }
+
+  async #connect(
+    kind: KindDefinition,
+    target: Target,
+    name: string,
+    subresource: string,
+    allow: (verb: Verb | 'connect') => void,
+  ): Promise<unknown> {
+    const { server } = this.#options;
+    const { method } = this.#request;
+    const action = Object.hasOwn(kind.actions ?? {}, subresource) ? kind.actions?.[subresource] : undefined;
+    if (subresource === 'log' && kind.log !== undefined && method === 'GET') {
+      allow('get');
+      const object = await server.get(refOf(kind, target), target.namespace, name);
+      const { log } = kind;
+      await this.#streams.text(this.#request, this.#reply, (signal) =>
+        log(object, logOptions(this.#query, signal)),
+      );
+      return this.#reply;
+    }
+    if (action === undefined) throw notFound(kind, `${name}/${subresource}`);
+    if (action.method !== method) throw notAllowed(method);
+    allow(method === 'GET' ? 'get' : 'connect');
+    const object = await server.get(refOf(kind, target), target.namespace, name);
+    const body = method === 'GET' ? undefined : (this.#body() ?? {});
+    if (action.body !== undefined) {
+      const found = checkStructure(action.body as unknown as Schema, body);
+      const unknown = found.unknown.map((field) => ({
+        reason: 'FieldValueNotSupported' as const,
+        field,
+        message: `unknown field "${field}"`,
+      }));
+      const causes = [...found.causes, ...unknown];
+      if (causes.length > 0) throw invalid(kind, name, causes);
+    }
+    const dryRun = this.#writeOptions().dryRun === true;
+    return await action.run(object, { query: this.#query, body, dryRun });
+  }
+
+  #body(): unknown {
+    const { body, headers } = this.#request;
+    return parseBody(body as Buffer | undefined, mediaType(headers['content-type']));
+  }
+
+  #writeOptions(): WriteOptions {
+    return {
+      ...writeOptions(this.#query, this.#request.headers['user-agent'] ?? ''),
+      onWarning: (message) => this.#warnings.push(message),
+    };
+  }
+
+  #shape(): Shape {
+    return wantedShape(this.#request.headers.accept ?? '*/*', this.#query);
+  }
+
+  async #shaped(kind: KindDefinition, _target: Target, object: KubeObject): Promise<unknown> {
+    const shape = this.#shape();
+    if (shape.as === 'partial') return partialOf(object, shape.version);
+    if (shape.as === 'object') return object;
+    const { resourceVersion } = object.metadata;
+    return tableOf(kind, [object], { resourceVersion }, shape.options, this.#options.server.now());
+  }
+}
+
+function refOf(kind: KindDefinition, target: Target) {
+  return { ...kind, version: target.version };
+}
+
+/** The namespace of the path goes into the object; another one in it is a mistake. */
+function inNamespace(kind: KindDefinition, target: Target, body: unknown): unknown {
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+    throw new ApiError('BadRequest', `the body must be a ${kind.kind}, as a JSON object`);
+  }
+  const object = body as { metadata?: unknown };
+  const metadata = object.metadata ?? {};
+  // What is wrong with it is told by whoever decodes it.
+  if (!kind.namespaced || typeof metadata !== 'object' || Array.isArray(metadata)) return body;
+  const { namespace } = metadata as { namespace?: unknown };
+  if (namespace !== undefined && namespace !== '' && namespace !== null && namespace !== target.namespace) {
+    throw new ApiError(
+      'BadRequest',
+      `the namespace of the provided object (${clip(String(namespace))}) does not match the namespace sent on the request (${target.namespace})`,
+    );
+  }
+  return { ...object, metadata: { ...metadata, namespace: target.namespace } };
+}
+
+function logOptions(query: Query, signal: AbortSignal): LogOptions {
+  return {
+    container: query.get('container') ?? null,
+    follow: flag(query, 'follow'),
+    previous: flag(query, 'previous'),
+    timestamps: flag(query, 'timestamps'),
+    tailLines: integer(query, 'tailLines'),
+    sinceSeconds: integer(query, 'sinceSeconds'),
+    sinceTime: query.get('sinceTime') ?? null,
+    limitBytes: integer(query, 'limitBytes', 1),
+    signal,
+  };
+}
+
+/** `localhost`, `127.x.y.z` or `[::1]`, with or without a port. */
+export function namesLoopback(host: string): boolean {
+  const name = host.startsWith('[') ? host.slice(1, host.indexOf(']')) : (host.split(':')[0] ?? '');
+  if (/^127(\.\d{1,3}){3}$/.test(name)) return true;
+  return name === '::1' || name.toLowerCase() === 'localhost';
+}
+
+function notAllowed(method: string): ApiError {
+  return new ApiError('MethodNotAllowed', `${method} is not allowed here`);
+}
+
+function toApiError(error: FastifyError, url: string): ApiError {
+  if (error instanceof ApiError) return error;
+  const byCode: Readonly<Record<number, StatusReason>> = {
+    400: 'BadRequest',
+    404: 'NotFound',
+    405: 'MethodNotAllowed',
+    413: 'RequestEntityTooLarge',
+    415: 'UnsupportedMediaType',
+  };
+  const code = error.statusCode ?? 500;
+  // What Fastify calls the client's fault is not ours, whatever its number.
+  const reason = byCode[code] ?? (code >= 400 && code < 500 ? 'BadRequest' : undefined);
+  if (reason !== undefined) return new ApiError(reason, error.message);
+  return new ApiError('InternalError', `${clip(url)} failed: ${error.message}`, {}, { cause: error });
+}
+
+function sendStatus(reply: FastifyReply, error: ApiError): void {
+  if (error.details.retryAfterSeconds !== undefined) {
+    reply.header('retry-after', String(error.details.retryAfterSeconds));
+  }
+  if (error.reason === 'Unauthorized') reply.header('www-authenticate', 'Bearer realm="ashlar"');
+  void reply.code(error.code).type('application/json; charset=utf-8').send(error.toStatus());
+}

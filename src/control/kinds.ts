@@ -1,0 +1,287 @@
+// ashlar's own kinds on one node, as the API server is told of them: their schemas, their columns, where they live.
+// Volumes live in the pool (see volume-controller.ts): move the pool and they come along. Sessions and pools are shown.
+import {
+  ageColumn,
+  type KindDefinition,
+  type KubeObject,
+  kubeTime,
+  PolledBackend,
+  READ_VERBS,
+} from '../apiserver/index.ts';
+import { type Clock, formatBytes } from '../base/index.ts';
+import { type Pool, STORE_BLOCK_BYTES } from '../store/types.ts';
+import {
+  GROUP,
+  GROUP_VERSION,
+  type PoolObject,
+  PoolSpec,
+  PoolStatus,
+  type SessionObject,
+  SessionStatus,
+  type VolumeManifest,
+  type VolumeObject,
+  VolumeSpec,
+  VolumeStatus,
+} from './schemas.ts';
+import { Type } from 'typebox';
+import type { VolumeController } from './volume-controller.ts';
+
+/** A session as the iSCSI room reports it (SessionInfo). */
+export interface SessionFacts {
+  readonly tsih: number;
+  readonly type: string;
+  readonly target: string;
+  readonly initiator: string;
+  readonly isid: string;
+  readonly peer: string;
+  readonly portal: string;
+  readonly headerDigest: string;
+  readonly dataDigest: string;
+  readonly authenticatedAs: string | null;
+  readonly sinceMs: number;
+  readonly commands: number;
+  readonly readBytes: number;
+  readonly writtenBytes: number;
+  readonly outstanding: number;
+}
+
+export interface PoolFacts {
+  readonly pool: Pool;
+  readonly path: string;
+  readonly cacheBytes: number;
+  readonly sparse: boolean;
+  readonly openedAt: Date;
+}
+
+export interface NodeKindsOptions {
+  readonly controller: VolumeController;
+  readonly poolFacts: PoolFacts;
+  readonly sessions: () => readonly SessionFacts[];
+  /** Turns a session's `sinceMs` into wall time. */
+  readonly wallTime: (clockMs: number) => Date;
+  readonly iqnPrefix: string;
+  readonly clock: Clock;
+}
+
+const ours = { group: GROUP, version: 'v1', namespaced: false, categories: ['ashlar'] } as const;
+
+export function nodeKinds(options: NodeKindsOptions): KindDefinition[] {
+  const kinds = [volumes(options), sessions(options), pools(options)];
+  return kinds as unknown as KindDefinition[];
+}
+
+function volumes({ controller, clock }: NodeKindsOptions): KindDefinition<VolumeObject> {
+  const backend = new PolledBackend(
+    {
+      list: () => controller.list(),
+      get: (_namespace, name) => controller.find(name),
+      create: (object, dryRun) =>
+        controller.create(manifestOf(object), { dryRun, uid: object.metadata.uid }),
+      update: (object, before, dryRun) => {
+        const { metadata, ...rest } = manifestOf(object);
+        const { resourceVersion } = before.metadata;
+        const sent = { ...rest, metadata: { ...metadata, resourceVersion } };
+        return controller.update(object.metadata.name, () => sent, { dryRun, mayMark: true });
+      },
+      remove: async (before, dryRun, force) => {
+        if (dryRun) return;
+        const { name, uid } = before.metadata;
+        await controller.delete(name, { force, uid, finalized: true });
+      },
+    },
+    clock,
+    Date.now(),
+  );
+  return {
+    ...ours,
+    kind: 'Volume',
+    plural: 'volumes',
+    shortNames: ['vol'],
+    categories: ['all', 'ashlar'],
+    nameRule: 'label',
+    description: 'A disk that hosts reach over iSCSI: thin, checksummed, growing online.',
+    fields: { spec: VolumeSpec, status: VolumeStatus },
+    required: ['spec'],
+    hasStatus: true,
+    // A change is checked by the controller, which knows the secrets.
+    validate: (object, before) => (before === null ? controller.faults(manifestOf(object)) : []),
+    beforeDelete: ({ metadata }, { force }) => controller.assertDeletable(metadata.name, force),
+    backend,
+    columns: [
+      { name: 'Size', description: 'As it was asked for.', value: ({ spec }) => String(spec.size) },
+      {
+        name: 'Used',
+        description: 'What it takes of its pool.',
+        value: ({ status }) => formatBytes(status.usedBytes),
+      },
+      { name: 'State', description: 'Is it served.', value: shownState },
+      {
+        name: 'Sessions',
+        type: 'integer',
+        description: 'Hosts that are logged in.',
+        value: ({ status }) => status.sessions,
+      },
+      { name: 'IQN', description: 'Its target name.', value: ({ status }) => status.iqn },
+      ageColumn,
+      { name: 'Block', wide: true, type: 'integer', value: ({ status }) => status.blockSize },
+      { name: 'Cache', wide: true, value: ({ status }) => (status.writeCache ? 'on' : 'off') },
+      { name: 'Auth', wide: true, value: shownAuth },
+      { name: 'Portals', wide: true, value: ({ status }) => status.portals.join(',') },
+      { name: 'Initiators', wide: true, value: ({ status }) => status.initiators.join(',') },
+    ],
+  };
+}
+
+function manifestOf(object: KubeObject): VolumeManifest {
+  const { metadata, spec } = object as VolumeObject;
+  return { metadata, spec };
+}
+
+function sessions(options: NodeKindsOptions): KindDefinition<SessionObject> {
+  const { clock } = options;
+  return {
+    ...ours,
+    kind: 'Session',
+    plural: 'sessions',
+    verbs: READ_VERBS,
+    description: 'A host that is logged in over iSCSI.',
+    fields: { spec: Type.Object({}), status: SessionStatus },
+    backend: new PolledBackend({ list: () => presentSessions(options) }, clock, Date.now()),
+    columns: [
+      { name: 'Volume', description: 'Which one.', value: ({ status }) => status.volume },
+      { name: 'Initiator', description: 'Who.', value: ({ status }) => status.initiator },
+      { name: 'Peer', description: 'From where.', value: ({ status }) => status.peer },
+      { name: 'Read', value: ({ status }) => formatBytes(status.readBytes) },
+      { name: 'Written', value: ({ status }) => formatBytes(status.writtenBytes) },
+      ageColumn,
+      { name: 'Type', wide: true, value: ({ status }) => status.type },
+      { name: 'Portal', wide: true, value: ({ status }) => status.portal },
+      { name: 'ISID', wide: true, value: ({ status }) => status.isid },
+      { name: 'Digests', wide: true, value: shownDigests },
+      { name: 'User', wide: true, value: ({ status }) => status.authenticatedAs },
+      { name: 'Commands', wide: true, type: 'integer', value: ({ status }) => status.commands },
+      {
+        name: 'Outstanding',
+        wide: true,
+        type: 'integer',
+        value: ({ status }) => status.outstanding,
+      },
+    ],
+  };
+}
+
+function pools({ poolFacts, clock }: NodeKindsOptions): KindDefinition<PoolObject> {
+  return {
+    ...ours,
+    kind: 'Pool',
+    plural: 'pools',
+    verbs: READ_VERBS,
+    description: 'Where volumes keep their blocks: a file or a device.',
+    fields: { spec: PoolSpec, status: PoolStatus },
+    backend: new PolledBackend({ list: () => [presentPool(poolFacts)] }, clock, Date.now()),
+    columns: [
+      { name: 'State', description: 'Online, or why not.', value: ({ status }) => status.phase },
+      { name: 'Size', value: ({ status }) => formatBytes(status.sizeBytes) },
+      { name: 'Allocated', value: ({ status }) => formatBytes(status.allocatedBytes) },
+      { name: 'Free', value: ({ status }) => formatBytes(status.freeBytes) },
+      { name: 'Volumes', type: 'integer', value: ({ status }) => status.volumes },
+      ageColumn,
+      {
+        name: 'Provisioned',
+        wide: true,
+        description: 'What all volumes promise together.',
+        value: ({ status }) => formatBytes(status.provisionedBytes),
+      },
+      {
+        name: 'Errors',
+        wide: true,
+        type: 'integer',
+        description: 'Of checksums and of I/O.',
+        value: ({ status }) => status.checksumErrors + status.ioErrors,
+      },
+      { name: 'Path', wide: true, value: ({ spec }) => spec.path },
+    ],
+  };
+}
+
+function presentSessions(options: NodeKindsOptions): SessionObject[] {
+  return options.sessions().map((session) => {
+    const { sinceMs, ...status } = session;
+    const prefix = `${options.iqnPrefix}:`;
+    const volume = session.target.startsWith(prefix) ? session.target.slice(prefix.length) : null;
+    const name = `tsih-${session.tsih}`;
+    return {
+      apiVersion: GROUP_VERSION,
+      kind: 'Session',
+      metadata: {
+        name,
+        uid: `${name}-${session.isid}`,
+        resourceVersion: '',
+        generation: 1,
+        creationTimestamp: kubeTime(options.wallTime(sinceMs)),
+      },
+      spec: {},
+      status: { ...status, volume },
+    };
+  });
+}
+
+function presentPool({ pool, path, cacheBytes, sparse, openedAt }: PoolFacts): PoolObject {
+  const stats = pool.stats();
+  const bytes = (blocks: number): number => blocks * STORE_BLOCK_BYTES;
+  const volumes = pool.volumes();
+  const provisioned = volumes.reduce((sum, volume) => sum + volume.info().sizeBlocks, 0);
+  const online = stats.state === 'Online';
+  return {
+    apiVersion: GROUP_VERSION,
+    kind: 'Pool',
+    metadata: {
+      name: pool.name,
+      uid: pool.id,
+      resourceVersion: '',
+      generation: 1,
+      creationTimestamp: kubeTime(openedAt),
+    },
+    spec: { path, cacheBytes, sparse },
+    status: {
+      phase: stats.state,
+      sizeBytes: bytes(stats.sizeBlocks),
+      usableBytes: bytes(stats.usableBlocks),
+      allocatedBytes: bytes(stats.allocatedBlocks),
+      freeBytes: bytes(stats.freeBlocks),
+      dataBytes: bytes(stats.dataBlocks),
+      metadataBytes: bytes(stats.metadataBlocks),
+      pendingFreeBytes: bytes(stats.pendingFreeBlocks),
+      provisionedBytes: bytes(provisioned),
+      volumes: volumes.length,
+      checksumErrors: stats.checksumErrors,
+      ioErrors: stats.ioErrors,
+      logDamaged: stats.logDamaged,
+      conditions: [
+        {
+          type: 'Ready',
+          status: online ? 'True' : 'False',
+          reason: stats.state,
+          message: online ? 'volumes are served' : stats.fault,
+          lastTransitionTime: kubeTime(openedAt),
+        },
+      ],
+    },
+  };
+}
+
+function shownState({ status }: VolumeObject): string {
+  return status.phase === 'Ready' ? status.state : status.phase;
+}
+
+function shownAuth({ spec }: VolumeObject): string {
+  if (spec.chap === undefined || spec.chap === null) return '';
+  return spec.mutualChap === undefined || spec.mutualChap === null ? 'CHAP' : 'mutual CHAP';
+}
+
+function shownDigests({ status }: SessionObject): string {
+  const digests = [];
+  if (status.headerDigest !== 'None') digests.push('header');
+  if (status.dataDigest !== 'None') digests.push('data');
+  return digests.join('+');
+}
