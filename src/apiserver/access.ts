@@ -46,7 +46,10 @@ export class TokenAccess implements Access {
   identify(authorization: string | undefined): Identity {
     const token = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
     if (token === undefined) {
-      throw new ApiError('Unauthorized', 'Unauthorized: send a token (Authorization: Bearer TOKEN)');
+      throw new ApiError(
+        'Unauthorized',
+        'Unauthorized: send a token (Authorization: Bearer TOKEN)',
+      );
     }
     const digest = digestOf(token);
     let found: Identity | null = null;

@@ -85,7 +85,11 @@ function subresourcesOf(kind: KindDefinition): { name: string; verbs: string[] }
 }
 
 /** /api or /apis in one answer, as newer clients ask for it. */
-export function aggregatedDiscovery(registry: KindRegistry, core: boolean, version: string): object {
+export function aggregatedDiscovery(
+  registry: KindRegistry,
+  core: boolean,
+  version: string,
+): object {
   const groups = [...registry.groups()].filter(([group]) => (group === '') === core);
   return {
     kind: 'APIGroupDiscoveryList',

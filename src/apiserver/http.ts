@@ -66,7 +66,9 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     requestTimeout: 30_000,
     connectionTimeout: 60_000,
     routerOptions: { maxParamLength: 4096 },
-    ...(options.tls === undefined || options.tls === null ? {} : { https: { ...options.tls, minVersion: 'TLSv1.2' } }),
+    ...(options.tls === undefined || options.tls === null
+      ? {}
+      : { https: { ...options.tls, minVersion: 'TLSv1.2' } }),
   } as object) as unknown as FastifyInstance;
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
@@ -99,7 +101,8 @@ function addDiscovery(app: FastifyInstance, options: HttpOptions): void {
   const { registry } = options.server;
   const { version } = options;
   const found = (value: object | null): object => {
-    if (value === null) throw new ApiError('NotFound', 'the server could not find the requested resource');
+    if (value === null)
+      throw new ApiError('NotFound', 'the server could not find the requested resource');
     return value;
   };
   const known = (request: FastifyRequest): void => {
@@ -140,7 +143,10 @@ function addDiscovery(app: FastifyInstance, options: HttpOptions): void {
     const params = request.params as { group: string; version: string };
     return found(resourceList(registry, params.group, params.version));
   });
-  const hash = createHash('sha256').update(JSON.stringify(openapiV3(registry, version, null))).digest('hex').slice(0, 32);
+  const hash = createHash('sha256')
+    .update(JSON.stringify(openapiV3(registry, version, null)))
+    .digest('hex')
+    .slice(0, 32);
   app.get('/openapi.json', () => openapiV3(registry, version, null));
   app.get('/openapi/v2', (request, reply) => {
     known(request);
@@ -175,7 +181,12 @@ class ResourceRequest {
   readonly #path: string;
   readonly #warnings: string[] = [];
 
-  constructor(options: HttpOptions, streams: Streams, request: FastifyRequest, reply: FastifyReply) {
+  constructor(
+    options: HttpOptions,
+    streams: Streams,
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ) {
     this.#options = options;
     this.#streams = streams;
     this.#request = request;
@@ -189,9 +200,13 @@ class ResourceRequest {
     const { server, access } = this.#options;
     const identity = access?.identify(this.#request.headers.authorization) ?? null;
     const target = parseTarget(this.#path);
-    const kind = target === null ? null : server.registry.find(target.group, target.version, target.plural);
+    const kind =
+      target === null ? null : server.registry.find(target.group, target.version, target.plural);
     if (target === null || kind === null) {
-      throw new ApiError('NotFound', `the server could not find the requested resource: ${clip(this.#path)}`);
+      throw new ApiError(
+        'NotFound',
+        `the server could not find the requested resource: ${clip(this.#path)}`,
+      );
     }
     if (!kind.namespaced && target.namespace !== null) {
       throw new ApiError('NotFound', `${kind.plural} have no namespace`);
@@ -201,13 +216,19 @@ class ResourceRequest {
     }
     const result = await this.#dispatch(kind, target, identity);
     for (const warning of this.#warnings.slice(0, 16)) {
-      const text = clip(warning).replaceAll(/[^\x20-\x7e]/g, '?').replaceAll(/["\\]/g, '\\$&');
+      const text = clip(warning)
+        .replaceAll(/[^\x20-\x7e]/g, '?')
+        .replaceAll(/["\\]/g, '\\$&');
       this.#reply.header('warning', `299 - "${text}"`);
     }
     return result;
   }
 
-  async #dispatch(kind: KindDefinition, target: Target, identity: Identity | null): Promise<unknown> {
+  async #dispatch(
+    kind: KindDefinition,
+    target: Target,
+    identity: Identity | null,
+  ): Promise<unknown> {
     const { method } = this.#request;
     const { name, subresource } = target;
     const allow = (verb: Verb | 'connect'): void =>
@@ -232,8 +253,13 @@ class ResourceRequest {
     switch (method) {
       case 'GET':
         allow('get');
-        if (subresource === 'status' && kind.hasStatus !== true) throw notFound(kind, `${name}/status`);
-        return await this.#shaped(kind, target, await this.#options.server.get(refOf(kind, target), target.namespace, name));
+        if (subresource === 'status' && kind.hasStatus !== true)
+          throw notFound(kind, `${name}/status`);
+        return await this.#shaped(
+          kind,
+          target,
+          await this.#options.server.get(refOf(kind, target), target.namespace, name),
+        );
       case 'PUT':
         allow('update');
         return await this.#replace(kind, target, name);
@@ -364,7 +390,9 @@ class ResourceRequest {
   ): Promise<unknown> {
     const { server } = this.#options;
     const { method } = this.#request;
-    const action = Object.hasOwn(kind.actions ?? {}, subresource) ? kind.actions?.[subresource] : undefined;
+    const action = Object.hasOwn(kind.actions ?? {}, subresource)
+      ? kind.actions?.[subresource]
+      : undefined;
     if (subresource === 'log' && kind.log !== undefined && method === 'GET') {
       allow('get');
       const object = await server.get(refOf(kind, target), target.namespace, name);
@@ -432,7 +460,12 @@ function inNamespace(kind: KindDefinition, target: Target, body: unknown): unkno
   // What is wrong with it is told by whoever decodes it.
   if (!kind.namespaced || typeof metadata !== 'object' || Array.isArray(metadata)) return body;
   const { namespace } = metadata as { namespace?: unknown };
-  if (namespace !== undefined && namespace !== '' && namespace !== null && namespace !== target.namespace) {
+  if (
+    namespace !== undefined &&
+    namespace !== '' &&
+    namespace !== null &&
+    namespace !== target.namespace
+  ) {
     throw new ApiError(
       'BadRequest',
       `the namespace of the provided object (${clip(String(namespace))}) does not match the namespace sent on the request (${target.namespace})`,
@@ -479,7 +512,12 @@ function toApiError(error: FastifyError, url: string): ApiError {
   // What Fastify calls the client's fault is not ours, whatever its number.
   const reason = byCode[code] ?? (code >= 400 && code < 500 ? 'BadRequest' : undefined);
   if (reason !== undefined) return new ApiError(reason, error.message);
-  return new ApiError('InternalError', `${clip(url)} failed: ${error.message}`, {}, { cause: error });
+  return new ApiError(
+    'InternalError',
+    `${clip(url)} failed: ${error.message}`,
+    {},
+    { cause: error },
+  );
 }
 
 function sendStatus(reply: FastifyReply, error: ApiError): void {

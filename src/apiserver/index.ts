@@ -1,7 +1,14 @@
 // A Kubernetes-shaped API server made from declarations of kinds: discovery, checks, defaults, versions, patches,
 // server-side apply, finalizers, selectors, tables, watches, events, leases. It has not heard of storage; the rooms
 // that have declare their kinds to it and work on their objects through an ObjectClient.
-export { type Access, type Account, type Identity, ROLES, type Role, TokenAccess } from './access.ts';
+export {
+  type Access,
+  type Account,
+  type Identity,
+  ROLES,
+  type Role,
+  TokenAccess,
+} from './access.ts';
 export {
   type Backend,
   type BackendEvent,

@@ -2,8 +2,7 @@
 // reads goes in: the definitions, and of the paths what tells it that dry runs are possible. Field numbers are those of
 // gnostic's OpenAPIv2.proto.
 
-export const OPENAPI_PROTOBUF =
-  'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
+export const OPENAPI_PROTOBUF = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
 
 type Json = Record<string, unknown>;
 type Field = readonly [number: number, value: string | boolean | Buffer | null | undefined];
@@ -63,12 +62,17 @@ function extension(name: string, value: unknown): Buffer {
 }
 
 function pathItem(item: Json): Buffer {
-  const numbers: Readonly<Record<string, number>> = { get: 2, put: 3, post: 4, delete: 5, patch: 8 };
+  const numbers: Readonly<Record<string, number>> = {
+    get: 2,
+    put: 3,
+    post: 4,
+    delete: 5,
+    patch: 8,
+  };
   return message(
-    ...Object.entries(item).map(([method, operation]): Field => [
-      numbers[method] ?? 2,
-      operationMessage(operation as Json),
-    ]),
+    ...Object.entries(item).map(
+      ([method, operation]): Field => [numbers[method] ?? 2, operationMessage(operation as Json)],
+    ),
   );
 }
 
@@ -109,7 +113,10 @@ function schemaMessage(schema: Json): Buffer {
     [2, schema['format'] as string | undefined],
     [4, schema['description'] as string | undefined],
     ...repeated(19, (required ?? []) as string[]),
-    ...repeated(20, (values ?? []).map((value) => message([2, JSON.stringify(value)]))),
+    ...repeated(
+      20,
+      (values ?? []).map((value) => message([2, JSON.stringify(value)])),
+    ),
     [
       21,
       typeof additionalProperties === 'object'
@@ -131,6 +138,9 @@ function schemaMessage(schema: Json): Buffer {
             ),
           ),
     ],
-    ...repeated(31, extensions.map(([name, value]) => extension(name, value))),
+    ...repeated(
+      31,
+      extensions.map(([name, value]) => extension(name, value)),
+    ),
   );
 }

@@ -1,7 +1,13 @@
 // The OpenAPI documents, made from the kinds' schemas: version 2 (Swagger), which kubectl before 1.27 validates and
 // explains by, and version 3, for later ones, for people, and for the fuzzer.
 import { schemaOf } from './decode.ts';
-import { apiVersionOf, type KindDefinition, type KindRegistry, verbsOf, versionsOf } from './kind.ts';
+import {
+  apiVersionOf,
+  type KindDefinition,
+  type KindRegistry,
+  verbsOf,
+  versionsOf,
+} from './kind.ts';
 import { ObjectMetaSchema } from './meta.ts';
 import type { Schema } from './structure.ts';
 
@@ -100,7 +106,9 @@ function definitionsOf(kinds: readonly Served[], style: Style): Json {
       description: 'What every object has.',
       ...reference(`${META}.ObjectMeta`, style),
     };
-    const required = ((schema['required'] ?? []) as string[]).filter((field) => field !== 'metadata');
+    const required = ((schema['required'] ?? []) as string[]).filter(
+      (field) => field !== 'metadata',
+    );
     definitions.set(name, {
       ...schema,
       description: kind.description,
@@ -235,7 +243,8 @@ function union(branches: readonly Schema[], style: Style): Json {
   }
   const types = new Set(real.map((branch) => branch.type));
   const isIntOrString =
-    types.has('string') && [...types].every((type) => ['string', 'integer', 'number'].includes(type ?? ''));
+    types.has('string') &&
+    [...types].every((type) => ['string', 'integer', 'number'].includes(type ?? ''));
   if (style.version === 2) {
     // Swagger has no unions. kubectl takes a number for a string.
     return isIntOrString ? { type: 'string', format: 'int-or-string' } : {};
@@ -255,15 +264,27 @@ function pathsOf(kinds: readonly Served[], style: Style): Json {
     const op = (action: string, summary: string, options: OperationOptions = {}): Json =>
       operation(served, action, summary, options, style);
     if (kind.namespaced && has('list')) {
-      paths.set(`${base}/${kind.plural}`, { get: op('list', `List ${kind.plural} of all namespaces`, { query: LIST_QUERY, isAllNamespaces: true }) });
+      paths.set(`${base}/${kind.plural}`, {
+        get: op('list', `List ${kind.plural} of all namespaces`, {
+          query: LIST_QUERY,
+          isAllNamespaces: true,
+        }),
+      });
     }
     paths.set(
       collection,
       clean({
-        get: has('list') ? op('list', `List or watch ${kind.plural}`, { query: LIST_QUERY }) : undefined,
-        post: has('create') ? op('post', `Create a ${kind.kind}`, { query: WRITE_QUERY, body: 'object' }) : undefined,
+        get: has('list')
+          ? op('list', `List or watch ${kind.plural}`, { query: LIST_QUERY })
+          : undefined,
+        post: has('create')
+          ? op('post', `Create a ${kind.kind}`, { query: WRITE_QUERY, body: 'object' })
+          : undefined,
         delete: has('deletecollection')
-          ? op('deletecollection', `Delete ${kind.plural}`, { query: [...DELETE_QUERY, ...LIST_QUERY], body: 'delete' })
+          ? op('deletecollection', `Delete ${kind.plural}`, {
+              query: [...DELETE_QUERY, ...LIST_QUERY],
+              body: 'delete',
+            })
           : undefined,
       }),
     );
@@ -271,9 +292,19 @@ function pathsOf(kinds: readonly Served[], style: Style): Json {
       `${collection}/{name}`,
       clean({
         get: has('get') ? op('get', `Read a ${kind.kind}`, { named: true }) : undefined,
-        put: has('update') ? op('put', `Replace a ${kind.kind}`, { named: true, query: WRITE_QUERY, body: 'object' }) : undefined,
-        patch: has('patch') ? op('patch', `Change a ${kind.kind}`, { named: true, query: PATCH_QUERY, body: 'patch' }) : undefined,
-        delete: has('delete') ? op('delete', `Delete a ${kind.kind}`, { named: true, query: DELETE_QUERY, body: 'delete' }) : undefined,
+        put: has('update')
+          ? op('put', `Replace a ${kind.kind}`, { named: true, query: WRITE_QUERY, body: 'object' })
+          : undefined,
+        patch: has('patch')
+          ? op('patch', `Change a ${kind.kind}`, { named: true, query: PATCH_QUERY, body: 'patch' })
+          : undefined,
+        delete: has('delete')
+          ? op('delete', `Delete a ${kind.kind}`, {
+              named: true,
+              query: DELETE_QUERY,
+              body: 'delete',
+            })
+          : undefined,
       }),
     );
     if (kind.hasStatus === true) {
@@ -281,17 +312,29 @@ function pathsOf(kinds: readonly Served[], style: Style): Json {
         get: op('get', `Read the status of a ${kind.kind}`, { named: true }),
         ...(has('update')
           ? {
-              put: op('put', `Replace the status of a ${kind.kind}`, { named: true, query: WRITE_QUERY, body: 'object' }),
-              patch: op('patch', `Change the status of a ${kind.kind}`, { named: true, query: PATCH_QUERY, body: 'patch' }),
+              put: op('put', `Replace the status of a ${kind.kind}`, {
+                named: true,
+                query: WRITE_QUERY,
+                body: 'object',
+              }),
+              patch: op('patch', `Change the status of a ${kind.kind}`, {
+                named: true,
+                query: PATCH_QUERY,
+                body: 'patch',
+              }),
             }
           : {}),
       });
     }
     if (kind.log !== undefined) {
-      paths.set(`${collection}/{name}/log`, { get: op('connect', 'Read the log', { named: true, query: LOG_QUERY }) });
+      paths.set(`${collection}/{name}/log`, {
+        get: op('connect', 'Read the log', { named: true, query: LOG_QUERY }),
+      });
     }
     for (const [name, action] of Object.entries(kind.actions ?? {})) {
-      const query = Object.entries(action.query ?? {}).map(([field, description]): Parameter => [field, 'string', description]);
+      const query = Object.entries(action.query ?? {}).map(
+        ([field, description]): Parameter => [field, 'string', description],
+      );
       paths.set(`${collection}/{name}/${name}`, {
         [action.method.toLowerCase()]: op('connect', action.description, {
           named: true,
@@ -369,7 +412,11 @@ function operation(
   const types = options.body === 'patch' ? PATCH_TYPES : ['application/json'];
   const failure = reference(`${META}.Status`, style);
   const success = action === 'connect' ? {} : reference(answer, style);
-  const answers = { 200: success, ...(action === 'post' ? { 201: success } : {}), default: failure };
+  const answers = {
+    200: success,
+    ...(action === 'post' ? { 201: success } : {}),
+    default: failure,
+  };
   const responses = Object.fromEntries(
     Object.entries(answers).map(([code, schema]) => [
       code,
@@ -388,14 +435,23 @@ function operation(
   };
   if (style.version === 2) {
     const inBody = body === null ? [] : [{ name: 'body', in: 'body', schema: body }];
-    return { ...common, consumes: types, produces: ['application/json'], parameters: [...parameters, ...inBody] };
+    return {
+      ...common,
+      consumes: types,
+      produces: ['application/json'],
+      parameters: [...parameters, ...inBody],
+    };
   }
   return {
     ...common,
     parameters,
     ...(body === null
       ? {}
-      : { requestBody: { content: Object.fromEntries(types.map((type) => [type, { schema: body }])) } }),
+      : {
+          requestBody: {
+            content: Object.fromEntries(types.map((type) => [type, { schema: body }])),
+          },
+        }),
   };
 }
 
@@ -413,7 +469,13 @@ function bodyOf(name: string, options: OperationOptions, style: Style): Json | n
   }
 }
 
-function parameter(name: string, where: string, type: string, description: string, style: Style): Json {
+function parameter(
+  name: string,
+  where: string,
+  type: string,
+  description: string,
+  style: Style,
+): Json {
   return {
     name,
     in: where,

@@ -10,10 +10,7 @@ import type { KubeObject } from './meta.ts';
 export interface PolledSource {
   /** What there is now. Objects without a resource version get one that changes when they do. */
   list(): readonly KubeObject[] | Promise<readonly KubeObject[]>;
-  get?(
-    namespace: string | null,
-    name: string,
-  ): KubeObject | null | Promise<KubeObject | null>;
+  get?(namespace: string | null, name: string): KubeObject | null | Promise<KubeObject | null>;
   create?(object: KubeObject, dryRun: boolean): Promise<KubeObject>;
   update?(object: KubeObject, before: KubeObject, dryRun: boolean): Promise<KubeObject>;
   remove?(before: KubeObject, dryRun: boolean, force: boolean): Promise<void>;

@@ -147,7 +147,8 @@ export function deleteRequest(query: Query, body: unknown): DeleteRequest {
   const grace = integer(query, 'gracePeriodSeconds') ?? sent.gracePeriodSeconds;
   const { uid, resourceVersion } = sent.preconditions ?? {};
   return {
-    dryRun: oneOf(query, 'dryRun', ['All'] as const) !== undefined || (sent.dryRun ?? []).length > 0,
+    dryRun:
+      oneOf(query, 'dryRun', ['All'] as const) !== undefined || (sent.dryRun ?? []).length > 0,
     force: grace === 0,
     ...(propagation === undefined ? {} : { propagation }),
     ...(uid === undefined ? {} : { uid }),

@@ -163,9 +163,14 @@ export class ResourceServer implements ObjectClient {
       name,
       subresource,
       (current) => {
-        // Without a version in the patch, it applies to whatever there is.
-        const { resourceVersion: _, ...metadata } = current.metadata;
-        return applyPatch({ ...current, metadata: metadata as ObjectMeta }, patch, kind);
+        const result = applyPatch(current, patch, kind) as KubeObject;
+        // A patch that says nothing of the version applies to whatever there is.
+        const isAnyVersion =
+          isObject(result) &&
+          isObject(result.metadata) &&
+          result.metadata.resourceVersion === current.metadata.resourceVersion;
+        if (!isAnyVersion) return result;
+        return { ...result, metadata: { ...result.metadata, resourceVersion: '' } };
       },
       options,
     );

@@ -1,9 +1,9 @@
 // Answers that go on: watches and followed logs. Each is bounded in what it may have unsent; all end with the server.
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { KubeObject } from './meta.ts';
-import { ApiError } from './errors.ts';
 import type { WatchHandle, WatchRequest } from './client.ts';
+import { ApiError } from './errors.ts';
 import type { KindDefinition } from './kind.ts';
+import type { KubeObject } from './meta.ts';
 import { flag, integer, type Query } from './request.ts';
 import type { ResourceServer } from './resources.ts';
 import { partialOf, type TableOptions, tableOf } from './table.ts';
@@ -59,7 +59,9 @@ export class Streams {
       return sent;
     };
     const sendBookmark = (resourceVersion: string, isInitialEnd: boolean): void => {
-      const annotations = isInitialEnd ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {};
+      const annotations = isInitialEnd
+        ? { annotations: { 'k8s.io/initial-events-end': 'true' } }
+        : {};
       const object = {
         kind: kind.kind,
         apiVersion: kind.group === '' ? version : `${kind.group}/${version}`,
@@ -78,14 +80,16 @@ export class Streams {
           else bookmark = resourceVersion;
         },
         onEnd: (error) => {
-          const status = error instanceof ApiError ? error : new ApiError('InternalError', error.message);
+          const status =
+            error instanceof ApiError ? error : new ApiError('InternalError', error.message);
           stream.line({ type: 'ERROR', object: status.toStatus() });
           stream.end();
         },
       });
     } catch (error) {
       // Refused before it began: the stream has sent its head already, so the refusal goes the same way.
-      const status = error instanceof ApiError ? error : new ApiError('InternalError', String(error));
+      const status =
+        error instanceof ApiError ? error : new ApiError('InternalError', String(error));
       stream.line({ type: 'ERROR', object: status.toStatus() });
       stream.end();
       return;

@@ -1,5 +1,7 @@
 // ashlar's own kinds on one node, as the API server is told of them: their schemas, their columns, where they live.
 // Volumes live in the pool (see volume-controller.ts): move the pool and they come along. Sessions and pools are shown.
+
+import { Type } from 'typebox';
 import {
   ageColumn,
   type KindDefinition,
@@ -23,7 +25,6 @@ import {
   VolumeSpec,
   VolumeStatus,
 } from './schemas.ts';
-import { Type } from 'typebox';
 import type { VolumeController } from './volume-controller.ts';
 
 /** A session as the iSCSI room reports it (SessionInfo). */

@@ -1,11 +1,7 @@
 // Bounds of the control plane, each with its reason.
 
-/** The API takes no larger request. A manifest is far below it. */
-export const MAX_REQUEST_BYTES = 256 * 1024;
 /** A manifest is kept as one blob beside the volume; the store takes 64 KiB. */
 export const MAX_MANIFEST_BYTES = 60 * 1024;
-/** As for Kubernetes, which the tools that will read them come from. */
-export const MAX_LABELS = 64;
 export const MAX_LABEL_VALUE_CHARACTERS = 63;
 export const MAX_ANNOTATION_BYTES = 16 * 1024;
 /** Each up to 223 bytes (RFC 7143 §4.2.7.1): together they stay below the manifest's bound. */

@@ -1,7 +1,12 @@
 // The API's objects, in the shape that Kubernetes' tools know: metadata, spec (what is wanted), status (what is).
 // These schemas check requests, make the OpenAPI document and give the TypeScript types.
 import { type Static, Type } from 'typebox';
-import { type Condition, ConditionsSchema, type KubeObject, type ObjectMeta } from '../apiserver/index.ts';
+import {
+  type Condition,
+  ConditionsSchema,
+  type KubeObject,
+  type ObjectMeta,
+} from '../apiserver/index.ts';
 import {
   MAX_CHAP_SECRET_BYTES,
   MAX_CHAP_USER_BYTES,

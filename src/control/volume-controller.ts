@@ -168,10 +168,7 @@ export class VolumeController {
     }
   }
 
-  create(
-    sent: VolumeManifest,
-    options: { dryRun: boolean; uid?: string },
-  ): Promise<VolumeObject> {
+  create(sent: VolumeManifest, options: { dryRun: boolean; uid?: string }): Promise<VolumeObject> {
     const checked = checkVolume(sent, null, this.#options.defaults);
     const { name } = checked.metadata;
     return this.#exclusively(name, async () => {
@@ -255,7 +252,16 @@ export class VolumeController {
       metadata.resourceVersion = await this.#nextVersion();
       const wanted: WantedVolume = { ...checked, metadata };
       assertStorable(wanted);
-      if (options.dryRun) return { ...this.#present(hosted), ...this.#wantedParts(wanted) };
+      if (options.dryRun) {
+        const { spec, metadata: next } = this.#wantedParts(wanted);
+        const now = this.#present(hosted);
+        const writeCache = spec.writeCache ?? now.spec.writeCache;
+        return {
+          ...now,
+          metadata: next,
+          spec: { ...spec, ...(writeCache === undefined ? {} : { writeCache }) },
+        };
+      }
       if (hosted.volume === null && specChanged) {
         throw new ApiError('Conflict', `volumes "${name}" is not open: ${hosted.failure}`);
       }

@@ -54,7 +54,7 @@ test('a volume goes through its life by commands', async () => {
   assert.equal(parse((await ashlar('get', 'volume', 'db', '-o', 'yaml')).out).kind, 'Volume');
   assert.equal((await ashlar('get', 'volumes', '-o', 'name')).out, 'volume/db\nvolume/demo\n');
   assert.match((await ashlar('get', 'volumes', '-o', 'wide')).out, /PORTALS/);
-  assert.match((await ashlar('describe', 'volume', 'db')).out, /^Target: +iqn/m);
+  assert.match((await ashlar('describe', 'volume', 'db')).out, /^ +IQN: +iqn/m);
 
   const resized = await ashlar('resize', 'volume', 'db', '--size', '128Mi', '-o', 'json');
   assert.equal(JSON.parse(resized.out).status.capacityBytes, 128 * 2 ** 20);
@@ -65,7 +65,7 @@ test('a volume goes through its life by commands', async () => {
   assert.equal((await ashlar('delete', 'volume', 'db')).out, 'volume/db deleted\n');
   const gone = await ashlar('get', 'volume', 'db');
   assert.equal(gone.code, 1);
-  assert.equal(gone.err, 'Error from server (NotFound): volumes "db" not found\n');
+  assert.equal(gone.err, 'Error from server (NotFound): volumes.ashlar.io "db" not found\n');
 });
 
 test('CHAP secrets are read from files and shown nowhere', async () => {
@@ -105,10 +105,10 @@ test('apply creates, changes, and says when nothing differs', async () => {
   assert.equal((await ashlar('apply', '-f', file)).out, 'volume/applied unchanged\n');
   write('96Mi');
   assert.equal((await ashlar('apply', '-f', file)).out, 'volume/applied configured\n');
-  writeFileSync(file, 'kind: Pool\nmetadata: {name: x}\n');
+  writeFileSync(file, 'apiVersion: ashlar.io/v1\nkind: Session\nmetadata: {name: x}\n');
   const refused = await ashlar('apply', '-f', file);
-  assert.equal(refused.code, 2);
-  assert.match(refused.err, /'Pool' cannot be applied/);
+  assert.equal(refused.code, 1);
+  assert.match(refused.err, /not supported on sessions/);
   await ashlar('delete', 'volume', 'applied');
 });
 

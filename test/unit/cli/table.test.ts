@@ -1,39 +1,55 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { renderAge, renderTable } from '../../../src/cli/table.ts';
+import { describeObject, titled } from '../../../src/cli/describe.ts';
+import { renderCells, type ServerTable, tableCells } from '../../../src/cli/table.ts';
 
 test('columns stand three spaces apart, without borders or trailing blanks', () => {
-  const columns = [
-    { title: 'NAME', value: (row: string[]) => row[0]! },
-    { title: 'SIZE', value: (row: string[]) => row[1]! },
-    { title: 'NOTE', wide: true, value: (row: string[]) => row[2]! },
-  ];
-  const rows = [
-    ['a', '5Gi', 'x'],
-    ['longer', '', 'y'],
-  ];
-  assert.deepEqual(renderTable(columns, rows, false), [
+  const table: ServerTable = {
+    kind: 'Table',
+    columnDefinitions: [
+      { name: 'Name', priority: 0 },
+      { name: 'Size', priority: 0 },
+      { name: 'Note', priority: 1 },
+    ],
+    rows: [
+      { cells: ['a', '5Gi', 'x'], object: { metadata: { name: 'a', namespace: 'n' } } },
+      { cells: ['longer', '', 'y'], object: { metadata: { name: 'longer' } } },
+    ],
+  };
+  const look = { wide: false, withNamespace: false, namePrefix: '' };
+  assert.deepEqual(renderCells(tableCells(table, look)), [
     'NAME     SIZE',
     'a        5Gi',
     'longer   <none>',
   ]);
-  assert.equal(renderTable(columns, rows, true)[1], 'a        5Gi      x');
+  const wide = renderCells(tableCells(table, { ...look, wide: true, withNamespace: true }));
+  assert.deepEqual(wide, [
+    'NAMESPACE   NAME     SIZE     NOTE',
+    'n           a        5Gi      x',
+    '<none>      longer   <none>   y',
+  ]);
 });
 
-test('ages are as kubectl shows them', () => {
-  const from = '2026-11-01T00:00:00Z';
-  const after = (seconds: number) => renderAge(from, new Date(Date.parse(from) + seconds * 1000));
-  const known: [number, string][] = [
-    [-5, '0s'],
-    [45, '45s'],
-    [119, '119s'],
-    [192, '3m12s'],
-    [3600, '60m'],
-    [5 * 3600 + 60, '5h1m'],
-    [20 * 3600, '20h'],
-    [7 * 86400, '7d'],
-    [800 * 86400, '2y'],
-  ];
-  for (const [seconds, text] of known) assert.equal(after(seconds), text);
-  assert.equal(renderAge('nonsense', new Date()), '<unknown>');
+test('a description reads like one', () => {
+  assert.equal(titled('usedBytes'), 'Used Bytes');
+  assert.equal(titled('iqn'), 'IQN');
+  assert.equal(titled('ioErrors'), 'I/O Errors');
+  const lines = describeObject(
+    {
+      apiVersion: 'v1',
+      kind: 'X',
+      metadata: { name: 'x' },
+      status: {
+        sizeBytes: 1048576,
+        devices: [{ path: '/dev/a', state: 'Online' }],
+        conditions: [{ type: 'Ready', status: 'True', reason: 'Yes', message: 'all is well' }],
+      },
+    },
+    [{ type: 'Normal', reason: 'Made', message: 'it was made', count: 2 }],
+  );
+  const text = lines.join('\n');
+  assert.match(text, /^ {2}Size Bytes: +1048576 \(1Mi\)$/m);
+  assert.match(text, /^ {4}PATH +STATE\n {4}\/dev\/a +Online$/m);
+  assert.match(text, /^ {2}Ready +True +Yes +<none> +all is well$/m);
+  assert.match(text, /^ {2}Normal +Made +<none> +2 +<none> +it was made$/m);
 });

@@ -1,0 +1,127 @@
+// create: of a file, or of what the command line says.
+import { type Command, Option } from 'commander';
+import type { VolumeManifest } from '../../control/index.ts';
+import { clientOf } from '../connect.ts';
+import type { ApiObject } from '../describe.ts';
+import { fetchKinds, findKind, findManifestKind, pathOf } from '../kinds.ts';
+import { readManifests } from '../manifests.ts';
+import { printChanged } from '../print.ts';
+import {
+  collect,
+  groupCommand,
+  namespaceOption,
+  type OutputFlags,
+  outputOption,
+  readInput,
+  toInteger,
+  toLabels,
+  UsageError,
+} from '../usage.ts';
+import { LIMIT_HELP, toLimits } from './change.ts';
+
+interface CreateFlags extends OutputFlags {
+  readonly size: string;
+  readonly blockSize?: string;
+  readonly writeCache?: 'on' | 'off';
+  readonly chapUser?: string;
+  readonly chapSecretFile?: string;
+  readonly mutualChapUser?: string;
+  readonly mutualChapSecretFile?: string;
+  readonly initiator?: readonly string[];
+  readonly label?: readonly string[];
+  readonly dryRun?: boolean;
+  readonly limit?: readonly string[];
+}
+
+export function addCreate(program: Command): void {
+  const create = groupCommand(program, 'create', 'make something new');
+  create
+    .option('-f, --filename <file>', 'what these files say', collect, [])
+    .option('--dry-run', 'check only')
+    .addOption(namespaceOption())
+    .addOption(outputOption())
+    .action(
+      async (flags: OutputFlags & { filename: string[]; namespace: string; dryRun?: boolean }) => {
+        if (flags.filename.length === 0) {
+          throw new UsageError(
+            'create what? Name a kind (ashlar create --help), or a file with -f',
+          );
+        }
+        const client = await clientOf(program);
+        const kinds = await fetchKinds(client);
+        for (const manifest of readManifests(flags.filename)) {
+          const kind = findManifestKind(kinds, manifest.apiVersion, manifest.kind);
+          const path = pathOf(kind, manifest.metadata.namespace ?? flags.namespace, null);
+          const query = flags.dryRun === true ? '?dryRun=All' : '';
+          const made = (await client.create(path + query, manifest)) as ApiObject;
+          printChanged(
+            kind,
+            made,
+            flags.dryRun === true ? 'created (dry run)' : 'created',
+            flags.output,
+          );
+        }
+      },
+    );
+  addCreateVolume(program, create);
+}
+
+function addCreateVolume(program: Command, create: Command): void {
+  create
+    .command('volume <name>')
+    .description('make a volume; returns when hosts can log in to it')
+    .requiredOption('--size <quantity>', 'size, like 5Gi')
+    .option('--block-size <bytes>', 'logical block size: 512 or 4096')
+    .addOption(new Option('--write-cache <on|off>', 'volatile write cache').choices(['on', 'off']))
+    .option('--chap-user <user>', 'CHAP: the user that initiators log in as')
+    .option('--chap-secret-file <file>', 'CHAP: a file with its secret, - for standard input')
+    .option('--mutual-chap-user <user>', 'mutual CHAP: the user that the target answers as')
+    .option('--mutual-chap-secret-file <file>', 'mutual CHAP: a file with its secret')
+    .option('--initiator <iqn>', 'initiator that may log in; may be repeated', collect, [])
+    .option('--label <key=value>', 'label; may be repeated', collect, [])
+    .option('--limit <key=value>', LIMIT_HELP, collect, [])
+    .option('--dry-run', 'check only')
+    .addOption(outputOption())
+    .action(async (name: string, _flags: CreateFlags, command: Command) => {
+      // `create` has some of the same options, and takes those that stand before the kind.
+      const flags = command.optsWithGlobals<CreateFlags>();
+      const spec = volumeSpec(flags);
+      const client = await clientOf(program);
+      const kind = findKind(await fetchKinds(client), 'volumes.ashlar.io');
+      const metadata: VolumeManifest['metadata'] = { name };
+      if ((flags.label ?? []).length > 0) metadata.labels = toLabels(flags.label ?? []);
+      const manifest = { apiVersion: kind.apiVersion, kind: kind.kind, metadata, spec };
+      const query = flags.dryRun === true ? '?dryRun=All' : '';
+      const made = (await client.create(pathOf(kind, null, null) + query, manifest)) as ApiObject;
+      const suffix = flags.dryRun === true ? ' (dry run)' : '';
+      printChanged(kind, made, `created${suffix}`, flags.output);
+    });
+}
+
+function volumeSpec(flags: CreateFlags): VolumeManifest['spec'] {
+  const spec: VolumeManifest['spec'] = { size: flags.size };
+  if (flags.blockSize !== undefined) spec.blockSize = toInteger('--block-size', flags.blockSize);
+  if (flags.writeCache !== undefined) spec.writeCache = flags.writeCache === 'on';
+  if ((flags.initiator ?? []).length > 0) spec.initiators = [...(flags.initiator ?? [])];
+  const chap = readChap('chap', flags.chapUser, flags.chapSecretFile);
+  if (chap !== null) spec.chap = chap;
+  const mutual = readChap('mutual-chap', flags.mutualChapUser, flags.mutualChapSecretFile);
+  if (mutual !== null) spec.mutualChap = mutual;
+  if ((flags.limit ?? []).length > 0) {
+    spec.limits = toLimits(flags.limit ?? []) as NonNullable<typeof spec.limits>;
+  }
+  return spec;
+}
+
+function readChap(
+  name: string,
+  user: string | undefined,
+  secretFile: string | undefined,
+): { user: string; secret: string } | null {
+  if (user === undefined && secretFile === undefined) return null;
+  if (user === undefined || secretFile === undefined) {
+    throw new UsageError(`--${name}-user and --${name}-secret-file go together`);
+  }
+  // An editor ends the file with a newline, which is no part of the secret.
+  return { user, secret: readInput(secretFile).replace(/\r?\n$/, '') };
+}

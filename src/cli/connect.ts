@@ -1,0 +1,33 @@
+// Where the API is, and who asks: from flags, the environment, or this machine's configuration.
+import type { Command } from 'commander';
+import { Client, STANDARD_API } from './client.ts';
+import { readInput } from './usage.ts';
+
+interface ApiFlags {
+  readonly api?: string;
+  readonly tokenFile?: string;
+  readonly caFile?: string;
+}
+
+export async function clientOf(program: Command): Promise<Client> {
+  const flags = program.opts<ApiFlags>();
+  const { env } = process;
+  const tokenFile = flags.tokenFile ?? env['ASHLAR_TOKEN_FILE'];
+  const token = tokenFile === undefined ? env['ASHLAR_TOKEN'] : readInput(tokenFile).trim();
+  return new Client({
+    address: flags.api ?? env['ASHLAR_API'] ?? (await configuredApi()),
+    token: token === undefined || token === '' ? null : token,
+    caFile: flags.caFile ?? env['ASHLAR_CA_FILE'] ?? null,
+  });
+}
+
+/** Where the configuration of this machine says that the API is. */
+async function configuredApi(): Promise<string> {
+  const { loadConfig, showAddress } = await import('../daemon/config/index.ts');
+  try {
+    return showAddress(loadConfig({}).config.api.address);
+  } catch {
+    // Unreadable (it may be root's) or wrong: `config check` is there to say so; here the standard will do.
+    return STANDARD_API;
+  }
+}

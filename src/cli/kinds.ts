@@ -1,0 +1,113 @@
+// Which kinds the server has, found out by asking it; and where their objects are.
+import type { Client } from './client.ts';
+import { UsageError } from './usage.ts';
+
+export interface Kind {
+  /** As in `volume.ashlar.io`; of our own kinds without the group. */
+  readonly shown: string;
+  readonly kind: string;
+  readonly plural: string;
+  readonly singular: string;
+  readonly group: string;
+  readonly version: string;
+  readonly apiVersion: string;
+  readonly namespaced: boolean;
+  readonly verbs: readonly string[];
+  readonly shortNames: readonly string[];
+  readonly categories: readonly string[];
+}
+
+interface ResourceAnswer {
+  readonly name: string;
+  readonly singularName: string;
+  readonly namespaced: boolean;
+  readonly kind: string;
+  readonly verbs: readonly string[];
+  readonly shortNames?: readonly string[];
+  readonly categories?: readonly string[];
+}
+
+const OWN_GROUP = 'ashlar.io';
+
+export async function fetchKinds(client: Client): Promise<Kind[]> {
+  const groups = (await client.get('/apis')) as {
+    groups: { name: string; versions: { groupVersion: string }[] }[];
+  };
+  const versions = groups.groups.flatMap(({ versions: all }) =>
+    all.map(({ groupVersion }) => groupVersion),
+  );
+  // Ours first: where two groups have a kind of one name, ours is meant.
+  versions.sort((a, b) => Number(b.startsWith(OWN_GROUP)) - Number(a.startsWith(OWN_GROUP)));
+  const lists = await Promise.all(
+    ['v1', ...versions].map(async (apiVersion) => {
+      const path = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
+      return { apiVersion, list: (await client.get(path)) as { resources: ResourceAnswer[] } };
+    }),
+  );
+  const kinds = lists.flatMap(({ apiVersion, list }) =>
+    list.resources
+      .filter(({ name }) => !name.includes('/'))
+      .map((resource) => toKind(apiVersion, resource)),
+  );
+  return kinds.sort((a, b) => Number(b.group === OWN_GROUP) - Number(a.group === OWN_GROUP));
+}
+
+function toKind(apiVersion: string, resource: ResourceAnswer): Kind {
+  const [group = '', version = ''] = apiVersion.includes('/')
+    ? apiVersion.split('/')
+    : ['', apiVersion];
+  const singular = resource.singularName || resource.kind.toLowerCase();
+  return {
+    shown: group === '' || group === OWN_GROUP ? singular : `${singular}.${group}`,
+    kind: resource.kind,
+    plural: resource.name,
+    singular,
+    group,
+    version,
+    apiVersion,
+    namespaced: resource.namespaced,
+    verbs: resource.verbs,
+    shortNames: resource.shortNames ?? [],
+    categories: resource.categories ?? [],
+  };
+}
+
+/** By any of its names, with or without its group, upper case or lower. */
+export function findKind(kinds: readonly Kind[], name: string): Kind {
+  const [wanted = '', ...rest] = name.toLowerCase().split('.');
+  const group = rest.join('.');
+  const found = kinds.find(
+    (kind) =>
+      [kind.plural, kind.singular, kind.kind.toLowerCase(), ...kind.shortNames].includes(wanted) &&
+      (group === '' ||
+        kind.group === group ||
+        `${kind.version}.${kind.group}` === group ||
+        kind.group.startsWith(`${group}.`)),
+  );
+  if (found !== undefined) return found;
+  const known = [...new Set(kinds.map((kind) => kind.plural))].join(', ');
+  throw new UsageError(`no kind '${name}'; there are ${known}`);
+}
+
+/** `volumes,pools`, or a category as `all`. */
+export function findKinds(kinds: readonly Kind[], names: string): Kind[] {
+  return names.split(',').flatMap((name) => {
+    const category = kinds.filter((kind) => kind.categories.includes(name));
+    return category.length > 0 ? category : [findKind(kinds, name)];
+  });
+}
+
+export function findManifestKind(kinds: readonly Kind[], apiVersion: string, kind: string): Kind {
+  const found = kinds.find((known) => known.apiVersion === apiVersion && known.kind === kind);
+  if (found !== undefined) return found;
+  throw new UsageError(`no matches for kind "${kind}" in version "${apiVersion}"`);
+}
+
+/** Of a collection (name null) or of an object; `namespace` null: of all namespaces. */
+export function pathOf(kind: Kind, namespace: string | null, name: string | null): string {
+  const base = kind.group === '' ? `/api/${kind.version}` : `/apis/${kind.apiVersion}`;
+  const scope =
+    kind.namespaced && namespace !== null ? `/namespaces/${encodeURIComponent(namespace)}` : '';
+  const end = name === null ? '' : `/${encodeURIComponent(name)}`;
+  return `${base}${scope}/${kind.plural}${end}`;
+}
