@@ -41,8 +41,8 @@ export const OPEN_METHOD = 1;
 
 /** What one end of a stream hears. */
 export interface StreamHandler {
-  /** Where a data frame's blocks go; null: they are dropped. */
-  place(header: Readonly<FrameHeader>): Place | null;
+  /** Where a data frame's blocks go; null: they are dropped. `whole`: all are here, `onData` comes at once. */
+  place(header: Readonly<FrameHeader>, whole: boolean): Place | null;
   /** A data frame is complete and its blocks are checked. The memory counts as taken until `stream.took`. */
   onData(header: Readonly<FrameHeader>, place: Place | null, crcs: Uint32Array): void;
   /** Unmap, Flush, Read, Applied, Flushed: all there is to know is in the header. Lent for the call. */
@@ -154,7 +154,7 @@ export class WireConnection implements TransportHandler, FrameSink {
   #pinged = false;
   readonly #openedMs: number;
   #timer: Timer | null = null;
-  /** Until the peer's number is known in `place`, the stream that the frame under way belongs to. */
+  /** Whose data frame is coming in, from its header to its last byte. */
   #receiving: WireStream | null = null;
 
   constructor(options: ConnectionOptions) {
@@ -256,7 +256,7 @@ export class WireConnection implements TransportHandler, FrameSink {
 
   // The parser's side.
 
-  place(header: Readonly<FrameHeader>): Place | null {
+  place(header: Readonly<FrameHeader>, whole: boolean): Place | null {
     this.#receiving = null;
     if (this.#stage !== 'open') {
       this.#break('data before the handshake');
@@ -272,8 +272,8 @@ export class WireConnection implements TransportHandler, FrameSink {
       this.#break(`more data on stream ${header.stream} than its window takes`);
       return null;
     }
-    const place = stream.handler.place(header);
-    if (this.#stage !== 'open') return null;
+    const place = stream.handler.place(header, whole);
+    if (this.#stage !== 'open' || !stream.isOpen) return null;
     if (place === null) stream.took(header.payloadBytes);
     else this.#receiving = stream;
     return place;
@@ -287,9 +287,8 @@ export class WireConnection implements TransportHandler, FrameSink {
     }
     const stream = this.#receiving;
     this.#receiving = null;
-    assert(stream !== null);
-    // Reset since its place was given: the place is nobody's any more, and `took` was called for it by the reset.
-    if (stream.isOpen) stream.handler.onData(header, place, crcs);
+    assert(stream?.isOpen === true);
+    stream.handler.onData(header, place, crcs);
   }
 
   onFrame(header: Readonly<FrameHeader>, b: Uint8Array, start: number, end: number): void {
@@ -393,9 +392,9 @@ export class WireConnection implements TransportHandler, FrameSink {
   }
 
   /** A frame that is all header. */
-  frame(stream: WireStream, header: FrameHeader): void {
+  frame(stream: WireStream, header: FrameHeader, urgent: boolean): void {
     if (this.#stage !== 'open') return;
-    if (stream.backlog.length > 0) this.#queue(stream, header, NOTHING, 0, null, 0);
+    if (stream.backlog.length > 0 && !urgent) this.#queue(stream, header, NOTHING, 0, null, 0);
     else this.#plain(header);
   }
 
@@ -656,6 +655,11 @@ export class WireConnection implements TransportHandler, FrameSink {
   #forget(stream: WireStream): void {
     if (!this.#streams.delete(stream.id)) return;
     stream.isOpen = false;
+    if (this.#receiving === stream) {
+      // The memory that its frame goes to may be given away now.
+      this.#receiving = null;
+      this.#parser.dropRest();
+    }
     for (const { bytes } of stream.backlog.splice(0))
       this.#backlogBytes -= bytes.length + HEADER_BYTES;
     this.took(stream.untaken());
@@ -786,8 +790,9 @@ export class WireStream {
     this.#connection.event(this, method, message, urgent);
   }
 
-  frame(header: FrameHeader): void {
-    if (this.isOpen) this.#connection.frame(this, header);
+  /** `urgent`: as for an event. */
+  frame(header: FrameHeader, urgent = false): void {
+    if (this.isOpen) this.#connection.frame(this, header, urgent);
   }
 
   data(

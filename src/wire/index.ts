@@ -28,6 +28,20 @@ export {
   WIRE_BLOCK_BYTES,
   type WireTimeouts,
 } from './limits.ts';
+export {
+  decodeRecord,
+  encodeRecord,
+} from './message-codec.ts';
 export { FrameOutput, FrameRegions } from './output.ts';
 export { FrameParser, type FrameSink, type Place } from './parser.ts';
+export { BytesPayload, type PayloadOwner, PayloadPool } from './payload.ts';
 export { type Codec, codec } from './schema.ts';
+export {
+  CoordinatorEnd,
+  type CoordinatorEndHandler,
+  type CoordinatorEndOptions,
+  decodeOpenStream,
+  MemberEnd,
+  type MemberEndHandler,
+  payloadBytes,
+} from './session.ts';

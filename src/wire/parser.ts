@@ -12,8 +12,11 @@ export interface Place {
 }
 
 export interface FrameSink {
-  /** The header of a data frame with blocks: where they go. Null: they are dropped unchecked, `onData` is not called. */
-  place(header: Readonly<FrameHeader>): Place | null;
+  /**
+   * The header of a data frame with blocks: where they go. Null: they are dropped unchecked, `onData` is not called.
+   * `whole`: all of them are here, and `onData` or `onBroken` comes before anything else happens.
+   */
+  place(header: Readonly<FrameHeader>, whole: boolean): Place | null;
   /** A data frame is complete. `crcs[i]`: the CRC of block i, checked. Lent for the call. */
   onData(header: Readonly<FrameHeader>, place: Place | null, crcs: Uint32Array): void;
   /** A frame of any other kind. `b[start, end)`: its message, checked, lent for the call. */
@@ -87,6 +90,24 @@ export class FrameParser {
     }
   }
 
+  /**
+   * The frame under way is not wanted any more: its place is not touched again, from now on. Not from inside the sink's
+   * calls about that very frame.
+   */
+  dropRest(): void {
+    const listBytes = (this.#header.blocks - 1) * 4;
+    if (this.#state === State.Crcs) this.#doneBytes = this.#partialBytes;
+    else if (this.#state === State.Blocks) this.#doneBytes += listBytes;
+    else return;
+    if (this.#partialBytes > 0) {
+      this.#partial = new Uint8Array(HEADER_BYTES);
+      this.#partialBytes = 0;
+    }
+    this.#place = null;
+    this.#crcList = NOTHING;
+    this.#state = State.Drop;
+  }
+
   /** The connection is closed: no frame is told of any more, not even from inside `push`. */
   stop(): void {
     this.#state = State.Broken;
@@ -102,18 +123,18 @@ export class FrameParser {
 
   #onHeaderBytes(b: Uint8Array, at: number, end: number): number {
     if (this.#partialBytes === 0 && end - at >= HEADER_BYTES) {
-      this.#onHeader(b, at);
+      this.#onHeader(b, at, end - at - HEADER_BYTES);
       return at + HEADER_BYTES;
     }
     const next = this.#gather(b, at, end, HEADER_BYTES);
     if (this.#partialBytes === HEADER_BYTES) {
       this.#partialBytes = 0;
-      this.#onHeader(this.#partial, 0);
+      this.#onHeader(this.#partial, 0, end - next);
     }
     return next;
   }
 
-  #onHeader(b: Uint8Array, at: number): void {
+  #onHeader(b: Uint8Array, at: number, following: number): void {
     const header = this.#header;
     const wrong = decodeHeader(b, at, header);
     if (wrong !== null) {
@@ -135,7 +156,7 @@ export class FrameParser {
           this.#sink.onData(header, null, crcs);
           return;
         }
-        this.#place = this.#sink.place(header);
+        this.#place = this.#sink.place(header, following >= payloadBytes);
         if ((this.#state as State) === State.Broken) return;
         this.#doneBytes = 0;
         if (this.#place === null) this.#state = State.Drop;

@@ -56,4 +56,254 @@ message GoAway {
 message Failure {
   string reason = 1;
 }
+
+// ------------------------------------------------------------------------------------------------ opening a stream
+
+// Request "open": a session of a coordinator with one replica is two streams of one connection, ops and copies.
+message OpenStream {
+  string volume_id = 1;
+  string replica_id = 2;
+  // 0: the ops stream opens. Else: this is the copies stream of the session whose ops stream has this number.
+  uint32 copies_of = 3;
+}
+
+// ------------------------------------------------------------------------------------------------------ the record
+
+message Version {
+  uint32 epoch = 1;
+  uint64 op = 2;
+}
+
+message MemberEntry {
+  string replica_id = 1;
+  string store_id = 2;
+  string open_id = 3;
+  string boot_id = 4;
+  bool witness = 5;
+  // 1 in sync, 2 joining, 3 stale.
+  uint32 state = 6;
+  Version join = 7;
+  Version since = 8;
+}
+
+message OldMember {
+  string replica_id = 1;
+  string store_id = 2;
+}
+
+message SnapshotEntry {
+  string id = 1;
+  string name = 2;
+  Version version = 3;
+  uint64 created_ms = 4;
+  repeated string holders = 5;
+}
+
+message Blob {
+  string key = 1;
+  bytes value = 2;
+}
+
+message VolumeRecord {
+  string volume_id = 1;
+  uint32 epoch = 2;
+  uint32 n = 3;
+  string coordinator_id = 4;
+  repeated MemberEntry members = 5;
+  repeated OldMember old_members = 6;
+  Version all_applied = 7;
+  bool loss_pending = 8;
+  repeated SnapshotEntry snapshots = 9;
+  uint64 size_blocks = 10;
+  repeated Blob blobs = 11;
+}
+
+// ----------------------------------------------------------------------------- Events from the coordinator, by method
+
+// 1
+message SessionHello {
+  string volume_id = 1;
+  string replica_id = 2;
+  string coordinator_id = 3;
+}
+
+// 2
+message Prepare {
+  uint32 epoch = 1;
+  string coordinator_id = 2;
+}
+
+// 3
+message StoreRecord {
+  uint32 epoch = 1;
+  uint64 op = 2;
+  VolumeRecord record = 3;
+}
+
+// 4
+message Heartbeat {
+  uint32 epoch = 1;
+  double sent_ms = 2;
+  Version all_applied = 3;
+}
+
+// 6
+message TakeSnapshot {
+  uint32 epoch = 1;
+  uint64 op = 2;
+  string snapshot_id = 3;
+  string name = 4;
+}
+
+// 9
+message ListChanged {
+  uint32 epoch = 1;
+  uint64 id = 2;
+  Version since = 3;
+  uint64 from_lba = 4;
+  uint64 to_lba = 5;
+  uint32 max_entries = 6;
+}
+
+// 10
+message CopyRead {
+  uint32 epoch = 1;
+  uint64 id = 2;
+  uint64 lba = 3;
+  uint32 blocks = 4;
+  // Empty: of the volume.
+  string snapshot_id = 5;
+}
+
+// Blocks lba, lba + 1, ...: entry i of each array belongs to block lba + i. Those of kind 1 follow in a CopyBlocks frame.
+message Copies {
+  uint64 lba = 1;
+  // 0 empty, 1 data, 2 hole, 3 damaged: one byte a block.
+  bytes kinds = 2;
+  repeated uint32 epochs = 3;
+  repeated uint64 ops = 4;
+}
+
+// 11
+message Install {
+  uint32 epoch = 1;
+  uint64 id = 2;
+  // 1 reconcile, 2 rebuild, 3 repair.
+  uint32 mode = 3;
+  Version join = 4;
+  Copies copy = 5;
+}
+
+// 12
+message Digest {
+  uint32 epoch = 1;
+  uint64 id = 2;
+  uint64 lba = 3;
+  uint64 blocks = 4;
+}
+
+// 13
+message ReleaseLease {
+  uint32 epoch = 1;
+}
+
+// ---------------------------------------------------------------------------------- Events from the member, by method
+
+message Identity {
+  string store_id = 1;
+  string open_id = 2;
+  repeated string open_ids = 3;
+  string boot_id = 4;
+}
+
+// 33
+message SessionHelloReply {
+  Identity identity = 1;
+  uint32 promised = 2;
+  // Absent: a blank store.
+  VolumeRecord record = 3;
+  Version contig = 4;
+  Version hint = 5;
+  bool witness = 6;
+  uint64 credit = 7;
+}
+
+// 34
+message PromiseMade {
+  Identity identity = 1;
+  uint32 epoch = 2;
+  VolumeRecord record = 3;
+  Version contig = 4;
+  Version hint = 5;
+  uint64 credit = 6;
+}
+
+// 35
+message RecordStored {
+  uint32 epoch = 1;
+  uint32 n = 2;
+}
+
+// 36
+message HeartbeatReply {
+  uint32 epoch = 1;
+  double sent_ms = 2;
+  uint64 credit = 3;
+}
+
+// 38
+message SnapshotTaken {
+  uint32 epoch = 1;
+  uint64 op = 2;
+  uint32 status = 3;
+}
+
+// 41. Run i is [lbas[i], lbas[i] + counts[i]).
+message Changed {
+  uint32 epoch = 1;
+  uint64 id = 2;
+  uint32 status = 3;
+  repeated uint64 lbas = 4;
+  repeated uint64 counts = 5;
+  bytes kinds = 6;
+  repeated uint32 epochs = 7;
+  repeated uint64 ops = 8;
+  uint64 next_lba = 9;
+}
+
+// 42
+message CopyData {
+  uint32 epoch = 1;
+  uint64 id = 2;
+  uint32 status = 3;
+  // Absent unless status is Ok.
+  Copies copy = 4;
+}
+
+// 43
+message Installed {
+  uint32 epoch = 1;
+  uint64 id = 2;
+  uint32 status = 3;
+}
+
+// 44
+message DigestDone {
+  uint32 epoch = 1;
+  uint64 id = 2;
+  uint32 status = 3;
+  fixed32 digest_high = 4;
+  fixed32 digest_low = 5;
+}
+
+// 45
+message Refused {
+  uint32 epoch = 1;
+  // 1 fenced, 2 leased, 3 blank, 4 no lease, 5 not found, 6 protocol, 7 faulted.
+  uint32 reason = 2;
+  uint32 refused_type = 3;
+  uint64 id = 4;
+  uint32 promised = 5;
+  double retry_after_ms = 6;
+}
 `;
