@@ -82,8 +82,11 @@ export function listPhases(root) {
     },
     {
       id: 'fuzz',
-      title: 'a million malformed PDUs',
-      commands: [['node', 'dist/test/fuzz/iscsi-fuzz.js', '--pdus', '1000000', '--seed', '1']],
+      title: 'a million malformed PDUs, a hundred thousand frames',
+      commands: [
+        ['node', 'dist/test/fuzz/iscsi-fuzz.js', '--pdus', '1000000', '--seed', '1'],
+        ['node', 'dist/test/fuzz/wire-fuzz.js', '--frames', '100000', '--seed', '1'],
+      ],
       limitS: 600,
     },
     {

@@ -1,10 +1,14 @@
 // Listens on the portals of a target node, IPv4 and IPv6, and hands every accepted connection on as a Transport.
-import { createServer, type Server } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
 import type { Log, Transport, Turn } from '../base/index.ts';
+import type { TlsIdentity } from './dial.ts';
 import { addressAndPort, SocketTransport } from './socket-transport.ts';
 
 /** Connections that completed TCP's handshake and wait for accept. */
 const BACKLOG = 128;
+/** A peer that connects and says nothing. */
+const TLS_HANDSHAKE_MS = 5000;
 
 export interface Portal {
   readonly address: string;
@@ -18,6 +22,8 @@ export interface ListenerOptions {
   /** Connections of all portals together; those beyond are closed at once. */
   readonly maxConnections: number;
   readonly onConnection: (transport: Transport) => void;
+  /** Every peer must show a certificate of the same authority. */
+  readonly tls?: TlsIdentity | null;
 }
 
 export class Listener {
@@ -37,7 +43,8 @@ export class Listener {
 
   /** Opens one more portal. Rejects with the system's error (EADDRINUSE, …). */
   async listen(portal: Portal): Promise<Portal> {
-    const server = createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
+    const { tls = null, log } = this.#options;
+    const onSocket = (socket: Socket): void => {
       const { maxConnections, turn, onConnection } = this.#options;
       if (this.#connections >= maxConnections) {
         socket.destroy();
@@ -50,7 +57,27 @@ export class Listener {
       turn.enter();
       onConnection(transport);
       turn.leave();
-    });
+    };
+    const server =
+      tls === null
+        ? createServer({ pauseOnConnect: true, noDelay: true }, onSocket)
+        : createTlsServer(
+            {
+              ...tls,
+              requestCert: true,
+              rejectUnauthorized: true,
+              minVersion: 'TLSv1.3',
+              handshakeTimeout: TLS_HANDSHAKE_MS,
+            },
+            (socket) => {
+              socket.pause();
+              onSocket(socket);
+            },
+          );
+    // Who cannot show a certificate is gone already; that is for the log, if at all.
+    server.on('tlsClientError', (error) =>
+      log.debug({ err: error }, 'a peer failed its TLS handshake'),
+    );
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen({ host: portal.address, port: portal.port, backlog: BACKLOG }, () => {
@@ -58,7 +85,6 @@ export class Listener {
         resolve();
       });
     });
-    const { log } = this.#options;
     server.on('error', (error) => log.error({ err: error }, 'a portal failed'));
     const bound = server.address();
     const port = typeof bound === 'object' && bound !== null ? bound.port : portal.port;

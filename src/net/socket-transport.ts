@@ -3,6 +3,7 @@
 // for those a server accepts, so an accepted one is wrapped a second time around its handle. `_handle` is internal to
 // Node and is named in this file only; where it is missing, plain 'data' events do the same, somewhat slower.
 import { type Socket, Socket as SocketClass } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import type { Transport, TransportHandler, Turn } from '../base/index.ts';
 
 /** One read: what a burst of writes at depth 32 brings, and what fits the second level cache. */
@@ -35,7 +36,7 @@ export class SocketTransport implements Transport {
   #drainWanted = false;
   readonly #onWritten: () => void;
 
-  /** `accepted`: paused, nothing read from it yet (`pauseOnConnect`). `onGone`: the socket is closed, once. */
+  /** `accepted` or connected: paused, nothing read from it yet (`pauseOnConnect`). `onGone`: it is closed, once. */
   constructor(accepted: Socket, turn: Turn, onGone: () => void) {
     this.#turn = turn;
     this.peerAddress = plainAddress(accepted.remoteAddress ?? '');
@@ -99,7 +100,9 @@ export class SocketTransport implements Transport {
 
   #rewrap(accepted: Socket): Socket {
     const handle = (accepted as WithHandle)._handle;
-    if (typeof handle === 'object' && handle !== null && 'useUserBuffer' in handle) {
+    // A TLS socket's handle is the cipher's, and must stay in its own wrapper.
+    const plain = !(accepted instanceof TLSSocket);
+    if (plain && typeof handle === 'object' && handle !== null && 'useUserBuffer' in handle) {
       const options = {
         handle,
         onread: {

@@ -11,6 +11,7 @@ export {
   WireConnection,
   WireStream,
 } from './connection.ts';
+export { CoreGate } from './core-gate.ts';
 export {
   blockCrc,
   FrameFlag,
@@ -29,12 +30,34 @@ export {
   type WireTimeouts,
 } from './limits.ts';
 export {
+  type CreateReplica,
+  createReplicaCodec,
+  type DeleteReplica,
+  decodeBegin,
+  decodeReplicaIdentity,
+  deleteReplicaCodec,
+  encodeBegin,
+  encodeReplicaIdentity,
+  listReplicasCodec,
+  ManageMethod,
+  type ReplicaIdentity,
+  type ReplicaListEntry,
+  replicaListCodec,
+} from './management.ts';
+export {
   decodeRecord,
   encodeRecord,
 } from './message-codec.ts';
 export { FrameOutput, FrameRegions } from './output.ts';
 export { FrameParser, type FrameSink, type Place } from './parser.ts';
 export { BytesPayload, type PayloadOwner, PayloadPool } from './payload.ts';
+export {
+  type Dial,
+  PeerNode,
+  PeerNodes,
+  type PeerNodesOptions,
+  type PeerNodeUser,
+} from './peer-node.ts';
 export { type Codec, codec } from './schema.ts';
 export {
   CoordinatorEnd,
@@ -43,5 +66,6 @@ export {
   decodeOpenStream,
   MemberEnd,
   type MemberEndHandler,
+  payloadByteOffset,
   payloadBytes,
 } from './session.ts';

@@ -175,6 +175,12 @@ export function decodeRecord(b: Uint8Array, start = 0, end = b.length): VolumeRe
   return toRecord(recordCodec.decode(b, start, end));
 }
 
+/** A record within another message. */
+export type WireRecordMessage = WireRecord;
+export function decodeRecordMessage(said: WireRecordMessage | null): VolumeRecord | null {
+  return toRecord(said);
+}
+
 /** The message of an Event. Not for the types that are frames of their own: Apply, Flush, Read. */
 export function encodeCoordinatorMessage(message: CoordinatorMessage): Uint8Array {
   switch (message.type) {

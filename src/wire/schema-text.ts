@@ -306,4 +306,53 @@ message Refused {
   uint32 promised = 5;
   double retry_after_ms = 6;
 }
+
+// --------------------------------------------------------------------------------------- Requests on a management stream
+
+// A management stream is opened with an empty volume_id. Requests by method:
+// 2, answered by ReplicaIdentity. Makes a blank replica, or finds the one that is there.
+message CreateReplica {
+  string volume_id = 1;
+  string replica_id = 2;
+  uint64 size_blocks = 3;
+  bool witness = 4;
+}
+
+message ReplicaIdentity {
+  Identity identity = 1;
+  // It has no record: it is nobody's data.
+  bool blank = 2;
+  uint32 promised = 3;
+}
+
+// 3, answered by ReplicaIdentity. The first record of a new volume, to each of its members; to a blank store that it names,
+// and once.
+message BeginReplica {
+  VolumeRecord record = 1;
+  string replica_id = 2;
+}
+
+// 4, answered by an empty message. Refused if a higher epoch was promised (E8).
+message DeleteReplica {
+  string volume_id = 1;
+  string replica_id = 2;
+  uint32 epoch = 3;
+}
+
+// 5, answered by ReplicaList.
+message ListReplicas {}
+
+message ReplicaList {
+  message Entry {
+    string volume_id = 1;
+    string replica_id = 2;
+    bool blank = 3;
+    uint32 promised = 4;
+    uint64 size_blocks = 5;
+    uint64 used_blocks = 6;
+    // 0 without a record, else as in it.
+    uint32 state = 7;
+  }
+  repeated Entry entries = 1;
+}
 `;

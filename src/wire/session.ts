@@ -58,7 +58,7 @@ export function payloadBytes(payload: Payload): Uint8Array {
   return (payload as Payload & { readonly bytes: Uint8Array }).bytes;
 }
 
-function payloadOffset(payload: Payload): number {
+export function payloadByteOffset(payload: Payload): number {
   return payload instanceof BytesPayload ? payload.byteOffset : 0;
 }
 
@@ -170,7 +170,7 @@ abstract class SessionEnd<Incoming> {
     header.epoch = epoch;
     header.op = id;
     header.blocks = blocks;
-    stream.data(header, payloadBytes(copy.data), payloadOffset(copy.data), crcs, 0);
+    stream.data(header, payloadBytes(copy.data), payloadByteOffset(copy.data), crcs, 0);
   }
 
   protected readonly opsHandler: StreamHandler = {
