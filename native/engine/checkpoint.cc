@@ -435,7 +435,11 @@ void PoolImpl::SuperStep() {
     RequestFlush(&PoolImpl::SuperFlushed, nullptr);
   } else {
     if (!SupersSuffice("the superblock was written but does not read back")) return;
-    FinishCheckpoint();
+    if (checkpoint_holds_ > 0) {
+      finish_waiting_ = true;
+    } else {
+      FinishCheckpoint();
+    }
   }
 }
 

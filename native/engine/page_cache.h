@@ -49,7 +49,6 @@ struct Page {
   bool in_checkpoint = false;
   bool orphan = false;  // Dropped from its tree while a checkpoint still writes it.
   bool referenced = false;
-  uint8_t load_copy = 0;
   uint32_t clock_slot = 0;
   PagePtr load_ptr;
   Waiter* waiters = nullptr;

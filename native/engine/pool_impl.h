@@ -20,6 +20,7 @@
 #include "native/engine/log_format.h"
 #include "native/engine/page_cache.h"
 #include "native/engine/pool.h"
+#include "native/engine/repair.h"
 #include "native/engine/space.h"
 
 namespace ashlar {
@@ -277,6 +278,8 @@ class PoolImpl final : public Pool {
   Got GetOrCreate(Tree* tree, uint64_t index, Waiter* waiter, Page** page);
   void StartLoad(Page* page, const PagePtr& ptr);
   void FinishLoad(EngineIo* io);
+  void LoadRepaired(Repair* repair);
+  void EndLoad(Page* page, bool good);
   void WakeWaiters(Page* page, Status status);
   PagePtr* LiveSlot(Page* page);
   void MarkDirty(Page* page);
@@ -319,7 +322,25 @@ class PoolImpl final : public Pool {
   uint64_t CheckpointNeed() const;
   uint64_t Reserve() const { return reserve_; }
 
+  // --- repair.cc ---
+  void AddPlaces(Repair* repair, uint64_t phys);
+  Repair* NewRepair(void* owner, void (PoolImpl::*done)(Repair*), uint32_t index);
+  void RepairData(uint64_t phys, uint32_t crc, void* owner, void (PoolImpl::*done)(Repair*),
+                  uint32_t index, bool expected = false);
+  void RepairPage(const PagePtr& ptr, const PageIdentity& identity, void* owner,
+                  void (PoolImpl::*done)(Repair*));
+  bool RepairMatches(const Repair* repair, const uint8_t* block) const;
+  void StepRepair(Repair* repair);
+  void RepairReadDone(EngineIo* io);
+  void RepairWriteDone(EngineIo* io);
+  void EndRepair(Repair* repair);
+  void HoldCheckpoint() { ++checkpoint_holds_; }
+  void ReleaseCheckpoint();
+  void SyncRepairDone(Repair* repair);
+  bool ReadGoodSync(uint64_t phys, uint32_t crc, bool all, uint8_t* into);
+
   // --- read_path.cc ---
+  void ReadRepaired(Repair* repair);
   void StartRead(OpState* state);
   void ReadPiece(Piece* piece);
   void ReadDone(Piece* piece);
@@ -418,6 +439,8 @@ class PoolImpl final : public Pool {
   bool ReadSync(uint64_t block, uint32_t blocks, uint8_t* data);
   bool WriteSync(uint64_t block, uint32_t blocks, uint8_t* data);
   bool FlushSync();
+  bool VerifyRunSync(const PhysRun& run, const uint32_t* crcs, uint8_t* data);
+  bool RunSyncOn(uint16_t device, IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data);
   bool RunSync(IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data);
   void SyncDone(EngineIo* io);
   void WaitIo();
@@ -559,6 +582,9 @@ class PoolImpl final : public Pool {
   std::vector<CheckpointWaiter> checkpoint_waiters_;
 
   // Stats.
+  uint32_t checkpoint_holds_ = 0;  // Repairs and walks that write in place.
+  bool finish_waiting_ = false;
+  uint64_t healed_blocks_ = 0;
   uint64_t checkpoints_ = 0;
   uint64_t checksum_errors_ = 0;
   uint64_t io_errors_ = 0;

@@ -1,6 +1,7 @@
 // Reads and verifies. Every block is checked against the CRC in its mapping entry (S2); what fails
-// is looked up once more, because the block may have moved while the read was on its way, and then
-// answered as damaged (W9), zeroed.
+// is looked up once more, because the block may have moved while the read was on its way; then all
+// its places are tried, and the bad ones healed from a good one; without one it is answered as
+// damaged (W9), zeroed.
 #include <algorithm>
 
 #include "native/engine/crc32c.h"
@@ -55,9 +56,15 @@ void PoolImpl::ReadPiece(Piece* piece) {
       ++i;
       continue;
     }
+    if (again) {
+      ++piece->ios;
+      RepairData(leaf->phys[e], leaf->crc[e], piece, &PoolImpl::ReadRepaired, i);
+      ++i;
+      continue;
+    }
     uint32_t n = 1;
     piece->crc[i] = leaf->crc[e];
-    while (!again && i + n < blocks && leaf->kind[e + n] == kEntryData &&
+    while (i + n < blocks && leaf->kind[e + n] == kEntryData &&
            leaf->phys[e + n] == leaf->phys[e] + n) {
       piece->crc[i + n] = leaf->crc[e + n];
       ++n;
@@ -83,8 +90,20 @@ void PoolImpl::ReadIoDone(EngineIo* io) {
       SetBit(piece->bad, i);
       ++checksum_errors_;
     }
+    // Which side it was, is counted when it is repaired.
   }
   FreeIo(io);
+  if (--piece->ios == 0) ReadDone(piece);
+}
+
+void PoolImpl::ReadRepaired(Repair* repair) {
+  Piece* piece = static_cast<Piece*>(repair->owner);
+  const uint32_t i = repair->index;
+  if (repair->good) {
+    std::memcpy(piece->data + i * kBlockBytes, repair->buffer, kBlockBytes);
+  } else {
+    SetBit(piece->bad, i);
+  }
   if (--piece->ios == 0) ReadDone(piece);
 }
 

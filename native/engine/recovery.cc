@@ -277,6 +277,15 @@ bool PoolImpl::RunSync(IoKind kind, uint64_t block, uint32_t blocks, uint8_t* da
   return result == 0;
 }
 
+bool PoolImpl::RunSyncOn(uint16_t device, IoKind kind, uint64_t block, uint32_t blocks,
+                         uint8_t* data) {
+  int32_t result = 1;
+  SubmitToDevice(device, kind, block, blocks, data, &result, &PoolImpl::SyncDone);
+  while (result == 1) WaitIo();
+  if (result != 0) ++io_errors_;
+  return result == 0;
+}
+
 bool PoolImpl::ReadSync(uint64_t block, uint32_t blocks, uint8_t* data) {
   return RunSync(IoKind::kRead, block, blocks, data);
 }
@@ -541,7 +550,7 @@ Status PoolImpl::LoadBlobs(BlobStore* store, std::string*) {
     bool good = true;
     for (uint32_t i = 0; i * kBlockBytes < leaf.bytes; ++i) {
       uint8_t* at = buffer.data + i * kBlockBytes;
-      good &= ReadSync(leaf.phys[i], 1, at) && Crc32c(at, kBlockBytes) == leaf.crc[i];
+      good &= ReadGoodSync(leaf.phys[i], leaf.crc[i], false, at);
     }
     // A damaged one reads as absent; its key can be written again.
     if (!good) {
@@ -561,18 +570,48 @@ struct PoolImpl::Replay {
 };
 
 Status PoolImpl::ReplayLog(std::string* why) {
-  AlignedBlocks buffer(kReadBlocks);
   const uint64_t ring = sb_.log_blocks;
+  // Every side of the log: what no flush covered may be on one of them only.
+  struct Side {
+    uint16_t device;
+    std::unique_ptr<AlignedBlocks> buffer;
+  };
+  std::vector<Side> sides;
+  for (uint16_t index : devices_.vdevs()[VdevOf(sb_.log_start)].sides) {
+    if (!devices_.device(index)->Readable()) continue;
+    sides.push_back({index, std::make_unique<AlignedBlocks>(kReadBlocks)});
+  }
   auto read = [&](uint64_t sequence, uint32_t* count) {
     const uint64_t at = sequence % ring;
+    const uint64_t place = BlockOf(sb_.log_start) + at;
     *count = static_cast<uint32_t>(std::min<uint64_t>(kReadBlocks, ring - at));
-    if (ReadSync(sb_.log_start + at, *count, buffer.data)) return true;
-    // One unreadable block does not hide those before it.
-    for (uint32_t i = 0; i < *count; ++i) {
-      uint8_t* block = buffer.data + i * kBlockBytes;
-      if (!ReadSync(sb_.log_start + at + i, 1, block)) std::memset(block, 0, kBlockBytes);
+    for (const Side& side : sides) {
+      uint8_t* data = side.buffer->data;
+      if (RunSyncOn(side.device, IoKind::kRead, place, *count, data)) continue;
+      // One unreadable block does not hide those before it.
+      for (uint32_t i = 0; i < *count; ++i) {
+        uint8_t* block = data + i * kBlockBytes;
+        if (!RunSyncOn(side.device, IoKind::kRead, place + i, 1, block)) {
+          std::memset(block, 0, kBlockBytes);
+        }
+      }
     }
-    return true;
+  };
+  // The block `i` of what was read that passes the test, on every side. Null: none does.
+  auto find = [&](uint64_t sequence, uint32_t i, auto test) -> const uint8_t* {
+    for (const Side& side : sides) {
+      const uint8_t* block = side.buffer->data + i * kBlockBytes;
+      if (!test(block)) continue;
+      for (const Side& other : sides) {
+        uint8_t* theirs = other.buffer->data + i * kBlockBytes;
+        if (options_.read_only || std::memcmp(theirs, block, kBlockBytes) == 0) continue;
+        std::memcpy(theirs, block, kBlockBytes);
+        static_cast<void>(RunSyncOn(other.device, IoKind::kWrite,
+                                    BlockOf(sb_.log_start) + sequence % ring, 1, theirs));
+      }
+      return block;
+    }
+    return nullptr;
   };
 
   // First pass: where the chain ends, and what each opening's blocks say was flushed.
@@ -585,9 +624,11 @@ Status PoolImpl::ReplayLog(std::string* why) {
     read(end, &count);
     for (uint32_t i = 0; i < count && chained; ++i) {
       LogBlockHeader h;
-      chained = ParseLogBlock(buffer.data + i * kBlockBytes, sb_.store_id, &h) == Status::kOk &&
-                h.sequence == end && h.predecessor_crc == crc && h.opening >= opening &&
-                end - sb_.log_sequence < ring;
+      chained = end - sb_.log_sequence < ring &&
+                find(end, i, [&](const uint8_t* block) {
+                  return ParseLogBlock(block, sb_.store_id, &h) == Status::kOk &&
+                         h.sequence == end && h.predecessor_crc == crc && h.opening >= opening;
+                }) != nullptr;
       if (!chained) break;
       crc = h.crc;
       opening = h.opening;
@@ -601,9 +642,12 @@ Status PoolImpl::ReplayLog(std::string* why) {
     uint32_t count = 0;
     read(s, &count);
     for (uint32_t i = 0; i < count && s < tail; ++i, ++s) {
-      LogBlockHeader h;
-      if (ParseLogBlock(buffer.data + i * kBlockBytes, sb_.store_id, &h) == Status::kOk &&
-          h.sequence == s && h.opening == opening) {
+      for (const Side& side : sides) {
+        LogBlockHeader h;
+        if (ParseLogBlock(side.buffer->data + i * kBlockBytes, sb_.store_id, &h) != Status::kOk ||
+            h.sequence != s || h.opening != opening) {
+          continue;
+        }
         flushed[opening] = std::max(flushed[opening], std::min(h.flushed_up_to, s));
         log_damaged_ |= h.flushed_up_to > end;
       }
@@ -620,18 +664,24 @@ Status PoolImpl::ReplayLog(std::string* why) {
   // Second pass.
   Replay replay;
   for (const Run& run : pending_old_) replay.pending[run.phys] = run.phys + run.blocks;
+  uint32_t replayed_crc = sb_.log_predecessor_crc;
   for (uint64_t s = sb_.log_sequence; s < end;) {
     uint32_t count = 0;
     read(s, &count);
     count = static_cast<uint32_t>(std::min<uint64_t>(count, end - s));
-    Prefetch(buffer.data, count);
+    // The first side with them all: Prefetch only wants to know what is coming.
+    Prefetch(sides[0].buffer->data, count);
     for (uint32_t i = 0; i < count; ++i, ++s) {
       LogBlockHeader h;
-      const uint8_t* block = buffer.data + i * kBlockBytes;
-      if (ParseLogBlock(block, sb_.store_id, &h) != Status::kOk || h.sequence != s) {
+      const uint8_t* block = find(s, i, [&](const uint8_t* b) {
+        return ParseLogBlock(b, sb_.store_id, &h) == Status::kOk && h.sequence == s &&
+               h.predecessor_crc == replayed_crc;
+      });
+      if (block == nullptr) {
         *why = "a log block changed while it was read";
         return Status::kIoError;
       }
+      replayed_crc = h.crc;
       ReplayBlock(&replay, block, s >= flushed[h.opening]);
     }
   }
@@ -775,6 +825,25 @@ bool PoolImpl::ReplayAlloc(Replay* replay, const std::vector<Run>& runs,
   return true;
 }
 
+// Whether all blocks of a run are there. On a mirror: on any side, and from here on on all.
+bool PoolImpl::VerifyRunSync(const PhysRun& run, const uint32_t* crcs, uint8_t* data) {
+  if (devices_.vdevs()[VdevOf(run.phys)].sides.size() > 1) {
+    for (uint32_t k = 0; k < run.blocks; ++k) {
+      if (!ReadGoodSync(run.phys + k, crcs[k], true, data)) return false;
+    }
+    return true;
+  }
+  // A run of an atomic write may be longer than the buffer.
+  for (uint32_t at = 0; at < run.blocks; at += kLeafEntries) {
+    const uint32_t count = std::min(kLeafEntries, run.blocks - at);
+    if (!ReadSync(run.phys + at, count, data)) return false;
+    for (uint32_t k = 0; k < count; ++k) {
+      if (Crc32c(data + k * kBlockBytes, kBlockBytes) != crcs[at + k]) return false;
+    }
+  }
+  return true;
+}
+
 void PoolImpl::ReplayWrite(Replay* replay, const LogEntry& entry, bool verify) {
   const LogEntryHeader& e = entry.header;
   std::vector<Run> named;
@@ -793,14 +862,7 @@ void PoolImpl::ReplayWrite(Replay* replay, const LogEntry& entry, bool verify) {
     uint8_t* data = TakeBuffer();
     uint32_t first = 0;
     for (const PhysRun& run : runs) {
-      // A run of an atomic write may be longer than the buffer.
-      for (uint32_t at = 0; !drop && at < run.blocks; at += kLeafEntries) {
-        const uint32_t count = std::min(kLeafEntries, run.blocks - at);
-        drop = !ReadSync(run.phys + at, count, data);
-        for (uint32_t k = 0; !drop && k < count; ++k) {
-          drop = Crc32c(data + k * kBlockBytes, kBlockBytes) != crcs[first + at + k];
-        }
-      }
+      drop = drop || !VerifyRunSync(run, crcs.data() + first, data);
       first += run.blocks;
     }
     ReleaseBuffer(data);
@@ -840,8 +902,7 @@ void PoolImpl::ReplayUnmap(const LogEntry& entry) {
 }
 
 void PoolImpl::ReplayBlob(Replay* replay, const LogEntry& entry, bool verify) {
-  static_cast<void>(
-      verify);  // The value is kept in memory: it is read, and so checked, in any case.
+  // The value is kept in memory: it is read, and so checked, in any case.
   const LogEntryHeader& e = entry.header;
   VolumeState* v = e.tree == 0 ? nullptr : FindTree(e.tree);
   BlobStore* store = e.tree == 0 ? &pool_blobs_ : v != nullptr ? &v->blobs : nullptr;
@@ -856,8 +917,7 @@ void PoolImpl::ReplayBlob(Replay* replay, const LogEntry& entry, bool verify) {
   bool good = true;
   for (uint32_t i = 0; i < e.blocks; ++i) {
     uint8_t* at = buffer.data + i * kBlockBytes;
-    good =
-        good && ReadSync(entry.blob.phys[i], 1, at) && Crc32c(at, kBlockBytes) == entry.blob.crc[i];
+    good = good && ReadGoodSync(entry.blob.phys[i], entry.blob.crc[i], verify, at);
   }
   for (const PhysRun& run : runs) ApplyAlloc(run);
   const bool usable = store != nullptr && e.lba < LeafSpan(store->tree.root.height) &&

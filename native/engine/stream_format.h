@@ -24,10 +24,10 @@ inline constexpr uint64_t kStreamMaxBlocks = 1ull << 40;
 enum class StreamKind : uint8_t {
   kBegin = 1,  // Payload: the description, JSON. `blocks`: the volume's size. `lba`: where a
                // resumed stream goes on, else 0.
-  kData = 2,  // Payload: `blocks` CRC32Cs (u32), then `blocks` times 4096 bytes.
-  kHole = 3,  // [lba, lba + blocks) reads as zeros. No payload.
-  kMark = 4,  // All below `lba` was sent: a receiver that has it may go on from there. No payload.
-  kEnd = 5,   // Payload: StreamTotals. Nothing follows.
+  kData = 2,   // Payload: `blocks` CRC32Cs (u32), then `blocks` times 4096 bytes.
+  kHole = 3,   // [lba, lba + blocks) reads as zeros. No payload.
+  kMark = 4,   // All below `lba` was sent: a receiver that has it may go on from there. No payload.
+  kEnd = 5,    // Payload: StreamTotals. Nothing follows.
 };
 
 struct StreamHeader {  // Little endian.

@@ -79,7 +79,6 @@ uint64_t PoolImpl::NullSpan(Tree* tree, uint64_t leaf) {
 void PoolImpl::StartLoad(Page* page, const PagePtr& ptr) {
   page->loading = true;
   page->load_ptr = ptr;
-  page->load_copy = 0;
   ++loads_in_flight_;
   SubmitIo(IoKind::kRead, ptr.addr[0], 1, page->data, page, &PoolImpl::FinishLoad);
 }
@@ -90,16 +89,21 @@ void PoolImpl::FinishLoad(EngineIo* io) {
   FreeIo(io);
   const PageIdentity identity{sb_.store_id, page->tree->role, page->level, page->tree->id,
                               page->index};
-  bool good = result == 0 && PageMatches(page->data, identity, page->load_ptr) &&
-              PageIsSound(page->data, page->tree->role, page->level, range_);
-  if (!good) {
-    ++(result != 0 ? io_errors_ : checksum_errors_);
-    if (page->load_copy == 0) {
-      page->load_copy = 1;
-      SubmitIo(IoKind::kRead, page->load_ptr.addr[1], 1, page->data, page, &PoolImpl::FinishLoad);
-      return;
-    }
-  }
+  const bool good = result == 0 && PageMatches(page->data, identity, page->load_ptr) &&
+                    PageIsSound(page->data, page->tree->role, page->level, range_);
+  if (good) return EndLoad(page, true);
+  ++(result != 0 ? io_errors_ : checksum_errors_);
+  RepairPage(page->load_ptr, identity, page, &PoolImpl::LoadRepaired);
+}
+
+// The other copy, or another side of the same (H6).
+void PoolImpl::LoadRepaired(Repair* repair) {
+  Page* page = static_cast<Page*>(repair->owner);
+  if (repair->good) std::memcpy(page->data, repair->buffer, kBlockBytes);
+  EndLoad(page, repair->good);
+}
+
+void PoolImpl::EndLoad(Page* page, bool good) {
   --loads_in_flight_;
   page->loading = false;
   if (good) CountPage(page);

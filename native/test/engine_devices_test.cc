@@ -226,5 +226,105 @@ TEST(Devices, GrowthStopsAtTheLimitAndOverwritesGoOn) {
   EXPECT_EQ(host.Simple(OpKind::kUnmap, v, 0, 65536), Status::kOk);
 }
 
+// Flips a byte in every n'th block that is held, of those that `which` takes.
+uint64_t Rot(MemFile& medium, uint64_t every, uint64_t from, uint64_t to) {
+  uint64_t rotten = 0;
+  for (uint64_t block = from; block < to; ++block) {
+    if (block % every != 0) continue;
+    bool held = false;
+    uint8_t* data = medium.Block(block);
+    for (int i = 0; i < 4096 && !held; ++i) held = data[i] != 0;
+    if (!held) continue;
+    data[(block * 37) % 4096] ^= 0x10;
+    ++rotten;
+  }
+  return rotten;
+}
+
+TEST(Devices, BadBlocksOfAMirrorAreHealedByReads) {
+  for (const bool immediate : {false, true}) {
+    PoolHost host;
+    host.AddMedium(64, immediate);
+    host.AddMedium(64, immediate);
+    ASSERT_EQ(host.Format({{0, 1}}), Status::kOk);
+    ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk);
+    const uint32_t v = host.Create("v", 4096);
+    Fill(host, v, 4096, 1);
+    ASSERT_EQ(host.Close(), Status::kOk);
+    // Different blocks on either side, metadata among them.
+    ASSERT_GT(Rot(*host.media[0], 7, 600, 16000), 100u);
+    for (uint64_t block = 600; block < 16000; ++block) {
+      if (block % 7 == 3) Rot(*host.media[1], 1, block, block + 1);
+    }
+    ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk) << host.why;
+    const uint32_t again = host.Handle("v");
+    for (int round = 0; round < 2; ++round) ExpectFilled(host, again, 4096, 1);
+    EXPECT_GT(host.Device(0).checksum_errors, 0u);
+    EXPECT_EQ(host.pool->Stats().state, PoolState::kOpen);
+    // Healed in place: now this side has it all by itself.
+    host.media[1]->fail = FailKind(IoKind::kRead);
+    ExpectFilled(host, again, 4096, 1);
+  }
+}
+
+TEST(Devices, WithoutAMirrorExactlyTheBadBlocksAreDamaged) {
+  PoolHost host;
+  host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0}), Status::kOk);
+  const uint32_t v = host.Create("v", 4096);
+  Fill(host, v, 4096, 1);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  std::vector<uint64_t> bad;
+  for (uint64_t block = 500; block < 16000; ++block) {
+    const uint64_t value = StampOf(host.media[0]->Block(block));
+    if (value == 0 || value == ~0ull || block % 11 != 0) continue;
+    host.media[0]->Block(block)[17] ^= 1;
+    bad.push_back(value - 1);
+  }
+  ASSERT_GT(bad.size(), 100u);
+  ASSERT_EQ(host.OpenWith({0}), Status::kOk);
+  const uint32_t again = host.Handle("v");
+  std::vector<uint64_t> found;
+  for (uint64_t lba = 0; lba < 4096; ++lba) {
+    const uint64_t value = host.Read(again, lba);
+    if (value == ~1ull) {
+      found.push_back(lba);
+    } else {
+      EXPECT_EQ(value, lba + 1);
+    }
+  }
+  std::sort(bad.begin(), bad.end());
+  EXPECT_EQ(found, bad);
+  EXPECT_EQ(host.Write(again, bad[0], 9), Status::kOk);
+  EXPECT_EQ(host.Read(again, bad[0]), 9u);
+}
+
+TEST(Devices, APageIsHealedFromItsSecondCopy) {
+  PoolHost host;
+  host.AddMedium(64);
+  host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0}, {1}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk);
+  const uint32_t v = host.Create("v", 65536);
+  for (uint64_t lba = 0; lba < 65536; lba += 512)
+    ASSERT_EQ(host.Write(v, lba, lba + 1), Status::kOk);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  // All pages of one device: each has its copy on the other.
+  uint64_t rotten = 0;
+  for (uint64_t block = 10; block < 16000; ++block) {
+    uint8_t* data = host.media[0]->Block(block);
+    if (std::memcmp(data, "ASHP", 4) != 0) continue;
+    data[100] ^= 0x40;
+    ++rotten;
+  }
+  ASSERT_GT(rotten, 100u);
+  ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk) << host.why;
+  for (uint64_t lba = 0; lba < 65536; lba += 512) {
+    ASSERT_EQ(host.Read(host.Handle("v"), lba), lba + 1);
+  }
+  EXPECT_GT(host.Device(0).checksum_errors, 100u);
+}
+
 }  // namespace
 }  // namespace ashlar
