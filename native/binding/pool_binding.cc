@@ -42,6 +42,19 @@ Napi::Number Num(Napi::Env env, uint64_t number) {
   return Napi::Number::New(env, static_cast<double>(number));
 }
 
+// E1's halves, as two numbers. `OfVersion` takes them back.
+void SetVersion(Napi::Object* object, const char* name, uint64_t version) {
+  const Napi::Env env = object->Env();
+  Napi::Object halves = Napi::Object::New(env);
+  halves.Set("epoch", Num(env, version >> 40));
+  halves.Set("op", Num(env, version & ((1ull << 40) - 1)));
+  object->Set(name, halves);
+}
+
+uint64_t OfVersion(const Napi::Value& epoch, const Napi::Value& op) {
+  return Count(epoch, 0) << 40 | Count(op, 0);
+}
+
 Napi::Object ToObject(Napi::Env env, const VolumeInfo& info) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("handle", Num(env, info.handle));
@@ -52,6 +65,9 @@ Napi::Object ToObject(Napi::Env env, const VolumeInfo& info) {
   object.Set("epoch", Num(env, info.version >> 40));
   object.Set("op", Num(env, info.version & ((1ull << 40) - 1)));
   object.Set("deleting", info.deleting);
+  SetVersion(&object, "contig", info.contig);
+  SetVersion(&object, "durable", info.durable);
+  SetVersion(&object, "holeFloor", info.hole_floor);
   return object;
 }
 
@@ -65,23 +81,29 @@ int32_t* LanesOf(const Napi::Value& value, size_t lanes) {
 }  // namespace
 
 void PoolBinding::Define(Napi::Env env) {
-  const Napi::Function function = DefineClass(
-      env, "NativePoolHandle",
-      {InstanceMethod<&PoolBinding::Attach>("attach"),
-       InstanceMethod<&PoolBinding::Submit>("submit"),
-       InstanceMethod<&PoolBinding::CreateVolume>("createVolume"),
-       InstanceMethod<&PoolBinding::ResizeVolume>("resizeVolume"),
-       InstanceMethod<&PoolBinding::DeleteVolume>("deleteVolume"),
-       InstanceMethod<&PoolBinding::PutBlob>("putBlob"),
-       InstanceMethod<&PoolBinding::GetBlob>("getBlob"),
-       InstanceMethod<&PoolBinding::MapStatus>("mapStatus"),
-       InstanceMethod<&PoolBinding::TakeRuns>("takeRuns"),
-       InstanceMethod<&PoolBinding::Checkpoint>("checkpoint"),
-       InstanceMethod<&PoolBinding::Close>("close"),
-       InstanceMethod<&PoolBinding::ReleaseCall>("release"),
-       InstanceMethod<&PoolBinding::Volumes>("volumes"),
-       InstanceMethod<&PoolBinding::Volume>("volume"), InstanceMethod<&PoolBinding::Stats>("stats"),
-       InstanceMethod<&PoolBinding::Identity>("identity")});
+  const Napi::Function function =
+      DefineClass(env, "NativePoolHandle",
+                  {InstanceMethod<&PoolBinding::Attach>("attach"),
+                   InstanceMethod<&PoolBinding::Submit>("submit"),
+                   InstanceMethod<&PoolBinding::CreateVolume>("createVolume"),
+                   InstanceMethod<&PoolBinding::ResizeVolume>("resizeVolume"),
+                   InstanceMethod<&PoolBinding::DeleteVolume>("deleteVolume"),
+                   InstanceMethod<&PoolBinding::PutBlob>("putBlob"),
+                   InstanceMethod<&PoolBinding::GetBlob>("getBlob"),
+                   InstanceMethod<&PoolBinding::MapStatus>("mapStatus"),
+                   InstanceMethod<&PoolBinding::TakeRuns>("takeRuns"),
+                   InstanceMethod<&PoolBinding::ChangedSince>("changedSince"),
+                   InstanceMethod<&PoolBinding::TakeChanged>("takeChanged"),
+                   InstanceMethod<&PoolBinding::SetMarks>("setMarks"),
+                   InstanceMethod<&PoolBinding::CreditBlocks>("creditBlocks"),
+                   InstanceMethod<&PoolBinding::OpenIds>("openIds"),
+                   InstanceMethod<&PoolBinding::Checkpoint>("checkpoint"),
+                   InstanceMethod<&PoolBinding::Close>("close"),
+                   InstanceMethod<&PoolBinding::ReleaseCall>("release"),
+                   InstanceMethod<&PoolBinding::Volumes>("volumes"),
+                   InstanceMethod<&PoolBinding::Volume>("volume"),
+                   InstanceMethod<&PoolBinding::Stats>("stats"),
+                   InstanceMethod<&PoolBinding::Identity>("identity")});
   // Freed with the environment.
   env.SetInstanceData(new Napi::FunctionReference(Napi::Persistent(function)));
 }
@@ -199,11 +221,21 @@ void PoolBinding::Start(const int32_t* record) {
   const int kind = record[0] & 0xff;
   const bool has_data =
       kind == static_cast<int>(OpKind::kRead) || kind == static_cast<int>(OpKind::kWrite);
+  const bool tags_only = kind == static_cast<int>(OpKind::kTags);
+  const bool has_tags = record[10] >= 0;
+  const uint64_t tags_offset = uint64_t{static_cast<uint32_t>(record[10])} * sizeof(BlockTag);
   const std::span<uint8_t> arena = Arena();
   const uint64_t offset = uint64_t{static_cast<uint32_t>(record[3])} * kBlockBytes;
   const bool known = has_data || kind == static_cast<int>(OpKind::kUnmap) ||
                      kind == static_cast<int>(OpKind::kFlush) ||
-                     kind == static_cast<int>(OpKind::kVerify);
+                     kind == static_cast<int>(OpKind::kVerify) || tags_only;
+  const int guard = record[0] >> 16 & 3;
+  if (guard > static_cast<int>(Guard::kExact) || (tags_only && !has_tags) ||
+      (has_tags && (blocks > kMaxOpBlocks || tags_offset > arena.size() ||
+                    blocks * sizeof(BlockTag) > arena.size() - tags_offset))) {
+    Complete(record[1], Status::kInvalid, 0);
+    return;
+  }
   if (!known || tag >= kMaxTags || op_busy_[tag] != 0 ||
       (has_data && (blocks > kMaxOpBlocks || offset > arena.size() ||
                     blocks * kBlockBytes > arena.size() - offset))) {
@@ -220,6 +252,8 @@ void PoolBinding::Start(const int32_t* record) {
   op.blocks = blocks;
   op.data = has_data ? arena.data() + offset : nullptr;
   op.version = Join(record[8], record[9]);
+  op.tags = has_tags ? reinterpret_cast<BlockTag*>(arena.data() + tags_offset) : nullptr;
+  op.guard = static_cast<Guard>(guard);
   op.status = Status::kOk;
   op.failed_lba = 0;
   op_busy_[tag] = 1;
@@ -275,7 +309,7 @@ Napi::Value PoolBinding::EndControl(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// createVolume(controlId, uuid: Uint8Array of 16, name, sizeBlocks)
+// createVolume(controlId, uuid: Uint8Array of 16, name, sizeBlocks, keepsHoles, floor: epoch, op)
 Napi::Value PoolBinding::CreateVolume(const Napi::CallbackInfo& info) {
   Control* const control = BeginControl(info);
   if (control == nullptr) return info.Env().Undefined();
@@ -285,7 +319,7 @@ Napi::Value PoolBinding::CreateVolume(const Napi::CallbackInfo& info) {
   }
   control->name = info[2].ToString().Utf8Value();
   pool_->CreateVolume(id, control->name, Count(info[3], 0), &control->handle, OnControlDone,
-                      control);
+                      control, info[4].ToBoolean() ? OfVersion(info[5], info[6]) : ~0ull);
   return EndControl(info);
 }
 
@@ -353,6 +387,67 @@ Napi::Value PoolBinding::TakeRuns(const Napi::CallbackInfo& info) {
     out[index * 3 + 2] = runs[index].mapped ? 1 : 0;
   }
   return flat;
+}
+
+// changedSince(controlId, handle, since: epoch, op, lba, maxRuns); the runs by takeChanged
+Napi::Value PoolBinding::ChangedSince(const Napi::CallbackInfo& info) {
+  Control* const control = BeginControl(info);
+  if (control == nullptr) return info.Env().Undefined();
+  pool_->ChangedSince(Handle(info[1]), OfVersion(info[2], info[3]), Count(info[4], 0),
+                      static_cast<uint32_t>(Count(info[5], 1)), &control->changed, &control->next,
+                      OnControlDone, control);
+  return EndControl(info);
+}
+
+// takeChanged(controlId): Float64Array of the next LBA, then LBA, blocks, kind, epoch, op of each
+// run
+Napi::Value PoolBinding::TakeChanged(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const uint64_t id = Count(info[0], kMaxControls);
+  if (id >= kMaxControls || id >= controls_.size()) return env.Null();
+  Control& control = controls_[id];
+  Napi::Float64Array flat = Napi::Float64Array::New(env, 1 + control.changed.size() * 5);
+  double* out = flat.Data();
+  *out++ = static_cast<double>(control.next);
+  for (const ChangedRun& run : control.changed) {
+    *out++ = static_cast<double>(run.lba);
+    *out++ = static_cast<double>(run.blocks);
+    *out++ = static_cast<double>(run.kind);
+    *out++ = static_cast<double>(run.version >> 40);
+    *out++ = static_cast<double>(run.version & ((1ull << 40) - 1));
+  }
+  control.changed.clear();
+  return flat;
+}
+
+// setMarks(controlId, handle, which: 1 floor, 2 contig, 4 no holes, floor: epoch, op, contig:
+// epoch, op)
+Napi::Value PoolBinding::SetMarks(const Napi::CallbackInfo& info) {
+  Control* const control = BeginControl(info);
+  if (control == nullptr) return info.Env().Undefined();
+  const uint64_t which = Count(info[2], 0);
+  VolumeMarks marks;
+  marks.set_hole_floor = (which & 5) != 0;
+  marks.set_contig = (which & 2) != 0;
+  marks.hole_floor = (which & 4) != 0 ? ~0ull : OfVersion(info[3], info[4]);
+  marks.contig = OfVersion(info[5], info[6]);
+  pool_->SetMarks(Handle(info[1]), marks, OnControlDone, control);
+  return EndControl(info);
+}
+
+// creditBlocks(): number
+Napi::Value PoolBinding::CreditBlocks(const Napi::CallbackInfo& info) {
+  return Num(info.Env(), pool_ == nullptr ? 0 : pool_->CreditBlocks());
+}
+
+// openIds(): texts, the newest last
+Napi::Value PoolBinding::OpenIds(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Napi::Array list = Napi::Array::New(env);
+  if (pool_ == nullptr) return list;
+  uint32_t index = 0;
+  for (const Uuid& id : pool_->OpenIds()) list.Set(index++, UuidText(env, id));
+  return list;
 }
 
 // checkpoint(controlId)

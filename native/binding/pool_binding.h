@@ -1,8 +1,9 @@
 // A pool as JavaScript sees it. Data operations cross as records in shared Int32Arrays, a batch a
 // crossing:
 //
-//   submission, 10 lanes a record           completion, 4 lanes a record
-//     0 kind | fua << 8 | atomic << 9         0 tag; of a control call -1 - id
+//   submission, 12 lanes a record           completion, 4 lanes a record
+//     0 kind | fua << 8 | atomic << 9 | guard << 16; 10 arena offset of the tags / 16, or -1; 11 zero
+//                       0 tag; of a control call -1 - id
 //     1 tag                                   1 status, as src/block/status.ts; from 16 on as
 //     Status in pool.h 2 volume handle                         2 failed LBA, low half; of a control
 //     call its handle 3 arena offset / 4096, or -1            3 failed LBA, high half 4 LBA, low
@@ -36,7 +37,7 @@ inline constexpr uint32_t kMaxControls = 1024;
 inline constexpr uint32_t kCompletionSlots =
     8192;  // A power of two, at least tags and ids together.
 inline constexpr uint32_t kMaxBatch = 1024;
-inline constexpr uint32_t kSubmissionLanes = 10;
+inline constexpr uint32_t kSubmissionLanes = 12;
 inline constexpr uint32_t kCompletionLanes = 4;
 static_assert(kCompletionSlots >= kMaxTags + kMaxControls);
 
@@ -67,6 +68,8 @@ class PoolBinding : public Napi::ObjectWrap<PoolBinding> {
     std::string name;  // Kept until `done`, as are the value and the runs.
     std::vector<uint8_t> value;
     std::vector<MapRun> runs;
+    std::vector<ChangedRun> changed;
+    uint64_t next = 0;
   };
 
   void Begin(OpenedPool opened);
@@ -81,6 +84,11 @@ class PoolBinding : public Napi::ObjectWrap<PoolBinding> {
   Napi::Value GetBlob(const Napi::CallbackInfo& info);
   Napi::Value MapStatus(const Napi::CallbackInfo& info);
   Napi::Value TakeRuns(const Napi::CallbackInfo& info);
+  Napi::Value ChangedSince(const Napi::CallbackInfo& info);
+  Napi::Value TakeChanged(const Napi::CallbackInfo& info);
+  Napi::Value SetMarks(const Napi::CallbackInfo& info);
+  Napi::Value CreditBlocks(const Napi::CallbackInfo& info);
+  Napi::Value OpenIds(const Napi::CallbackInfo& info);
   Napi::Value Checkpoint(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
   Napi::Value ReleaseCall(const Napi::CallbackInfo& info);

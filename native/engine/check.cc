@@ -219,6 +219,10 @@ class Checker {
       return ptr.aux;
     }
     uint64_t sum = 0;
+    if (role == Role::kMap && HighestVersion(level, page.data()) > ptr.max_version) {
+      ++wrong_sums_;
+      Find("a page's highest version is above what its pointer says");
+    }
     if (level > 0) {
       InnerPage inner;
       std::memcpy(&inner, page.data(), sizeof inner);
@@ -231,6 +235,22 @@ class Checker {
     }
     if (sum != ptr.aux) Expect("a page's sum", ptr.aux, sum);
     return sum;
+  }
+
+  static uint64_t HighestVersion(uint8_t level, const uint8_t* page) {
+    uint64_t highest = 0;
+    if (level > 0) {
+      InnerPage inner;
+      std::memcpy(&inner, page, sizeof inner);
+      for (const PagePtr& slot : inner.slots) highest = std::max(highest, slot.max_version);
+    } else {
+      MapLeaf leaf;
+      std::memcpy(&leaf, page, sizeof leaf);
+      for (uint32_t i = 0; i < kLeafEntries; ++i) {
+        if (leaf.kind[i] != kEntryEmpty) highest = std::max(highest, leaf.version[i]);
+      }
+    }
+    return highest;
   }
 
   uint64_t Leaf(Role role, uint64_t index, const uint8_t* page) {

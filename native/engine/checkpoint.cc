@@ -154,15 +154,26 @@ void PoolImpl::Cut() {
   stage_ = CheckpointStage::kWrite;
 }
 
-bool PoolImpl::PageIsEmpty(Page* page) const {
+// Nothing in it, or one hole all of it: its pointer can say that (W6).
+bool PoolImpl::PageIsEmpty(Page* page, uint64_t* hole_version) const {
+  *hole_version = 0;
   if (page->children > 0 || page->pins > 0) return false;
   if (page->level > 0) {
-    return std::all_of(std::begin(page->inner()->slots), std::end(page->inner()->slots),
-                       [](const PagePtr& p) { return p.null(); });
+    const PagePtr* slots = page->inner()->slots;
+    *hole_version = slots[0].max_version;
+    return std::all_of(slots, slots + kFanOut, [slots](const PagePtr& p) {
+      return p.null() && p.max_version == slots[0].max_version;
+    });
   }
   switch (page->tree->role) {
-    case Role::kMap:
-      return page->used + page->holes == 0;
+    case Role::kMap: {
+      if (page->used + page->holes == 0) return true;
+      if (page->holes < kLeafEntries) return false;
+      const uint64_t* versions = page->map_leaf()->version;
+      *hole_version = versions[0];
+      return std::all_of(versions, versions + kLeafEntries,
+                         [versions](uint64_t v) { return v == versions[0]; });
+    }
     case Role::kSpace:
       return page->used == 0;
     case Role::kBlob:
@@ -180,7 +191,8 @@ void PoolImpl::DropEmptyPages() {
     for (Page* page = cache_.dirty_head(); page != nullptr; page = next) {
       next = page->dirty_next;
       // Dropping one may put its parent at the list's head: never in between.
-      if (page->level == level && PageIsEmpty(page)) DropPage(page);
+      uint64_t hole_version = 0;
+      if (page->level == level && PageIsEmpty(page, &hole_version)) DropPage(page, hole_version);
     }
   }
 }
@@ -212,6 +224,7 @@ void PoolImpl::WriteRecord(VolumeState* v) {
                             // they are written.
   leaf->blobs = v->blobs.tree.root;
   std::memcpy(leaf->name, v->name.data(), v->name.size());
+  v->progress.Save(&leaf->progress);
 }
 
 // Gives every dirty page its two places. That sets bits in space pages, which may make more pages

@@ -59,7 +59,7 @@ void PoolImpl::SetSize(VolumeState* volume, uint64_t size_blocks) {
 }
 
 void PoolImpl::CreateVolume(const Uuid& id, std::string_view name, uint64_t size_blocks,
-                            uint32_t* handle, DoneFn done, void* context) {
+                            uint32_t* handle, DoneFn done, void* context, uint64_t hole_floor) {
   Enter();
   Status status = Status::kOk;
   uint32_t slot = 0;
@@ -81,6 +81,7 @@ void PoolImpl::CreateVolume(const Uuid& id, std::string_view name, uint64_t size
   if (status == Status::kOk) {
     VolumeState* v = AddVolume(next_tree_, slot, id, std::string(name), size_blocks);
     v->creating = true;
+    v->hole_floor = hole_floor;
     if (handle != nullptr) *handle = v->handle;
     auto* control = new ControlOp;
     control->kind = LogKind::kCreate;
@@ -201,6 +202,53 @@ void PoolImpl::PutBlob(uint32_t handle, std::string_view key, std::span<const ui
   Leave();
 }
 
+void PoolImpl::SetMarks(uint32_t handle, const VolumeMarks& marks, DoneFn done, void* context) {
+  Enter();
+  VolumeState* v = FindVolume(handle);
+  Status status = Status::kOk;
+  if (state_ == PoolState::kFaulted) {
+    status = Status::kIoError;
+  } else if (state_ == PoolState::kClosed || closing_) {
+    status = Status::kOffline;
+  } else if (options_.read_only) {
+    status = Status::kReadOnly;
+  } else if (v == nullptr || v->creating || v->delete_logged || v->state != RecordState::kLive) {
+    status = Status::kNotFound;
+  } else if (!marks.set_hole_floor && !marks.set_contig) {
+    status = Status::kInvalid;
+  }
+  if (status == Status::kOk) {
+    auto* control = new ControlOp;
+    control->kind = LogKind::kMarks;
+    control->volume = v;
+    control->marks = marks;
+    control->done = done;
+    control->context = context;
+    StartControl(control);
+  } else {
+    CompleteControl(done, context, status);
+  }
+  Leave();
+}
+
+void PoolImpl::ApplyMarks(VolumeState* volume, const VolumeMarks& marks) {
+  if (marks.set_hole_floor) volume->hole_floor = marks.hole_floor;
+  if (marks.set_contig) volume->progress.Set(marks.contig);
+  volume->dirty = true;
+}
+
+// Each block in a leaf of its own is the worst case: itself, the leaf's two copies, and a share of
+// the pages above.
+uint64_t PoolImpl::CreditBlocks() const {
+  const uint64_t owed = growth_reserve_ + 2 * unplaced_pages_ + 512;
+  const uint64_t soon = FreeSoon();
+  return soon <= owed ? 0 : (soon - owed) * 4 / 13;
+}
+
+std::vector<Uuid> PoolImpl::OpenIds() const {
+  return {sb_.open_ids, sb_.open_ids + sb_.open_id_count};
+}
+
 void PoolImpl::StartControl(ControlOp* control) {
   Piece* piece = NewPiece(PieceKind::kControl, nullptr);
   piece->control = control;
@@ -273,6 +321,12 @@ PoolImpl::Admission PoolImpl::TryStartControl(Piece* piece) {
       }
     }
     Put(&at, blob);
+  } else if (c->kind == LogKind::kMarks) {
+    header.flags =
+        static_cast<uint8_t>((c->marks.set_hole_floor ? 1 : 0) | (c->marks.set_contig ? 2 : 0));
+    header.version = c->marks.contig;
+    header.count = c->marks.hole_floor;
+    Put(&at, header);
   } else {
     header.count = c->size_blocks;
     Put(&at, header);
@@ -318,6 +372,9 @@ void PoolImpl::ApplyControl(Piece* piece) {
       break;
     case LogKind::kResize:
       SetSize(c->volume, std::max(c->volume->size_blocks, c->size_blocks));
+      break;
+    case LogKind::kMarks:
+      ApplyMarks(c->volume, c->marks);
       break;
     case LogKind::kDelete:
       c->volume->state = RecordState::kDeleting;
@@ -435,6 +492,9 @@ bool PoolImpl::Volume(uint32_t handle, VolumeInfo* info) const {
   info->mapped_blocks = v->mapped;
   info->version = v->version;
   info->deleting = v->state == RecordState::kDeleting;
+  info->contig = v->progress.contig();
+  info->durable = std::min(v->durable_contig, info->contig);
+  info->hole_floor = v->hole_floor;
   return true;
 }
 

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "native/engine/pool.h"
+#include "native/engine/progress.h"
 
 namespace ashlar {
 
@@ -46,7 +47,8 @@ struct PagePtr {
       0;  // CRC32C of the page's 4096 bytes (S2: beside the pointer, not beside the data).
   uint32_t flags = 0;        // Zero so far.
   uint64_t born = 0;         // Generation that wrote it (S1).
-  uint64_t max_version = 0;  // Highest version below (S1: resync prunes by it).
+  uint64_t max_version = 0;  // Highest version below (S1: resync prunes by it), or higher. Of a
+                             // null one in a map: all below is one hole of this version (W6).
   uint64_t aux = 0;  // Sum below: mapped blocks in a volume map, blocks in use in the space map.
   bool null() const { return addr[0] == 0 && addr[1] == 0; }
 };
@@ -218,7 +220,8 @@ struct CatalogLeaf {
   TreeRoot map;
   TreeRoot blobs;
   char name[256];
-  uint8_t reserved[kBlockBytes - 64 - 8 - 16 - 56 - 112 - 256];
+  ProgressRecord progress;
+  uint8_t reserved[kBlockBytes - 64 - 8 - 16 - 56 - 112 - 256 - sizeof(ProgressRecord)];
 };
 static_assert(sizeof(CatalogLeaf) == kBlockBytes);
 

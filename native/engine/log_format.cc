@@ -38,6 +38,36 @@ bool WriteIsSound(LogEntry* e, const uint8_t* body, uint32_t bytes) {
   return sum == h.blocks;
 }
 
+bool UnmapIsSound(LogEntry* e, const uint8_t* body, uint32_t bytes) {
+  const LogEntryHeader& h = e->header;
+  if (bytes < sizeof(LogUnmapBody)) return false;
+  std::memcpy(&e->previous, body, sizeof e->previous);
+  return h.count > 0 && h.count <= kPhysBlockMask - h.lba;
+}
+
+bool InstallIsSound(LogEntry* e, const uint8_t* body, uint32_t bytes) {
+  const LogEntryHeader& h = e->header;
+  if (h.blocks == 0 || h.blocks > kLeafEntries || h.runs > h.blocks || h.flags == 0 || h.flags > 2)
+    return false;
+  if ((h.lba & (kLeafEntries - 1)) + h.blocks > kLeafEntries) return false;
+  if (h.runs * sizeof(LogRun) + h.blocks * 13u > bytes) return false;
+  e->runs = body;
+  e->versions = body + h.runs * sizeof(LogRun);
+  e->crcs = e->versions + h.blocks * 8;
+  e->kinds = e->crcs + h.blocks * 4;
+  uint64_t named = 0, data = 0;
+  for (uint32_t i = 0; i < h.runs; ++i) {
+    LogRun run = e->Run(i);
+    if (run.blocks == 0 || run.blocks > h.blocks) return false;
+    named += run.blocks;
+  }
+  for (uint32_t i = 0; i < h.blocks; ++i) {
+    if (e->kinds[i] > static_cast<uint8_t>(BlockKind::kHole)) return false;
+    data += e->kinds[i] == static_cast<uint8_t>(BlockKind::kData);
+  }
+  return named == data;
+}
+
 bool CreateIsSound(LogEntry* e, const uint8_t* body, uint32_t bytes) {
   if (bytes < sizeof(LogCreate)) return false;
   std::memcpy(&e->create, body, sizeof(LogCreate));
@@ -88,9 +118,10 @@ bool ParseLogEntry(const uint8_t* area, uint32_t area_bytes, uint32_t* offset, L
   switch (h.kind) {
     case LogKind::kWrite:
     case LogKind::kWriteAtomic:
+      out->previous = h.count;
       return WriteIsSound(out, body, bytes);
     case LogKind::kUnmap:
-      return h.count > 0 && h.count <= kPhysBlockMask - h.lba;
+      return UnmapIsSound(out, body, bytes);
     case LogKind::kCreate:
       return CreateIsSound(out, body, bytes);
     case LogKind::kResize:
@@ -99,6 +130,10 @@ bool ParseLogEntry(const uint8_t* area, uint32_t area_bytes, uint32_t* offset, L
       return true;
     case LogKind::kPutBlob:
       return BlobIsSound(out, body, bytes);
+    case LogKind::kInstall:
+      return InstallIsSound(out, body, bytes);
+    case LogKind::kMarks:
+      return h.flags > 0 && h.flags <= 3;
   }
   return false;
 }

@@ -40,20 +40,27 @@ enum class LogKind : uint8_t {
   kDelete = 5,
   kPutBlob = 6,
   kWriteAtomic = 7,
+  kInstall = 16,  // B4, H3: blocks and holes with versions of their own.
+  kMarks = 17,
 };
 
 // Every entry begins with this; `bytes` includes it and what follows, and is a multiple of 8.
 struct LogEntryHeader {
   LogKind kind;
-  uint8_t flags;  // Zero so far.
+  uint8_t
+      flags;  // kWrite: which part of its op (low half) and how many parts less one (high half).
+              // kUnmap: 1, the op's last part. kInstall: Guard. kMarks: 1 floor, 2 contig.
   uint16_t bytes;
-  uint16_t runs;    // kWrite, kWriteAtomic: physical runs that follow.
-  uint16_t blocks;  // kWrite: 1..128, inside one leaf. kWriteAtomic: 1..256. kPutBlob: 0..16.
+  uint16_t runs;    // kWrite, kWriteAtomic, kInstall: physical runs that follow.
+  uint16_t blocks;  // kWrite, kInstall: 1..128, inside one leaf. kWriteAtomic: 1..256. kPutBlob:
+                    // 0..16.
   uint64_t tree;
-  uint64_t lba;  // kWrite, kWriteAtomic, kUnmap. kPutBlob: the leaf of the blob tree. kCreate: the
-                 // leaf of the catalog.
-  uint64_t version;  // kWrite, kWriteAtomic, kUnmap.
-  uint64_t count;    // kUnmap: blocks. kCreate, kResize: size in blocks. kPutBlob: bytes.
+  uint64_t lba;      // kWrite, kWriteAtomic, kUnmap, kInstall. kPutBlob: the leaf of the blob tree.
+                     // kCreate: the leaf of the catalog.
+  uint64_t version;  // kWrite, kWriteAtomic, kUnmap. kInstall: `j` of B4. kMarks: contig.
+  uint64_t count;    // kUnmap: blocks. kCreate, kResize: size in blocks. kPutBlob: bytes. kWrite,
+                     // kWriteAtomic: the version of the op submitted before this one. kMarks: the
+                   // hole floor.
 };
 static_assert(sizeof(LogEntryHeader) == 40);
 
@@ -72,6 +79,13 @@ inline constexpr uint32_t kPackedRunBits = 48;
 inline uint64_t PackRun(uint64_t phys, uint32_t blocks) {
   return phys | static_cast<uint64_t>(blocks) << kPackedRunBits;
 }
+// kUnmap: follows the header.
+struct LogUnmapBody {
+  uint64_t previous;  // As kWrite's count.
+};
+
+// kInstall: `runs` of LogRun for the blocks that are data, then for each of `blocks` its version
+// (8 bytes), its checksum (4) and its BlockKind (1).
 
 // kCreate: follows the header, then the name.
 struct LogCreate {
@@ -100,6 +114,10 @@ inline uint32_t WriteAtomicEntryBytes(uint32_t runs, uint32_t blocks) {
 // The worst cases, every block a run of its own, fit one block.
 static_assert(sizeof(LogEntryHeader) + 128 * sizeof(LogRun) + 128 * 4 <= kLogEntrySpace);
 static_assert(sizeof(LogEntryHeader) + kMaxAtomicBlocks * (8 + 4) <= kLogEntrySpace);
+inline uint32_t InstallEntryBytes(uint32_t runs, uint32_t blocks) {
+  return (sizeof(LogEntryHeader) + runs * sizeof(LogRun) + blocks * 13 + 7) & ~7u;
+}
+static_assert(sizeof(LogEntryHeader) + 128 * sizeof(LogRun) + 128 * 13 <= kLogEntrySpace);
 
 // Stamps magic and crc.
 void SealLogBlock(uint8_t* block);
@@ -110,8 +128,11 @@ Status ParseLogBlock(const uint8_t* block, const Uuid& store_id, LogBlockHeader*
 // One entry, its parts found and bounded. Pointers lead into the block.
 struct LogEntry {
   LogEntryHeader header;
-  const uint8_t* runs = nullptr;  // LogRun, or packed (kWriteAtomic); unaligned.
-  const uint8_t* crcs = nullptr;  // uint32_t, unaligned.
+  const uint8_t* runs = nullptr;      // LogRun, or packed (kWriteAtomic); unaligned.
+  const uint8_t* crcs = nullptr;      // uint32_t, unaligned.
+  const uint8_t* versions = nullptr;  // kInstall: uint64_t, unaligned.
+  const uint8_t* kinds = nullptr;     // kInstall: BlockKind.
+  uint64_t previous = 0;              // kWrite, kWriteAtomic, kUnmap.
   LogCreate create{};
   const char* name = nullptr;
   LogBlob blob{};
@@ -132,6 +153,11 @@ struct LogEntry {
     uint32_t crc;
     std::memcpy(&crc, crcs + i * 4, 4);
     return crc;
+  }
+  uint64_t Version(uint32_t i) const {
+    uint64_t version;
+    std::memcpy(&version, versions + i * 8, 8);
+    return version;
   }
 };
 

@@ -21,15 +21,51 @@ namespace ashlar {
 
 inline constexpr uint32_t kBlockBytes = 4096;
 
-enum class OpKind : uint8_t { kRead = 1, kWrite = 2, kUnmap = 3, kFlush = 4, kVerify = 6 };
+enum class OpKind : uint8_t {
+  kRead = 1,
+  kWrite = 2,
+  kUnmap = 3,
+  kFlush = 4,
+  kVerify = 6,
+  kTags = 7
+};
 
 inline constexpr uint8_t kOpFua = 1;
 // Write, at most kMaxAtomicBlocks: a crash leaves all of it or nothing of it (C7).
 inline constexpr uint8_t kOpAtomic = 2;
 inline constexpr uint32_t kMaxAtomicBlocks = 256;
 
+// What replication knows of one block, beside its bytes: sixteen of the caller's, little endian.
+// Read fills them in; a write that brings them has its data compared with `crc` before anything is
+// changed (H1); an install takes version and kind from them (B4).
+enum class BlockKind : uint8_t {
+  kEmpty = 0,  // Never written, or its hole's version was dropped (B7). Version 0.
+  kData = 1,
+  kHole = 2,     // Unmapped, by the op of that version (W6).
+  kUnknown = 3,  // ChangedSince only: the map page is damaged (H6).
+};
+struct BlockTag {
+  uint64_t version = 0;
+  uint32_t crc = 0;  // CRC32C of the 4096 bytes. Data only.
+  BlockKind kind = BlockKind::kEmpty;
+  uint8_t result = 0;  // Read: kTagDamaged. Install: kTagInstalled.
+  uint8_t reserved[2] = {0, 0};
+};
+static_assert(sizeof(BlockTag) == 16);
+inline constexpr uint8_t kTagInstalled = 1;
+inline constexpr uint8_t kTagDamaged = 2;
+
+// Which blocks of a write with tags may change.
+enum class Guard : uint8_t {
+  kNewer = 0,  // W2: the op's version is not below the block's.
+  kJoin = 1,   // B4: the block's version is below Op::version (`j`), or below its tag's. A block of
+               // the tag's version is left alone. It may go back to an older version.
+  kExact = 2,  // H3: the block is data of exactly the tag's version.
+};
+
 // One block operation on a volume, in 4 KiB blocks. Owned by the submitter and untouched by it
-// until `done`. Read, Write: at most kMaxOpBlocks. Unmap, Verify: any length. Overlapping writes in
+// until `done`. Read, Write, Tags (what a read would say of the blocks, without reading them): at
+// most kMaxOpBlocks. Unmap, Verify: any length. Overlapping writes in
 // flight apply in the order of Submit.
 inline constexpr uint32_t kMaxOpBlocks = 1024;
 struct Op {
@@ -40,6 +76,9 @@ struct Op {
   uint64_t blocks = 0;      // A count of the same.
   uint8_t* data = nullptr;  // blocks * 4096 bytes, aligned to 4096.
   uint64_t version = 0;  // E1: (epoch:24 | op:40). Rising from op to op of a volume. Changes only.
+                         // With Guard::kJoin: `j`.
+  BlockTag* tags = nullptr;     // Read, Write: one a block, or none.
+  Guard guard = Guard::kNewer;  // Write. Other than kNewer: an install, with tags.
   Status status = Status::kOk;
   uint64_t failed_lba = 0;
   void (*done)(Op*) = nullptr;
@@ -97,12 +136,31 @@ struct VolumeInfo {
   uint64_t mapped_blocks = 0;
   uint64_t version = 0;  // Highest version applied.
   bool deleting = false;
+  uint64_t contig = 0;      // W10: every op up to it, as submitted, is applied.
+  uint64_t durable = 0;     // The part of it that the last completed flush covered.
+  uint64_t hole_floor = 0;  // B7. All ones: holes have no versions here.
 };
 
 struct MapRun {
   uint64_t lba = 0;
   uint64_t blocks = 0;
   bool mapped = false;
+};
+
+// Blocks of one kind and version that follow each other. See Pool::ChangedSince.
+struct ChangedRun {
+  uint64_t lba = 0;
+  uint64_t blocks = 0;
+  uint64_t version = 0;
+  BlockKind kind = BlockKind::kData;
+};
+
+// What a replica tells its store about a volume. See Pool::SetMarks.
+struct VolumeMarks {
+  bool set_hole_floor = false;
+  bool set_contig = false;
+  uint64_t hole_floor = 0;
+  uint64_t contig = 0;
 };
 
 // Walks everything offline (S15): each physical block owned exactly as the trees say, counters
@@ -162,7 +220,8 @@ class Pool : public PoolDevices {
 
   // Control. Each is durable before `done`.
   virtual void CreateVolume(const Uuid& id, std::string_view name, uint64_t size_blocks,
-                            uint32_t* handle, DoneFn done, void* context) = 0;
+                            uint32_t* handle, DoneFn done, void* context,
+                            uint64_t hole_floor = ~0ull) = 0;
   // Growth at any time; refuses to shrink (kInvalid).
   virtual void ResizeVolume(uint32_t handle, uint64_t size_blocks, DoneFn done, void* context) = 0;
   // The name is free and `done` comes once the deletion is durable; space comes back in the
@@ -184,6 +243,21 @@ class Pool : public PoolDevices {
   // At most max_runs runs of the map from `lba` on. `runs` is filled before `done`.
   virtual void MapStatus(uint32_t handle, uint64_t lba, uint32_t max_runs,
                          std::vector<MapRun>* runs, DoneFn done, void* context) = 0;
+
+  // Blocks and holes at or after `lba` whose version is above `since` (B2), by a walk that skips
+  // subtrees whose highest version is not. Bounded: at most max_runs runs and some thousand pages a
+  // call; *next says where to go on, the volume's size when all was seen. Blocks changed while a
+  // walk goes on may or may not be in it.
+  virtual void ChangedSince(uint32_t handle, uint64_t since, uint64_t lba, uint32_t max_runs,
+                            std::vector<ChangedRun>* runs, uint64_t* next, DoneFn done,
+                            void* context) = 0;
+  // Durable before `done`. The hole floor (B7): holes with a version at or below it are dropped,
+  // those above it kept. `contig`: after a rebuild, what the copies made true.
+  virtual void SetMarks(uint32_t handle, const VolumeMarks& marks, DoneFn done, void* context) = 0;
+  // N1: blocks that new writes can be promised now, whatever pages they will need besides.
+  virtual uint64_t CreditBlocks() const = 0;
+  // E7: the last sixteen openings of this store, newest last.
+  virtual std::vector<Uuid> OpenIds() const = 0;
 
   // Takes a checkpoint now: after it, opening replays nothing older.
   virtual void Checkpoint(DoneFn done, void* context) = 0;

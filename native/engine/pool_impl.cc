@@ -174,19 +174,26 @@ int PoolImpl::Poll() {
 
 void PoolImpl::Background() {
   if (state_ != PoolState::kOpen) return;
-  if (options_.read_only) return StepMapStatus();
+  if (options_.read_only) {
+    StepMapStatus();
+    return StepChanged();
+  }
   StepCheckpoint();
   Drain();
   if (!closing_) StepDeletion();
   StepMapStatus();
+  StepChanged();
   Drain();
   StepClose();
 }
 
 bool PoolImpl::WantsPoll() const {
   if (state_ != PoolState::kOpen) return false;
-  if (options_.read_only) return !map_status_.empty() && ios_in_flight_ == 0;
-  if (io_done_head_ != nullptr) return true;
+  const bool walks = !map_status_.empty() || !changed_.empty();
+  if (options_.read_only) return walks && ios_in_flight_ == 0;
+  // What the last rounds of Pump gathered and did not send: on a medium that answers at once no
+  // completion would bring anyone back.
+  if (io_done_head_ != nullptr || open_log_ != nullptr || need_kick_) return true;
   if (stage_ == CheckpointStage::kWrite && items_next_ < items_.size() && items_in_flight_ < 64) {
     return true;
   }
@@ -194,7 +201,7 @@ bool PoolImpl::WantsPoll() const {
   if (ios_in_flight_ > 0) return false;
   if (closing_) return true;
   if (stage_ != CheckpointStage::kIdle || !stalled_.empty() || !ready_.empty()) return true;
-  if (!map_status_.empty()) return true;
+  if (walks) return true;
   for (const auto& v : volumes_) {
     if (v != nullptr && v->state == RecordState::kDeleting && !closing_) return true;
   }
@@ -223,11 +230,16 @@ void PoolImpl::Submit(Op* op) {
     status = Status::kOutOfRange;
   } else if (changes && options_.read_only) {
     status = Status::kReadOnly;
-  } else if ((op->kind == OpKind::kRead || op->kind == OpKind::kWrite) &&
+  } else if ((op->kind == OpKind::kRead || op->kind == OpKind::kWrite ||
+              op->kind == OpKind::kTags) &&
              op->blocks > kMaxOpBlocks) {
     status = Status::kInvalid;
   } else if ((op->flags & kOpAtomic) != 0 &&
-             (op->kind != OpKind::kWrite || op->blocks > kMaxAtomicBlocks)) {
+             (op->kind != OpKind::kWrite || op->blocks > kMaxAtomicBlocks ||
+              op->guard != Guard::kNewer)) {
+    status = Status::kInvalid;
+  } else if (op->kind == OpKind::kTags ? op->tags == nullptr
+                                       : op->kind == OpKind::kWrite && !InstallIsSound(op)) {
     status = Status::kInvalid;
   }
   if (status != Status::kOk || (op->blocks == 0 && op->kind != OpKind::kFlush)) {
@@ -259,12 +271,17 @@ void PoolImpl::Submit(Op* op) {
   ++in_flight_ops_;
   switch (op->kind) {
     case OpKind::kRead:
+    case OpKind::kTags:
       StartRead(state);
       break;
     case OpKind::kWrite:
       StartWrite(state);
       break;
     case OpKind::kUnmap:
+      // Where holes have no versions, an unmap of nothing leaves no entry: the chain does without.
+      if (op->version > volume->hole_floor) {
+        state->ticket = volume->progress.Begin(op->version, 1, &state->previous);
+      }
       StepUnmap(state);
       break;
     case OpKind::kVerify:
@@ -297,7 +314,8 @@ Piece* PoolImpl::NewPiece(PieceKind kind, OpState* op) {
   Piece* piece = free_pieces_.back();
   free_pieces_.pop_back();
   piece->kind = kind;
-  piece->retried = piece->io_failed = piece->logged = false;
+  piece->retried = piece->io_failed = piece->logged = piece->summed = false;
+  piece->part = 0;
   piece->op = op;
   piece->volume = op != nullptr ? op->volume : nullptr;
   piece->control = nullptr;
@@ -356,6 +374,7 @@ void PoolImpl::FinishPiece(Piece* piece, Status status, uint64_t failed_lba) {
 void PoolImpl::FinishOp(OpState* state) {
   Op* op = state->op;
   const bool change = op->kind == OpKind::kWrite || op->kind == OpKind::kUnmap;
+  state->volume->progress.End(state->ticket, state->status == Status::kOk);
   if (state->status == Status::kOk && change && (op->flags & kOpFua) != 0 && !Faulted()) {
     RequestFlush(&PoolImpl::FuaFlushed, state);
     return;
@@ -398,7 +417,8 @@ void PoolImpl::PieceWoken(Piece* piece, Status status) {
 
 void PoolImpl::FailPiece(Piece* piece, Status status) {
   // Never hand out what was not verified.
-  if (piece->kind == PieceKind::kRead) std::memset(piece->data, 0, piece->blocks * kBlockBytes);
+  if (piece->kind == PieceKind::kRead && piece->data != nullptr)
+    std::memset(piece->data, 0, piece->blocks * kBlockBytes);
   FinishPiece(piece, status, piece->lba);
 }
 
@@ -415,6 +435,9 @@ void PoolImpl::StartFlush() {
   flush_running_.swap(flush_waiting_);
   flush_in_flight_ = true;
   flush_covers_ = apply_sequence_;
+  for (const auto& v : volumes_) {
+    if (v != nullptr) v->flush_contig = v->progress.contig();
+  }
   SubmitIo(IoKind::kFlush, 0, 0, nullptr, nullptr, &PoolImpl::FlushIoDone);
 }
 
@@ -429,6 +452,9 @@ void PoolImpl::FlushIoDone(EngineIo* io) {
     Fault("flush failed: what was written since the last good one may be lost");  // S9
   } else if (!Faulted()) {
     flushed_up_to_ = std::max(flushed_up_to_, flush_covers_);
+    for (const auto& v : volumes_) {
+      if (v != nullptr) v->durable_contig = v->flush_contig;
+    }
   }
   const Status status = Faulted() ? Status::kIoError : Status::kOk;
   for (const FlushWaiter& w : done) (this->*w.then)(w.context, status);
@@ -460,6 +486,8 @@ void PoolImpl::Fault(std::string why) {
   for (const CheckpointWaiter& w : waiters) CompleteControl(w.done, w.context, Status::kIoError);
   for (const MapStatusOp& m : map_status_) CompleteControl(m.done, m.context, Status::kIoError);
   map_status_.clear();
+  for (const ChangedOp& c : changed_) CompleteControl(c.done, c.context, Status::kIoError);
+  changed_.clear();
   if (close_done_ != nullptr && !close_started_) {
     CompleteControl(close_done_, close_context_, Status::kIoError);
   }

@@ -53,6 +53,9 @@ struct VolumeState {
   uint64_t delete_cursor = 0;
   bool dirty = false;
   uint32_t in_flight = 0;  // Operations that may still touch it.
+  Progress progress;
+  uint64_t durable_contig = 0;  // What the last completed flush covered.
+  uint64_t flush_contig = 0;    // What the one under way will.
   Tree map;
   BlobStore blobs;
   Page* record = nullptr;  // Its catalog leaf, pinned. Null until the first cut.
@@ -89,6 +92,9 @@ struct OpState {
   Status status = Status::kOk;
   uint64_t failed_lba = 0;
   uint64_t cursor = 0;  // Unmap, verify: the next lba.
+  uint64_t ticket = Progress::kUntracked;
+  uint64_t previous = Progress::kUntracked;  // Version of the change before, for the log.
+  uint32_t parts = 1;
   OpState* next = nullptr;
 };
 
@@ -101,11 +107,12 @@ struct ControlOp {
   uint8_t* buffer = nullptr;  // The value, aligned, while it is written.
   uint64_t slot = 0;
   uint64_t size_blocks = 0;
+  VolumeMarks marks;
   DoneFn done = nullptr;
   void* context = nullptr;
 };
 
-enum class PieceKind : uint8_t { kRead, kWrite, kWriteAtomic, kUnmap, kVerify, kControl };
+enum class PieceKind : uint8_t { kRead, kWrite, kWriteAtomic, kInstall, kUnmap, kVerify, kControl };
 
 // The part of an operation that lies in one leaf (read, write, verify), under one parent of leaves
 // (unmap), an atomic write of several leaves, or a control record.
@@ -115,6 +122,8 @@ struct Piece : Waiter {
   bool retried = false;
   bool io_failed = false;
   bool logged = false;
+  bool summed = false;  // `crc` is known.
+  uint8_t part = 0;     // Of a write: which one.
   OpState* op = nullptr;
   VolumeState* volume = nullptr;
   ControlOp* control = nullptr;
@@ -199,7 +208,7 @@ class PoolImpl final : public Pool {
   int Poll() override;
   bool WantsPoll() const override;
   void CreateVolume(const Uuid& id, std::string_view name, uint64_t size_blocks, uint32_t* handle,
-                    DoneFn done, void* context) override;
+                    DoneFn done, void* context, uint64_t hole_floor) override;
   void ResizeVolume(uint32_t handle, uint64_t size_blocks, DoneFn done, void* context) override;
   void DeleteVolume(uint32_t handle, DoneFn done, void* context) override;
   void PutBlob(uint32_t handle, std::string_view key, std::span<const uint8_t> value, DoneFn done,
@@ -214,6 +223,12 @@ class PoolImpl final : public Pool {
   PoolStats Stats() const override;
   void MapStatus(uint32_t handle, uint64_t lba, uint32_t max_runs, std::vector<MapRun>* runs,
                  DoneFn done, void* context) override;
+  void ChangedSince(uint32_t handle, uint64_t since, uint64_t lba, uint32_t max_runs,
+                    std::vector<ChangedRun>* runs, uint64_t* next, DoneFn done,
+                    void* context) override;
+  void SetMarks(uint32_t handle, const VolumeMarks& marks, DoneFn done, void* context) override;
+  uint64_t CreditBlocks() const override;
+  std::vector<Uuid> OpenIds() const override;
   void Checkpoint(DoneFn done, void* context) override;
   void Close(DoneFn done, void* context) override;
 
@@ -276,6 +291,8 @@ class PoolImpl final : public Pool {
   Got GetPage(Tree* tree, uint32_t level, uint64_t index, Waiter* waiter, Page** page);
   // Null ones are made, empty. Never kNull.
   Got GetOrCreate(Tree* tree, uint64_t index, Waiter* waiter, Page** page);
+  Page* MakePath(Tree* tree, uint32_t to_level, uint64_t index);
+  uint64_t NullVersion(Tree* tree, uint64_t leaf);
   void StartLoad(Page* page, const PagePtr& ptr);
   void FinishLoad(EngineIo* io);
   void LoadRepaired(Repair* repair);
@@ -290,7 +307,7 @@ class PoolImpl final : public Pool {
   }
   void Thaw(Page* page);
   // Takes a page out of its tree and frees its addresses. It must have no children.
-  void DropPage(Page* page);
+  void DropPage(Page* page, uint64_t hole_version = 0);
   void Grow(Tree* tree, uint32_t height);
   uint64_t NullSpan(Tree* tree, uint64_t leaf);
   uint64_t LeafSpan(uint32_t level) const { return 1ull << (kFanOutBits * level); }
@@ -375,18 +392,48 @@ class PoolImpl final : public Pool {
                         uint64_t version, const std::vector<PhysRun>& runs, const uint32_t* crc);
   bool ReplayWriteAtomic(VolumeState* volume, const LogEntryHeader& header,
                          const std::vector<PhysRun>& runs, const uint32_t* crc);
+  // --- install.cc ---
+  bool TagsMatch(const Op* op, uint64_t* bad_lba) const;
+  static bool InstallIsSound(const Op* op);
+  bool LogInstall(Piece* piece);
+  void SendInstallData(Piece* piece);
+  void ApplyInstall(VolumeState* volume, Page* page, uint64_t lba, uint32_t blocks, Guard guard,
+                    uint64_t joined, const std::vector<PhysRun>& runs, BlockTag* tags);
+
+  // --- changed.cc ---
+  struct ChangedOp {
+    uint32_t handle;
+    uint64_t since;
+    uint64_t lba;
+    uint32_t max_runs;
+    std::vector<ChangedRun>* runs;
+    uint64_t* next;
+    DoneFn done;
+    void* context;
+    uint32_t leaves;
+  };
+  enum class Below : uint8_t { kSkip, kHole, kLook };
+  Below LookBelow(Tree* tree, uint64_t leaf, uint64_t since, uint64_t* span, uint64_t* version);
+  void StepChanged();
+  bool WalkChanged(VolumeState* volume, ChangedOp* changed);
 
   // --- unmap.cc ---
   void StepUnmap(OpState* state);
   Admission TryStartUnmap(Piece* piece);
+  Admission LogUnmap(Piece* piece);
+  void UnmapRange(VolumeState* volume, uint64_t lba, uint64_t blocks, uint64_t version, bool wait);
+  void MarkHole(Tree* tree, uint32_t level, uint64_t index, uint64_t version);
   void ApplyUnmapLeaf(VolumeState* volume, Page* leaf, uint64_t lba, uint64_t blocks,
                       uint64_t version);
+  void ClearEntry(const VolumeState* volume, Page* page, uint32_t e, uint64_t version);
+  void SetEntry(MapLeaf* leaf, uint32_t e, uint64_t phys, uint64_t version, uint32_t crc);
 
   // --- control.cc ---
   void StartControl(ControlOp* control);
   Admission TryStartControl(Piece* piece);
   void ControlIoDone(EngineIo* io);
   void ApplyControl(Piece* piece);
+  void ApplyMarks(VolumeState* volume, const VolumeMarks& marks);
   void ApplyBlob(BlobStore* store, const std::string& key, uint64_t slot,
                  std::vector<uint8_t> value, const uint64_t* phys, const uint32_t* crc);
   VolumeState* AddVolume(uint64_t tree, uint32_t slot, const Uuid& id, std::string name,
@@ -405,7 +452,7 @@ class PoolImpl final : public Pool {
   uint64_t RoomForPages() const;
   void Cut();
   void DropEmptyPages();
-  bool PageIsEmpty(Page* page) const;
+  bool PageIsEmpty(Page* page, uint64_t* hole_version) const;
   bool AssignAddresses();
   bool PlacePending();
   void StepClose();
@@ -432,6 +479,8 @@ class PoolImpl final : public Pool {
   void Prefetch(const uint8_t* blocks, uint32_t count);
   void ReplayBlock(Replay* replay, const uint8_t* block, bool verify);
   void ReplayWrite(Replay* replay, const LogEntry& entry, bool verify);
+  bool ReplayDataMatches(const std::vector<PhysRun>& runs, const std::vector<uint32_t>& crcs);
+  void ReplayInstall(Replay* replay, const LogEntry& entry, bool verify);
   void ReplayUnmap(const LogEntry& entry);
   void ReplayBlob(Replay* replay, const LogEntry& entry, bool verify);
   bool ReplayAlloc(Replay* replay, const std::vector<Run>& runs, std::vector<PhysRun>* out);
@@ -552,6 +601,7 @@ class PoolImpl final : public Pool {
     uint32_t leaves;
   };
   std::vector<MapStatusOp> map_status_;
+  std::vector<ChangedOp> changed_;
 
   // Checkpoint.
   CheckpointStage stage_ = CheckpointStage::kIdle;

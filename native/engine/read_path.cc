@@ -11,6 +11,14 @@ namespace ashlar {
 namespace {
 bool TestBit(const uint64_t* bits, uint32_t i) { return (bits[i >> 6] >> (i & 63)) & 1; }
 void SetBit(uint64_t* bits, uint32_t i) { bits[i >> 6] |= 1ull << (i & 63); }
+
+BlockTag TagOf(const MapLeaf* leaf, uint32_t e) {
+  BlockTag tag;
+  tag.version = leaf->kind[e] == kEntryEmpty ? 0 : leaf->version[e];
+  tag.crc = leaf->kind[e] == kEntryData ? leaf->crc[e] : 0;
+  tag.kind = static_cast<BlockKind>(leaf->kind[e]);
+  return tag;
+}
 }  // namespace
 
 void PoolImpl::StartRead(OpState* state) {
@@ -22,7 +30,7 @@ void PoolImpl::StartRead(OpState* state) {
     Piece* piece = NewPiece(PieceKind::kRead, state);
     piece->lba = lba;
     piece->blocks = std::min<uint64_t>(end - lba, kLeafEntries - (lba & (kLeafEntries - 1)));
-    piece->data = op->data + (lba - op->lba) * kBlockBytes;
+    if (op->kind == OpKind::kRead) piece->data = op->data + (lba - op->lba) * kBlockBytes;
     lba += piece->blocks;
     ReadPiece(piece);
   }
@@ -35,8 +43,17 @@ void PoolImpl::ReadPiece(Piece* piece) {
   if (got == Got::kLoading) return;
   const auto blocks = static_cast<uint32_t>(piece->blocks);
   const bool verify = piece->kind == PieceKind::kVerify;
+  BlockTag* const tags = verify || piece->op->op->tags == nullptr
+                             ? nullptr
+                             : piece->op->op->tags + (piece->lba - piece->op->op->lba);
   if (got == Got::kNull) {
-    if (!verify) std::memset(piece->data, 0, blocks * kBlockBytes);
+    if (piece->data != nullptr) std::memset(piece->data, 0, blocks * kBlockBytes);
+    if (tags != nullptr) {
+      BlockTag tag;
+      tag.version = NullVersion(&piece->volume->map, piece->lba >> kLeafBits);
+      if (tag.version != 0) tag.kind = BlockKind::kHole;
+      std::fill_n(tags, blocks, tag);
+    }
     return FinishPiece(piece, Status::kOk);
   }
   const MapLeaf* leaf = page->map_leaf();
@@ -51,6 +68,11 @@ void PoolImpl::ReadPiece(Piece* piece) {
       continue;
     }
     const uint32_t e = base + i;
+    if (tags != nullptr) tags[i] = TagOf(leaf, e);
+    if (piece->data == nullptr) {
+      ++i;
+      continue;
+    }
     if (leaf->kind[e] != kEntryData) {
       if (!verify) std::memset(piece->data + i * kBlockBytes, 0, kBlockBytes);
       ++i;
@@ -67,6 +89,7 @@ void PoolImpl::ReadPiece(Piece* piece) {
     while (i + n < blocks && leaf->kind[e + n] == kEntryData &&
            leaf->phys[e + n] == leaf->phys[e] + n) {
       piece->crc[i + n] = leaf->crc[e + n];
+      if (tags != nullptr) tags[i + n] = TagOf(leaf, e + n);
       ++n;
     }
     ++piece->ios;
@@ -117,6 +140,9 @@ void PoolImpl::ReadDone(Piece* piece) {
   for (uint32_t i = 0; i < piece->blocks; ++i) {
     if (!TestBit(piece->bad, i)) continue;
     if (failed == ~0ull) failed = piece->lba + i;
+    if (piece->kind == PieceKind::kRead && piece->op->op->tags != nullptr) {
+      piece->op->op->tags[piece->lba + i - piece->op->op->lba].result = kTagDamaged;
+    }
     std::memset(piece->data + i * kBlockBytes, 0, kBlockBytes);
   }
   FinishPiece(piece, Status::kDamaged, failed);

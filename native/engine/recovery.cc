@@ -482,6 +482,7 @@ Status PoolImpl::LoadState(std::string* why) {
       v->mapped = record.mapped_blocks;
       v->version = record.version;
       v->hole_floor = record.hole_floor;
+      v->progress.Load(record.progress);
       v->created_generation = record.created_generation;
       data_mapped_ += v->mapped;
       if (v->state == RecordState::kDeleting) {
@@ -690,6 +691,12 @@ Status PoolImpl::ReplayLog(std::string* why) {
     // Runs stay inside groups: they were split when loaded, and only ever shrink.
     pending_old_.push_back({from, to - from});
   }
+  for (const auto& v : volumes_) {
+    if (v == nullptr) continue;
+    v->progress.Recovered(v->version);
+    v->durable_contig = v->progress.contig();
+    v->dirty = true;
+  }
   next_sequence_ = apply_sequence_ = cut_sequence_ = end;
   log_tail_ = sb_.log_sequence;
   apply_crc_ = chain_crc_ = crc;
@@ -710,7 +717,10 @@ void PoolImpl::Prefetch(const uint8_t* blocks, uint32_t count) {
         if (!ParseLogEntry(block + sizeof h, h.entry_bytes, &offset, &entry)) break;
         VolumeState* v = FindTree(entry.header.tree);
         const LogKind kind = entry.header.kind;
-        if (v == nullptr || (kind != LogKind::kWrite && kind != LogKind::kWriteAtomic)) continue;
+        if (v == nullptr || (kind != LogKind::kWrite && kind != LogKind::kWriteAtomic &&
+                             kind != LogKind::kInstall)) {
+          continue;
+        }
         if (entry.header.lba + entry.header.blocks > v->size_blocks) continue;
         const uint64_t last = (entry.header.lba + entry.header.blocks - 1) >> kLeafBits;
         for (uint64_t leaf = entry.header.lba >> kLeafBits; leaf <= last; ++leaf) {
@@ -739,8 +749,15 @@ void PoolImpl::ReplayBlock(Replay* replay, const uint8_t* block, bool verify) {
       case LogKind::kWriteAtomic:
         ReplayWrite(replay, entry, verify);
         break;
+      case LogKind::kInstall:
+        ReplayInstall(replay, entry, verify);
+        break;
       case LogKind::kUnmap:
         ReplayUnmap(entry);
+        break;
+      case LogKind::kMarks:
+        if (v == nullptr) break;
+        ApplyMarks(v, {(e.flags & 1) != 0, (e.flags & 2) != 0, e.count, e.version});
         break;
       case LogKind::kCreate: {
         // The slot it had may still be held by a volume whose deletion this replay takes up again:
@@ -844,6 +861,19 @@ bool PoolImpl::VerifyRunSync(const PhysRun& run, const uint32_t* crcs, uint8_t* 
   return true;
 }
 
+bool PoolImpl::ReplayDataMatches(const std::vector<PhysRun>& runs,
+                                 const std::vector<uint32_t>& crcs) {
+  bool good = true;
+  uint8_t* data = TakeBuffer();
+  uint32_t first = 0;
+  for (const PhysRun& run : runs) {
+    good = good && VerifyRunSync(run, crcs.data() + first, data);
+    first += run.blocks;
+  }
+  ReleaseBuffer(data);
+  return good;
+}
+
 void PoolImpl::ReplayWrite(Replay* replay, const LogEntry& entry, bool verify) {
   const LogEntryHeader& e = entry.header;
   std::vector<Run> named;
@@ -857,25 +887,20 @@ void PoolImpl::ReplayWrite(Replay* replay, const LogEntry& entry, bool verify) {
   }
   // S7: data that no flush covered may be missing. The whole entry is dropped; its blocks wait like
   // freed ones (a second recovery reads them again).
-  bool drop = false;
-  if (verify) {
-    uint8_t* data = TakeBuffer();
-    uint32_t first = 0;
-    for (const PhysRun& run : runs) {
-      drop = drop || !VerifyRunSync(run, crcs.data() + first, data);
-      first += run.blocks;
-    }
-    ReleaseBuffer(data);
-    dropped_entries_ += drop;
-  }
+  const bool drop = verify && !ReplayDataMatches(runs, crcs);
+  dropped_entries_ += drop;
   VolumeState* v = FindTree(e.tree);
   Page* leaf = nullptr;
   const bool known =
       v != nullptr && v->state == RecordState::kLive && e.lba + e.blocks <= v->size_blocks;
   if (e.kind == LogKind::kWriteAtomic) {
-    if (!drop && known && ReplayWriteAtomic(v, e, runs, crcs.data())) return;
+    if (!drop && known && ReplayWriteAtomic(v, e, runs, crcs.data())) {
+      v->progress.Replayed(e.version, entry.previous, 0, 1);
+      return;
+    }
   } else if (!drop && known && WaitPage(&v->map, e.lba >> kLeafBits, true, &leaf) == Got::kHere) {
     ApplyWrite(v, leaf, e.lba, e.blocks, e.version, runs, crcs.data());
+    v->progress.Replayed(e.version, entry.previous, e.flags & 15, (e.flags >> 4) + 1);
     return;
   }
   for (const PhysRun& run : runs) {
@@ -888,17 +913,8 @@ void PoolImpl::ReplayUnmap(const LogEntry& entry) {
   const LogEntryHeader& e = entry.header;
   VolumeState* v = FindTree(e.tree);
   if (v == nullptr || v->state != RecordState::kLive) return;
-  const uint64_t end = std::min(e.lba + e.count, v->size_blocks);
-  for (uint64_t lba = e.lba; lba < end;) {
-    const uint64_t index = lba >> kLeafBits;
-    Page* leaf = nullptr;
-    Got got = WaitPage(&v->map, index, false, &leaf);
-    uint64_t span = got == Got::kNull ? std::max<uint64_t>(1, NullSpan(&v->map, index)) : 1;
-    if (got == Got::kHere) ApplyUnmapLeaf(v, leaf, e.lba, e.count, e.version);
-    lba = (index / span + 1) * span << kLeafBits;
-  }
-  v->version = std::max(v->version, e.version);
-  v->dirty = true;
+  UnmapRange(v, e.lba, e.count, e.version, true);
+  if ((e.flags & 1) != 0) v->progress.Replayed(e.version, entry.previous, 0, 1);
 }
 
 void PoolImpl::ReplayBlob(Replay* replay, const LogEntry& entry, bool verify) {

@@ -1,4 +1,5 @@
 // Pages of trees: found in the cache, loaded from either copy (H6), made, marked dirty, dropped.
+#include <algorithm>
 #include <cassert>
 
 #include "native/engine/pool_impl.h"
@@ -51,18 +52,43 @@ PoolImpl::Got PoolImpl::GetPage(Tree* tree, uint32_t level, uint64_t index, Wait
 PoolImpl::Got PoolImpl::GetOrCreate(Tree* tree, uint64_t index, Waiter* waiter, Page** page) {
   Got got = GetPage(tree, 0, index, waiter, page);
   if (got != Got::kNull) return got;
-  // Clean and empty until something is written there: evicted before that, it was never made.
+  *page = MakePath(tree, 0, index);
+  return Got::kHere;
+}
+
+// A page that is not there, and what is missing above it. Clean and empty until something is
+// written there: evicted before that, it was never made. Below a hole (W6) it is full of it.
+Page* PoolImpl::MakePath(Tree* tree, uint32_t to_level, uint64_t index) {
   Page* parent = nullptr;
-  for (int l = static_cast<int>(tree->root.height); l >= 0; --l) {
-    const auto level = static_cast<uint32_t>(l);
-    Page* at = cache_.Find(tree, level, index >> (kFanOutBits * level));
+  for (uint32_t level = tree->root.height;; --level) {
+    const uint64_t i = index >> (kFanOutBits * (level - to_level));
+    Page* at = cache_.Find(tree, level, i);
     if (at == nullptr) {
-      at = cache_.Create(tree, level, index >> (kFanOutBits * level), parent);
+      const PagePtr* ptr =
+          parent == nullptr ? &tree->root.ptr : &parent->inner()->slots[i & (kFanOut - 1)];
+      const uint64_t hole = tree->role == Role::kMap ? ptr->max_version : 0;
+      at = cache_.Create(tree, level, i, parent);
+      if (hole != 0 && level > 0) {
+        for (PagePtr& slot : at->inner()->slots) slot.max_version = hole;
+      } else if (hole != 0) {
+        std::fill_n(at->map_leaf()->kind, kLeafEntries, static_cast<uint8_t>(kEntryHole));
+        std::fill_n(at->map_leaf()->version, kLeafEntries, hole);
+        at->holes = kLeafEntries;
+      }
     }
+    if (level == to_level) return at;
     parent = at;
   }
-  *page = parent;
-  return Got::kHere;
+}
+
+// The version of the hole that a leaf which is not there is part of. 0: none.
+uint64_t PoolImpl::NullVersion(Tree* tree, uint64_t leaf) {
+  for (uint32_t level = 1; level <= tree->root.height; ++level) {
+    const Page* page = cache_.Find(tree, level, leaf >> (kFanOutBits * level));
+    if (page == nullptr) continue;
+    return page->inner()->slots[(leaf >> (kFanOutBits * (level - 1))) & (kFanOut - 1)].max_version;
+  }
+  return tree->root.ptr.max_version;
 }
 
 // How many leaves, an aligned span around `leaf`, are missing together. 0: this one may be there.
@@ -157,7 +183,7 @@ void PoolImpl::Thaw(Page* page) {
   std::memcpy(page->data, page->frozen, kBlockBytes);
 }
 
-void PoolImpl::DropPage(Page* page) {
+void PoolImpl::DropPage(Page* page, uint64_t hole_version) {
   assert(page->children == 0);
   Page* parent = page->parent;
   if (parent != nullptr) Touch(parent);
@@ -170,6 +196,7 @@ void PoolImpl::DropPage(Page* page) {
   } else if (page->dirty) {
     --unplaced_pages_;
   }
+  slot->max_version = hole_version;
   if (parent == nullptr && page->tree->owner != nullptr) page->tree->owner->dirty = true;
   cache_.Remove(page);
 }
@@ -180,7 +207,7 @@ void PoolImpl::Grow(Tree* tree, uint32_t height) {
     Page* old_root = tree->root_page;
     const PagePtr ptr = tree->root.ptr;
     ++tree->root.height;
-    if (old_root == nullptr && ptr.null()) continue;
+    if (old_root == nullptr && ptr.null() && ptr.max_version == 0) continue;
     tree->root_page = nullptr;
     if (old_root != nullptr) ++old_root->pins;
     Page* above = cache_.Create(tree, tree->root.height, 0, nullptr);

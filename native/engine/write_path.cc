@@ -16,6 +16,21 @@ constexpr uint64_t kStallCheckpoints = 5;
 
 void PoolImpl::StartWrite(OpState* state) {
   const Op* op = state->op;
+  uint64_t bad_lba = 0;
+  if (op->tags != nullptr && !TagsMatch(op, &bad_lba)) {
+    state->status = Status::kDamaged;
+    state->failed_lba = bad_lba;
+    return FinishOp(state);
+  }
+  const bool atomic = NeedsAtomicEntry(op);
+  const PieceKind kind = atomic                       ? PieceKind::kWriteAtomic
+                         : op->guard == Guard::kNewer ? PieceKind::kWrite
+                                                      : PieceKind::kInstall;
+  if (kind != PieceKind::kInstall) {
+    const uint64_t last = (op->lba + op->blocks - 1) >> kLeafBits;
+    state->parts = atomic ? 1 : static_cast<uint32_t>(last - (op->lba >> kLeafBits) + 1);
+    state->ticket = state->volume->progress.Begin(op->version, state->parts, &state->previous);
+  }
   ++state->pieces;
   // Far from the limit, no one counts. Near it the whole operation is decided at once, in its turn
   // (N1: nothing is changed if it fails).
@@ -23,14 +38,20 @@ void PoolImpl::StartWrite(OpState* state) {
   const bool queue = !state->credited || !stalled_.empty() || !ready_.empty();
   uint64_t lba = op->lba;
   const uint64_t end = op->lba + op->blocks;
-  const bool atomic = NeedsAtomicEntry(op);
+  uint8_t part = 0;
   while (lba < end) {
-    Piece* piece = NewPiece(atomic ? PieceKind::kWriteAtomic : PieceKind::kWrite, state);
+    Piece* piece = NewPiece(kind, state);
+    piece->part = part++;
     piece->lba = lba;
     piece->blocks = std::min<uint64_t>(end - lba, kLeafEntries - (lba & (kLeafEntries - 1)));
     if (atomic) piece->blocks = op->blocks;
     piece->data = op->data + (lba - op->lba) * kBlockBytes;
     piece->version = op->version;
+    if (op->tags != nullptr) {
+      const BlockTag* tags = op->tags + (lba - op->lba);
+      for (uint64_t i = 0; i < piece->blocks; ++i) piece->crc[i] = tags[i].crc;
+      piece->summed = true;
+    }
     lba += piece->blocks;
     if (queue) {
       stalled_.Push(piece);
@@ -44,7 +65,8 @@ void PoolImpl::StartWrite(OpState* state) {
 // The first attempt, or the one after a page came. Whoever was woken is older than all that is
 // stalled.
 void PoolImpl::AdmitPiece(Piece* piece) {
-  if (piece->kind == PieceKind::kWrite && piece->leaf == nullptr) {
+  const bool writes = piece->kind == PieceKind::kWrite || piece->kind == PieceKind::kInstall;
+  if (writes && piece->leaf == nullptr) {
     Page* leaf = nullptr;
     Got got = GetOrCreate(&piece->volume->map, piece->lba >> kLeafBits, piece, &leaf);
     if (got == Got::kLoading) return;
@@ -109,8 +131,11 @@ PoolImpl::Admission PoolImpl::TryStart(Piece* piece) {
     if (credit != Admission::kGo) return credit;
   }
   const auto blocks = static_cast<uint32_t>(piece->blocks);
-  Admission room = HasRoom(
-      blocks, atomic ? WriteAtomicEntryBytes(blocks, blocks) : WriteEntryBytes(blocks, blocks));
+  const uint32_t log_bytes = atomic ? WriteAtomicEntryBytes(blocks, blocks)
+                             : piece->kind == PieceKind::kInstall
+                                 ? InstallEntryBytes(blocks, blocks)
+                                 : WriteEntryBytes(blocks, blocks);
+  Admission room = HasRoom(blocks, log_bytes);
   if (room == Admission::kDone) {
     FinishPiece(piece, Status::kNoSpace, piece->lba);
     return room;
@@ -273,12 +298,20 @@ void PoolImpl::AdvanceApply() {
 
 void PoolImpl::SendWrite(Piece* piece) {
   const auto blocks = static_cast<uint32_t>(piece->blocks);
-  if (!piece->logged) {
+  if (!piece->logged && !piece->summed) {
     for (uint32_t i = 0; i < blocks; ++i) {
       piece->crc[i] = Crc32c(piece->data + i * kBlockBytes, kBlockBytes);
     }
   }
   piece->runs.clear();
+  if (piece->kind == PieceKind::kInstall) {
+    if (!LogInstall(piece)) return FinishPiece(piece, Status::kIoError);
+    piece->logged = true;
+    piece->io_failed = false;
+    piece->ios = static_cast<uint32_t>(piece->runs.size());
+    if (piece->ios > 0) ++open_log_->pending;
+    return SendInstallData(piece);
+  }
   for (uint32_t at = 0; at < blocks;) {
     PhysRun run{};
     if (!AllocRun(&data_, blocks - at, &run)) {
@@ -313,6 +346,8 @@ uint32_t PoolImpl::EncodeWrite(Piece* piece) {
   uint8_t* at = AppendEntry(piece, bytes);
   LogEntryHeader header{};
   header.kind = atomic ? LogKind::kWriteAtomic : LogKind::kWrite;
+  header.flags = static_cast<uint8_t>(piece->part | (piece->op->parts - 1) << 4);
+  header.count = piece->op->previous;
   header.bytes = static_cast<uint16_t>(bytes);
   header.runs = static_cast<uint16_t>(runs);
   header.blocks = static_cast<uint16_t>(blocks);
@@ -388,17 +423,21 @@ void PoolImpl::Apply(Piece* piece) {
     case PieceKind::kWrite:
       ApplyWrite(piece->volume, piece->leaf, piece->lba, static_cast<uint32_t>(piece->blocks),
                  piece->version, piece->runs, piece->crc);
+      piece->volume->progress.PartApplied(piece->op->ticket, piece->part);
       break;
     case PieceKind::kWriteAtomic:
       ApplyWriteAtomic(piece->volume, piece->leaves, piece->lba, piece->version, piece->runs,
                        piece->crc);
+      piece->volume->progress.PartApplied(piece->op->ticket, piece->part);
       break;
+    case PieceKind::kInstall: {
+      const Op* op = piece->op->op;
+      ApplyInstall(piece->volume, piece->leaf, piece->lba, static_cast<uint32_t>(piece->blocks),
+                   op->guard, piece->version, piece->runs, op->tags + (piece->lba - op->lba));
+      break;
+    }
     case PieceKind::kUnmap:
-      for (Page* leaf : piece->leaves) {
-        ApplyUnmapLeaf(piece->volume, leaf, piece->lba, piece->blocks, piece->version);
-      }
-      piece->volume->version = std::max(piece->volume->version, piece->version);
-      piece->volume->dirty = true;
+      UnmapRange(piece->volume, piece->lba, piece->blocks, piece->version, false);
       break;
     default:
       return ApplyControl(piece);
@@ -429,12 +468,7 @@ void PoolImpl::ApplyWrite(VolumeState* volume, Page* page, uint64_t lba, uint32_
         ++volume->mapped;
         ++data_mapped_;
       }
-      leaf->kind[e] = kEntryData;
-      leaf->physical_bytes[e] = 255;
-      leaf->phys[e] = run.phys + k;
-      leaf->version[e] = version;
-      leaf->born[e] = generation_;
-      leaf->crc[e] = crc[i];
+      SetEntry(leaf, e, run.phys + k, version, crc[i]);
     }
   }
   volume->version = std::max(volume->version, version);

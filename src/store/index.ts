@@ -1,9 +1,11 @@
 // The store: pools of thin, copy-on-write volumes. `openPool` gives one of the native engine on a file or a block device,
 // `MemoryPool` its twin in memory for tests of the rooms above; both are a `Pool`. Ranges are in blocks of 4 KiB.
+export { bootId } from './boot-id.ts';
 export {
   MAX_ATOMIC_BLOCKS,
   MAX_BLOB_BYTES,
   MAX_BLOB_KEY_BYTES,
+  MAX_CHANGED_RUNS,
   MAX_OP_BLOCKS,
   MAX_VOLUME_NAME_BYTES,
   MIN_POOL_BYTES,
@@ -33,6 +35,16 @@ export {
   probePool,
 } from './open.ts';
 export {
+  BLOCK_TAG_BYTES,
+  BlockKind,
+  BlockTags,
+  type ChangedRun,
+  StoreOp,
+  type StoreVersion,
+  WriteGuard,
+} from './replication.ts';
+export {
+  type NewVolume,
   type Pool,
   type PoolState,
   type PoolStats,

@@ -11,6 +11,8 @@ export const MAX_VOLUME_NAME_BYTES = 255;
 export const MAX_OP_BLOCKS = 1024;
 /** Blocks of one write that a crash leaves whole or undone: what one log entry can name. */
 export const MAX_ATOMIC_BLOCKS = 256;
+/** Runs of one answer of `changedSince`. */
+export const MAX_CHANGED_RUNS = 65_536;
 /** E1: an epoch has 24 bits, an op number 40. */
 export const MAX_EPOCH = 2 ** 24 - 1;
 export const MAX_OP_NUMBER = 2 ** 40 - 1;

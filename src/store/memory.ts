@@ -1,16 +1,27 @@
 // MemoryPool: the store's twin in memory, for tests of the rooms above. Same semantics as the engine, seen from outside:
 // changes apply in the order of submission, completions come at the end of the turn, a full pool refuses growth and
 // nothing else, a fault is final. Beside it what tests want: failures to order, completions held back, power cuts.
-import { assert, assertNever, type Flushable, Turn, TurnPhase } from '../base/index.ts';
+import { randomUUID } from 'node:crypto';
+import { assert, assertNever, crc32c, type Flushable, Turn, TurnPhase } from '../base/index.ts';
 import { type BlockOp, BlockOpKind, IoStatus, type MapExtent } from '../block/index.ts';
 import {
   checkVolumeName,
   checkVolumeSize,
   MAX_BLOB_BYTES,
   MAX_BLOB_KEY_BYTES,
+  MAX_CHANGED_RUNS,
   MAX_OP_BLOCKS,
 } from './limits.ts';
 import {
+  BlockKind,
+  type BlockTags,
+  type ChangedRun,
+  StoreOp,
+  type StoreVersion,
+  WriteGuard,
+} from './replication.ts';
+import {
+  type NewVolume,
   type Pool,
   type PoolState,
   type PoolStats,
@@ -20,6 +31,7 @@ import {
   type StoreVolumeInfo,
 } from './types.ts';
 import { uuidToBytes } from './uuid.ts';
+import { compareStoreVersions, VersionedBlocks, ZERO_VERSION } from './versioned-blocks.ts';
 
 export interface MemoryPoolOptions {
   readonly turn?: Turn;
@@ -49,6 +61,7 @@ export class MemoryPool implements Pool, Flushable {
   #deferred = false;
   #state: PoolState = 'Online';
   #fault = '';
+  #openIds = [randomUUID() as string];
   #checkpoints = 0;
   #checksumErrors = 0;
   #ioErrors = 0;
@@ -102,6 +115,7 @@ export class MemoryPool implements Pool, Flushable {
   reopen(): void {
     this.#state = 'Online';
     this.#fault = '';
+    this.#openIds = [...this.#openIds.slice(-15), randomUUID()];
   }
 
   // Pool.
@@ -139,19 +153,15 @@ export class MemoryPool implements Pool, Flushable {
     return this.#volumes.get(name) ?? null;
   }
 
-  async createVolume(options: {
-    id: string;
-    name: string;
-    sizeBlocks: number;
-  }): Promise<StoreVolume> {
-    const { id, name, sizeBlocks } = options;
+  async createVolume(options: NewVolume): Promise<StoreVolume> {
+    const { id, name, sizeBlocks, holeFloor = null } = options;
     checkVolumeName(name);
     checkVolumeSize(sizeBlocks);
     uuidToBytes(id);
     this.#checkServing();
     const taken = this.#volumes.has(name) || [...this.#volumes.values()].some((v) => v.id === id);
     if (taken) throw new StoreError('STORE_EXISTS', `volume ${name}: the name or the id is taken`);
-    const volume = new MemoryVolume(this, id, name, sizeBlocks);
+    const volume = new MemoryVolume(this, id, name, sizeBlocks, holeFloor);
     this.#volumes.set(name, volume);
     return volume;
   }
@@ -171,6 +181,14 @@ export class MemoryPool implements Pool, Flushable {
 
   getBlob(key: string): Uint8Array | null {
     return copyOf(this.#blobs.get(key));
+  }
+
+  creditBlocks(): number {
+    return this.#state === 'Online' ? this.#sizeBlocks - this.#dataBlocks() : 0;
+  }
+
+  openIds(): readonly string[] {
+    return this.#openIds;
   }
 
   async checkpoint(): Promise<void> {
@@ -236,9 +254,12 @@ export class MemoryPool implements Pool, Flushable {
       op.failedLba = failedLba;
       if (status === IoStatus.Damaged) this.#checksumErrors += 1;
       if (status === IoStatus.IoError) this.#ioErrors += 1;
+      noteFailure(volume, op, epoch);
       return status;
     }
-    return volume.carryOut(op, epoch, opNumber, this.#sizeBlocks - this.#dataBlocks());
+    const status = volume.carryOut(op, epoch, opNumber, this.#sizeBlocks - this.#dataBlocks());
+    if (status !== IoStatus.Ok) noteFailure(volume, op, epoch);
+    return status;
   }
 
   #dataBlocks(): number {
@@ -253,23 +274,32 @@ class MemoryVolume implements StoreVolume {
   readonly name: string;
   gone = false;
   readonly #pool: MemoryPool;
-  readonly #blocks = new Map<number, Uint8Array>();
-  /** What a block was when it was last flushed, for those that changed since; null: unmapped. */
-  readonly #flushed = new Map<number, Uint8Array | null>();
+  readonly #blocks = new VersionedBlocks();
   readonly #blobs = new Map<string, Uint8Array>();
   #sizeBlocks: number;
-  #epoch = 0;
-  #opNumber = 0;
+  #version = ZERO_VERSION;
+  #contig = ZERO_VERSION;
+  #durable = ZERO_VERSION;
+  #holeFloor: StoreVersion | null;
+  /** The epoch of a change that failed: contig rests until one of a later epoch. */
+  #restsSince: number | null = null;
 
-  constructor(pool: MemoryPool, id: string, name: string, sizeBlocks: number) {
+  constructor(
+    pool: MemoryPool,
+    id: string,
+    name: string,
+    sizeBlocks: number,
+    holeFloor: StoreVersion | null,
+  ) {
     this.#pool = pool;
     this.id = id;
     this.name = name;
     this.#sizeBlocks = sizeBlocks;
+    this.#holeFloor = holeFloor;
   }
 
   get mappedBlocks(): number {
-    return this.#blocks.size;
+    return this.#blocks.mapped;
   }
 
   info(): StoreVolumeInfo {
@@ -277,9 +307,11 @@ class MemoryVolume implements StoreVolume {
       id: this.id,
       name: this.name,
       sizeBlocks: this.#sizeBlocks,
-      mappedBlocks: this.#blocks.size,
-      epoch: this.#epoch,
-      op: this.#opNumber,
+      mappedBlocks: this.#blocks.mapped,
+      ...this.#version,
+      contig: this.#contig,
+      durable: this.#durable,
+      holeFloor: this.#holeFloor,
     };
   }
 
@@ -287,15 +319,33 @@ class MemoryVolume implements StoreVolume {
     this.#pool.submit(this, op, epoch, opNumber);
   }
 
+  submitTagged(op: StoreOp, epoch: number, opNumber: number): void {
+    this.#pool.submit(this, op, epoch, opNumber);
+  }
+
   async resize(sizeBlocks: number): Promise<void> {
     checkVolumeSize(sizeBlocks);
-    if (this.#pool.serving !== IoStatus.Ok) {
-      throw new StoreError('STORE_CLOSED', 'the pool is closed or faulted');
-    }
+    this.#checkServing();
     if (sizeBlocks < this.#sizeBlocks) {
       throw new StoreError('STORE_INVALID', `volume ${this.name} only ever grows`);
     }
     this.#sizeBlocks = sizeBlocks;
+  }
+
+  async setMarks(marks: { holeFloor?: StoreVersion | null; contig?: StoreVersion }): Promise<void> {
+    this.#checkServing();
+    if (marks.holeFloor !== undefined) this.#holeFloor = marks.holeFloor;
+    if (marks.contig !== undefined) {
+      this.#contig = marks.contig;
+      this.#restsSince = null;
+    }
+    this.makeDurable();
+  }
+
+  #checkServing(): void {
+    if (this.#pool.serving !== IoStatus.Ok) {
+      throw new StoreError('STORE_CLOSED', 'the pool is closed or faulted');
+    }
   }
 
   putBlob(key: string, value: Uint8Array | null, done: (status: IoStatus) => void): void {
@@ -313,15 +363,36 @@ class MemoryVolume implements StoreVolume {
     maxExtents: number,
     done: (status: IoStatus, extents: readonly MapExtent[]) => void,
   ): void {
-    const { serving } = this.#pool;
-    let status: IoStatus = this.gone ? IoStatus.Offline : serving;
-    if (status === IoStatus.Ok && lba >= this.#sizeBlocks) status = IoStatus.OutOfRange;
+    const status = this.#statusAt(lba, this.#sizeBlocks - 1);
     done(status, status === IoStatus.Ok ? this.#extents(lba, maxExtents) : []);
+  }
+
+  changedSince(
+    since: StoreVersion,
+    lba: number,
+    maxRuns: number,
+    done: (status: IoStatus, runs: readonly ChangedRun[], nextLba: number) => void,
+  ): void {
+    assert(maxRuns > 0 && maxRuns <= MAX_CHANGED_RUNS);
+    const status = this.#statusAt(lba, this.#sizeBlocks);
+    if (status !== IoStatus.Ok) {
+      done(status, [], lba);
+      return;
+    }
+    const runs = this.#blocks.changedSince(since, lba, this.#sizeBlocks, maxRuns);
+    const more = runs[maxRuns];
+    done(IoStatus.Ok, runs.slice(0, maxRuns), more?.lba ?? this.#sizeBlocks);
+  }
+
+  #statusAt(lba: number, highest: number): IoStatus {
+    if (this.gone) return IoStatus.Offline;
+    if (this.#pool.serving !== IoStatus.Ok) return this.#pool.serving;
+    return lba > highest ? IoStatus.OutOfRange : IoStatus.Ok;
   }
 
   #extents(lba: number, maxExtents: number): MapExtent[] {
     const extents: MapExtent[] = [];
-    const mapped = [...this.#blocks.keys()].filter((at) => at >= lba).sort((a, b) => a - b);
+    const mapped = this.#blocks.dataFrom(lba);
     let at = lba;
     let index = 0;
     while (at < this.#sizeBlocks && extents.length < maxExtents) {
@@ -348,21 +419,32 @@ class MemoryVolume implements StoreVolume {
       return IoStatus.Ok;
     }
     if (lba + blocks > this.#sizeBlocks) return IoStatus.OutOfRange;
+    const tagged = op instanceof StoreOp ? op : null;
+    if (tagged?.tagsOnly === true) {
+      this.#readTags(tagged);
+      return IoStatus.Ok;
+    }
     switch (kind) {
       case BlockOpKind.Read:
         this.#read(op);
+        if (tagged !== null) this.#readTags(tagged);
         return IoStatus.Ok;
       case BlockOpKind.Verify:
         return IoStatus.Ok;
       case BlockOpKind.Write: {
-        let grows = 0;
-        for (let at = lba; at < lba + blocks; at += 1) if (!this.#blocks.has(at)) grows += 1;
-        if (grows > freeBlocks) return IoStatus.NoSpace;
-        this.#write(op);
+        const status = this.#write(op, tagged, { epoch, op: opNumber }, freeBlocks);
+        if (status !== IoStatus.Ok || (tagged !== null && tagged.guard !== WriteGuard.Newer)) {
+          return status;
+        }
         break;
       }
       case BlockOpKind.Unmap:
-        this.#unmap(lba, blocks);
+        this.#blocks.unmap(
+          lba,
+          blocks,
+          { epoch, op: opNumber },
+          this.#keeps({ epoch, op: opNumber }),
+        );
         break;
       case BlockOpKind.Update:
         assert(false, 'the volume splits updates');
@@ -370,14 +452,27 @@ class MemoryVolume implements StoreVolume {
       default:
         assertNever(kind);
     }
-    // E1: the highest version applied.
-    if (epoch > this.#epoch || (epoch === this.#epoch && opNumber > this.#opNumber)) {
-      this.#epoch = epoch;
-      this.#opNumber = opNumber;
-    }
+    this.#advance({ epoch, op: opNumber }, kind === BlockOpKind.Unmap);
     // The engine flushes the medium, and with it everything before; so does the twin.
     if (op.fua) this.makeDurable();
     return IoStatus.Ok;
+  }
+
+  #keeps(version: StoreVersion): boolean {
+    return this.#holeFloor !== null && compareStoreVersions(version, this.#holeFloor) > 0;
+  }
+
+  /** For the pool: a change that was refused. */
+  failed(epoch: number): void {
+    this.#restsSince = epoch;
+  }
+
+  #advance(version: StoreVersion, unmap: boolean): void {
+    if (compareStoreVersions(version, this.#version) > 0) this.#version = version;
+    if (this.#restsSince !== null && version.epoch > this.#restsSince) this.#restsSince = null;
+    const tracked = !unmap || this.#keeps(version);
+    if (this.#restsSince !== null || !tracked) return;
+    if (compareStoreVersions(version, this.#contig) > 0) this.#contig = version;
   }
 
   #bytesOf(op: BlockOp): Uint8Array {
@@ -391,49 +486,94 @@ class MemoryVolume implements StoreVolume {
     const bytes = this.#bytesOf(op);
     for (let index = 0; index < op.blocks; index += 1) {
       const at = index * STORE_BLOCK_BYTES;
-      const block = this.#blocks.get(op.lba + index);
-      if (block === undefined) bytes.fill(0, at, at + STORE_BLOCK_BYTES);
+      const block = this.#blocks.at(op.lba + index).bytes;
+      if (block === null) bytes.fill(0, at, at + STORE_BLOCK_BYTES);
       else bytes.set(block, at);
     }
   }
 
-  #write(op: BlockOp): void {
-    const bytes = this.#bytesOf(op);
+  #readTags(op: StoreOp): void {
+    const { tags } = op;
+    if (tags === null) return;
     for (let index = 0; index < op.blocks; index += 1) {
-      const at = index * STORE_BLOCK_BYTES;
-      this.#remember(op.lba + index);
-      this.#blocks.set(op.lba + index, Uint8Array.from(bytes.subarray(at, at + STORE_BLOCK_BYTES)));
+      const { kind, version, bytes } = this.#blocks.at(op.lba + index);
+      tags.set(index, kind, version.epoch, version.op, bytes === null ? 0 : crc32c(bytes));
+      tags.setResult(index, 0);
     }
   }
 
-  #unmap(lba: number, blocks: number): void {
-    const forget = (at: number): void => {
-      this.#remember(at);
-      this.#blocks.delete(at);
-    };
-    // The whole of a large volume costs what is mapped of it, not what it could hold.
-    if (blocks > this.#blocks.size) {
-      for (const at of [...this.#blocks.keys()]) if (at >= lba && at < lba + blocks) forget(at);
+  #write(op: BlockOp, tagged: StoreOp | null, version: StoreVersion, free: number): IoStatus {
+    const bytes = this.#bytesOf(op);
+    const guard = tagged?.guard ?? WriteGuard.Newer;
+    const tags = tagged?.tags ?? null;
+    assert(tags !== null || guard === WriteGuard.Newer);
+    const blockAt = (index: number): Uint8Array =>
+      bytes.subarray(index * STORE_BLOCK_BYTES, (index + 1) * STORE_BLOCK_BYTES);
+    let grows = 0;
+    for (let index = 0; index < op.blocks; index += 1) {
+      const data = guard === WriteGuard.Newer || tags?.kind(index) === BlockKind.Data;
+      if (tags !== null && data && crc32c(blockAt(index)) !== tags.crc(index)) {
+        op.failedLba = op.lba + index;
+        return IoStatus.Damaged;
+      }
+      if (data && !this.#blocks.isData(op.lba + index)) grows += 1;
+    }
+    if (grows > free) return IoStatus.NoSpace;
+    for (let index = 0; index < op.blocks; index += 1) {
+      const lba = op.lba + index;
+      if (guard !== WriteGuard.Newer && tags !== null) {
+        this.#install(lba, tags, index, guard, version, blockAt(index));
+      } else if (compareStoreVersions(this.#blocks.at(lba).version, version) <= 0) {
+        this.#blocks.set(lba, BlockKind.Data, version, blockAt(index)); // W2
+      }
+    }
+    return IoStatus.Ok;
+  }
+
+  #install(
+    lba: number,
+    tags: BlockTags,
+    index: number,
+    guard: WriteGuard,
+    join: StoreVersion,
+    bytes: Uint8Array,
+  ): void {
+    const version = { epoch: tags.epoch(index), op: tags.op(index) };
+    const kind = tags.kind(index);
+    const has = this.#blocks.at(lba);
+    const compared = compareStoreVersions(has.version, version);
+    const take =
+      guard === WriteGuard.Exact
+        ? has.kind === BlockKind.Data && compared === 0
+        : compared !== 0 && (compared < 0 || compareStoreVersions(has.version, join) < 0);
+    tags.setResult(index, take ? 1 : 0);
+    if (!take) return;
+    if (kind === BlockKind.Data) {
+      this.#blocks.set(lba, kind, version, bytes);
+      if (compareStoreVersions(version, this.#version) > 0) this.#version = version;
     } else {
-      for (let at = lba; at < lba + blocks; at += 1) if (this.#blocks.has(at)) forget(at);
+      const keep = this.#keeps(version);
+      const left = keep ? BlockKind.Hole : BlockKind.Empty;
+      this.#blocks.set(lba, left, keep ? version : ZERO_VERSION, null);
     }
-  }
-
-  #remember(lba: number): void {
-    if (!this.#flushed.has(lba)) this.#flushed.set(lba, this.#blocks.get(lba) ?? null);
   }
 
   makeDurable(): void {
-    this.#flushed.clear();
+    this.#durable = this.#contig;
+    this.#blocks.makeDurable();
   }
 
   forgetUnflushed(): void {
-    for (const [lba, block] of this.#flushed) {
-      if (block === null) this.#blocks.delete(lba);
-      else this.#blocks.set(lba, block);
-    }
-    this.#flushed.clear();
+    this.#contig = this.#durable;
+    this.#blocks.forgetUnflushed();
   }
+}
+
+/** A change that is not applied holds contig back; an install is none of the stream. */
+function noteFailure(volume: MemoryVolume, op: BlockOp, epoch: number): void {
+  const change = op.kind === BlockOpKind.Write || op.kind === BlockOpKind.Unmap;
+  const install = op instanceof StoreOp && op.guard !== WriteGuard.Newer;
+  if (change && !install) volume.failed(epoch);
 }
 
 function keepBlob(blobs: Map<string, Uint8Array>, key: string, value: Uint8Array | null): void {

@@ -11,6 +11,7 @@ import {
   MAX_ATOMIC_BLOCKS,
   MAX_BLOB_BYTES,
   MAX_BLOB_KEY_BYTES,
+  MAX_CHANGED_RUNS,
   MAX_EPOCH,
   MAX_OP_BLOCKS,
   MAX_OP_NUMBER,
@@ -27,6 +28,16 @@ import {
   SUBMISSION_LANES,
 } from './native.ts';
 import {
+  BLOCK_TAG_BYTES,
+  type BlockKind,
+  type ChangedRun,
+  STORE_OP_TAGS,
+  StoreOp,
+  type StoreVersion,
+  WriteGuard,
+} from './replication.ts';
+import {
+  type NewVolume,
   type Pool,
   type PoolState,
   type PoolStats,
@@ -124,12 +135,8 @@ export class NativePool implements Pool, Flushable {
     return this.#volumes.get(name) ?? null;
   }
 
-  async createVolume(options: {
-    id: string;
-    name: string;
-    sizeBlocks: number;
-  }): Promise<StoreVolume> {
-    const { id, name, sizeBlocks } = options;
+  async createVolume(options: NewVolume): Promise<StoreVolume> {
+    const { id, name, sizeBlocks, holeFloor = null } = options;
     checkVolumeName(name);
     checkVolumeSize(sizeBlocks);
     const bytes = uuidToBytes(id);
@@ -137,7 +144,15 @@ export class NativePool implements Pool, Flushable {
       throw new StoreError('STORE_EXISTS', `pool ${this.name} has a volume ${name} already`);
     }
     const handle = await this.#promise(`creating volume ${name}`, (controlId) =>
-      this.#native.createVolume(controlId, bytes, name, sizeBlocks),
+      this.#native.createVolume(
+        controlId,
+        bytes,
+        name,
+        sizeBlocks,
+        holeFloor !== null,
+        holeFloor?.epoch ?? 0,
+        holeFloor?.op ?? 0,
+      ),
     );
     const volume = new NativeVolume(this, handle, id, name);
     this.#volumes.set(name, volume);
@@ -166,6 +181,14 @@ export class NativePool implements Pool, Flushable {
 
   getBlob(key: string): Uint8Array | null {
     return this.#native.getBlob(0, key);
+  }
+
+  creditBlocks(): number {
+    return this.#state === 'Online' ? this.#native.creditBlocks() : 0;
+  }
+
+  openIds(): readonly string[] {
+    return this.#native.openIds();
   }
 
   async checkpoint(): Promise<void> {
@@ -211,11 +234,19 @@ export class NativePool implements Pool, Flushable {
   }
 
   #record(volume: NativeVolume, op: BlockOp, epoch: number, opNumber: number): void {
+    const at = this.#batch * SUBMISSION_LANES;
+    const lanes = this.#submission;
+    lanes[at] = op.kind | (op.fua ? 0x100 : 0) | (op.atomic ? 0x200 : 0);
+    lanes[at + 10] = -1;
+    lanes[at + 11] = 0;
+    if (op instanceof StoreOp) this.#recordTags(op, at);
     assert(epoch >= 0 && epoch <= MAX_EPOCH && opNumber >= 0 && opNumber <= MAX_OP_NUMBER);
     assert(this.#batch < MAX_BATCH && this.#freeTagCount > 0);
     const { kind } = op;
+    assert(!op.atomic || (kind === BlockOpKind.Write && op.blocks <= MAX_ATOMIC_BLOCKS));
     let arenaBlock = -1;
-    if (kind === BlockOpKind.Read || kind === BlockOpKind.Write) {
+    const tagsOnly = op instanceof StoreOp && op.tagsOnly;
+    if (!tagsOnly && (kind === BlockOpKind.Read || kind === BlockOpKind.Write)) {
       const data = op.data;
       assert(data !== null && data.bytes.buffer === this.#arena, 'data outside of the arena');
       const byteOffset = data.arenaByteOffset + op.dataByteOffset;
@@ -229,10 +260,6 @@ export class NativePool implements Pool, Flushable {
     const tag = this.#freeTags[this.#freeTagCount]!;
     this.#ops[tag] = op;
     op.tag = tag;
-    const lanes = this.#submission;
-    const at = this.#batch * SUBMISSION_LANES;
-    assert(!op.atomic || (kind === BlockOpKind.Write && op.blocks <= MAX_ATOMIC_BLOCKS));
-    lanes[at] = kind | (op.fua ? 0x100 : 0) | (op.atomic ? 0x200 : 0);
     lanes[at + 1] = tag;
     lanes[at + 2] = volume.handle;
     lanes[at + 3] = arenaBlock;
@@ -247,6 +274,18 @@ export class NativePool implements Pool, Flushable {
       this.#deferred = true;
       this.#turn.defer(TurnPhase.Submit, this);
     }
+  }
+
+  #recordTags(op: StoreOp, at: number): void {
+    const lanes = this.#submission;
+    if (op.tagsOnly) lanes[at] = STORE_OP_TAGS;
+    else lanes[at] = lanes[at]! | (op.guard << 16);
+    const { tags } = op;
+    assert(tags !== null || (op.guard === WriteGuard.Newer && !op.tagsOnly));
+    if (tags === null) return;
+    assert(tags.buffer.bytes.buffer === this.#arena, 'tags outside of the arena');
+    assert(tags.byteOffset + op.blocks * BLOCK_TAG_BYTES <= tags.buffer.capacityBytes);
+    lanes[at + 10] = (tags.buffer.arenaByteOffset + tags.byteOffset) / BLOCK_TAG_BYTES;
   }
 
   /** The end of a turn: one crossing for all that the turn submitted. */
@@ -434,21 +473,98 @@ class NativeVolume implements StoreVolume {
     this.handle = handle;
     this.id = id;
     this.name = name;
-    this.#lastInfo = { id, name, sizeBlocks: 0, mappedBlocks: 0, epoch: 0, op: 0 };
+    const zero = { epoch: 0, op: 0 };
+    this.#lastInfo = {
+      id,
+      name,
+      sizeBlocks: 0,
+      mappedBlocks: 0,
+      epoch: 0,
+      op: 0,
+      contig: zero,
+      durable: zero,
+      holeFloor: null,
+    };
     this.info();
   }
 
   info(): StoreVolumeInfo {
     const info = this.gone ? null : this.#pool.native.volume(this.handle);
     if (info !== null) {
-      const { id, name, sizeBlocks, mappedBlocks, epoch, op } = info;
-      this.#lastInfo = { id, name, sizeBlocks, mappedBlocks, epoch, op };
+      const { id, name, sizeBlocks, mappedBlocks, epoch, op, contig, durable } = info;
+      const alone = info.holeFloor.epoch === MAX_EPOCH && info.holeFloor.op === MAX_OP_NUMBER;
+      const holeFloor = alone ? null : info.holeFloor;
+      this.#lastInfo = {
+        id,
+        name,
+        sizeBlocks,
+        mappedBlocks,
+        epoch,
+        op,
+        contig,
+        durable,
+        holeFloor,
+      };
     }
     return this.#lastInfo;
   }
 
   submit(op: BlockOp, epoch: number, opNumber: number): void {
     this.#pool.submit(this, op, epoch, opNumber);
+  }
+
+  submitTagged(op: StoreOp, epoch: number, opNumber: number): void {
+    this.#pool.submit(this, op, epoch, opNumber);
+  }
+
+  changedSince(
+    since: StoreVersion,
+    lba: number,
+    maxRuns: number,
+    done: (status: IoStatus, runs: readonly ChangedRun[], nextLba: number) => void,
+  ): void {
+    assert(maxRuns > 0 && maxRuns <= MAX_CHANGED_RUNS);
+    const { native } = this.#pool;
+    const started =
+      !this.gone &&
+      this.#pool.control(
+        (controlId) =>
+          native.changedSince(controlId, this.handle, since.epoch, since.op, lba, maxRuns),
+        (status, _handle, controlId) => {
+          if (status !== IoStatus.Ok) return done(asIoStatus(status), [], lba);
+          const flat = native.takeChanged(controlId);
+          const runs: ChangedRun[] = [];
+          for (let at = 1; at < flat.length; at += 5) {
+            runs.push({
+              lba: flat[at]!,
+              blocks: flat[at + 1]!,
+              kind: flat[at + 2]! as BlockKind,
+              epoch: flat[at + 3]!,
+              op: flat[at + 4]!,
+            });
+          }
+          done(IoStatus.Ok, runs, flat[0]!);
+        },
+      );
+    if (!started) done(IoStatus.Offline, [], lba);
+  }
+
+  async setMarks(marks: { holeFloor?: StoreVersion | null; contig?: StoreVersion }): Promise<void> {
+    const { holeFloor, contig } = marks;
+    const floor = holeFloor === undefined ? 0 : holeFloor === null ? 4 : 1;
+    const which = floor | (contig === undefined ? 0 : 2);
+    if (which === 0) return;
+    await this.#pool.promise(`marking volume ${this.name}`, (controlId) =>
+      this.#pool.native.setMarks(
+        controlId,
+        this.handle,
+        which,
+        holeFloor?.epoch ?? 0,
+        holeFloor?.op ?? 0,
+        contig?.epoch ?? 0,
+        contig?.op ?? 0,
+      ),
+    );
   }
 
   async resize(sizeBlocks: number): Promise<void> {

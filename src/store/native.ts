@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { assert, type Crc32c } from '../base/index.ts';
+import type { StoreVersion } from './replication.ts';
 import { StoreError, type StoreErrorCode } from './types.ts';
 
 // As in native/binding/pool_binding.h.
@@ -11,7 +12,7 @@ export const MAX_TAGS = 4096;
 export const MAX_CONTROLS = 1024;
 export const COMPLETION_SLOTS = 8192;
 export const MAX_BATCH = 1024;
-export const SUBMISSION_LANES = 10;
+export const SUBMISSION_LANES = 12;
 export const COMPLETION_LANES = 4;
 
 export interface NativeVolumeInfo {
@@ -23,6 +24,10 @@ export interface NativeVolumeInfo {
   readonly epoch: number;
   readonly op: number;
   readonly deleting: boolean;
+  readonly contig: StoreVersion;
+  readonly durable: StoreVersion;
+  /** All bits set: holes have no versions. */
+  readonly holeFloor: StoreVersion;
 }
 
 export interface NativeStats {
@@ -57,13 +62,41 @@ export interface NativePoolHandle {
     onCompletions: () => void,
   ): void;
   submit(count: number): void;
-  createVolume(controlId: number, id: Uint8Array, name: string, sizeBlocks: number): void;
+  createVolume(
+    controlId: number,
+    id: Uint8Array,
+    name: string,
+    sizeBlocks: number,
+    keepsHoles: boolean,
+    floorEpoch: number,
+    floorOp: number,
+  ): void;
   resizeVolume(controlId: number, handle: number, sizeBlocks: number): void;
   deleteVolume(controlId: number, handle: number): void;
   putBlob(controlId: number, handle: number, key: string, value: Uint8Array): void;
   getBlob(handle: number, key: string): Uint8Array | null;
   mapStatus(controlId: number, handle: number, lba: number, maxRuns: number): void;
   takeRuns(controlId: number): Float64Array;
+  changedSince(
+    controlId: number,
+    handle: number,
+    sinceEpoch: number,
+    sinceOp: number,
+    lba: number,
+    maxRuns: number,
+  ): void;
+  takeChanged(controlId: number): Float64Array;
+  setMarks(
+    controlId: number,
+    handle: number,
+    which: number,
+    floorEpoch: number,
+    floorOp: number,
+    contigEpoch: number,
+    contigOp: number,
+  ): void;
+  creditBlocks(): number;
+  openIds(): string[];
   checkpoint(controlId: number): void;
   close(controlId: number): void;
   release(): void;

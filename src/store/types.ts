@@ -1,6 +1,7 @@
 // The store's face: pools of copy-on-write volumes. Two implementations: the native engine and a twin in memory.
 // Ranges here are in 4 KiB blocks, whatever logical block size a volume shows its hosts (C7, W7).
 import type { BlockOp, IoStatus, MapExtent } from '../block/index.ts';
+import type { ChangedRun, StoreOp, StoreVersion } from './replication.ts';
 
 export const STORE_BLOCK_BYTES = 4096;
 
@@ -39,6 +40,16 @@ export interface StoreVolumeInfo {
   /** Highest version applied, as E1's two halves. */
   readonly epoch: number;
   readonly op: number;
+  /**
+   * W10: every change up to it, in the order of submission, is applied, and after a crash is still there; exact, by the
+   * chain of what the log holds. It rests below a change that failed or was lost, until a change of a later epoch or
+   * `setMarks`.
+   */
+  readonly contig: StoreVersion;
+  /** The part of `contig` that the last completed flush covered. */
+  readonly durable: StoreVersion;
+  /** B7: holes of a version at or below it have none any more. Null: holes have no versions here. */
+  readonly holeFloor: StoreVersion | null;
 }
 
 export interface StoreVolume {
@@ -53,6 +64,27 @@ export interface StoreVolume {
    * Inside a turn, operations are sent to the medium together at its end.
    */
   submit(op: BlockOp, epoch: number, opNumber: number): void;
+  /**
+   * As `submit`, for an operation with block tags: a Read that fills them in; a Write whose data is first compared with
+   * their CRC32Cs (H1: Damaged and `failedLba`, and nothing is changed); with another guard than Newer an install (B4,
+   * H3), whose version is the guard's `j`; a StoreOpKind.Tags, which reads no data.
+   */
+  submitTagged(op: StoreOp, epoch: number, opNumber: number): void;
+  /**
+   * Blocks and holes at or after `lba` whose version is above `since` (B2), by rising lba; at most `maxRuns` (65 536) and
+   * a bounded walk a call: go on at `nextLba` until it is the volume's size. What changes meanwhile may or may not be in it.
+   */
+  changedSince(
+    since: StoreVersion,
+    lba: number,
+    maxRuns: number,
+    done: (status: IoStatus, runs: readonly ChangedRun[], nextLba: number) => void,
+  ): void;
+  /**
+   * Durable before it resolves. The hole floor (B7; null: holes need no versions); `contig`, set with no change under way,
+   * when copies have made up for what was missing (B5). Rejects with StoreError.
+   */
+  setMarks(marks: { holeFloor?: StoreVersion | null; contig?: StoreVersion }): Promise<void>;
 
   /** Growth. Durable before it resolves. Rejects with StoreError. */
   resize(sizeBlocks: number): Promise<void>;
@@ -67,18 +99,31 @@ export interface StoreVolume {
   ): void;
 }
 
+export interface NewVolume {
+  readonly id: string;
+  readonly name: string;
+  readonly sizeBlocks: number;
+  /** Given: a replica, whose holes have versions above it (W6). Null or absent: a volume that stands alone. */
+  readonly holeFloor?: StoreVersion | null;
+}
+
 export interface Pool {
+  /** The store's id (E6): random, new with each formatting. */
   readonly id: string;
   readonly name: string;
   stats(): PoolStats;
   volumes(): readonly StoreVolume[];
   volume(name: string): StoreVolume | null;
   /** Durable before it resolves. Rejects with StoreError: STORE_EXISTS, STORE_NO_SPACE, STORE_FAULTED, … */
-  createVolume(options: { id: string; name: string; sizeBlocks: number }): Promise<StoreVolume>;
+  createVolume(options: NewVolume): Promise<StoreVolume>;
   /** The name is free at once, space comes back in the background. The caller has stopped using the volume. */
   deleteVolume(name: string): Promise<void>;
   putBlob(key: string, value: Uint8Array | null): Promise<void>;
   getBlob(key: string): Uint8Array | null;
+  /** N1: blocks that writes can be promised now, whatever map pages they need besides. */
+  creditBlocks(): number;
+  /** E7: the last sixteen openings of this store, the present one last. Lower-case UUIDs. */
+  openIds(): readonly string[];
   checkpoint(): Promise<void>;
   /** Drains, flushes, checkpoints, lets go of the medium. */
   close(): Promise<void>;

@@ -7,6 +7,8 @@ import {
   type StoreVolumeInfo,
 } from '../../../src/store/types.ts';
 
+type ChangedDone = Parameters<StoreVolume['changedSince']>[3];
+
 export class FakeStore implements StoreVolume {
   readonly id = '00000000-0000-4000-8000-000000000001';
   readonly name = 'fake';
@@ -25,7 +27,17 @@ export class FakeStore implements StoreVolume {
 
   info(): StoreVolumeInfo {
     const sizeBlocks = this.bytes.length / STORE_BLOCK_BYTES;
-    return { id: this.id, name: this.name, sizeBlocks, mappedBlocks: 0, epoch: 4, op: 17 };
+    return {
+      id: this.id,
+      name: this.name,
+      sizeBlocks,
+      mappedBlocks: 0,
+      epoch: 4,
+      op: 17,
+      contig: { epoch: 4, op: 17 },
+      durable: { epoch: 4, op: 17 },
+      holeFloor: null,
+    };
   }
 
   submit(op: BlockOp, epoch: number, opNumber: number): void {
@@ -34,6 +46,16 @@ export class FakeStore implements StoreVolume {
     if (this.hold) this.held.push(op);
     else this.#finish(op);
   }
+
+  submitTagged(op: BlockOp, epoch: number, opNumber: number): void {
+    this.submit(op, epoch, opNumber);
+  }
+
+  changedSince(_since: unknown, _lba: number, _maxRuns: number, done: ChangedDone): void {
+    done(IoStatus.Ok, [], this.info().sizeBlocks);
+  }
+
+  async setMarks(): Promise<void> {}
 
   complete(index = 0): void {
     const [op] = this.held.splice(index, 1);
