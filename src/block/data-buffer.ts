@@ -1,10 +1,24 @@
 // Data buffers live in one arena, aligned for O_DIRECT, handed out by a buddy allocator in powers of two from 4 KiB to
 // 4 MiB. A buffer has one owner at a time and is given back. An arena that is used up is back pressure, never growth.
+//
+// Two of the largest buffers of any arena of some size are its reserve, one for each kind of need. Who may take one must
+// end without waiting for anybody who waits for memory: then whatever the others hold, somebody always gets on. A large
+// buffer would otherwise never come out of an arena that small ones keep in pieces.
 import { assert } from '../base/index.ts';
 
 export const MIN_BUFFER_BYTES = 4096;
 export const MAX_BUFFER_BYTES = 4 * 1024 * 1024;
 const MAX_ORDER = Math.log2(MAX_BUFFER_BYTES / MIN_BUFFER_BYTES);
+/** A smaller arena, of a test, has no reserve. */
+const MIN_ARENA_WITH_RESERVE_BYTES = 8 * MAX_BUFFER_BYTES;
+
+export const ReserveKind = {
+  /** For the data of a write that nothing in its task set holds up. */
+  Gather: 0,
+  /** For a command that runs. */
+  Execute: 1,
+} as const;
+export type ReserveKind = (typeof ReserveKind)[keyof typeof ReserveKind];
 
 export class DataBuffer {
   /** All of the buffer: capacity bytes, a power of two. Reused, never cleared: zero what you do not fill. */
@@ -15,8 +29,9 @@ export class DataBuffer {
   #pool: DataBufferPool;
   /** True between `allocate` and `release`. */
   live = false;
-  nextFree: DataBuffer | null = null;
   inFreeList = false;
+  /** It is of the reserve, and never of the free lists. */
+  reserve = false;
 
   constructor(pool: DataBufferPool, bytes: Buffer, arenaByteOffset: number, order: number) {
     this.#pool = pool;
@@ -40,6 +55,7 @@ export class DataBufferPool {
   /** Buffer objects are made once per place and order, and kept. */
   readonly #buffers: (DataBuffer | undefined)[][] = [];
   readonly #free: DataBuffer[][] = [];
+  readonly #reserve: DataBuffer[] = [];
   #freeBytes: number;
   #waiting: (() => void)[] = [];
 
@@ -55,10 +71,26 @@ export class DataBufferPool {
     for (let at = arena.byteLength - MAX_BUFFER_BYTES; at >= 0; at -= MAX_BUFFER_BYTES) {
       this.#push(this.#at(at, MAX_ORDER));
     }
+    if (arena.byteLength < MIN_ARENA_WITH_RESERVE_BYTES) return;
+    for (const _ of Object.values(ReserveKind)) {
+      const buffer = this.#pop(MAX_ORDER);
+      assert(buffer !== undefined);
+      buffer.reserve = true;
+      this.#freeBytes -= MAX_BUFFER_BYTES;
+      this.#reserve.push(buffer);
+    }
   }
 
+  /** What nobody has, the reserve included. */
   get freeBytes(): number {
-    return this.#freeBytes;
+    let bytes = this.#freeBytes;
+    for (const buffer of this.#reserve) if (!buffer.live) bytes += MAX_BUFFER_BYTES;
+    return bytes;
+  }
+
+  /** So little is left that no new work should be taken on. */
+  get scarce(): boolean {
+    return this.#freeBytes < this.arena.byteLength / 16;
   }
 
   /** A buffer of at least `bytes`, or null when the arena has none: wait with `whenFreed`. */
@@ -77,11 +109,21 @@ export class DataBufferPool {
     return buffer;
   }
 
+  /** The reserve of the kind, for any size; null when it is in use. For when `allocate` has none. */
+  allocateReserve(kind: ReserveKind): DataBuffer | null {
+    const buffer = this.#reserve[kind];
+    if (buffer === undefined || buffer.live) return null;
+    buffer.live = true;
+    return buffer;
+  }
+
   give(buffer: DataBuffer): void {
     assert(buffer.live, 'a data buffer was released twice');
     buffer.live = false;
-    this.#freeBytes += buffer.capacityBytes;
-    this.#push(buffer);
+    if (!buffer.reserve) {
+      this.#freeBytes += buffer.capacityBytes;
+      this.#push(buffer);
+    }
     if (this.#waiting.length > 0) {
       const waiting = this.#waiting;
       this.#waiting = [];

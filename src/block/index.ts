@@ -4,6 +4,7 @@ export {
   DataBufferPool,
   MAX_BUFFER_BYTES,
   MIN_BUFFER_BYTES,
+  ReserveKind,
 } from './data-buffer.ts';
 export type { BlockDevice, BlockDeviceListener, Geometry, MapExtent } from './device.ts';
 export { MemoryDevice, type MemoryDeviceOptions, type PlannedFailure } from './memory-device.ts';

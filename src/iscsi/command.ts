@@ -104,8 +104,11 @@ export class Command implements TaskOwner, Emitter {
   /** The DataSN that the next Data-Out of the sequence must carry. */
   outDataSn = 0;
   r2tSn = 0;
-  /** The memory it counts with in the session's bound; 0 when it holds none. */
-  gatheringBytes = 0;
+  /** The memory it counts with in the session's share; 0 when it holds none. */
+  heldBytes = 0;
+  /** What was received at the last look, and for how many looks no more has come: DataGathering.tick. */
+  receivedAtTick = 0;
+  idleTicks = 0;
 
   /** It counts in the command window, until its last PDU is written. */
   inWindow = false;
@@ -132,7 +135,9 @@ export class Command implements TaskOwner, Emitter {
     this.requested = 0;
     this.outDataSn = 0;
     this.r2tSn = 0;
-    this.gatheringBytes = 0;
+    this.heldBytes = 0;
+    this.receivedAtTick = 0;
+    this.idleTicks = 0;
     this.inWindow = !immediate;
     this.#ownStatus = -1;
     this.#ownSense = NO_SENSE;

@@ -4,6 +4,7 @@
 import { assert, type Clock, type Log, type Random, type Turn } from '../base/index.ts';
 import type { IscsiLimits } from './limits.ts';
 import { MAX_QUEUED_ANSWERS } from './limits.ts';
+import type { LogLimit } from './log-limit.ts';
 import { LoginNegotiator, type LoginOptions, type LoginResult } from './login/index.ts';
 import { Output, type SendRegions } from './output.ts';
 import {
@@ -32,6 +33,8 @@ export interface ConnectionOptions {
   readonly regions: SendRegions;
   readonly login: LoginOptions;
   readonly owner: ConnectionOwner;
+  /** Of the lines about connections that have not logged in. */
+  readonly logLimit: LogLimit;
 }
 
 /** The server, as a connection sees it. */
@@ -70,6 +73,8 @@ export class Connection implements TransportHandler, PduSink, SessionConnection 
   #inputPaused = false;
   #heard = false;
   #feeding = false;
+  /** Why it ends has been logged. */
+  #told = false;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -177,10 +182,13 @@ export class Connection implements TransportHandler, PduSink, SessionConnection 
   }
 
   onStreamError(error: StreamError, head: Buffer, at: number): void {
-    this.#log.warn(
-      { error, opcode: opcodeOf(head, at), dataBytes: dataBytesOf(head, at) },
-      'the stream cannot be trusted',
-    );
+    this.#told = this.#session === null;
+    if (this.#mayLog()) {
+      this.#log.warn(
+        { error, opcode: opcodeOf(head, at), dataBytes: dataBytesOf(head, at) },
+        'the stream cannot be trusted',
+      );
+    }
     this.closeAtOnce(error);
   }
 
@@ -235,12 +243,21 @@ export class Connection implements TransportHandler, PduSink, SessionConnection 
   }
 
   #sendRefusal(response: Buffer, reason: string): void {
-    this.#log.info({ initiator: this.#negotiator.initiatorName, reason }, 'login refused');
+    this.#told = true;
+    if (this.#mayLog()) {
+      this.#log.info({ initiator: this.#negotiator.initiatorName, reason }, 'login refused');
+    }
     this.transport.write(response);
     this.#state = ConnectionState.Closing;
     this.parser.close();
     this.#stash = null;
     this.transport.close();
+  }
+
+  /** What a session says is its own; who has none is a stranger. */
+  #mayLog(): boolean {
+    const { logLimit, clock } = this.#options;
+    return this.#session !== null || logLimit.allows(clock.nowMs());
   }
 
   // --- Deadlines and the end -----------------------------------------------------------------------------------
@@ -264,7 +281,7 @@ export class Connection implements TransportHandler, PduSink, SessionConnection 
     }
     const heard = this.#heard;
     this.#heard = false;
-    this.#session?.tick(nowMs, heard, limits.pingIntervalMs, limits.pingTimeoutMs);
+    this.#session?.tick(nowMs, heard, limits);
   }
 
   closeGracefully(): void {
@@ -284,7 +301,7 @@ export class Connection implements TransportHandler, PduSink, SessionConnection 
   #becomeClosed(reason: string): void {
     if (this.#state === ConnectionState.Closed) return;
     this.#state = ConnectionState.Closed;
-    this.#log.info({ reason }, 'connection is closed');
+    if (!this.#told && this.#mayLog()) this.#log.info({ reason }, 'connection is closed');
     this.parser.close();
     this.#stash = null;
     this.output.close();

@@ -11,7 +11,10 @@ export const COMMAND_SLOTS = COMMAND_WINDOW + IMMEDIATE_COMMANDS;
 export const MAX_TASK_MANAGEMENT = 32;
 /** Copies of PDUs that came ahead of a gap in CmdSN, of a session, all together. An honest initiator leaves no gap. */
 export const MAX_HELD_BYTES = 1024 * 1024;
-/** Data buffers that a session may hold while their Data-Out is on the way: one hostile host must not take them all. */
+/**
+ * Data buffers that the writes of a session may hold, from their first R2T to their end: one hostile host must not take
+ * them all.
+ */
 export const MAX_GATHERING_BYTES = 32 * 1024 * 1024;
 
 /** One write to the socket. Two of the largest Data-In segments of an ordinary host, and their headers. */
@@ -27,8 +30,17 @@ export const MAX_DATA_IN_SEGMENT_BYTES = 128 * 1024;
 /** Answers waiting for the end of the turn; with more, they are written at once. */
 export const MAX_QUEUED_ANSWERS = 256;
 
+/** Log lines a minute about connections that have not logged in. */
+export const MAX_STRANGER_LOG_LINES = 20;
+
 /** Seconds between looks at deadlines; every deadline is met at most this late. */
 export const TICK_MS = 1000;
+
+/**
+ * Ticks in which no Data-Out of a write has come, after which it is given up with 0Bh/4Bh/06h. Hosts repeat a command
+ * after 30 s and abort it before; one that still waits then has forgotten it, and its buffer is wanted by others.
+ */
+export const DATA_OUT_LIMIT_TICKS = 60;
 
 assert(SEND_REGION_BYTES >= 2 * MAX_DATA_IN_SEGMENT_BYTES + 4096);
 assert(COMMAND_SLOTS < 4095);

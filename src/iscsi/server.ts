@@ -4,7 +4,8 @@ import { assert, type Clock, type Log, type Random, type Timer, type Turn } from
 import type { DataBufferPool } from '../block/index.ts';
 import type { Nexus } from '../scsi/task.ts';
 import { Connection, type ConnectionOwner } from './connection.ts';
-import { DEFAULT_LIMITS, type IscsiLimits, TICK_MS } from './limits.ts';
+import { DEFAULT_LIMITS, type IscsiLimits, MAX_STRANGER_LOG_LINES, TICK_MS } from './limits.ts';
+import { LogLimit } from './log-limit.ts';
 import type { LoginOptions, LoginResult } from './login/index.ts';
 import { SendRegions } from './output.ts';
 import { LoginStatus } from './pdu/index.ts';
@@ -43,6 +44,7 @@ export class IscsiServer implements ConnectionOwner {
   readonly #limits: Readonly<IscsiLimits>;
   readonly #offer: Offer;
   readonly #portalGroupTag: number;
+  readonly #logLimit: LogLimit;
   readonly #regions = new SendRegions();
   readonly #connections = new Set<Connection>();
   readonly #loginsByAddress = new Map<string, number>();
@@ -63,6 +65,7 @@ export class IscsiServer implements ConnectionOwner {
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.#offer = options.offer ?? DEFAULT_OFFER;
     this.#portalGroupTag = options.portalGroupTag ?? 1;
+    this.#logLimit = new LogLimit(options.log, MAX_STRANGER_LOG_LINES);
   }
 
   /** A new connection. Called inside a turn. */
@@ -95,6 +98,7 @@ export class IscsiServer implements ConnectionOwner {
         ...(chapAlgorithms === undefined ? {} : { chapAlgorithms }),
       },
       owner: this,
+      logLimit: this.#logLimit,
     });
     this.#connections.add(connection);
     this.#counted.add(connection);
@@ -354,6 +358,7 @@ export class IscsiServer implements ConnectionOwner {
       turn.enter();
       const nowMs = clock.nowMs();
       for (const connection of [...this.#connections]) connection.tick(nowMs);
+      this.#logLimit.tick(nowMs);
       turn.leave();
       if (this.#connections.size > 0) this.#keepTicking();
     });

@@ -1,25 +1,21 @@
 // A session in full feature phase, RFC 7143 §4.2 and §11: takes the PDUs of its one connection, keeps CmdSN order and
 // the command table, and speaks to the SCSI target. Error recovery level 0: what goes wrong with the connection ends
 // the session, and `end` tells when nothing of it can take effect any more (C6).
-import { assert, type Clock, type Log } from '../base/index.ts';
-import { type DataBufferPool, MAX_BUFFER_BYTES } from '../block/index.ts';
+import type { Clock, Log } from '../base/index.ts';
+import type { DataBufferPool } from '../block/index.ts';
 import { type Nexus, ScsiStatus, type ScsiTarget } from '../scsi/task.ts';
-import { Command, CommandState } from './command.ts';
+import { type Command, CommandState } from './command.ts';
+import { CommandTable } from './command-table.ts';
 import { CommandWindow, Place } from './command-window.ts';
-import {
-  COMMAND_SLOTS,
-  COMMAND_WINDOW,
-  IMMEDIATE_COMMANDS,
-  MAX_GATHERING_BYTES,
-  MAX_HELD_BYTES,
-} from './limits.ts';
+import { DataGathering } from './data-gathering.ts';
+import { HeldRequests } from './held-requests.ts';
+import { COMMAND_WINDOW, IMMEDIATE_COMMANDS, type IscsiLimits } from './limits.ts';
 import type { LoginResult } from './login/index.ts';
+import * as messages from './messages.ts';
 import { ControlPdu, type Output } from './output.ts';
 import {
   ahs,
   ahsBytesOf,
-  asyncMessage,
-  BHS_BYTES,
   cmdSnOf,
   type DataPlace,
   type Digests,
@@ -32,7 +28,6 @@ import {
   logoutRequest,
   logoutResponse,
   lunOf,
-  nopIn,
   nopOut,
   Opcode,
   opcodeOf,
@@ -41,17 +36,14 @@ import {
   reject,
   scsiCommand,
   textRequest,
-  textResponse,
 } from './pdu/index.ts';
-import { TagTable } from './tag-table.ts';
+import { Ping } from './ping.ts';
 import { TaskManager } from './task-management.ts';
 import type { Offer, Parameters, TextExchange } from './text/index.ts';
 import { TransportSense } from './transport-sense.ts';
 import type { SessionInfo, TargetEntry } from './types.ts';
 
 const { RejectReason } = reject;
-const NO_DATA: Buffer = Buffer.alloc(0);
-const NO_NUMBERS = { statSn: 0, expCmdSn: 0, maxCmdSn: 0 };
 
 /** What a session asks of its connection. */
 export interface SessionConnection {
@@ -101,26 +93,12 @@ export class Session {
   #life: Life = Life.Open;
   #goneWaiters: (() => void)[] = [];
 
-  // Commands: made when first needed, found by tag or by slot.
-  readonly #commands: Command[] = [];
-  readonly #free: Command[] = [];
-  readonly #tags = new TagTable(COMMAND_SLOTS);
-  #immediates = 0;
-  #outstanding = 0;
-  /** Commands that want Data-Out and found no buffer, in order. */
-  #waiting: Command[] = [];
-  #waitsForPool = false;
-  #gatheringBytes = 0;
+  readonly #commands = new CommandTable(this);
+  readonly #gathering: DataGathering;
+  readonly #held = new HeldRequests();
 
-  /** Copies of requests that came ahead of a gap, by CmdSN; null marks one that ABORT TASK took as received. */
-  readonly #held = new Map<number, Buffer | null>();
-  #heldBytes = 0;
+  readonly #ping: Ping;
 
-  #pingTtt = 0;
-  #pingSentMs = -1;
-  #heardMs: number;
-
-  #commandCount = 0;
   #readBytes = 0;
   #writtenBytes = 0;
 
@@ -142,8 +120,9 @@ export class Session {
     this.output = connection.output;
     this.#parser = connection.parser;
     this.#tasks = new TaskManager(this);
+    this.#gathering = new DataGathering(this, options.buffers);
     this.#sinceMs = options.clock.nowMs();
-    this.#heardMs = this.#sinceMs;
+    this.#ping = new Ping(this.#sinceMs);
     if (this.nexus !== null) this.scsi?.attachNexus(this.nexus);
   }
 
@@ -169,24 +148,19 @@ export class Session {
       dataDigest: login.parameters.dataDigest,
       authenticatedAs: login.authenticatedAs,
       sinceMs: this.#sinceMs,
-      commands: this.#commandCount,
+      commands: this.#commands.begun,
       readBytes: this.#readBytes,
       writtenBytes: this.#writtenBytes,
-      outstanding: this.#outstanding,
+      outstanding: this.#commands.outstanding,
     };
   }
 
   // --- The PDUs ------------------------------------------------------------------------------------------------
 
-  /** See PduSink.placeData: solicited and unsolicited data go straight to their place. */
+  /** See PduSink.placeData. */
   placeData(head: Buffer, at: number, dataBytes: number, place: DataPlace): void {
     if (opcodeOf(head, at) !== Opcode.DataOut || !this.open) return;
-    const command = this.commandOf(ittOf(head, at));
-    if (command === null || command.state !== CommandState.Gathering) return;
-    if (this.#dataOutError(command, head, at, dataBytes) !== null) return;
-    if (command.received + dataBytes > command.fetchBytes) return;
-    place.bytes = command.task.dataOut!.bytes;
-    place.at = command.received;
+    this.#gathering.placeData(this.commandOf(ittOf(head, at)), head, at, dataBytes, place);
   }
 
   /** See PduSink.onPdu. */
@@ -225,7 +199,7 @@ export class Session {
     if (opcode === Opcode.DataOut) {
       const command = this.commandOf(ittOf(head, at));
       if (command?.state === CommandState.Gathering) {
-        this.#failData(command, TransportSense.CrcError);
+        this.#gathering.fail(command, TransportSense.CrcError);
       }
       return;
     }
@@ -312,44 +286,19 @@ export class Session {
       scsi.execute(task);
       return;
     }
-    command.fetchBytes = fetchBytes;
-    command.unsolicitedOpen = !final;
-    if (fetchBytes > MAX_BUFFER_BYTES) {
-      command.failWith(ScsiStatus.CheckCondition, TransportSense.InvalidFieldInCdb);
-      scsi.abandon(task);
-      return;
-    }
-    if (!this.#allocate(command)) {
-      if (dataBytes > 0 || !final) {
-        // Its data have nowhere to go, and waiting would block the data of commands that hold the buffers.
-        command.failWith(ScsiStatus.TaskSetFull, NO_DATA);
-        scsi.abandon(task);
-        return;
-      }
-      command.state = CommandState.WaitingForBuffer;
-      this.#waiting.push(command);
-      this.#waitForPool();
-      return;
-    }
-    command.state = CommandState.Gathering;
-    if (dataBytes > 0) {
-      // The one copy of a write between socket and disk.
-      data.copy(task.dataOut!.bytes, 0, dataAt, dataAt + Math.min(dataBytes, fetchBytes));
-      command.received = dataBytes;
-    }
-    this.#dataArrived(command);
+    this.#gathering.start(command, fetchBytes, final, data, dataAt, dataBytes);
   }
 
   /** A slot for the command, its task begun; null: it was rejected. */
   #beginCommand(head: Buffer, at: number): Command | null {
     const itt = ittOf(head, at);
-    if (itt === RESERVED_TAG || this.#tags.get(itt) >= 0) {
+    if (itt === RESERVED_TAG || this.commandOf(itt) !== null) {
       // §11.2.1.8: a tag is not reused while its task is outstanding.
       this.reject(RejectReason.InvalidPduField, head, at);
       return null;
     }
     const immediate = isImmediate(head, at);
-    if (immediate && this.#immediates >= IMMEDIATE_COMMANDS) {
+    if (immediate && this.#commands.immediates >= IMMEDIATE_COMMANDS) {
       this.reject(RejectReason.ImmediateCommandReject, head, at);
       return null;
     }
@@ -363,13 +312,8 @@ export class Session {
       longCdb = more.cdb;
     }
 
-    const command = this.#free.pop() ?? this.#newCommand();
-    command.begin(itt, immediate);
-    this.#tags.set(itt, command.slot);
-    if (immediate) this.#immediates += 1;
-    else this.window.take();
-    this.#outstanding += 1;
-    this.#commandCount += 1;
+    const command = this.#commands.begin(itt, immediate);
+    if (!immediate) this.window.take();
     const { task, cdb } = command;
     if (longCdb === null) {
       const from = at + scsiCommand.CDB_OFFSET;
@@ -381,13 +325,6 @@ export class Session {
     task.writes = scsiCommand.writes(head, at);
     task.expectedBytes = task.reads || task.writes ? scsiCommand.edtlBytes(head, at) : 0;
     command.state = CommandState.Executing;
-    return command;
-  }
-
-  #newCommand(): Command {
-    assert(this.#commands.length < COMMAND_SLOTS, 'more commands than the window has room for');
-    const command = new Command(this, this.#commands.length);
-    this.#commands.push(command);
     return command;
   }
 
@@ -406,17 +343,13 @@ export class Session {
 
   /** The command that has the tag, or null. */
   commandOf(itt: number): Command | null {
-    const slot = this.#tags.get(itt);
-    return slot < 0 ? null : this.#commands[slot]!;
+    return this.#commands.find(itt);
   }
 
   /** The device server is done with it, or never saw it: answer, or let it go. */
   onCommandDone(command: Command): void {
     const { task } = command;
-    if (command.state === CommandState.WaitingForBuffer) {
-      this.#waiting = this.#waiting.filter((other) => other !== command);
-    }
-    this.#endGathering(command);
+    this.#gathering.end(command);
     if (task.dataOut !== null) {
       // Data may be on their way into it.
       this.#parser.discardData(task.dataOut.bytes);
@@ -441,168 +374,40 @@ export class Session {
     if (!command.inWindow) return;
     command.inWindow = false;
     this.window.give();
-    const { buffers } = this.#options;
-    this.window.open(buffers.freeBytes < buffers.arena.byteLength / 16);
+    this.window.open(this.#options.buffers.scarce);
   }
 
   /** Nothing is left of it but its slot. */
   retire(command: Command): void {
-    assert(command.state !== CommandState.Free && !command.inWindow);
-    command.task.releaseBuffers();
-    command.state = CommandState.Free;
-    this.#tags.delete(command.itt);
-    if (command.immediate) this.#immediates -= 1;
-    this.#outstanding -= 1;
-    this.#free.push(command);
+    this.#commands.retire(command);
   }
-
-  // --- Data-Out ------------------------------------------------------------------------------------------------
 
   #onDataOut(head: Buffer, at: number, data: Buffer, dataAt: number, dataBytes: number): void {
     const command = this.commandOf(ittOf(head, at));
     if (command === null || command.state !== CommandState.Gathering) {
       // What an aborted or failed command still had on the way is dropped (§4.2.3.3); a tag never given out is not.
       const ttt = dataOut.ttt(head, at);
-      if (ttt !== RESERVED_TAG && ((ttt >>> 12) & 0xfff) >= this.#commands.length) {
+      if (ttt !== RESERVED_TAG && !this.#commands.knowsSlot((ttt >>> 12) & 0xfff)) {
         this.reject(RejectReason.InvalidPduField, head, at);
       }
       return;
     }
-    const error = this.#dataOutError(command, head, at, dataBytes);
-    if (error !== null) {
-      this.#failData(command, error);
-      return;
-    }
-    const { task } = command;
-    const into = task.dataOut!.bytes;
-    if (data !== into) {
-      const keep = Math.min(dataBytes, command.fetchBytes - command.received);
-      // The one copy of a write between socket and disk.
-      if (keep > 0) data.copy(into, command.received, dataAt, dataAt + keep);
-    }
-    command.received += dataBytes;
-    command.outDataSn += 1;
-    if (isFinal(head, at)) {
-      command.outDataSn = 0;
-      command.unsolicitedOpen = false;
-    }
-    this.#dataArrived(command);
-  }
-
-  /** null when the PDU is the one that must come next; else the sense data that its command ends with (§11.4.7.2). */
-  #dataOutError(command: Command, head: Buffer, at: number, dataBytes: number): Buffer | null {
-    const end = command.received + dataBytes;
-    if (dataOut.dataSn(head, at) !== command.outDataSn) return TransportSense.IncorrectAmountOfData;
-    if (dataOut.bufferOffset(head, at) !== command.received) {
-      return TransportSense.IncorrectAmountOfData;
-    }
-    const ttt = dataOut.ttt(head, at);
-    if (ttt === RESERVED_TAG) {
-      const most = Math.min(this.parameters.firstBurstBytes, command.task.expectedBytes);
-      if (!command.unsolicitedOpen || end > most) return TransportSense.UnexpectedUnsolicitedData;
-      return null;
-    }
-    if (command.unsolicitedOpen || command.received >= command.requested) {
-      return TransportSense.UnexpectedUnsolicitedData;
-    }
-    if (ttt !== command.ttt(command.currentBurst)) return TransportSense.IncorrectAmountOfData;
-    const burstEnd = command.currentBurstEnd;
-    // F ends a sequence, and a sequence ends its burst (§11.7.1).
-    if (end > burstEnd || isFinal(head, at) !== (end === burstEnd)) {
-      return TransportSense.IncorrectAmountOfData;
-    }
-    return null;
-  }
-
-  #failData(command: Command, sense: Buffer): void {
-    this.log.debug({ itt: command.itt }, 'a write ends for what its data were');
-    command.failWith(ScsiStatus.CheckCondition, sense);
-    this.scsi!.abandon(command.task);
-  }
-
-  /** More of it is here: run it, ask for more, or wait. */
-  #dataArrived(command: Command): void {
-    if (command.received >= command.fetchBytes) {
-      this.#endGathering(command);
-      command.state = CommandState.Executing;
-      command.task.dataOutBytes = command.fetchBytes;
-      this.scsi!.execute(command.task);
-      return;
-    }
-    if (command.unsolicitedOpen) return;
-    if (command.r2tSn === 0 && command.requested < command.received) {
-      command.solicitedFrom = command.received;
-      command.requested = command.received;
-    }
-    command.requestMore();
-  }
-
-  /** A data buffer for all of its Data-Out, within the session's share. */
-  #allocate(command: Command): boolean {
-    if (this.#gatheringBytes + command.fetchBytes > MAX_GATHERING_BYTES) return false;
-    const buffer = this.#options.buffers.allocate(command.fetchBytes);
-    if (buffer === null) return false;
-    command.task.dataOut = buffer;
-    command.gatheringBytes = command.fetchBytes;
-    this.#gatheringBytes += command.fetchBytes;
-    return true;
-  }
-
-  #endGathering(command: Command): void {
-    this.#gatheringBytes -= command.gatheringBytes;
-    command.gatheringBytes = 0;
-    if (this.#waiting.length > 0) this.#waitForPool();
-  }
-
-  #waitForPool(): void {
-    if (this.#waitsForPool) return;
-    this.#waitsForPool = true;
-    this.#options.buffers.whenFreed(() => {
-      this.#waitsForPool = false;
-      this.#serveWaiting();
-    });
-  }
-
-  #serveWaiting(): void {
-    while (this.#waiting.length > 0 && this.open) {
-      const command = this.#waiting[0]!;
-      if (!this.#allocate(command)) {
-        this.#waitForPool();
-        return;
-      }
-      this.#waiting.shift();
-      command.state = CommandState.Gathering;
-      this.#dataArrived(command);
-    }
+    this.#gathering.onDataOut(command, head, at, data, dataAt, dataBytes);
   }
 
   // --- CmdSN gaps ----------------------------------------------------------------------------------------------
 
-  /** Keeps a request that came before its turn. One connection delivers in order, so this is an initiator's oddity. */
   #hold(head: Buffer, at: number, data: Buffer, dataAt: number, dataBytes: number): void {
-    const cmdSn = cmdSnOf(head, at);
-    if (this.#held.has(cmdSn)) return;
-    const headBytes = BHS_BYTES + ahsBytesOf(head, at);
-    this.#heldBytes += headBytes + dataBytes;
-    if (this.#heldBytes > MAX_HELD_BYTES) {
-      this.#connection.closeAtOnce('too much came ahead of a gap in CmdSN');
-      return;
-    }
-    const copy = Buffer.allocUnsafe(headBytes + dataBytes);
-    head.copy(copy, 0, at, at + headBytes);
-    data.copy(copy, headBytes, dataAt, dataAt + dataBytes);
-    this.#held.set(cmdSn, copy);
+    if (this.#held.keep(cmdSnOf(head, at), head, at, data, dataAt, dataBytes)) return;
+    this.#connection.closeAtOnce('too much came ahead of a gap in CmdSN');
   }
 
   #deliverHeld(): void {
     while (this.open) {
-      const cmdSn = this.window.expCmdSn;
-      const pdu = this.#held.get(cmdSn);
+      const pdu = this.#held.take(this.window.expCmdSn);
       if (pdu === undefined) return;
-      this.#held.delete(cmdSn);
       this.window.advance();
       if (pdu === null) continue;
-      this.#heldBytes -= pdu.length;
       const dataBytes = dataBytesOf(pdu, 0);
       this.#onRequest(opcodeOf(pdu, 0), pdu, 0, pdu, pdu.length - dataBytes, dataBytes);
     }
@@ -615,13 +420,7 @@ export class Session {
   takeAsReceived(refCmdSn: number, itt: number): boolean {
     const place = this.window.place(refCmdSn);
     if (place === Place.Outside) return false;
-    const pdu = this.#held.get(refCmdSn);
-    if (pdu === null) return true;
-    if (pdu !== undefined) {
-      if (opcodeOf(pdu, 0) !== Opcode.ScsiCommand || ittOf(pdu, 0) !== itt) return false;
-      this.#heldBytes -= pdu.length;
-    }
-    this.#held.set(refCmdSn, null);
+    if (!this.#held.markReceived(refCmdSn, itt)) return false;
     if (place === Place.Next) this.#deliverHeld();
     return true;
   }
@@ -631,38 +430,31 @@ export class Session {
   #onNopOut(head: Buffer, at: number, data: Buffer, dataAt: number, dataBytes: number): void {
     const itt = ittOf(head, at);
     if (itt === RESERVED_TAG) {
-      if (nopOut.ttt(head, at) === this.#pingTtt) this.#pingSentMs = -1;
+      this.#ping.onAnswer(nopOut.ttt(head, at));
       return;
     }
     // §11.18: a ping; as much of its data comes back as the initiator can take.
     const echoBytes = Math.min(dataBytes, this.parameters.maxSendDataSegmentBytes);
     const echo = Buffer.from(data.subarray(dataAt, dataAt + echoBytes));
-    const lun = Math.max(0, lunOf(head, at));
-    const pdu = { ...NO_NUMBERS, dataBytes: echo.length, lun, itt, ttt: RESERVED_TAG };
-    this.#send((b) => nopIn.encode(b, 0, pdu), echo, true);
+    this.#sendMessage(messages.pingAnswer(itt, Math.max(0, lunOf(head, at)), echo));
   }
 
-  /** Asks whether the peer lives (§11.19), or finds that it does not. Called now and then. */
-  tick(nowMs: number, heard: boolean, pingIntervalMs: number, pingTimeoutMs: number): void {
+  /** Once a TICK_MS: asks whether the peer lives (§11.19), or finds that it does not; gives up stalled writes. */
+  tick(nowMs: number, heard: boolean, limits: Readonly<IscsiLimits>): void {
     if (!this.open) return;
-    if (heard) {
-      this.#heardMs = nowMs;
-      this.#pingSentMs = -1;
-      return;
-    }
-    if (pingIntervalMs === 0) return;
-    if (this.#pingSentMs >= 0) {
-      if (nowMs - this.#pingSentMs >= pingTimeoutMs) {
+    this.#commands.forEach(this.#tickCommand);
+    switch (this.#ping.tick(nowMs, heard, limits)) {
+      case 'ask':
+        this.#sendMessage(messages.pingQuestion(this.#ping.ttt));
+        return;
+      case 'dead':
         this.#connection.closeAtOnce('the initiator does not answer a ping');
-      }
-      return;
+        return;
+      case 'quiet':
     }
-    if (nowMs - this.#heardMs < pingIntervalMs) return;
-    this.#pingSentMs = nowMs;
-    this.#pingTtt = (this.#pingTtt + 1) & 0x7fffffff;
-    const pdu = { ...NO_NUMBERS, dataBytes: 0, lun: 0, itt: RESERVED_TAG, ttt: this.#pingTtt };
-    this.#send((b) => nopIn.encode(b, 0, pdu), NO_DATA, false);
   }
+
+  readonly #tickCommand = (command: Command): void => this.#gathering.tick(command);
 
   #onText(head: Buffer, at: number, data: Buffer, dataAt: number, dataBytes: number): void {
     const request = textRequest.decode(head, at);
@@ -672,15 +464,7 @@ export class Session {
       this.reject(reply.reason, head, at);
       return;
     }
-    const pdu = {
-      ...NO_NUMBERS,
-      final: reply.final,
-      continues: reply.continues,
-      dataBytes: reply.data.length,
-      itt: request.itt,
-      ttt: reply.ttt,
-    };
-    this.#send((b) => textResponse.encode(b, 0, pdu), reply.data, true);
+    this.#sendMessage(messages.textAnswer(request.itt, reply));
   }
 
   /** §11.14. With one connection, closing it closes the session. */
@@ -713,50 +497,24 @@ export class Session {
   }
 
   #answerLogout(itt: number, response: logoutResponse.LogoutResponseCode): void {
-    const { defaultTime2WaitSeconds, defaultTime2RetainSeconds } = this.parameters;
-    const pdu = {
-      ...NO_NUMBERS,
-      response,
-      itt,
-      time2WaitSeconds: defaultTime2WaitSeconds,
-      time2RetainSeconds: defaultTime2RetainSeconds,
-    };
-    this.#send((b) => logoutResponse.encode(b, 0, pdu), NO_DATA, true);
+    this.#sendMessage(messages.logoutAnswer(itt, response, this.parameters));
   }
 
   /** §11.17: refuses a PDU, giving its header back. */
   reject(reason: reject.RejectReason, head: Buffer, at: number): void {
-    const bytes = BHS_BYTES + ahsBytesOf(head, at);
-    const header = Buffer.from(head.subarray(at, at + bytes));
     this.log.debug({ opcode: opcodeOf(head, at), itt: get32(head, at + 16), reason }, 'reject');
-    const pdu = { ...NO_NUMBERS, reason, dataBytes: bytes };
-    this.#send((b) => reject.encode(b, 0, pdu), header, true);
+    this.#sendMessage(messages.rejection(reason, head, at));
   }
 
   /** §11.9: asks the initiator to log out within so many seconds. */
   requestLogout(seconds: number): void {
-    if (!this.open) return;
-    const pdu = {
-      ...NO_NUMBERS,
-      event: asyncMessage.AsyncEvent.LogoutRequested,
-      parameter1: 0,
-      parameter2: 0,
-      parameter3: seconds,
-    };
-    this.#send((b) => asyncMessage.encode(b, 0, pdu), NO_DATA, true);
+    if (this.open) this.#sendMessage(messages.logoutRequested(seconds));
   }
 
   /** Tells that the session goes (§11.9), and ends it. */
   drop(reason: string): void {
     if (!this.open) return;
-    const pdu = {
-      ...NO_NUMBERS,
-      event: asyncMessage.AsyncEvent.SessionDropped,
-      parameter1: 0,
-      parameter2: this.parameters.defaultTime2WaitSeconds,
-      parameter3: 0,
-    };
-    this.#send((b) => asyncMessage.encode(b, 0, pdu), NO_DATA, true);
+    this.#sendMessage(messages.sessionDropped(this.parameters));
     this.log.info({ reason }, 'session is dropped');
     this.#connection.closeGracefully();
   }
@@ -766,9 +524,7 @@ export class Session {
     if (this.target !== null) this.#options.onColdReset(this.target.name);
   }
 
-  #send(encode: (bhs: Buffer) => void, data: Buffer, advances: boolean): void {
-    const bhs = Buffer.allocUnsafe(BHS_BYTES);
-    encode(bhs);
+  #sendMessage({ bhs, data, advances }: messages.Message): void {
     this.sendPdu(bhs, data, advances);
   }
 

@@ -20,6 +20,8 @@ export const TransportSense = {
   IncorrectAmountOfData: fixedSense(ABORTED_COMMAND, 0x0c, 0x0d),
   /** A data digest that is wrong: protocol service CRC error. */
   CrcError: fixedSense(ABORTED_COMMAND, 0x47, 0x05),
+  /** Data that were asked for and do not come: initiator response timeout. */
+  InitiatorResponseTimeout: fixedSense(ABORTED_COMMAND, 0x4b, 0x06),
   /** Both R and W: no command of ours moves data both ways. */
   BidirectionalNotSupported: fixedSense(ILLEGAL_REQUEST, 0x20, 0x00),
   InvalidFieldInCdb: fixedSense(ILLEGAL_REQUEST, 0x24, 0x00),

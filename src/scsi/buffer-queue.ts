@@ -1,7 +1,8 @@
 // Executions that wait for a data buffer, first come first served. The arena is bounded, and so is this queue: by the
-// transport's command windows. Waiting here is the back pressure of reads.
+// transport's command windows. Waiting here is the back pressure of reads. Who waits here runs, and waits for nothing else:
+// so the first may take the arena's reserve.
 import type { Turn } from '../base/index.ts';
-import type { DataBuffer, DataBufferPool } from '../block/index.ts';
+import { type DataBuffer, type DataBufferPool, ReserveKind } from '../block/index.ts';
 import type { Execution } from './execution.ts';
 
 export class BufferQueue {
@@ -20,7 +21,7 @@ export class BufferQueue {
   /** A buffer, or null: then the execution is queued, and its `resume` will be called. */
   take(bytes: number, execution: Execution): DataBuffer | null {
     if (this.#waiting.length === 0 || this.#served === execution) {
-      const buffer = this.pool.allocate(bytes);
+      const buffer = this.pool.allocate(bytes) ?? this.pool.allocateReserve(ReserveKind.Execute);
       if (buffer !== null) return buffer;
     }
     if (this.#served === execution) this.#waiting.unshift(execution);

@@ -49,6 +49,8 @@ export class Execution implements BlockOpOwner {
   state: ExecutionState = ExecutionState.Idle;
   /** A barrier between all nexuses: `TaskSet.promote`. */
   exclusive = false;
+  /** Nothing holds it up, nor will: `TaskSet.enable`. */
+  enabled = false;
   /** Set by an abort: the command stops between two steps, with `stop`. */
   aborted = false;
   /** With `aborted`: another nexus did it and TAS is set, so TASK ABORTED is answered (SAM-5 §5.6). */
@@ -83,6 +85,7 @@ export class Execution implements BlockOpOwner {
     this.command = null;
     this.state = ExecutionState.Prepared;
     this.exclusive = false;
+    this.enabled = false;
     this.aborted = false;
     this.#tellAborted = false;
     this.#waiters = null;

@@ -124,6 +124,11 @@ export class ScsiTargetDevice implements ScsiTarget, TargetFace {
     return true;
   }
 
+  enable(task: ScsiTask): boolean {
+    const { execution } = task;
+    return !(execution instanceof Execution) || execution.lu.tasks.enable(execution);
+  }
+
   execute(task: ScsiTask): void {
     const { execution } = task;
     if (execution instanceof Execution) {

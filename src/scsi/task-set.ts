@@ -64,9 +64,16 @@ export class TaskSet {
     if (!isBarrier(execution)) this.#barriers -= 1;
   }
 
+  /** See ScsiTarget.enable. */
+  enable(execution: Execution): boolean {
+    if (execution.enabled) return true;
+    execution.enabled = this.#barriers === 0 || this.#mayRun(execution);
+    return execution.enabled;
+  }
+
   /** True when the task may begin; else it is Blocked, and `release` will find it. */
   enter(execution: Execution): boolean {
-    if (this.#barriers === 0 || this.#mayRun(execution)) return true;
+    if (execution.enabled || this.#barriers === 0 || this.#mayRun(execution)) return true;
     execution.state = ExecutionState.Blocked;
     this.#blocked += 1;
     return false;

@@ -180,6 +180,11 @@ export interface ScsiTarget {
    * Also admits the task to the task set, so that task management finds it while its data is on the way.
    */
   prepare(task: ScsiTask): boolean;
+  /**
+   * Puts a prepared task into the enabled task state if nothing in its task set holds it up (SAM-5 §8): from then on nothing
+   * that comes later does so either. False: it must wait for others.
+   */
+  enable(task: ScsiTask): boolean;
   /** Runs a prepared task. `dataOut` and `dataOutBytes` are set if it wanted data. */
   execute(task: ScsiTask): void;
   /** The transport gives up on a prepared task whose data will never come. Ends with `aborted`. */

@@ -78,7 +78,7 @@ async function holds(world: World, scenario: Scenario): Promise<boolean> {
     for (const line of kernel) console.log(`      kernel: ${line}`);
     return false;
   } finally {
-    await world.cleanUp();
+    await world.cleanUp().catch((error) => console.log(`      cleaning up: ${error.message}`));
   }
 }
 

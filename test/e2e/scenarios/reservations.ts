@@ -106,7 +106,6 @@ async function aptpl(world: World): Promise<void> {
     await world.target.start();
     const output = await world.must(`
       wait_logged_in ${iqn}
-      sleep 1
       ${WORDS(iqn)}
       settle
       settle

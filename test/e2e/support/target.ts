@@ -7,6 +7,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   rmSync,
   truncateSync,
   writeFileSync,
@@ -77,6 +78,10 @@ export function accepts(port: number): Promise<boolean> {
   });
 }
 
+/** For hangs: on a busy machine Node alone takes ten seconds to start. */
+const START_LIMIT_MS = 180_000;
+const STOP_LIMIT_MS = 120_000;
+
 export type AshlarOptions = {
   /** Folder for the pool file and the log; a fresh temporary one by default. */
   readonly folder?: string;
@@ -132,9 +137,10 @@ export class AshlarTarget implements Target {
       { logFile: this.logFile },
     );
     this.#process = child;
-    await waitFor('ashlar to be ready', 60_000, async () => {
+    await waitFor('ashlar to be ready', START_LIMIT_MS, async () => {
       if (child.exitCode !== null || child.signalCode !== null) {
-        throw new Error(`ashlar ended while it started; its log is ${this.logFile}`);
+        const log = readFileSync(this.logFile, 'utf8').trim().split('\n').slice(-12).join('\n');
+        throw new Error(`ashlar ended while it started; its log ends with\n${log}`);
       }
       const ready = await fetch(`http://${this.api}/readyz`).then(
         (answer) => answer.ok,
@@ -173,11 +179,11 @@ export class AshlarTarget implements Target {
     child.kill('SIGTERM');
     const stopped = await Promise.race([
       exited(child).then(() => true),
-      delay(30_000).then(() => false),
+      delay(STOP_LIMIT_MS).then(() => false),
     ]);
     if (!stopped) {
       await this.crash();
-      throw new Error(`ashlar did not stop within 30 s of SIGTERM; its log is ${this.logFile}`);
+      throw new Error(`ashlar did not stop within ${STOP_LIMIT_MS / 1000} s of SIGTERM`);
     }
     this.#process = undefined;
   }
@@ -238,7 +244,7 @@ export class AshlarTarget implements Target {
 
   async cli(args: readonly string[]): Promise<string> {
     return mustRun(process.execPath, [cliPath(), ...args], {
-      timeoutMs: 60_000,
+      timeoutMs: START_LIMIT_MS,
       env: { ...process.env, ASHLAR_API: `http://${this.api}` },
     });
   }
@@ -306,7 +312,7 @@ export class TgtTarget implements Target {
       ['-f', '-C', String(this.#controlPort), '--iscsi', `portal=127.0.0.1:${this.#portalPort}`],
       { logFile: join(this.folder, 'tgtd.log') },
     );
-    await waitFor('tgtd to answer', 20_000, async () =>
+    await waitFor('tgtd to answer', START_LIMIT_MS, async () =>
       (await run('tgtadm', ['-C', String(this.#controlPort), '--op', 'show', '--mode', 'sys']))
         .status === 0
         ? true

@@ -32,7 +32,7 @@ find_disk() {
 }
 disk_of() { # IQN [INITIATOR]: waits for the disk, prints its device
   local d i
-  for i in $(seq 300); do
+  for i in $(seq 1800); do
     if d=$(find_disk "$@") && [ -b "$d" ] && [ "$(blockdev --getsize64 $d)" -gt 0 ]; then echo "$d"; return 0; fi
     sleep 0.1
   done
@@ -51,13 +51,21 @@ chap() { # IQN USER SECRET [USER-IN SECRET-IN]
     setting "$1" node.session.auth.password_in "$5"
   fi
 }
-wait_logged_in() { # IQN: until its session works again
-  local i s
-  for i in $(seq 900); do
-    s=$(session_of "$1") && [ "$(cat $s/state)" = LOGGED_IN ] && return 0
+sessions_of() { # IQN: a line for each session, with its state
+  local s
+  for s in /sys/class/iscsi_session/session*; do
+    [ "$(cat $s/targetname 2>/dev/null)" = "$1" ] && echo "\${s##*/} $(cat $s/state)"
+  done
+  return 0
+}
+wait_logged_in() { # IQN: until all its sessions work again
+  local i states
+  for i in $(seq 3000); do
+    states=$(sessions_of "$1")
+    [ -n "$states" ] && ! grep -qv ' LOGGED_IN$' <<<"$states" && return 0
     sleep 0.1
   done
-  echo "the session of $1 did not come back: $(cat $s/state)" >&2; return 1
+  echo "the sessions of $1 did not come back: $states" >&2; return 1
 }
 written() { awk '{print $5}' /sys/block/\${1##*/}/stat; } # DISK: completed writes
 # Every block carries the generation GEN and its own offset, so a block that is stale or in the wrong place shows.
@@ -78,7 +86,7 @@ fio_check() { # NAME FILE GEN ARGS…
 const CLEAN_UP = `
 umount -R /mnt/a /mnt/b 2>/dev/null
 pkill -9 fio
-timeout 60 iscsiadm -m node --logoutall=all
+timeout 240 iscsiadm -m node --logoutall=all
 iscsiadm -m node -o delete
 iscsiadm -m discoverydb -o delete
 iscsiadm -m iface -I second -o delete
@@ -139,7 +147,7 @@ export class World {
     if (!isRunning(this.target)) await this.target.start();
     if (this.#guest !== undefined) {
       try {
-        await this.#guest.run(CLEAN_UP, 90_000);
+        await this.#guest.run(CLEAN_UP, 300_000);
       } catch {
         await this.#guest.dispose();
         this.#guest = undefined;

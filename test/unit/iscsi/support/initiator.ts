@@ -1,6 +1,12 @@
 // An initiator for tests: speaks PDUs over an array instead of a socket, and knows the ordinary case of each.
 import assert from 'node:assert/strict';
-import { ManualClock, SeededRandom, silentLog, Turn } from '../../../../src/base/index.ts';
+import {
+  type Log,
+  ManualClock,
+  SeededRandom,
+  silentLog,
+  Turn,
+} from '../../../../src/base/index.ts';
 import { DataBufferPool, type MemoryDevice } from '../../../../src/block/index.ts';
 import {
   type IscsiLimits,
@@ -110,7 +116,12 @@ export class World {
 
   /** `device`: the real device server over a disk in memory, in place of the test's own target. */
   constructor(
-    options: { limits?: Partial<IscsiLimits>; arenaBytes?: number; device?: MemoryDevice } = {},
+    options: {
+      limits?: Partial<IscsiLimits>;
+      arenaBytes?: number;
+      device?: MemoryDevice;
+      log?: Log;
+    } = {},
   ) {
     this.pool = new DataBufferPool(new ArrayBuffer(options.arenaBytes ?? 16 * 1024 * 1024));
     this.target = new MemoryTarget(TARGET_NAME, this.pool);
@@ -128,7 +139,7 @@ export class World {
       clock: this.clock,
       random: new SeededRandom(1),
       turn: this.turn,
-      log: silentLog,
+      log: options.log ?? silentLog,
       buffers: this.pool,
       directory: {
         find: (name) => (name === TARGET_NAME ? entry : null),

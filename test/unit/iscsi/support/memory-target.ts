@@ -66,6 +66,10 @@ export class MemoryTarget implements ScsiTarget {
     }
   }
 
+  enable(): boolean {
+    return true;
+  }
+
   execute(task: ScsiTask): void {
     if (this.hold) this.held.push(task);
     else this.#run(task);
