@@ -69,6 +69,23 @@ function addServe(program: Command): void {
       process.stdout.write('', () => process.exit(code));
     });
 
+  program
+    .command('node')
+    .description(
+      'run this machine as a node: its disks, pools, replicas, coordinators, and the control plane',
+    )
+    .option('--config <file>', 'configuration (standard: /etc/ashlar/ashlar.yaml if it is there)')
+    .option('--data <dir>', 'where the objects and the pools in files live')
+    .option('--portal <address...>', 'iSCSI portal to listen on; may be repeated')
+    .option('--log-level <level>', 'fatal, error, warn, info, debug, trace')
+    .action(async (flags: Record<string, never>) => {
+      const { serveNode } = await import('../daemon/index.ts');
+      const { api } = program.opts<{ api?: string }>();
+      const all = { ...flags, ...(api === undefined ? {} : { api }) };
+      const code = await serveNode(all, packageVersion());
+      process.stdout.write('', () => process.exit(code));
+    });
+
   const config = program.command('config').description('work with the configuration file');
   config
     .command('check')

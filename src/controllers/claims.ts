@@ -169,7 +169,9 @@ export class ClaimController implements Controller {
     }
     if (volume.status?.phase !== 'Ready') {
       const why = volume.status?.conditions?.find(({ type }) => type === 'Ready')?.message;
-      await this.#waits(claim, 'WaitForVolume', `volume ${name}: ${why ?? 'is being made'}`);
+      const lacks = volume.status?.replicas?.placed === 0;
+      const text = `volume ${name}: ${why ?? 'is being made'}`;
+      await this.#waits(claim, 'WaitForVolume', text, lacks ? 'Warning' : 'Normal');
       return;
     }
     const there = catalog.get(PERSISTENT_VOLUME, name);
@@ -351,16 +353,30 @@ export class ClaimController implements Controller {
       await this.#grow(claim, storageClass, volume, persistent, wantedBytes);
       return;
     }
-    await this.#writer.status(CLAIM, claim, (status) => {
+    const health = volume?.status?.conditions?.find(({ type }) => type === 'Healthy');
+    const before = claim.status?.conditions?.find(({ type }) => type === 'VolumeHealthy');
+    const kept = await this.#writer.status(CLAIM, claim, (status) => {
       status.phase = 'Bound';
       status.accessModes = [...persistent.spec.accessModes];
       status.capacity = { storage: persistent.spec.capacity.storage };
       const left = (status.conditions ?? []).filter(
         ({ type }) => type !== 'Resizing' && type !== 'Waiting',
       );
+      if (health !== undefined) {
+        const { status: is, reason = '', message = '' } = health;
+        const condition = { type: 'VolumeHealthy', status: is, reason, message };
+        setCondition(left, condition, this.#around.now());
+      }
       if (left.length > 0) status.conditions = left;
       else delete status.conditions;
     });
+    if (kept === claim || health === undefined) return;
+    if (health.status !== 'True' && health.message !== before?.message) {
+      const state = volume?.status?.state ?? 'Offline';
+      events.record(claim, 'Warning', `Volume${state}`, health.message ?? '');
+    } else if (health.status === 'True' && before !== undefined && before.status !== 'True') {
+      events.record(claim, 'Normal', 'VolumeHealthy', health.message ?? '');
+    }
   }
 
   async #grow(

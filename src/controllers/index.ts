@@ -77,13 +77,19 @@ export const LOOKED_AT = [
   VOLUME_SNAPSHOT_CONTENT,
 ] as unknown as readonly KindDefinition[];
 
-export function allControllers(around: Surroundings): Controller[] {
+/** In OpenEBS' words: who does it. */
+export type Component = 'provisioner' | 'cstor-operator';
+
+/** `around`: what each of them speaks and logs as. */
+export function allControllers(around: (component: Component) => Surroundings): Controller[] {
+  const operator = around('cstor-operator');
+  const provisioner = around('provisioner');
   return [
-    new NodeController(around),
-    new PoolController(around),
-    new VolumeController(around),
-    new ClaimController(around),
-    new ReclaimController(around),
-    ...snapshotControllers(around),
+    new NodeController(operator),
+    new PoolController(operator),
+    new VolumeController(operator),
+    new ClaimController(provisioner),
+    new ReclaimController(provisioner),
+    ...snapshotControllers(provisioner),
   ];
 }

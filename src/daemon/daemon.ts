@@ -11,6 +11,7 @@ import { Listener } from '../net/index.ts';
 import { type Pool, STORE_BLOCK_BYTES } from '../store/index.ts';
 import { type Config, isLoopback, type PortalAddress, showAddress } from './config/index.ts';
 import type { Engine, EngineOptions } from './engine.ts';
+import { samplePool } from './pool-sample.ts';
 import { portError } from './ports.ts';
 import { Targets } from './targets.ts';
 
@@ -304,22 +305,7 @@ export class Daemon {
           inFlight: volume.inFlight,
           ...volume.counters,
         })),
-      pool: () => {
-        const stats = pool.stats();
-        const bytes = (blocks: number): number => blocks * STORE_BLOCK_BYTES;
-        return {
-          pool: pool.name,
-          state: stats.state,
-          sizeBytes: bytes(stats.sizeBlocks),
-          usableBytes: bytes(stats.usableBlocks),
-          allocatedBytes: bytes(stats.allocatedBlocks),
-          freeBytes: bytes(stats.freeBlocks),
-          metadataBytes: bytes(stats.metadataBlocks),
-          checkpoints: stats.checkpoints,
-          checksumErrors: stats.checksumErrors,
-          ioErrors: stats.ioErrors,
-        };
-      },
+      pools: () => [samplePool(pool)],
       sessions: () => this.#sessions(),
       buffers: () => ({ totalBytes: buffers.arena.byteLength, freeBytes: buffers.freeBytes }),
     };

@@ -22,11 +22,23 @@ export interface LogOptions {
   readonly node: string;
   /** Called with each finished line for people; null: JSON to standard error. */
   readonly people: ((line: string) => void) | null;
+  /** Told of each line of JSON as well. */
+  readonly tee?: (line: string) => void;
 }
 
 export function createLog(options: LogOptions): Logger {
-  const target: DestinationStream =
+  const stream: DestinationStream =
     options.people === null ? toStandardError() : forPeople(options.people);
+  const { tee } = options;
+  const target: DestinationStream =
+    tee === undefined
+      ? stream
+      : {
+          write(line: string) {
+            tee(line);
+            stream.write(line);
+          },
+        };
   return pino(
     {
       level: options.level,

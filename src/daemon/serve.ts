@@ -103,7 +103,7 @@ export async function serve(flags: ConfigFlags, version: string): Promise<number
   return faulted ? EXIT_FAILED : 0;
 }
 
-function stopOnSignals(onFirst: () => void): Promise<void> {
+export function stopOnSignals(onFirst: () => void): Promise<void> {
   return new Promise((resolve) => {
     let asked = false;
     const onSignal = (): void => {
@@ -125,7 +125,7 @@ function stopOnSignals(onFirst: () => void): Promise<void> {
 }
 
 /** Who reads the output may go (`ashlar serve | head`): that loses lines, and must not end the daemon. */
-function outliveReaders(): void {
+export function outliveReaders(): void {
   for (const stream of [process.stdout, process.stderr]) {
     // The command line's own listener ends the process, as is right for a command that only prints.
     stream.removeAllListeners('error');

@@ -116,7 +116,6 @@ export type BlockDeviceSpec = Static<typeof BlockDeviceSpec>;
 export const BlockDeviceStatus = Type.Object({
   ...statusOnly,
   state: Type.Optional(Type.String({ description: 'Active, Inactive (gone) or Unknown.' })),
-  claimState: Type.Optional(Type.String({ description: 'Claimed, Unclaimed or InUse.' })),
   contents: Type.Optional(Type.String({ description: 'What its bytes say it holds.' })),
   inUse: Type.Optional(Type.String({ description: 'Who uses it, when that is not ashlar.' })),
 });
@@ -139,11 +138,17 @@ export const BLOCK_DEVICE: KindDefinition<BlockDevice> = {
     column('Size', 'In bytes.', (device) => device.spec.sizeBytes, { type: 'integer' }),
     column('Model', 'As it says itself.', (device) => device.spec.model, { wide: true }),
     column('Holds', 'What is on it.', (device) => device.status?.contents, { wide: true }),
-    column('Claim', 'Claimed, Unclaimed or InUse.', (device) => device.status?.claimState),
+    column('Claim', 'Claimed, Unclaimed or InUse.', claimState),
     column('Status', 'Active or Inactive.', (device) => device.status?.state),
     age,
   ],
 };
+
+/** A claim is in the spec; who else uses it, its node has found out. */
+export function claimState({ spec, status }: BlockDevice): 'Claimed' | 'Unclaimed' | 'InUse' {
+  if (spec.claimRef !== undefined) return 'Claimed';
+  return (status?.inUse ?? '') === '' ? 'Unclaimed' : 'InUse';
+}
 
 // --- Pool
 

@@ -1,7 +1,7 @@
 // Our objects in OpenEBS' words.
 import type { KubeObject, ObjectMeta } from '../apiserver/index.ts';
 import { formatBytes, formatQuantity } from '../base/index.ts';
-import type { BlockDevice, Pool, Replica, Volume } from './ashlar.ts';
+import { type BlockDevice, claimState, type Pool, type Replica, type Volume } from './ashlar.ts';
 import type {
   CStorPool,
   CStorVolume,
@@ -178,7 +178,7 @@ export function asBlockDevice(device: BlockDevice, namespace: string): OpenEbsBl
     },
     status: {
       state: status?.state ?? 'Unknown',
-      claimState: status?.claimState ?? 'Unclaimed',
+      claimState: claimState(device),
     },
   };
 }

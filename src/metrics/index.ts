@@ -32,11 +32,14 @@ export interface PoolSample {
 export interface MetricsSource {
   readonly version: string;
   volumes(): readonly VolumeSample[];
-  pool(): PoolSample;
+  pools(): readonly PoolSample[];
   /** Sessions by target and kind. */
   sessions(): readonly { readonly target: string; readonly type: string }[];
   buffers(): { readonly totalBytes: number; readonly freeBytes: number };
 }
+
+export type MetricsRegistry = Registry;
+export { Gauge } from 'prom-client';
 
 const POOL_STATES = ['Online', 'Faulted', 'Closed'] as const;
 
@@ -130,13 +133,13 @@ export function buildMetrics(source: MetricsSource): Registry {
   const byPool =
     (value: (sample: PoolSample) => number) =>
     (metric: Gauge | Counter): void => {
-      const sample = source.pool();
-      metric.inc({ pool: sample.pool }, value(sample));
+      for (const sample of source.pools()) metric.inc({ pool: sample.pool }, value(sample));
     };
   gauge('ashlar_pool_state', '1 for the state that the pool is in', ['pool', 'state'], (metric) => {
-    const sample = source.pool();
-    for (const state of POOL_STATES) {
-      metric.set({ pool: sample.pool, state }, state === sample.state ? 1 : 0);
+    for (const sample of source.pools()) {
+      for (const state of POOL_STATES) {
+        metric.set({ pool: sample.pool, state }, state === sample.state ? 1 : 0);
+      }
     }
   });
   gauge(

@@ -162,6 +162,24 @@ function compose(
       maxSessions: iscsi.maxSessions,
       maxLogins: iscsi.maxLogins,
     },
+    devices: {
+      include: values.devices.include,
+      exclude: values.devices.exclude,
+      sparseFolder:
+        values.devices.sparseFolder === null
+          ? null
+          : relativeTo(dataDir, values.devices.sparseFolder),
+    },
+    directoryPool: {
+      path:
+        values.directoryPool.path === null ? null : relativeTo(dataDir, values.directoryPool.path),
+      sizeBytes: values.directoryPool.size,
+    },
+    control: {
+      leaseMs: values.control.lease,
+      nodeSilentMs: values.control.nodeSilent,
+      nodeGoneMs: values.control.nodeGone,
+    },
     discovery,
     log: {
       level: flagged('log-level', flags.logLevel, CONFIG_KEYS.log.level.read, values.log.level),

@@ -14,7 +14,8 @@ export interface ChapConfig {
 }
 
 export interface Config {
-  readonly node: { readonly name: string };
+  /** `zone`: where the machine is, for the placement of replicas. */
+  readonly node: { readonly name: string; readonly zone: string | null };
   readonly dataDir: string;
   readonly pool: {
     readonly path: string;
@@ -43,6 +44,20 @@ export interface Config {
     readonly drainTimeoutMs: number;
     readonly maxSessions: number;
     readonly maxLogins: number;
+  };
+  /** `ashlar node`: which disks it lists. */
+  readonly devices: {
+    readonly include: readonly string[];
+    readonly exclude: readonly string[];
+    readonly sparseFolder: string | null;
+  };
+  /** `ashlar node`: the pool in a folder, for classes of cas-type jiva. */
+  readonly directoryPool: { readonly path: string | null; readonly sizeBytes: number };
+  /** `ashlar node`: what leads, and when a node counts as away. */
+  readonly control: {
+    readonly leaseMs: number;
+    readonly nodeSilentMs: number;
+    readonly nodeGoneMs: number;
   };
   readonly discovery: { readonly chap: ChapConfig | null; readonly mutualChap: ChapConfig | null };
   readonly log: { readonly level: LogLevel };
@@ -85,7 +100,10 @@ const optional = <T>(read: (value: unknown) => T): Key<T | null> => ({
 
 /** Keys that stand beside each other here stand beside each other in the file. */
 export const CONFIG_KEYS = {
-  node: { name: key(() => hostname().split('.')[0] ?? 'node', readNodeName) },
+  node: {
+    name: key(() => hostname().split('.')[0] ?? 'node', readNodeName),
+    zone: optional(readNodeName),
+  },
   dataDir: key('/var/lib/ashlar', readPath),
   pool: {
     path: key('pool.img', readPath),
@@ -114,6 +132,20 @@ export const CONFIG_KEYS = {
     drainTimeout: key(5000, readDuration('5s', 0, 300_000)),
     maxSessions: key(1024, readInteger(1, 65_535)),
     maxLogins: key(256, readInteger(1, 4096)),
+  },
+  devices: {
+    include: key<string[]>(() => [], readPatterns),
+    exclude: key<string[]>(() => [], readPatterns),
+    sparseFolder: optional(readPath),
+  },
+  directoryPool: {
+    path: key<string | null>('openebs', (value) => (value === false ? null : readPath(value))),
+    size: key(1 * 2 ** 40, readBytes('1Ti', 64 * 2 ** 20, 2 ** 52)),
+  },
+  control: {
+    lease: key(4000, readDuration('4s', 1000, 60_000)),
+    nodeSilent: key(4000, readDuration('4s', 2000, 600_000)),
+    nodeGone: key(300_000, readDuration('5m', 10_000, 86_400_000)),
   },
   discovery: {
     chap: { user: optional(readText), secretFile: optional(readPath) },
@@ -147,6 +179,16 @@ function readVolumeName(value: unknown): string {
   const name = readText(value);
   if (VOLUME_NAME.test(name)) return name;
   throw new BadValue(`${show(value)} cannot name a volume; use lower-case letters, digits and '-'`);
+}
+
+/** Kernel names of devices; `*` stands for anything. */
+function readPatterns(value: unknown): string[] {
+  const list = Array.isArray(value) ? value : [value];
+  return list.map((entry) => {
+    const pattern = readText(entry);
+    if (/^[\w!*.:-]+$/.test(pattern)) return pattern;
+    throw new BadValue(`${show(pattern)} is not a device name; write it like sd* or nvme1n1`);
+  });
 }
 
 function readBoolean(value: unknown): boolean {

@@ -57,6 +57,8 @@ export interface DiscoverOptions {
   readonly include?: readonly string[];
   /** Each regular file in it stands in for a disk. */
   readonly sparseFolder?: string | null;
+  /** Not opened either: somebody of ours has it. */
+  readonly isOurs?: (path: string) => boolean;
 }
 
 const SECTOR_BYTES = 512; // The unit of /sys/block/*/size, whatever the device's own block is.
@@ -81,11 +83,11 @@ export function discoverDevices(options: DiscoverOptions): DiscoveredDevice[] {
   const found: DiscoveredDevice[] = [];
   for (const name of listFolder(join(roots.sys, 'block'))) {
     if (!wanted(name, options)) continue;
-    const device = describeDisk(name, roots, users, options.findSignature);
+    const device = describeDisk(name, roots, users, options);
     if (device !== null) found.push(device);
   }
   const folder = options.sparseFolder ?? null;
-  if (folder !== null) found.push(...describeFiles(folder, options.findSignature));
+  if (folder !== null) found.push(...describeFiles(folder, options));
   return found;
 }
 
@@ -103,7 +105,7 @@ function describeDisk(
   name: string,
   roots: Roots,
   users: Users,
-  findSignature: FindSignature,
+  options: DiscoverOptions,
 ): DiscoveredDevice | null {
   const folder = join(roots.sys, 'block', name);
   const sizeBytes = Number(readText(join(folder, 'size'))) * SECTOR_BYTES;
@@ -127,11 +129,11 @@ function describeDisk(
     readOnly,
     sparse: false,
     inUse,
-    contents: inUse === '' ? contentsOf(path, sizeBytes, findSignature) : '',
+    contents: inUse === '' ? contentsOf(path, sizeBytes, options) : '',
   };
 }
 
-function describeFiles(folder: string, findSignature: FindSignature): DiscoveredDevice[] {
+function describeFiles(folder: string, options: DiscoverOptions): DiscoveredDevice[] {
   const found: DiscoveredDevice[] = [];
   for (const name of listFolder(folder)) {
     // What an editor or a pool in the making leaves beside them.
@@ -151,7 +153,7 @@ function describeFiles(folder: string, findSignature: FindSignature): Discovered
       readOnly: false,
       sparse: true,
       inUse: '',
-      contents: contentsOf(path, sizeBytes, findSignature),
+      contents: contentsOf(path, sizeBytes, options),
     });
   }
   return found;
@@ -219,7 +221,12 @@ function findById(name: string, roots: Roots): string | null {
   return names[0] === undefined ? null : join(folder, names[0]);
 }
 
-function contentsOf(path: string, sizeBytes: number, findSignature: FindSignature): string {
+function contentsOf(
+  path: string,
+  sizeBytes: number,
+  { findSignature, isOurs }: DiscoverOptions,
+): string {
+  if (isOurs?.(path) === true) return 'an ashlar pool';
   let file: number;
   try {
     file = openSync(path, 'r');

@@ -213,7 +213,10 @@ export class World {
     };
     await makeBuiltIns(this.server);
     await catalog.start();
-    this.#manager = new ControllerManager(around, allControllers(around));
+    this.#manager = new ControllerManager(
+      around,
+      allControllers(() => around),
+    );
     this.#manager.start();
   }
 

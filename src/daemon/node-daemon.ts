@@ -1,0 +1,424 @@
+// `ashlar node`, put together: the object store, the API over it, the controllers where this process leads, and what the
+// node itself runs. Started from the objects upwards, stopped from the hosts downwards.
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import type { FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
+import {
+  buildHttp,
+  EVENTS,
+  EventRecorder,
+  type KindDefinition,
+  KindRegistry,
+  LEASES,
+  LeaderElector,
+  LeaseObserver,
+  NAMESPACES,
+  type ObjectClient,
+  ResourceServer,
+  StoreBackend,
+} from '../apiserver/index.ts';
+import { SystemClock, SystemRandom, setCrc32c, Turn } from '../base/index.ts';
+import { BlockOp, BlockOpKind, DataBufferPool } from '../block/index.ts';
+import {
+  allControllers,
+  Catalog,
+  ControllerManager,
+  LOOKED_AT,
+  makeBuiltIns,
+  type Surroundings,
+} from '../controllers/index.ts';
+import { IscsiServer, type SessionInfo } from '../iscsi/index.ts';
+import { allKinds, OPENEBS_NAMESPACE, POD, type Pod } from '../kinds/index.ts';
+import { Listener } from '../net/index.ts';
+import {
+  type LogBook,
+  NativeMedia,
+  NodeAgent,
+  type NodeSurroundings,
+  nodeLeaseName,
+  PodKeeper,
+} from '../node/index.ts';
+import { type ObjectStore, openEmbeddedStore } from '../objects/index.ts';
+import { findSignature, nativeArena, nativeCrc32c, setSpin } from '../store/index.ts';
+import { type Config, isLoopback, type PortalAddress, showAddress } from './config/index.ts';
+import { buildNodeMetrics } from './node-metrics.ts';
+import { podLog } from './pod-log.ts';
+import { portError } from './ports.ts';
+import { Targets } from './targets.ts';
+
+const LEADER_LEASE = 'controllers';
+
+export interface NodeDaemonOptions {
+  readonly config: Config;
+  readonly version: string;
+  readonly log: Logger;
+  /** What the logger writes comes in here, too. */
+  readonly book: LogBook;
+}
+
+type StopStep = () => Promise<void> | void;
+
+export class NodeDaemon {
+  readonly #options: NodeDaemonOptions;
+  readonly #clock = new SystemClock();
+  readonly #turn = new Turn();
+  readonly #stops: StopStep[] = [];
+  /** Unique to this process: a lease of a life before is not ours. */
+  readonly #identity: string;
+  #agent: NodeAgent | null = null;
+  #buffers: DataBufferPool | null = null;
+  #iscsi: IscsiServer | null = null;
+  #manager: ControllerManager | null = null;
+  #portals: PortalAddress[] = [];
+  #api: PortalAddress;
+  #ready = false;
+  #stopping: Promise<void> | null = null;
+
+  constructor(options: NodeDaemonOptions) {
+    this.#options = options;
+    this.#api = options.config.api.address;
+    this.#identity = `${options.config.node.name}_${randomUUID()}`;
+  }
+
+  get portals(): readonly PortalAddress[] {
+    return this.#portals;
+  }
+
+  get api(): PortalAddress {
+    return this.#api;
+  }
+
+  get leads(): boolean {
+    return this.#manager?.running === true;
+  }
+
+  async start(): Promise<void> {
+    try {
+      await this.#start();
+    } catch (error) {
+      await this.#unwind();
+      throw error;
+    }
+  }
+
+  /** Hosts first, then volumes, then pools, then the objects. Idempotent. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#unwind();
+    return this.#stopping;
+  }
+
+  /** One small I/O as a host would do it: proof of life for the watchdog. True at once without a volume. */
+  proveLife(): Promise<boolean> {
+    const [first] = this.#agent?.volumes.all() ?? [];
+    if (first === undefined) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const op = new BlockOp();
+      const owner = { onBlockDone: () => resolve(true) };
+      op.begin(BlockOpKind.Verify, 0, 1, null, 0, false, owner);
+      first.volume.submit(op);
+    });
+  }
+
+  activity(): { sessions: number; volumes: number; pools: number; leads: boolean } {
+    return {
+      sessions: this.#sessions().filter(({ type }) => type === 'Normal').length,
+      volumes: this.#agent?.volumes.all().length ?? 0,
+      pools: this.#agent?.pools.all().length ?? 0,
+      leads: this.leads,
+    };
+  }
+
+  async #start(): Promise<void> {
+    const { config, log } = this.#options;
+    const store = await this.#openObjects();
+    const resources = this.#buildResources(store);
+    await makeBuiltIns(resources);
+    const step = 4 * 2 ** 20;
+    const arena = nativeArena(Math.ceil(config.memory.buffersBytes / step) * step);
+    setCrc32c(nativeCrc32c());
+    setSpin(config.cpu.spinMicroseconds);
+    const buffers = new DataBufferPool(arena);
+    this.#buffers = buffers;
+    const targets = new Targets({
+      buffers,
+      turn: this.#turn,
+      portals: config.portals.map(showAddress),
+      discoveryAuth: {
+        chap: config.discovery.chap === null ? [] : [config.discovery.chap],
+        mutual: config.discovery.mutualChap,
+      },
+      allowSanitize: config.volumes.allowSanitize,
+    });
+
+    const observer = new LeaseObserver(this.#clock);
+    const catalog = new Catalog({ client: resources, clock: this.#clock, log }, [
+      ...LOOKED_AT,
+      LEASES as unknown as KindDefinition,
+    ]);
+    catalog.onChange(LEASES, (lease) => observer.see(lease));
+    await catalog.start();
+    this.#stops.push(() => catalog.close());
+
+    this.#lead(resources, catalog, observer);
+    await this.#serveApi(resources);
+    this.#agent = this.#buildAgent(resources, catalog, store, buffers, targets);
+    const agent = this.#agent;
+    this.#stops.push(() => agent.close());
+    await this.#serveHosts(buffers, targets);
+    await agent.start();
+    this.#ready = true;
+    log.info({ portals: targets.portals, api: showAddress(this.#api) }, 'the node runs');
+  }
+
+  async #openObjects(): Promise<ObjectStore> {
+    const { config } = this.#options;
+    const store = await openEmbeddedStore(join(config.dataDir, 'objects'));
+    this.#stops.push(() => store.close());
+    return store;
+  }
+
+  #buildResources(store: ObjectStore): ResourceServer {
+    const { log, book } = this.#options;
+    const registry = new KindRegistry();
+    const own = [NAMESPACES, EVENTS, LEASES] as unknown as KindDefinition[];
+    for (const kind of [...own, ...allKinds(store)]) {
+      if (kind.kind !== POD.kind) registry.register(kind);
+    }
+    const resources = new ResourceServer({
+      registry,
+      store,
+      log: log.child({ component: 'maya-apiserver' }),
+      now: () => new Date(),
+    });
+    registry.register<Pod>({
+      ...POD,
+      log: podLog({ book, client: resources, nodeName: this.#options.config.node.name }),
+    });
+    return resources;
+  }
+
+  /** Controllers run here while this process holds their lease. */
+  #lead(client: ObjectClient, catalog: Catalog, observer: LeaseObserver): void {
+    const { config, log } = this.#options;
+    const { nodeSilentMs, nodeGoneMs } = config.control;
+    const startedMs = this.#clock.nowMs();
+    const around = (component: string): Surroundings => ({
+      client,
+      catalog,
+      events: this.#events(client, component),
+      clock: this.#clock,
+      log: log.child({ component }),
+      now: () => new Date(),
+      settings: { iqnPrefix: config.iqnPrefix, nodeSilentMs, nodeGoneMs },
+      // Of a node never heard of, nothing is known before it had time to speak.
+      silenceMs: (name) =>
+        observer.silenceMs(OPENEBS_NAMESPACE, nodeLeaseName(name)) ??
+        this.#clock.nowMs() - startedMs,
+    });
+    const manager = new ControllerManager(around('cstor-operator'), allControllers(around));
+    this.#manager = manager;
+    const elector = new LeaderElector(
+      {
+        client,
+        clock: this.#clock,
+        now: () => new Date(),
+        log,
+        namespace: OPENEBS_NAMESPACE,
+        name: LEADER_LEASE,
+        identity: this.#identity,
+        durationMs: config.control.leaseMs,
+      },
+      {
+        onLead: (term) => {
+          for (const component of ['provisioner', 'cstor-operator']) {
+            log.child({ component }).info({ term }, 'this node leads: its controllers run');
+          }
+          manager.start();
+        },
+        onLose: (why) => {
+          log.child({ component: 'provisioner' }).info({ why }, 'this node no longer leads');
+          manager.stop();
+        },
+      },
+    );
+    elector.start();
+    this.#stops.push(async () => {
+      await elector.close();
+      manager.stop();
+      await manager.stopped();
+    });
+  }
+
+  #events(client: ObjectClient, component: string): EventRecorder {
+    return new EventRecorder({
+      client,
+      log: this.#options.log,
+      now: () => new Date(),
+      component,
+      host: this.#options.config.node.name,
+    });
+  }
+
+  #buildAgent(
+    client: ObjectClient,
+    catalog: Catalog,
+    store: ObjectStore,
+    buffers: DataBufferPool,
+    targets: Targets,
+  ): NodeAgent {
+    const { config, log, version } = this.#options;
+    const media = new NativeMedia({ turn: this.#turn, buffers });
+    const around = (component: string): NodeSurroundings => ({
+      nodeName: config.node.name,
+      client,
+      catalog,
+      events: this.#events(client, component),
+      clock: this.#clock,
+      log: log.child({ component }),
+      now: () => new Date(),
+      turn: this.#turn,
+      buffers,
+      media,
+      exporter: targets,
+      iqnPrefix: config.iqnPrefix,
+      directoryPoolBytes: config.directoryPool.sizeBytes,
+    });
+    const address = config.portals[0]?.host ?? '127.0.0.1';
+    return new NodeAgent({
+      around,
+      devices: {
+        findSignature,
+        include: config.devices.include,
+        exclude: config.devices.exclude,
+        sparseFolder: config.devices.sparseFolder,
+      },
+      directory: config.directoryPool.path,
+      labels: config.node.zone === null ? {} : { 'topology.kubernetes.io/zone': config.node.zone },
+      addresses: [address],
+      apiAddress: showAddress(this.#api),
+      version,
+      identity: this.#identity,
+      leaseMs: config.control.leaseMs,
+      pods: new PodKeeper({
+        backend: new StoreBackend(store, POD),
+        nodeName: config.node.name,
+        address,
+        version,
+        now: () => new Date(),
+      }),
+    });
+  }
+
+  async #serveHosts(buffers: DataBufferPool, targets: Targets): Promise<void> {
+    const { config, log } = this.#options;
+    const { iscsi } = config;
+    const target = log.child({ component: 'cstor-target' });
+    const server = new IscsiServer({
+      clock: this.#clock,
+      random: new SystemRandom(),
+      turn: this.#turn,
+      log: target,
+      buffers,
+      directory: targets,
+      portals: () => this.#portals.map(({ host, port }) => ({ address: host, port })),
+      limits: {
+        loginDeadlineMs: iscsi.loginTimeoutMs,
+        maxLogins: iscsi.maxLogins,
+        maxSessions: iscsi.maxSessions,
+        pingIntervalMs: iscsi.nopIntervalMs,
+        pingTimeoutMs: iscsi.nopTimeoutMs,
+        logoutDeadlineMs: iscsi.drainTimeoutMs,
+      },
+    });
+    this.#iscsi = server;
+    targets.serveBy(server);
+    const listener = new Listener({
+      turn: this.#turn,
+      log: target,
+      maxConnections: iscsi.maxSessions + iscsi.maxLogins,
+      onConnection: (transport) => server.accept(transport),
+    });
+    this.#stops.push(async () => {
+      listener.close();
+      await server.drain();
+    });
+    for (const portal of config.portals) {
+      try {
+        const { port } = await listener.listen({ address: portal.host, port: portal.port });
+        this.#portals.push({ host: portal.host, port });
+      } catch (error) {
+        throw portError(
+          error,
+          'the portal',
+          portal,
+          '--portal',
+          'Another ashlar, tgtd or LIO (targetcli)',
+        );
+      }
+    }
+    targets.announce(this.#portals.map(showAddress));
+  }
+
+  async #serveApi(resources: ResourceServer): Promise<void> {
+    const { config, version, log } = this.#options;
+    const { address } = config.api;
+    const app: FastifyInstance = await buildHttp({
+      server: resources,
+      version,
+      loopbackOnly: isLoopback(address),
+      access: null,
+    });
+    const api = log.child({ component: 'maya-apiserver' });
+    app.addHook('onResponse', async (request, reply) => {
+      // Reads are many and change nothing.
+      if (request.method === 'GET' || request.method === 'HEAD') return;
+      const fields = { method: request.method, url: request.url, status: reply.statusCode };
+      api.info(fields, 'a request was answered');
+    });
+    app.get('/livez', (_request, reply) => reply.type('text/plain; charset=utf-8').send('ok'));
+    app.get('/readyz', (_request, reply) => {
+      const why = this.#stopping !== null ? 'stopping' : this.#ready ? '' : 'starting';
+      return reply
+        .code(why === '' ? 200 : 503)
+        .type('text/plain; charset=utf-8')
+        .send(why === '' ? 'ok' : `not ready: ${why}`);
+    });
+    const metrics = buildNodeMetrics({
+      version,
+      agent: () => this.#agent,
+      buffers: () => this.#buffers,
+      sessions: () => this.#sessions(),
+      leads: () => this.leads,
+    });
+    app.get('/metrics', async (_request, reply) =>
+      reply.header('content-type', metrics.contentType).send(await metrics.metrics()),
+    );
+    this.#stops.push(() => app.close());
+    try {
+      await app.listen({ host: address.host, port: address.port });
+    } catch (error) {
+      throw portError(error, 'the API address', address, '--api', 'Another ashlar');
+    }
+    const bound = app.server.address();
+    if (typeof bound === 'object' && bound !== null) this.#api = { ...address, port: bound.port };
+    api.info({ address: showAddress(this.#api) }, 'the API is served');
+  }
+
+  #sessions(): readonly SessionInfo[] {
+    return this.#iscsi?.sessions() ?? [];
+  }
+
+  /** Every step is tried, whatever became of the one before. */
+  async #unwind(): Promise<void> {
+    this.#ready = false;
+    const { log } = this.#options;
+    for (let stop = this.#stops.pop(); stop !== undefined; stop = this.#stops.pop()) {
+      try {
+        await stop();
+      } catch (error) {
+        log.error({ err: error }, 'a step of the shutdown failed');
+      }
+    }
+  }
+}

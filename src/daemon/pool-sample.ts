@@ -1,0 +1,20 @@
+// A pool as the metrics show it.
+import type { PoolSample } from '../metrics/index.ts';
+import { type Pool, STORE_BLOCK_BYTES } from '../store/index.ts';
+
+export function samplePool(pool: Pool, name = pool.name): PoolSample {
+  const stats = pool.stats();
+  const bytes = (blocks: number): number => blocks * STORE_BLOCK_BYTES;
+  return {
+    pool: name,
+    state: stats.state,
+    sizeBytes: bytes(stats.sizeBlocks),
+    usableBytes: bytes(stats.usableBlocks),
+    allocatedBytes: bytes(stats.allocatedBlocks),
+    freeBytes: bytes(stats.freeBlocks),
+    metadataBytes: bytes(stats.metadataBlocks),
+    checkpoints: stats.checkpoints,
+    checksumErrors: stats.checksumErrors,
+    ioErrors: stats.ioErrors,
+  };
+}

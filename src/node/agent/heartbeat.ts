@@ -1,0 +1,83 @@
+// A node's sign of life: a lease that it renews every second. Who sees that it was not renewed gives its work to others,
+// by his own clock.
+import { LEASES, type LeaseObject, type ObjectClient } from '../../apiserver/index.ts';
+import type { Clock, Log, Timer } from '../../base/index.ts';
+import { hasReason } from '../../controllers/index.ts';
+import { OPENEBS_NAMESPACE } from '../../kinds/index.ts';
+
+export const RENEW_MS = 1000;
+
+export function nodeLeaseName(nodeName: string): string {
+  return `node-${nodeName.toLowerCase()}`;
+}
+
+export interface HeartbeatOptions {
+  readonly client: ObjectClient;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly now: () => Date;
+  readonly nodeName: string;
+  /** Unique to this process. */
+  readonly identity: string;
+  readonly durationMs: number;
+}
+
+export class Heartbeat {
+  readonly #options: HeartbeatOptions;
+  #timer: Timer | null = null;
+  #lease: LeaseObject | null = null;
+  #closed = false;
+  #failures = 0;
+
+  constructor(options: HeartbeatOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves after the first renewal. */
+  async start(): Promise<void> {
+    await this.#beat();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#timer?.cancel();
+  }
+
+  async #beat(): Promise<void> {
+    const { clock, log, nodeName } = this.#options;
+    try {
+      await this.#renew();
+      if (this.#failures > 0) log.info({ node: nodeName }, 'the node lease is renewed again');
+      this.#failures = 0;
+    } catch (error) {
+      this.#lease = null;
+      this.#failures += 1;
+      // Once, and then now and then: the store may be away for long.
+      if (this.#failures % 60 === 1) {
+        log.warn({ node: nodeName, err: error }, 'the node lease could not be renewed');
+      }
+    }
+    if (this.#closed) return;
+    this.#timer = clock.schedule(RENEW_MS, () => void this.#beat());
+  }
+
+  async #renew(): Promise<void> {
+    const { client, nodeName, identity, durationMs, now } = this.#options;
+    const name = nodeLeaseName(nodeName);
+    const spec = {
+      holderIdentity: identity,
+      leaseDurationSeconds: Math.max(1, Math.round(durationMs / 1000)),
+      renewTime: now().toISOString(),
+    };
+    try {
+      this.#lease ??= await client.get<LeaseObject>(LEASES, OPENEBS_NAMESPACE, name);
+      this.#lease = await client.update<LeaseObject>(LEASES, { ...this.#lease, spec });
+    } catch (error) {
+      if (!hasReason(error, 'NotFound')) throw error;
+      this.#lease = await client.create<LeaseObject>(LEASES, {
+        metadata: { name, namespace: OPENEBS_NAMESPACE },
+        spec,
+      });
+    }
+  }
+}

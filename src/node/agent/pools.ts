@@ -1,0 +1,180 @@
+// The pools of this node: made when an object asks for one, opened at every start, closed and erased when it goes.
+// What has been made once is only opened from then on, by its identity: labels, never paths.
+import { join } from 'node:path';
+import { type KindDefinition, setCondition } from '../../apiserver/index.ts';
+import {
+  type Controller,
+  Finalizer,
+  hasFinalizer,
+  isDeleting,
+  type Writer,
+} from '../../controllers/index.ts';
+import { BLOCK_DEVICE, POOL, type Pool, type PoolStatus } from '../../kinds/index.ts';
+import { STORE_BLOCK_BYTES, StoreError } from '../../store/index.ts';
+import type { PoolPlace } from './media.ts';
+import type { NodeSurroundings, OpenPools } from './surroundings.ts';
+
+const TRY_AGAIN_MS = 10_000;
+
+export class PoolKeeper implements Controller {
+  readonly name = 'node-pools';
+  readonly kind = POOL as unknown as KindDefinition;
+  readonly triggers = [];
+  readonly #around: NodeSurroundings;
+  readonly #open: OpenPools;
+  readonly #writer: Writer;
+
+  constructor(around: NodeSurroundings, open: OpenPools, writer: Writer) {
+    this.#around = around;
+    this.#open = open;
+    this.#writer = writer;
+  }
+
+  async reconcile(key: string): Promise<number | undefined> {
+    const pool = this.#around.catalog.get(POOL, key);
+    if (pool === null || pool.spec.nodeName !== this.#around.nodeName) return undefined;
+    try {
+      if (isDeleting(pool)) return await this.#tearDown(pool);
+      if (this.#open.get(key) === null) await this.#bringUp(pool);
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      await this.#fails(pool, error.code, error.message);
+      return TRY_AGAIN_MS;
+    }
+    await this.report(key);
+    return undefined;
+  }
+
+  /** How it is now, where that differs from what its object says. */
+  async report(key: string): Promise<void> {
+    const { catalog, now, events } = this.#around;
+    const pool = catalog.get(POOL, key);
+    const open = this.#open.get(key);
+    if (pool === null || open === null || isDeleting(pool)) return;
+    const stats = open.stats();
+    const bytes = (blocks: number): number => blocks * STORE_BLOCK_BYTES;
+    const volumes = open.volumes();
+    const isOnline = stats.state === 'Online';
+    const wasOnline = pool.status?.phase === 'Online';
+    const reported = await this.#writer.status(POOL, pool, (status: PoolStatus) => {
+      status.phase = isOnline ? 'Online' : 'Faulted';
+      status.id = open.id;
+      status.capacityBytes = bytes(stats.usableBlocks);
+      status.allocatedBytes = bytes(stats.allocatedBlocks);
+      // Without the reserve, which data cannot have.
+      status.freeBytes = bytes(Math.max(0, stats.usableBlocks - stats.allocatedBlocks));
+      status.provisionedBytes = bytes(
+        volumes.reduce((sum, volume) => sum + volume.info().sizeBlocks, 0),
+      );
+      status.readOnly = false;
+      status.replicas = volumes.length;
+      status.checksumErrors = stats.checksumErrors;
+      status.ioErrors = stats.ioErrors;
+      status.conditions ??= [];
+      const message = isOnline ? 'replicas are served' : stats.fault;
+      const is = isOnline ? 'True' : 'False';
+      setCondition(
+        status.conditions,
+        { type: 'Ready', status: is, reason: isOnline ? 'Online' : 'Faulted', message },
+        now(),
+      );
+    });
+    if (reported === pool) return;
+    if (isOnline && !wasOnline)
+      events.record(pool, 'Normal', 'PoolOnline', `pool ${key} is online`);
+    else if (!isOnline && wasOnline) events.record(pool, 'Warning', 'PoolFaulted', stats.fault);
+  }
+
+  async #bringUp(pool: Pool): Promise<void> {
+    const { media, log } = this.#around;
+    const { name } = pool.metadata;
+    const place = this.#placeOf(pool);
+    const id = pool.status?.id;
+    const there = await media.probe(place);
+    if (id === undefined) {
+      // Of this name: made by us, and the crash came before its identity was kept.
+      if (there !== null && there.name !== name) {
+        throw new StoreError(
+          'STORE_FOREIGN_SIGNATURE',
+          `${place.paths.join(', ')} holds pool "${there.name}", which is another one; clear it with wipefs -a if that is not needed`,
+        );
+      }
+      if (there === null) {
+        log.info({ pool: name, paths: place.paths }, 'a pool is made');
+        await media.create(place);
+      }
+    } else if (there?.id !== id) {
+      throw new StoreError(
+        'STORE_NOT_FOUND',
+        there === null
+          ? `its data is not there: ${place.paths.join(', ')} holds no pool; nothing is made anew over it`
+          : `${place.paths.join(', ')} holds pool ${there.id}, not ${id}`,
+      );
+    }
+    const open = await media.open(place);
+    if (id !== undefined && open.id !== id) {
+      await open.close();
+      throw new StoreError('STORE_NOT_FOUND', `opened pool ${open.id}, not ${id}`);
+    }
+    this.#open.set(name, open);
+    open.onFault((why) => {
+      log.error({ pool: name, why }, 'a pool is faulted');
+      void this.report(name);
+    });
+    log.info({ pool: name, id: open.id }, 'a pool is open');
+  }
+
+  #placeOf(pool: Pool): PoolPlace {
+    const { catalog, directoryPoolBytes } = this.#around;
+    const { name } = pool.metadata;
+    const { directory, devices = [], type, cacheBytes } = pool.spec;
+    const common = { name, mirrored: type === 'mirrored', cacheBytes: cacheBytes ?? null };
+    if (directory !== undefined) {
+      return { ...common, paths: [join(directory, `${name}.img`)], fileBytes: directoryPoolBytes };
+    }
+    const paths = devices.map((deviceName) => {
+      const device = catalog.get(BLOCK_DEVICE, deviceName);
+      if (device === null || device.spec.nodeName !== this.#around.nodeName) {
+        throw new StoreError('STORE_NOT_FOUND', `block device ${deviceName} is not on this node`);
+      }
+      if (device.spec.claimRef?.pool !== name) {
+        throw new StoreError('STORE_IN_USE', `block device ${deviceName} is not claimed for it`);
+      }
+      return device.spec.byIdPath ?? device.spec.path;
+    });
+    return { ...common, paths, fileBytes: null };
+  }
+
+  async #tearDown(pool: Pool): Promise<number | undefined> {
+    const { media, log } = this.#around;
+    const { name } = pool.metadata;
+    if (!hasFinalizer(pool, Finalizer.Pool)) return undefined;
+    const open = this.#open.get(name);
+    const held = open?.volumes().length ?? 0;
+    if (held > 0) {
+      await this.#fails(pool, 'InUse', `it still holds ${held} replicas`);
+      return TRY_AGAIN_MS / 10;
+    }
+    const place = this.#placeOf(pool);
+    const there = open === null ? await media.probe(place) : { id: open.id, name };
+    this.#open.delete(name);
+    await open?.close();
+    // Only what is ours is erased.
+    if (there !== null && (there.id === pool.status?.id || there.name === name)) {
+      await media.erase(place);
+      log.info({ pool: name, paths: place.paths }, 'a pool is erased');
+    }
+    await this.#writer.removeFinalizer(POOL, pool, Finalizer.Pool);
+    return undefined;
+  }
+
+  async #fails(pool: Pool, reason: string, message: string): Promise<void> {
+    const { events, now } = this.#around;
+    const said = await this.#writer.status(POOL, pool, (status) => {
+      status.phase = status.id === undefined ? 'Pending' : 'Offline';
+      status.conditions ??= [];
+      setCondition(status.conditions, { type: 'Ready', status: 'False', reason, message }, now());
+    });
+    if (said !== pool) events.record(pool, 'Warning', 'PoolFailed', message);
+  }
+}

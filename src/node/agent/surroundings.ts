@@ -1,0 +1,54 @@
+// What the keepers of a node share.
+import type { EventRecorder, ObjectClient } from '../../apiserver/index.ts';
+import type { Clock, Log, Turn } from '../../base/index.ts';
+import type { DataBufferPool } from '../../block/index.ts';
+import type { Exporter } from '../../control/index.ts';
+import type { Catalog } from '../../controllers/index.ts';
+import type { Pool as StorePool } from '../../store/index.ts';
+import type { PoolMedia } from './media.ts';
+
+export interface NodeSurroundings {
+  readonly nodeName: string;
+  readonly client: ObjectClient;
+  readonly catalog: Catalog;
+  readonly events: EventRecorder;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Wall time. */
+  readonly now: () => Date;
+  readonly turn: Turn;
+  readonly buffers: DataBufferPool;
+  readonly media: PoolMedia;
+  readonly exporter: Exporter;
+  readonly iqnPrefix: string;
+  /** Pools in folders: how large they may grow. They take space as they are written. */
+  readonly directoryPoolBytes: number;
+}
+
+/** The pools that this node has open, by the name of their object. */
+export class OpenPools {
+  readonly #pools = new Map<string, StorePool>();
+  readonly #onChange: () => void;
+
+  constructor(onChange: () => void = () => {}) {
+    this.#onChange = onChange;
+  }
+
+  get(name: string): StorePool | null {
+    return this.#pools.get(name) ?? null;
+  }
+
+  set(name: string, pool: StorePool): void {
+    this.#pools.set(name, pool);
+    this.#onChange();
+  }
+
+  delete(name: string): void {
+    this.#pools.delete(name);
+    this.#onChange();
+  }
+
+  all(): [string, StorePool][] {
+    return [...this.#pools];
+  }
+}

@@ -1,0 +1,361 @@
+// Goal: a node does what the objects say that name it: pools, replicas, volumes that hosts can use; what it has made is
+// found again after a restart, and what goes leaves nothing behind.
+// Method: the real API rules and the real controllers over memory, the real agent over pools in memory.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import {
+  EVENTS,
+  EventRecorder,
+  type KindDefinition,
+  KindRegistry,
+  LEASES,
+  NAMESPACES,
+  ResourceServer,
+  StoreBackend,
+} from '../../../src/apiserver/index.ts';
+import { SystemClock, silentLog, Turn } from '../../../src/base/index.ts';
+import {
+  BlockOp,
+  BlockOpKind,
+  DataBufferPool,
+  type BlockDevice as Disk,
+  IoStatus,
+  MAX_BUFFER_BYTES,
+} from '../../../src/block/index.ts';
+import {
+  allControllers,
+  Catalog,
+  ControllerManager,
+  LOOKED_AT,
+  makeBuiltIns,
+} from '../../../src/controllers/index.ts';
+import {
+  allKinds,
+  CLAIM,
+  type Claim,
+  POD,
+  POOL,
+  REPLICA,
+  SECRET,
+  STORAGE_CLASS,
+  STORAGE_POOL_CLAIM,
+  VOLUME,
+  type Volume,
+} from '../../../src/kinds/index.ts';
+import {
+  NodeAgent,
+  type NodeSurroundings,
+  PodKeeper,
+  type PoolMedia,
+  type PoolPlace,
+} from '../../../src/node/index.ts';
+import { MemoryObjectStore } from '../../../src/objects/index.ts';
+import { MemoryPool } from '../../../src/store/index.ts';
+import { Throttle } from '../../../src/volume/index.ts';
+import { aClaim, spc, storageClass } from '../../sim/controllers/manifests.ts';
+import { FakeExporter } from '../control/builders.ts';
+
+let folder: string;
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), 'ashlar-agent-'));
+  for (const name of ['disk-1', 'disk-2']) {
+    writeFileSync(join(folder, name), '');
+    truncateSync(join(folder, name), 64 << 20);
+  }
+});
+after(() => rmSync(folder, { recursive: true }));
+
+/** Pools that outlive the agent, as media do. */
+class MemoryMedia implements PoolMedia {
+  readonly pools = new Map<string, MemoryPool>();
+  readonly #turn: Turn;
+
+  constructor(turn: Turn) {
+    this.#turn = turn;
+  }
+
+  async probe({ paths }: PoolPlace) {
+    const pool = this.pools.get(paths[0] ?? '');
+    return pool === undefined ? null : { id: pool.id, name: pool.name };
+  }
+
+  async create({ name, paths }: PoolPlace) {
+    const pool = new MemoryPool({ turn: this.#turn, name, sizeBlocks: 1 << 22 });
+    this.pools.set(paths[0] ?? '', pool);
+  }
+
+  async open({ paths }: PoolPlace) {
+    const pool = this.pools.get(paths[0] ?? '');
+    assert.ok(pool !== undefined);
+    // Closing it must not be the end of it.
+    pool.close = async () => {};
+    return pool;
+  }
+
+  async erase({ paths }: PoolPlace) {
+    this.pools.delete(paths[0] ?? '');
+  }
+}
+
+class Plane {
+  readonly clock = new SystemClock();
+  readonly turn = new Turn();
+  readonly store = new MemoryObjectStore();
+  readonly buffers = new DataBufferPool(new ArrayBuffer(MAX_BUFFER_BYTES * 2));
+  readonly media = new MemoryMedia(this.turn);
+  readonly server: ResourceServer;
+  exporter = new FakeExporter();
+  agent!: NodeAgent;
+  #stops: (() => Promise<void> | void)[] = [];
+
+  constructor() {
+    const registry = new KindRegistry();
+    for (const kind of [NAMESPACES, EVENTS, LEASES] as unknown as KindDefinition[]) {
+      registry.register(kind);
+    }
+    for (const kind of allKinds(this.store)) registry.register(kind);
+    const now = () => new Date();
+    this.server = new ResourceServer({ registry, store: this.store, log: silentLog, now });
+  }
+
+  async start(): Promise<void> {
+    const { server, clock, turn, buffers, media } = this;
+    const now = () => new Date();
+    await makeBuiltIns(server);
+    this.exporter = new FakeExporter();
+    const catalog = new Catalog({ client: server, clock, log: silentLog }, LOOKED_AT);
+    await catalog.start();
+    const events = new EventRecorder({
+      client: server,
+      log: silentLog,
+      now,
+      component: 'test',
+      host: 'test',
+    });
+    const around = { client: server, catalog, events, clock, log: silentLog, now };
+    const manager = new ControllerManager(
+      around as never,
+      allControllers(() => ({
+        ...around,
+        settings: { iqnPrefix: 'iqn.2026-11.io.ashlar', nodeSilentMs: 1e9, nodeGoneMs: 1e9 },
+        silenceMs: () => 0,
+      })),
+    );
+    const node: NodeSurroundings = {
+      ...around,
+      nodeName: 'node-1',
+      turn,
+      buffers,
+      media,
+      exporter: this.exporter,
+      iqnPrefix: 'iqn.2026-11.io.ashlar',
+      directoryPoolBytes: 1 << 30,
+    };
+    this.agent = new NodeAgent({
+      around: () => node,
+      devices: {
+        roots: { sys: '/nowhere', proc: '/nowhere', dev: '/nowhere' },
+        findSignature: () => null,
+        sparseFolder: folder,
+      },
+      directory: '/openebs',
+      labels: {},
+      addresses: ['192.0.2.1'],
+      apiAddress: '192.0.2.1:9808',
+      version: '0',
+      identity: 'me',
+      leaseMs: 4000,
+      pods: new PodKeeper({
+        backend: new StoreBackend(this.store, POD),
+        nodeName: 'node-1',
+        address: '192.0.2.1',
+        version: '0',
+        now,
+      }),
+    });
+    manager.start();
+    await this.agent.start();
+    this.#stops = [
+      () => this.agent.close(),
+      async () => {
+        manager.stop();
+        await manager.stopped();
+      },
+      () => catalog.close(),
+    ];
+  }
+
+  async stop(): Promise<void> {
+    for (const stop of this.#stops.splice(0)) await stop();
+  }
+
+  /** Waits until it is so; what is waited for is named in the failure. */
+  async until<T>(what: string, look: () => Promise<T | null | undefined | false>): Promise<T> {
+    for (let tries = 0; tries < 400; tries += 1) {
+      const found = await look();
+      if (found !== null && found !== undefined && found !== false) return found;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    const volumes = JSON.stringify(
+      (await this.server.list(VOLUME)).items.map(({ status }) => status),
+    );
+    throw new Error(`never: ${what}; volumes: ${volumes}`);
+  }
+
+  async bound(name: string): Promise<{ claim: Claim; volume: Volume; disk: Disk }> {
+    const claim = await this.until(`claim ${name} is bound`, async () => {
+      const found = await this.server.get<Claim>(CLAIM, 'default', name);
+      return found.status?.phase === 'Bound' && found;
+    });
+    const volumeName = claim.spec.volumeName ?? '';
+    const volume = await this.until('its volume is served', async () => {
+      const found = await this.server.get<Volume>(VOLUME, null, volumeName);
+      return found.status?.serving !== undefined && found.status.state === 'Degraded' && found;
+    });
+    const disk = await this.until(
+      'it is exported',
+      async () => this.exporter.exposed.get(volume.status?.iqn ?? '')?.device,
+    );
+    return { claim, volume, disk };
+  }
+
+  async io(disk: Disk, kind: BlockOpKind, fill = 0): Promise<number> {
+    const data = this.buffers.allocate(4096);
+    assert.ok(data !== null);
+    data.bytes.fill(fill, 0, 4096);
+    const status = await new Promise<IoStatus>((resolve) => {
+      const op = new BlockOp();
+      this.turn.enter();
+      disk.submit(
+        op.begin(kind, 7, 1, data, 0, false, { onBlockDone: (_op, ended) => resolve(ended) }),
+      );
+      this.turn.leave();
+    });
+    assert.equal(status, IoStatus.Ok);
+    const [first = -1] = data.bytes;
+    data.release();
+    return first;
+  }
+}
+
+const oneDevice = {
+  ...spc,
+  spec: { ...spc.spec, blockDevices: { blockDeviceList: ['blockdevice-1'] } },
+};
+
+async function aPlane(): Promise<Plane> {
+  const plane = new Plane();
+  await plane.start();
+  await plane.server.create(STORAGE_POOL_CLAIM, oneDevice);
+  await plane.server.create(STORAGE_CLASS, storageClass);
+  return plane;
+}
+
+test('a claim becomes a disk that keeps its data through a restart, and goes without a trace', async () => {
+  const plane = await aPlane();
+  await plane.server.create(CLAIM, aClaim('cstor-pvc'));
+  const first = await plane.bound('cstor-pvc');
+  await plane.io(first.disk, BlockOpKind.Write, 0x5a);
+  await plane.stop();
+  await plane.start();
+  const again = await plane.bound('cstor-pvc');
+  assert.equal(again.volume.metadata.uid, first.volume.metadata.uid);
+  assert.equal(await plane.io(again.disk, BlockOpKind.Read), 0x5a);
+  await plane.server.delete(CLAIM, 'default', 'cstor-pvc');
+  await plane.until('nothing is left', async () => {
+    const [volumes, replicas] = [await plane.server.list(VOLUME), await plane.server.list(REPLICA)];
+    return volumes.items.length + replicas.items.length === 0;
+  });
+  assert.equal(plane.exporter.exposed.size, 0);
+  for (const pool of plane.media.pools.values()) assert.deepEqual(pool.volumes(), []);
+  await plane.server.delete(STORAGE_POOL_CLAIM, null, 'cstor-disk-pool');
+  await plane.until('the pool is erased', async () => plane.media.pools.size === 1);
+  await plane.stop();
+});
+
+test('growth, limits and CHAP change while the volume is served', async () => {
+  const plane = await aPlane();
+  await plane.server.create(CLAIM, aClaim('cstor-pvc'));
+  const { volume, disk } = await plane.bound('cstor-pvc');
+  assert.ok(disk instanceof Throttle);
+  const { name } = volume.metadata;
+  const patch = (spec: object) =>
+    plane.server.patch(VOLUME, null, name, { type: 'merge', body: { spec } });
+  await patch({ limits: { iops: 1000 } });
+  await plane.until('the limit holds', async () => disk.limits.iops === 1000);
+  const grow = { spec: { resources: { requests: { storage: '6Gi' } } } };
+  await plane.server.patch(CLAIM, 'default', 'cstor-pvc', { type: 'merge', body: grow });
+  await plane.until('it has grown', async () => disk.geometry.blocks * 4096 === 6 * 2 ** 30);
+  await patch({ chapSecret: { name: 'chap', namespace: 'default' } });
+  await plane.until('it says that the secret is missing', async () => {
+    const found = await plane.server.get<Volume>(VOLUME, null, name);
+    const served = found.status?.conditions?.find(({ type }) => type === 'Served');
+    return /secret "default\/chap" for CHAP not found/.test(served?.message ?? '');
+  });
+  await plane.server.create(SECRET, {
+    metadata: { name: 'chap', namespace: 'default' },
+    type: 'kubernetes.io/iscsi-chap',
+    stringData: {
+      'node.session.auth.username': 'alice',
+      'node.session.auth.password': 'correct-horse-battery',
+    },
+  });
+  await plane.until('CHAP is asked for', async () => {
+    const chap = plane.exporter.exposed.get(volume.status?.iqn ?? '')?.wanted.chap;
+    return chap?.user === 'alice' && chap.secret === 'correct-horse-battery';
+  });
+  await plane.stop();
+});
+
+test('a claim that hosts are logged in to waits for them', async () => {
+  const plane = await aPlane();
+  await plane.server.create(CLAIM, aClaim('cstor-pvc'));
+  const { volume } = await plane.bound('cstor-pvc');
+  const iqn = volume.status?.iqn ?? '';
+  plane.exporter.loggedIn.set(iqn, ['iqn.1993-08.org.debian:01:abc']);
+  await plane.agent.volumes.report(volume.metadata.name);
+  await plane.server.delete(CLAIM, 'default', 'cstor-pvc');
+  await plane.until('it says who', async () => {
+    const claim = await plane.server.get<Claim>(CLAIM, 'default', 'cstor-pvc');
+    const waits = claim.status?.conditions?.find(({ type }) => type === 'Waiting');
+    return waits?.message?.includes('iqn.1993-08.org.debian:01:abc is logged in') === true;
+  });
+  plane.exporter.loggedIn.delete(iqn);
+  await plane.agent.volumes.report(volume.metadata.name);
+  await plane.until('it is gone', async () => (await plane.server.list(CLAIM)).items.length === 0);
+  await plane.stop();
+});
+
+test('a pool whose data is gone is not made anew, and a lost replica is not passed off as an empty one', async () => {
+  const plane = await aPlane();
+  await plane.server.create(CLAIM, aClaim('cstor-pvc'));
+  const { volume } = await plane.bound('cstor-pvc');
+  await plane.stop();
+  const path = join(folder, 'disk-1');
+  const pool = plane.media.pools.get(path)!;
+  plane.media.pools.delete(path);
+  await plane.start();
+  await plane.until('the pool says so', async () => {
+    const { items } = await plane.server.list(POOL);
+    return items.some(({ status }) =>
+      /nothing is made anew over it/.test(
+        (status as { conditions?: { message?: string }[] })?.conditions?.[0]?.message ?? '',
+      ),
+    );
+  });
+  assert.equal(plane.media.pools.has(path), false);
+  await plane.stop();
+  // The pool is back, and the volume in it is not.
+  plane.media.pools.set(path, pool);
+  await pool.deleteVolume(volume.metadata.name);
+  await plane.start();
+  await plane.until('the replica says so', async () => {
+    const { items } = await plane.server.list(REPLICA);
+    return items.some((replica) => JSON.stringify(replica).includes('its data is gone from pool'));
+  });
+  assert.equal(pool.volume(volume.metadata.name), null);
+  await plane.stop();
+});
