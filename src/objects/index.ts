@@ -1,7 +1,9 @@
 // The objects of the control plane, kept: one small interface, in memory, in an embedded store, in etcd. Knows keys,
 // documents and revisions; what the documents mean is the API server's business.
 export { openEmbeddedStore } from './embedded.ts';
+export type { EtcdOptions } from './etcd.ts';
 export { type Change, type Contents, type Journal, MemoryObjectStore } from './memory.ts';
+export { openEtcdStore } from './open-etcd.ts';
 export { exportObjects, importObjects } from './transfer.ts';
 export {
   type Entry,

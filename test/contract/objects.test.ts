@@ -13,8 +13,10 @@ import {
   type ObjectStore,
   type ObjectStoreError,
   openEmbeddedStore,
+  openEtcdStore,
   type StoreEvent,
 } from '../../src/objects/index.ts';
+import { type EtcdUnderTest, startEtcd } from '../support/etcd.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'ashlar-objects-'));
 let made = 0;
@@ -49,6 +51,18 @@ const implementations: Implementation[] = [
     },
   },
 ];
+
+let etcd: EtcdUnderTest | null = null;
+implementations.push({
+  name: 'etcd',
+  make: async () => {
+    etcd ??= await startEtcd(join(folder, 'etcd'));
+    made += 1;
+    return await openEtcdStore({ endpoints: [etcd.endpoint], prefix: `/test-${made}` });
+  },
+  reopen: null,
+});
+after(() => etcd?.stop());
 
 function conflicts(error: ObjectStoreError): boolean {
   return error.code === 'OBJECTS_CONFLICT';
@@ -237,6 +251,51 @@ for (const { name, make, reopen } of implementations) {
     return again;
   });
 }
+
+test('etcd: calls fail while it is away, a watch goes on afterwards and has missed nothing', async () => {
+  const own = await startEtcd(join(folder, 'etcd-away'));
+  const store = await openEtcdStore({
+    endpoints: [own.endpoint, own.endpoint],
+    prefix: '/away',
+    timeoutMs: 1000,
+  });
+  const listener = aListener();
+  const first = await store.put('/a', { n: 1 }, 0);
+  store.watch('/', first.revision, listener);
+  await store.put('/a', { n: 2 }, first.revision);
+  await listener.until(1);
+  await own.kill();
+  const unavailable = (error: ObjectStoreError) => error.code === 'OBJECTS_UNAVAILABLE';
+  await assert.rejects(store.get('/a'), unavailable);
+  await assert.rejects(store.put('/a', { n: 3 }, null), unavailable);
+  await own.start();
+  for (let tries = 0; ; tries += 1) {
+    try {
+      await store.put('/b', { n: 4 }, null);
+      break;
+    } catch (error) {
+      assert.ok(unavailable(error as ObjectStoreError) && tries < 50, String(error));
+    }
+  }
+  const events = await listener.until(2);
+  const keys = events.map((event) => (event.type === 'put' ? event.entry.key : event.key));
+  assert.deepEqual(keys, ['/a', '/b']);
+  await store.close();
+  await own.stop();
+});
+
+test('etcd: what is compacted cannot be watched from', async () => {
+  const own = await startEtcd(join(folder, 'etcd-compacted'));
+  const store = await openEtcdStore({ endpoints: [own.endpoint], prefix: '/c' });
+  let entry = await store.put('/a', { n: 0 }, 0);
+  for (let n = 1; n < 5; n += 1) entry = await store.put('/a', { n }, entry.revision);
+  await own.compact(entry.revision - 1);
+  const listener = aListener();
+  store.watch('/', 1, listener);
+  assert.equal(await listener.end(), 'OBJECTS_COMPACTED');
+  await store.close();
+  await own.stop();
+});
 
 test('random changes leave what a model says, over restarts', async () => {
   const path = join(folder, 'model');
