@@ -5,6 +5,7 @@ export {
   type Access,
   type Account,
   type Identity,
+  MIN_TOKEN_CHARACTERS,
   ROLES,
   type Role,
   TokenAccess,
@@ -42,6 +43,7 @@ export {
   type StatusReason,
 } from './errors.ts';
 export { EventRecorder, type EventRecorderOptions } from './events.ts';
+export { Housekeeper, type HousekeeperOptions } from './housekeeping.ts';
 export { buildHttp, type HttpOptions, namesLoopback } from './http.ts';
 export { Informer, type InformerOptions } from './informer.ts';
 export {

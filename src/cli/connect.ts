@@ -14,20 +14,26 @@ export async function clientOf(program: Command): Promise<Client> {
   const { env } = process;
   const tokenFile = flags.tokenFile ?? env['ASHLAR_TOKEN_FILE'];
   const token = tokenFile === undefined ? env['ASHLAR_TOKEN'] : readInput(tokenFile).trim();
+  const named = flags.api ?? env['ASHLAR_API'];
+  const { address, caFile } =
+    named === undefined ? await configuredApi() : { address: named, caFile: null };
   return new Client({
-    address: flags.api ?? env['ASHLAR_API'] ?? (await configuredApi()),
+    address,
     token: token === undefined || token === '' ? null : token,
-    caFile: flags.caFile ?? env['ASHLAR_CA_FILE'] ?? null,
+    caFile: flags.caFile ?? env['ASHLAR_CA_FILE'] ?? caFile,
   });
 }
 
 /** Where the configuration of this machine says that the API is. */
-async function configuredApi(): Promise<string> {
+async function configuredApi(): Promise<{ address: string; caFile: string | null }> {
   const { loadConfig, showAddress } = await import('../daemon/config/index.ts');
   try {
-    return showAddress(loadConfig({}).config.api.address);
+    const { api } = loadConfig({}).config;
+    const shown = showAddress(api.address);
+    if (api.tls === null) return { address: shown, caFile: null };
+    return { address: `https://${shown}`, caFile: api.tls.certFile };
   } catch {
     // Unreadable (it may be root's) or wrong: `config check` is there to say so; here the standard will do.
-    return STANDARD_API;
+    return { address: STANDARD_API, caFile: null };
   }
 }

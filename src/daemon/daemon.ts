@@ -1,18 +1,27 @@
 // The composition root: makes every room and hands each what it needs, starts them from the medium upwards and stops
 // them from the hosts downwards. The one place that knows every room.
+import { readFileSync } from 'node:fs';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
+import { Housekeeper, TokenAccess } from '../apiserver/index.ts';
 import { SystemClock, SystemRandom, Turn } from '../base/index.ts';
 import { BlockOp, BlockOpKind, type DataBufferPool } from '../block/index.ts';
-import { ApiError, buildApi, VolumeController } from '../control/index.ts';
+import {
+  ApiError,
+  type ApiOptions,
+  buildApi,
+  buildResources,
+  VolumeController,
+} from '../control/index.ts';
 import { IscsiServer, type SessionInfo } from '../iscsi/index.ts';
 import { buildMetrics, type MetricsSource } from '../metrics/index.ts';
 import { Listener } from '../net/index.ts';
+import type { ObjectStore } from '../objects/index.ts';
 import { type Pool, STORE_BLOCK_BYTES } from '../store/index.ts';
 import { type Config, isLoopback, type PortalAddress, showAddress } from './config/index.ts';
 import type { Engine, EngineOptions } from './engine.ts';
 import { samplePool } from './pool-sample.ts';
-import { portError } from './ports.ts';
+import { portError, StartError } from './ports.ts';
 import { Targets } from './targets.ts';
 
 /** Which volumes were made when the pool was: they are not made again after somebody deleted them. */
@@ -26,6 +35,8 @@ export interface DaemonOptions {
   readonly exactPoolSize: boolean;
   /** Gives the pool and the arena it reads and writes: of the native engine, or in memory in a test. */
   readonly openEngine: (options: EngineOptions) => Promise<Engine>;
+  /** Opens the control plane's objects. */
+  readonly openObjects: (config: Config) => Promise<ObjectStore>;
   /** Long steps, for whoever watches. */
   readonly progress: (message: string) => void;
 }
@@ -266,7 +277,10 @@ export class Daemon {
     const { config, version } = this.#options;
     const metrics = buildMetrics(this.#metricsSource(controller, pool, buffers));
     const { address } = config.api;
-    const app: FastifyInstance = await buildApi({
+    const { log } = this.#options;
+    const objects = await this.#options.openObjects(config);
+    this.#stops.push(() => objects.close());
+    const options: ApiOptions = {
       controller,
       poolFacts: {
         pool,
@@ -282,8 +296,15 @@ export class Daemon {
       version,
       iqnPrefix: config.iqnPrefix,
       loopbackOnly: isLoopback(address),
-      log: this.#options.log,
-    });
+      log,
+      access: config.api.accounts === null ? null : new TokenAccess(config.api.accounts),
+      tls: readTls(config),
+    };
+    const resources = await buildResources({ ...options, objects, clock: this.#clock });
+    const housekeeper = new Housekeeper({ server: resources, clock: this.#clock, log });
+    this.#stops.push(() => housekeeper.close());
+    await housekeeper.start();
+    const app: FastifyInstance = await buildApi(options, resources);
     this.#stops.push(() => app.close());
     try {
       await app.listen({ host: address.host, port: address.port });
@@ -333,4 +354,17 @@ export class Daemon {
       }
     }
   }
+}
+
+function readTls({ api }: Config): { cert: string; key: string } | null {
+  if (api.tls === null) return null;
+  const read = (file: string): string => {
+    try {
+      return readFileSync(file, 'utf8');
+    } catch (error) {
+      const options = { cause: error };
+      throw new StartError(`api.tls: ${file} cannot be read: ${(error as Error).message}`, options);
+    }
+  };
+  return { cert: read(api.tls.certFile), key: read(api.tls.keyFile) };
 }

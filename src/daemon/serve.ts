@@ -11,6 +11,7 @@ import {
 import { Daemon } from './daemon.ts';
 import { notifySystemd, openEngine } from './engine.ts';
 import { createLog } from './log.ts';
+import { openObjects } from './objects.ts';
 import { StartError } from './ports.ts';
 import { StatusLine } from './status-line.ts';
 
@@ -55,6 +56,7 @@ export async function serve(flags: ConfigFlags, version: string): Promise<number
     log,
     exactPoolSize: source !== null,
     openEngine,
+    openObjects,
     progress: say,
   });
   let stopping = false;
@@ -194,7 +196,7 @@ export function describeStart(
     `ashlar ${version} on ${config.node.name}`,
     `  pool     ${config.pool.path}`,
     `  portal   ${portals.join(', ')}`,
-    `  API      http://${showAddress(daemon.api)}   (ashlar get volumes; /openapi.json, /metrics)`,
+    `  API      ${config.api.tls === null ? 'http' : 'https'}://${showAddress(daemon.api)}   (ashlar get volumes; /openapi.json, /metrics)`,
     `  config   ${source ?? 'built-in defaults'}`,
     `  volumes  ${volumes.map(({ name }) => name).join(', ') || 'none yet: ashlar create volume NAME --size 5Gi'}`,
     '',

@@ -3,6 +3,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { type Account, MIN_TOKEN_CHARACTERS, ROLES } from '../../apiserver/index.ts';
 import {
   BadValue,
   type ChapConfig,
@@ -120,10 +121,12 @@ function compose(
     flagged('portal', portal, readAddress(3260), values.portals[0]!),
   );
   const address = flagged('api', flags.api, readAddress(9808), values.api.address);
-  if (!isLoopback(address) && !values.api.insecure) {
+  const base = source === null ? '.' : dirname(source);
+  const security = composeApi(values.api, base, wrong);
+  if (!isLoopback(address) && (security.tls === null || security.accounts === null)) {
     wrong(
       flags.api === undefined ? 'api.address' : '--api',
-      `${address.host} is not a loopback address, and the API has no authentication; use 127.0.0.1, or say api.insecure: true and guard the port yourself`,
+      `${address.host} is not a loopback address: there the API wants api.tls (certFile, keyFile) and api.tokensFile; or use 127.0.0.1`,
     );
   }
   const chap = (path: string, pair: { user: string | null; secretFile: string | null }) =>
@@ -149,7 +152,8 @@ function compose(
     memory: { buffersBytes: values.memory.buffers },
     cpu: values.cpu,
     portals: portals ?? values.portals,
-    api: { address, insecure: values.api.insecure },
+    api: { address, ...security },
+    objects: composeObjects(values.objects, dataDir, base, wrong),
     iqnPrefix: values.iqnPrefix,
     volumes: values.volumes,
     // Without a file this is somebody's first minute with ashlar: there should be a disk to log in to.
@@ -185,6 +189,77 @@ function compose(
       level: flagged('log-level', flags.logLevel, CONFIG_KEYS.log.level.read, values.log.level),
     },
   };
+}
+
+type Wrong = (path: string, message: string) => void;
+
+function composeApi(
+  api: Values['api'],
+  base: string,
+  wrong: Wrong,
+): Omit<Config['api'], 'address'> {
+  const { certFile, keyFile } = api.tls;
+  if ((certFile === null) !== (keyFile === null))
+    wrong('api.tls', 'needs both certFile and keyFile');
+  const tls =
+    certFile === null || keyFile === null
+      ? null
+      : { certFile: relativeTo(base, certFile), keyFile: relativeTo(base, keyFile) };
+  if (api.tokensFile === null) return { tls, accounts: null };
+  if (tls === null) wrong('api.tokensFile', 'needs api.tls: a token that anybody can read is none');
+  const { tokensFile } = api;
+  let text = '';
+  try {
+    text = readFileSync(relativeTo(base, tokensFile), 'utf8');
+  } catch (error) {
+    wrong('api.tokensFile', `cannot be read: ${(error as Error).message}`);
+    return { tls, accounts: [] };
+  }
+  return { tls, accounts: readAccounts(text, (message) => wrong('api.tokensFile', message)) };
+}
+
+/** A line an account: ROLE NAME TOKEN; empty lines and those that begin with # are skipped. */
+function readAccounts(text: string, bad: (message: string) => void): Account[] {
+  const accounts: Account[] = [];
+  for (const [index, line] of text.split('\n').entries()) {
+    if (/^\s*(#|$)/.test(line)) continue;
+    const [role = '', name = '', token = '', ...more] = line.trim().split(/\s+/);
+    const known = ROLES.find((one) => one === role);
+    const at = `line ${index + 1}`;
+    // The token itself never enters a message.
+    if (known === undefined) bad(`${at}: the role is none of ${ROLES.join(', ')}`);
+    else if (token === '' || more.length > 0) bad(`${at}: is not 'ROLE NAME TOKEN'`);
+    else if (token.length < MIN_TOKEN_CHARACTERS) {
+      bad(`${at}: the token of ${name} has less than ${MIN_TOKEN_CHARACTERS} characters`);
+    } else accounts.push({ role: known, name, token });
+  }
+  if (accounts.length === 0) bad('names nobody: nobody could do anything');
+  return accounts;
+}
+
+function composeObjects(
+  objects: Values['objects'],
+  dataDir: string,
+  base: string,
+  wrong: Wrong,
+): Config['objects'] {
+  if (objects.store === 'embedded') {
+    return { store: 'embedded', path: relativeTo(dataDir, objects.path) };
+  }
+  const { endpoints, prefix, caFile, certFile, keyFile } = objects.etcd;
+  if (endpoints.length === 0) wrong('objects.etcd.endpoints', 'is empty; name at least one');
+  if ((certFile === null) !== (keyFile === null)) {
+    wrong('objects.etcd', 'needs both certFile and keyFile, or neither');
+  }
+  const file = (name: string, path: string | null) =>
+    path === null ? {} : { [name]: relativeTo(base, path) };
+  const tls = {
+    ...file('caFile', caFile),
+    ...file('certFile', certFile),
+    ...file('keyFile', keyFile),
+  };
+  const isTls = Object.keys(tls).length > 0;
+  return { store: 'etcd', etcd: { endpoints, prefix, ...(isTls ? { tls } : {}) } };
 }
 
 /** Secrets stand in files of their own, that only root can read: a configuration gets copied about. */

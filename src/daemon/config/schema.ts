@@ -1,7 +1,9 @@
 // The configuration: every key, its default, how its text is read, and what to say when it is wrong.
 import { hostname } from 'node:os';
+import type { Account } from '../../apiserver/index.ts';
 import { parseQuantity } from '../../base/index.ts';
 import { VOLUME_NAME } from '../../control/index.ts';
+import type { EtcdOptions } from '../../objects/index.ts';
 
 export interface PortalAddress {
   readonly host: string;
@@ -27,7 +29,17 @@ export interface Config {
   /** How long the event loop may look for work before it sleeps: latency for idle processor time. */
   readonly cpu: { readonly spinMicroseconds: number };
   readonly portals: readonly PortalAddress[];
-  readonly api: { readonly address: PortalAddress; readonly insecure: boolean };
+  readonly api: {
+    readonly address: PortalAddress;
+    /** PEM files; null: without TLS, which is for loopback only. */
+    readonly tls: { readonly certFile: string; readonly keyFile: string } | null;
+    /** Null: whoever reaches the API may do everything, which is for loopback only. */
+    readonly accounts: readonly Account[] | null;
+  };
+  /** Where the control plane keeps its objects. */
+  readonly objects:
+    | { readonly store: 'embedded'; readonly path: string }
+    | { readonly store: 'etcd'; readonly etcd: EtcdOptions };
   readonly iqnPrefix: string;
   readonly volumes: {
     readonly blockSize: 512 | 4096;
@@ -116,7 +128,19 @@ export const CONFIG_KEYS = {
   portals: key(() => [{ host: '127.0.0.1', port: 3260 }], readPortals),
   api: {
     address: key(() => ({ host: '127.0.0.1', port: 9808 }), readAddress(9808)),
-    insecure: key(false, readBoolean),
+    tls: { certFile: optional(readPath), keyFile: optional(readPath) },
+    tokensFile: optional(readPath),
+  },
+  objects: {
+    store: key<'embedded' | 'etcd'>('embedded', readStore),
+    path: key('objects', readPath),
+    etcd: {
+      endpoints: key<string[]>(() => [], readEndpoints),
+      prefix: key('/ashlar', readEtcdPrefix),
+      caFile: optional(readPath),
+      certFile: optional(readPath),
+      keyFile: optional(readPath),
+    },
   },
   iqnPrefix: key('iqn.2026-11.io.ashlar', readIqnPrefix),
   volumes: {
@@ -255,6 +279,27 @@ function readDuration(
 function readBlockSize(value: unknown): 512 | 4096 {
   if (value === 512 || value === 4096) return value;
   throw new BadValue(`${show(value)} is not a block size; use 512 or 4096`);
+}
+
+function readStore(value: unknown): 'embedded' | 'etcd' {
+  if (value === 'embedded' || value === 'etcd') return value;
+  throw new BadValue(`${show(value)} is no store; use embedded (one node) or etcd (several)`);
+}
+
+function readEndpoints(value: unknown): string[] {
+  const list = Array.isArray(value) ? value : [value];
+  if (list.length > 16) throw new BadValue(`names ${list.length} endpoints; at most 16`);
+  return list.map((endpoint) => {
+    const text = readText(endpoint);
+    if (/^(https?:\/\/)?([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}\/?$/.test(text)) return text;
+    throw new BadValue(`${show(text)} is no endpoint; write it like http://10.0.0.1:2379`);
+  });
+}
+
+function readEtcdPrefix(value: unknown): string {
+  const prefix = readText(value);
+  if (/^(\/[\w.-]+)+$/.test(prefix)) return prefix;
+  throw new BadValue(`${show(prefix)} is no prefix; write it like /ashlar`);
 }
 
 function readLevel(value: unknown): LogLevel {

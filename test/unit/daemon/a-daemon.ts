@@ -3,6 +3,7 @@ import { DataBufferPool } from '../../../src/block/index.ts';
 import { parseConfig } from '../../../src/daemon/config/index.ts';
 import { Daemon } from '../../../src/daemon/index.ts';
 import { createLog } from '../../../src/daemon/log.ts';
+import { MemoryObjectStore } from '../../../src/objects/index.ts';
 import { MemoryPool } from '../../../src/store/index.ts';
 
 export interface DaemonUnderTest {
@@ -29,6 +30,7 @@ export async function aDaemon(
     log: createLog({ level: 'debug', node: 'test', people: (line) => lines.push(line) }),
     exactPoolSize: false,
     progress: () => {},
+    openObjects: async () => new MemoryObjectStore(),
     openEngine: async ({ turn }) => {
       pool = new MemoryPool({ turn, name: 'pool', sizeBlocks: 1 << 20 });
       return { pool, buffers: new DataBufferPool(new ArrayBuffer(64 * 2 ** 20)), note: '' };

@@ -90,6 +90,57 @@ test('secrets come from files beside the configuration', () => {
   assert.throws(() => loadConfig({ config: '/nowhere/a.yaml' }), ConfigError);
 });
 
+test('elsewhere than on loopback the API wants TLS and tokens', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'ashlar-tokens-'));
+  try {
+    const source = join(folder, 'ashlar.yaml');
+    const api = 'api:\n  address: 10.0.0.1:9808\n  tokensFile: tokens\n';
+    const tls = '  tls: {certFile: a.crt, keyFile: a.key}\n';
+    const read = (tokens: string, text = api + tls) => {
+      writeFileSync(join(folder, 'tokens'), tokens);
+      try {
+        return parseConfig(text, source).api;
+      } catch (error) {
+        return (error as ConfigError).findings.join('\n');
+      }
+    };
+    const token = 'abcdefgh-ijklmnop';
+    const good = read(`# people\nadmin root ${token}\n\nread  grafana  ${token}-2\n`);
+    assert.ok(typeof good === 'object');
+    assert.deepEqual(good.accounts?.[0], { role: 'admin', name: 'root', token });
+    assert.equal(good.accounts?.length, 2);
+    assert.equal(good.tls?.certFile, join(folder, 'a.crt'));
+    assert.match(String(read('')), /tokensFile: names nobody/);
+    assert.match(String(read('boss root x\n')), /line 1: the role is none of read, operate, admin/);
+    const short = String(read('admin root hunter2\n'));
+    assert.match(short, /line 1: the token of root has less than 16 characters/);
+    assert.ok(!short.includes('hunter2'));
+    assert.match(String(read(`admin root ${token}\n`, api)), /tokensFile: needs api\.tls/);
+    assert.match(String(read('', 'api: {address: "10.0.0.1:1"}\n')), /wants api\.tls/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('objects are kept in an embedded store, or in etcd', () => {
+  const embedded = parseConfig('dataDir: /d\n', 'a.yaml').objects;
+  assert.deepEqual(embedded, { store: 'embedded', path: '/d/objects' });
+  const etcd = parseConfig(
+    'objects: {store: etcd, etcd: {endpoints: ["http://10.0.0.1:2379"], caFile: ca.crt}}\n',
+    '/c/a.yaml',
+  ).objects;
+  assert.deepEqual(etcd, {
+    store: 'etcd',
+    etcd: {
+      endpoints: ['http://10.0.0.1:2379'],
+      prefix: '/ashlar',
+      tls: { caFile: '/c/ca.crt' },
+    },
+  });
+  assert.match(findingsOf('objects: {store: etcd}\n')[0] ?? '', /endpoints: is empty/);
+  assert.match(findingsOf('objects: {store: sqlite}\n')[0] ?? '', /use embedded .* or etcd/);
+});
+
 test('any text is a configuration or findings', () => {
   fc.assert(
     fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
