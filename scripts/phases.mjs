@@ -33,6 +33,7 @@ export function listPhases(root) {
   const cli = testFiles(root, 'test/e2e').filter((name) => /\/cli[^/]*\.test\.js$/.test(name));
   const folders = ['test/unit', 'test/contract', 'test/conformance', 'test/fuzz'];
   const units = folders.flatMap((folder) => testFiles(root, folder));
+  const sims = testFiles(root, 'test/sim');
   const clang = firstOf('clang++-14', 'clang++-18', 'clang++');
   const configure = (folder, ...options) => ['cmake', '-S', '.', '-B', folder, ...options];
   const compile = (folder) => ['cmake', '--build', folder, '-j', jobs];
@@ -59,6 +60,16 @@ export function listPhases(root) {
       files: testFiles(root, 'test/sim/controllers'),
       commands: [[...tap, ...testFiles(root, 'test/sim/controllers')]],
       limitS: 240,
+    },
+    {
+      id: 'sim',
+      title: 'a thousand simulated clusters, and every rule switched off once',
+      files: sims,
+      commands: [
+        ['node', 'dist/test/sim/run.js', '--seeds', '1000', '--jobs', '2', '--minutes', '1.5'],
+        [...tap, ...sims],
+      ],
+      limitS: 600,
     },
     {
       id: 'native',

@@ -27,8 +27,10 @@ export class DataBuffer {
   readonly arenaByteOffset: number;
   readonly order: number;
   #pool: DataBufferPool;
-  /** True between `allocate` and `release`. */
+  /** True between `allocate` and the last `release`. */
   live = false;
+  /** Who keeps it besides its owner: replicas that lag may still be sent bytes that the host has its answer for. */
+  #retained = 0;
   inFreeList = false;
   /** It is of the reserve, and never of the free lists. */
   reserve = false;
@@ -44,9 +46,16 @@ export class DataBuffer {
     return this.bytes.length;
   }
 
-  /** Gives the buffer back. Once. */
+  /** One more must release it before it is free. Nobody writes to a retained buffer. */
+  retain(): void {
+    assert(this.live);
+    this.#retained += 1;
+  }
+
+  /** Gives the buffer back: once, and once for each `retain`. */
   release(): void {
-    this.#pool.give(this);
+    if (this.#retained > 0) this.#retained -= 1;
+    else this.#pool.give(this);
   }
 }
 

@@ -262,7 +262,8 @@ export interface HelloReply extends MemberIdentity {
 export interface PromiseMade extends MemberIdentity {
   type: typeof MessageType.PromiseMade;
   epoch: number;
-  record: VolumeRecord;
+  /** Never null: a store without a record has no vote (E6). */
+  record: VolumeRecord | null;
   contig: Version;
   hint: Version;
   credit: number;

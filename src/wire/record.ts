@@ -57,6 +57,11 @@ export interface VolumeRecord {
   readonly oldMembers: readonly OldMember[];
   /** W10: everything at or below it is applied at every member that is in sync. */
   readonly allApplied: Version;
+  /**
+   * B7: holes at or below it may have lost their version. Everything up to it was durable at every counted member when the
+   * record before was committed; whoever returns with less is compared from zero.
+   */
+  readonly holeFloor: Version;
   /** V7: acknowledged writes may be lost, and an activation has yet to declare it (C8). */
   readonly lossPending: boolean;
   /** Oldest first. */
@@ -130,6 +135,7 @@ export function initialRecord(options: {
     })),
     oldMembers: [],
     allApplied: ZERO_VERSION,
+    holeFloor: ZERO_VERSION,
     lossPending: false,
     snapshots: [],
     sizeBlocks: options.sizeBlocks,

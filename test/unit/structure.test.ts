@@ -119,3 +119,21 @@ test('protocol rooms are handed bytes and a clock: no sockets, files, timers, lo
     }
   }
 });
+
+test('the replication cores are state machines: no promises, timers, clocks or chance of their own (T1)', () => {
+  const cores = files.filter((file) =>
+    /^(volume\/coordinator|replica\/(member|op-window))/.test(file),
+  );
+  assert.ok(cores.length >= 10);
+  for (const file of cores) {
+    const text = readFileSync(join(root, file), 'utf8').replace(/\/\/.*|\/\*[\s\S]*?\*\//g, '');
+    const found =
+      /\b(Promise|async|await|setTimeout|setInterval|queueMicrotask|Date|Math\.random|performance)\b/.exec(
+        text,
+      );
+    assert.equal(found, null, `src/${file} uses ${found?.[0]}`);
+    for (const specifier of importsOf(file)) {
+      assert.ok(specifier.startsWith('.'), `src/${file} imports ${specifier}`);
+    }
+  }
+});

@@ -70,6 +70,8 @@ export interface CoordinatorHost {
   onDeposed(byEpoch: number): void;
   /** C8: acknowledged writes that were not flushed may be lost; unit attention, and SYNC and FUA fail until login. */
   onLossDeclared(): void;
+  /** A record names a replica that `addPeer` was never called for: its number, to connect to it. */
+  onPeerNeeded(replicaId: string, peer: number): void;
   onAlarm(kind: AlarmKind, replicaId: string, lba: number, text: string): void;
 }
 

@@ -1,0 +1,363 @@
+// Brings the blocks of some members to one value: recovery's write-back (V4) and a joiner's rebuild (B2-B5). It asks its
+// *listers* what changed since a version, window by window, merges the answers, and copies each range that differs from a
+// source to its targets. A target decides for each block whether it takes it (B4): a repeat does no harm.
+import { assert } from '../../base/index.ts';
+import { IoStatus } from '../../block/index.ts';
+import {
+  type BlockCopies,
+  BlockKind,
+  type Changed,
+  type ChangedRuns,
+  type CoordinatorMessage,
+  type CopyData,
+  type Installed,
+  type InstallMode,
+  MessageType,
+} from '../../wire/messages.ts';
+import type { Version } from '../../wire/version.ts';
+import { MAX_COPY_BLOCKS, MAX_HOLE_BLOCKS, MAX_LISTED_RUNS } from './limits.ts';
+
+/** What the listers hold in a range where none of them changes: entry i is lister i's. Version zero: not listed. */
+export interface Segment {
+  lba: number;
+  blocks: number;
+  readonly kinds: number[];
+  readonly epochs: number[];
+  readonly ops: number[];
+}
+
+/** What to do about a segment: nothing, or bring the copy of the first source that can deliver to all targets. */
+export interface CopyDecision {
+  /** The version is a hole of this version: no bytes need to be read. */
+  readonly hole: boolean;
+  readonly epoch: number;
+  readonly op: number;
+  /** Peers, the best first. */
+  readonly sources: readonly number[];
+  readonly targets: readonly number[];
+}
+
+export interface BlockSyncOptions {
+  readonly fromLba: number;
+  readonly sizeBlocks: number;
+  readonly epoch: number;
+  readonly since: Version;
+  /** Peers. */
+  readonly listers: readonly number[];
+  readonly mode: InstallMode;
+  readonly join: Version;
+  readonly windowBytes: number;
+  decide(segment: Segment): CopyDecision | null;
+  send(peer: number, message: CoordinatorMessage): void;
+  nextId(): number;
+  /** B9: asks for leave to copy so many bytes now; false: `resume` will be called. */
+  mayCopy(bytes: number): boolean;
+  onDone(): void;
+  onFailed(peer: number, why: string): void;
+  /** W9: nobody could deliver the block. */
+  onLost(lba: number): void;
+}
+
+interface Job {
+  readonly lba: number;
+  readonly blocks: number;
+  readonly decision: CopyDecision;
+  source: number;
+  installs: number;
+}
+
+interface Listing {
+  runs: ChangedRuns;
+  nextLba: number;
+}
+
+export class BlockSync {
+  readonly #options: BlockSyncOptions;
+  readonly #listings: (Listing | null)[];
+  readonly #listIds = new Map<number, number>();
+  readonly #jobs: Job[] = [];
+  readonly #reading = new Map<number, Job>();
+  readonly #installing = new Map<number, { readonly job: Job; readonly peer: number }>();
+  #fromLba: number;
+  #horizon = 0;
+  #running = 0;
+  #runningBytes = 0;
+  #ended = false;
+  copiedBytes = 0;
+
+  constructor(options: BlockSyncOptions) {
+    this.#options = options;
+    this.#listings = options.listers.map(() => null);
+    this.#fromLba = options.fromLba;
+  }
+
+  /** Everything below it is alike. */
+  get doneLba(): number {
+    return this.#fromLba;
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  start(): void {
+    this.#list();
+  }
+
+  /** After `mayCopy` said no. */
+  resume(): void {
+    if (!this.#ended) this.#pump();
+  }
+
+  abandon(): void {
+    this.#ended = true;
+    this.#jobs.length = 0;
+  }
+
+  /** True when the answer was one of this sync's. */
+  onChanged(peer: number, message: Changed): boolean {
+    const index = this.#listIds.get(message.id);
+    if (index === undefined) return false;
+    this.#listIds.delete(message.id);
+    if (this.#ended) return true;
+    if (message.status !== IoStatus.Ok) {
+      this.#fail(peer, 'the listing of changed blocks failed');
+      return true;
+    }
+    this.#listings[index] = { runs: message.runs, nextLba: message.nextLba };
+    if (this.#listIds.size === 0) this.#merge();
+    return true;
+  }
+
+  onCopyData(peer: number, message: CopyData): boolean {
+    const job = this.#reading.get(message.id);
+    if (job === undefined) return false;
+    this.#reading.delete(message.id);
+    if (this.#ended) return true;
+    const { copy } = message;
+    if (message.status !== IoStatus.Ok || copy === null) {
+      this.#fail(peer, 'a read for a copy failed');
+      return true;
+    }
+    if (copy.kinds.includes(BlockKind.Damaged)) this.#damaged(job, copy);
+    else this.#install(job, copy);
+    return true;
+  }
+
+  onInstalled(peer: number, message: Installed): boolean {
+    const found = this.#installing.get(message.id);
+    if (found === undefined) return false;
+    this.#installing.delete(message.id);
+    if (this.#ended) return true;
+    if (message.status !== IoStatus.Ok) {
+      this.#fail(peer, 'a copy could not be written');
+      return true;
+    }
+    found.job.installs -= 1;
+    if (found.job.installs === 0) this.#finish(found.job);
+    return true;
+  }
+
+  #list(): void {
+    const { listers, sizeBlocks } = this.#options;
+    if (this.#fromLba >= sizeBlocks) {
+      this.#ended = true;
+      this.#options.onDone();
+      return;
+    }
+    listers.forEach((peer, index) => {
+      const id = this.#options.nextId();
+      this.#listings[index] = null;
+      this.#listIds.set(id, index);
+      this.#options.send(peer, {
+        type: MessageType.ListChanged,
+        epoch: this.#options.epoch,
+        id,
+        since: this.#options.since,
+        fromLba: this.#fromLba,
+        toLba: sizeBlocks,
+        maxEntries: MAX_LISTED_RUNS,
+      });
+    });
+  }
+
+  /** Cuts [fromLba, horizon) at every edge of every lister's runs, and decides each piece. */
+  #merge(): void {
+    const { listers, sizeBlocks, decide } = this.#options;
+    let horizon = sizeBlocks;
+    for (const listing of this.#listings) horizon = Math.min(horizon, listing!.nextLba);
+    assert(horizon > this.#fromLba);
+    this.#horizon = horizon;
+    const cursors = listers.map(() => 0);
+    const segment: Segment = {
+      lba: 0,
+      blocks: 0,
+      kinds: listers.map(() => 0),
+      epochs: listers.map(() => 0),
+      ops: listers.map(() => 0),
+    };
+    let at = this.#fromLba;
+    while (at < horizon) {
+      let next = horizon;
+      let listed = false;
+      for (let index = 0; index < listers.length; index += 1) {
+        const { runs } = this.#listings[index]!;
+        let cursor = cursors[index]!;
+        while (cursor < runs.lbas.length && runs.lbas[cursor]! + runs.counts[cursor]! <= at) {
+          cursor += 1;
+        }
+        cursors[index] = cursor;
+        segment.kinds[index] = BlockKind.Empty;
+        segment.epochs[index] = 0;
+        segment.ops[index] = 0;
+        if (cursor >= runs.lbas.length) continue;
+        const start = runs.lbas[cursor]!;
+        if (start > at) {
+          next = Math.min(next, start);
+          continue;
+        }
+        listed = true;
+        next = Math.min(next, start + runs.counts[cursor]!);
+        segment.kinds[index] = runs.kinds[cursor]!;
+        segment.epochs[index] = runs.epochs[cursor]!;
+        segment.ops[index] = runs.ops[cursor]!;
+      }
+      if (listed) {
+        segment.lba = at;
+        segment.blocks = next - at;
+        const decision = decide(segment);
+        if (decision !== null && decision.targets.length > 0) this.#plan(at, next, decision);
+      }
+      at = next;
+    }
+    this.#pump();
+  }
+
+  #plan(start: number, end: number, decision: CopyDecision): void {
+    const most = decision.hole ? MAX_HOLE_BLOCKS : MAX_COPY_BLOCKS;
+    for (let lba = start; lba < end; lba += most) {
+      this.#jobs.push({
+        lba,
+        blocks: Math.min(most, end - lba),
+        decision,
+        source: 0,
+        installs: 0,
+      });
+    }
+  }
+
+  #pump(): void {
+    while (this.#jobs.length > 0) {
+      const job = this.#jobs[0]!;
+      const bytes = bytesOf(job);
+      if (this.#running > 0 && this.#runningBytes + bytes > this.#options.windowBytes) return;
+      if (!this.#options.mayCopy(bytes)) return;
+      this.#jobs.shift();
+      this.#running += 1;
+      this.#runningBytes += bytes;
+      this.#begin(job);
+      if (this.#ended) return;
+    }
+    if (this.#running > 0) return;
+    this.#fromLba = this.#horizon;
+    this.#list();
+  }
+
+  #begin(job: Job): void {
+    const { decision } = job;
+    if (decision.hole) {
+      this.#install(job, uniformCopies(job.lba, job.blocks, BlockKind.Hole, decision));
+      return;
+    }
+    const id = this.#options.nextId();
+    this.#reading.set(id, job);
+    this.#options.send(decision.sources[job.source]!, {
+      type: MessageType.CopyRead,
+      epoch: this.#options.epoch,
+      id,
+      lba: job.lba,
+      blocks: job.blocks,
+      snapshotId: null,
+    });
+  }
+
+  #install(job: Job, copy: BlockCopies): void {
+    const { targets } = job.decision;
+    job.installs = targets.length;
+    for (const peer of targets) {
+      const id = this.#options.nextId();
+      this.#installing.set(id, { job, peer });
+      this.#options.send(peer, {
+        type: MessageType.Install,
+        epoch: this.#options.epoch,
+        id,
+        mode: this.#options.mode,
+        join: this.#options.join,
+        copy,
+      });
+    }
+    this.copiedBytes += bytesOf(job) * targets.length;
+  }
+
+  /** W9: a source that cannot deliver a block is asked no more for it; each block finds its own source. */
+  #damaged(job: Job, copy: BlockCopies): void {
+    if (job.blocks > 1) {
+      for (let lba = job.lba; lba < job.lba + job.blocks; lba += 1) {
+        this.#jobs.unshift({
+          lba,
+          blocks: 1,
+          decision: job.decision,
+          source: job.source,
+          installs: 0,
+        });
+      }
+      this.#finish(job);
+      return;
+    }
+    job.source += 1;
+    if (job.source < job.decision.sources.length) {
+      this.#begin(job);
+      return;
+    }
+    // Nobody has it: the targets must not answer with an older value as if it were this one.
+    this.#options.onLost(job.lba);
+    const { epochs, ops } = copy;
+    this.#install(
+      job,
+      uniformCopies(job.lba, 1, BlockKind.Damaged, { epoch: epochs[0]!, op: ops[0]! }),
+    );
+  }
+
+  #finish(job: Job): void {
+    this.#running -= 1;
+    this.#runningBytes -= bytesOf(job);
+    this.#pump();
+  }
+
+  #fail(peer: number, why: string): void {
+    this.abandon();
+    this.#options.onFailed(peer, why);
+  }
+}
+
+function bytesOf(job: Job): number {
+  return job.decision.hole ? 4096 : job.blocks * 4096;
+}
+
+/** Copies of `blocks` blocks that are all alike and carry no bytes. */
+export function uniformCopies(
+  lba: number,
+  blocks: number,
+  kind: number,
+  version: Version,
+): BlockCopies {
+  return {
+    lba,
+    blocks,
+    kinds: new Uint8Array(blocks).fill(kind),
+    epochs: new Uint32Array(blocks).fill(version.epoch),
+    ops: new Float64Array(blocks).fill(version.op),
+    crcs: new Uint32Array(blocks),
+    data: null,
+  };
+}

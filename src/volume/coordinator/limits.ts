@@ -1,0 +1,20 @@
+// The coordinator's bounds, each with its unit and its reason.
+
+/** Blocks of one copy: 512 KiB, a frame that does not hold up a host's op behind it for long (B9). */
+export const MAX_COPY_BLOCKS = 128;
+/** Blocks of one copied hole: it has no bytes, but 17 bytes of version each. */
+export const MAX_HOLE_BLOCKS = 4096;
+/** Runs of one listing: some 30 KiB. */
+export const MAX_LISTED_RUNS = 1024;
+/** Replicas that one coordinator ever talks to at a time: bits of a mask. */
+export const MAX_PEERS = 30;
+/** Reads under way to members. */
+export const MAX_READS = 65_536;
+/** How often a core that waits for something looks again. */
+export const POLL_MS = 100;
+/** Rivals for an epoch wait at least so long, and up to eight times as long, before they ask again. */
+export const BACKOFF_MS = 100;
+/** V6: how long to wait, beyond `promiseWaitMs`, for members that would make a loss unnecessary. */
+export const LOSS_WAIT_FACTOR = 10;
+/** Blocks of one cross-scrub: a member stops its stream for the length of a look at so many map entries (H5). */
+export const MAX_DIGEST_BLOCKS = 4096;
