@@ -105,6 +105,7 @@ export class Member implements MemberEvents {
 
   #leaseUntilMs = Number.NEGATIVE_INFINITY;
   #leaseTo = '';
+  #leaseEpoch = 0;
   /** E4. */
   readonly #silentUntilMs: number;
 
@@ -211,6 +212,7 @@ export class Member implements MemberEvents {
         // E3: a lease for T by this member's own clock.
         this.#leaseUntilMs = Math.max(this.#leaseUntilMs, nowMs + this.#options.leaseMs);
         this.#leaseTo = from.coordinatorId;
+        this.#leaseEpoch = message.epoch;
         this.#hear(message.allAppliedEpoch, message.allAppliedOp);
         this.#transport.send(session, {
           type: MessageType.HeartbeatReply,
@@ -631,7 +633,7 @@ export class Member implements MemberEvents {
       return;
     }
     if (nowMs < this.#silentUntilMs) {
-      this.#refuse(from, message, 0, RefusalReason.Leased, this.#silentUntilMs - nowMs);
+      this.#refuse(from, message, 0, RefusalReason.JustStarted, this.#silentUntilMs - nowMs);
       return;
     }
     this.#promised = message.epoch; // From here on everything lower is refused; answered when durable.
@@ -687,7 +689,11 @@ export class Member implements MemberEvents {
       this.#refuse(from, message, 0, older ? RefusalReason.Protocol : RefusalReason.Faulted);
       return;
     }
-    if (message.epoch > this.#promised) this.#promised = message.epoch; // Durable with the record.
+    if (message.epoch > this.#promised) {
+      this.#promised = message.epoch; // Durable with the record.
+      // E3: whoever held a lease of a lower epoch has lost its majority before this epoch could become active.
+      if (this.#leaseTo !== from.coordinatorId) this.#leaseUntilMs = Number.NEGATIVE_INFINITY;
+    }
     this.#startBarrier(nowMs, from.id, message);
   }
 
@@ -810,7 +816,7 @@ export class Member implements MemberEvents {
       reason,
       refusedType,
       id,
-      promised: this.#promised,
+      promised: reason === RefusalReason.Leased ? this.#leaseEpoch : this.#promised,
       retryAfterMs,
     });
   }

@@ -40,6 +40,7 @@ interface WireRecord {
   }[];
   oldMembers: { replicaId: string; storeId: string }[];
   allApplied: WireVersion | null;
+  holeFloor: WireVersion | null;
   lossPending: boolean;
   snapshots: {
     id: string;
@@ -567,12 +568,14 @@ function toRecord(said: WireRecord | null): VolumeRecord | null {
   if (snapshots.some(({ version, createdMs }) => version === null || !isCount(createdMs)))
     return null;
   const allApplied = toVersion(said.allApplied);
-  if (allApplied === null || !isCount(said.sizeBlocks)) return null;
+  const holeFloor = toVersion(said.holeFloor);
+  if (allApplied === null || holeFloor === null || !isCount(said.sizeBlocks)) return null;
   return {
     ...said,
     members,
     snapshots: snapshots as VolumeRecord['snapshots'],
     allApplied,
+    holeFloor,
     blobs: said.blobs.map(({ key, value }) => ({ key, value: new Uint8Array(value) })),
   };
 }

@@ -370,7 +370,7 @@ export interface DigestDone {
 export const RefusalReason = {
   /** A higher epoch is promised (E2): `promised` says which. Whoever asks with a lower one is deposed (E5). */
   Fenced: 1,
-  /** Another coordinator holds a lease here (E3), or one granted before a restart may still run (E4). Ask later. */
+  /** Another coordinator holds a lease here (E3): it has been active within the time of a lease. Ask later. */
   Leased: 2,
   /** The store is blank or another than the record names (E6, E7): it has no vote. */
   Blank: 3,
@@ -382,6 +382,8 @@ export const RefusalReason = {
   Protocol: 6,
   /** The store has failed (S9). */
   Faulted: 7,
+  /** A lease granted before this member's restart may still run (E4). Ask later. */
+  JustStarted: 8,
 } as const;
 export type RefusalReason = (typeof RefusalReason)[keyof typeof RefusalReason];
 
@@ -393,8 +395,9 @@ export interface Refused {
   /** The type of what was refused, and its id where it had one (reads, flushes, copies), else 0. */
   refusedType: MessageType;
   id: number;
+  /** The highest epoch promised here; with Leased the epoch of the lease. */
   promised: number;
-  /** Leased: no use to ask before. */
+  /** Leased, JustStarted: no use to ask before. */
   retryAfterMs: number;
 }
 

@@ -12,6 +12,7 @@ const RULE_NAMES = [
   'E3_countFromSend',
   'E4_silenceAfterRestart',
   'E5_deposedIsSilent',
+  'E5_acksUnderLease',
   'E6_storeId',
   'E7_openId',
   'R1_applyBefore',

@@ -116,6 +116,7 @@ message VolumeRecord {
   repeated SnapshotEntry snapshots = 9;
   uint64 size_blocks = 10;
   repeated Blob blobs = 11;
+  Version hole_floor = 12;
 }
 
 // ----------------------------------------------------------------------------- Events from the coordinator, by method
@@ -299,7 +300,7 @@ message DigestDone {
 // 45
 message Refused {
   uint32 epoch = 1;
-  // 1 fenced, 2 leased, 3 blank, 4 no lease, 5 not found, 6 protocol, 7 faulted.
+  // 1 fenced, 2 leased, 3 blank, 4 no lease, 5 not found, 6 protocol, 7 faulted, 8 just started.
   uint32 reason = 2;
   uint32 refused_type = 3;
   uint64 id = 4;

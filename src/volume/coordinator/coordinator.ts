@@ -170,8 +170,8 @@ export class Coordinator implements CoordinatorEvents {
   #adoption: Adoption | null = null;
   #reconcile: BlockSync | null = null;
   #progressMs = 0;
-  /** V8: this coordinator has been active, and hosts may wait for answers of that time. */
-  #served = false;
+  /** V8: the last epoch in which this coordinator was active, hosts may wait for answers of that time; 0: none. */
+  #servedEpoch = 0;
 
   // The record in force, as masks of peers.
   #inSync = 0;
@@ -190,6 +190,8 @@ export class Coordinator implements CoordinatorEvents {
   #held: Held[] = [];
   #parked: BlockOp[] = [];
   #flushes: PendingFlush[] = [];
+  /** The time of the event under way. */
+  #nowMs = 0;
   #nextHeartbeatMs = 0;
   #leaseUntilMs = Number.NEGATIVE_INFINITY;
   #nextId = 1;
@@ -264,6 +266,7 @@ export class Coordinator implements CoordinatorEvents {
   }
 
   start(nowMs: number): void {
+    this.#nowMs = nowMs;
     assert(this.phase === CoordinatorPhase.Idle);
     this.#stopping = null;
     this.#stalledSinceMs = nowMs;
@@ -271,12 +274,14 @@ export class Coordinator implements CoordinatorEvents {
   }
 
   stop(nowMs: number, done: () => void): void {
+    this.#nowMs = nowMs;
     this.#stopping = done;
     for (const { op } of this.#held.splice(0)) this.#answer(op, IoStatus.Offline);
     this.#checkStopped(nowMs);
   }
 
   onConnected(nowMs: number, index: number): void {
+    this.#nowMs = nowMs;
     const peer = this.#peers[index];
     if (peer === undefined) return;
     peer.beginSession(nowMs);
@@ -289,6 +294,7 @@ export class Coordinator implements CoordinatorEvents {
   }
 
   onDisconnected(nowMs: number, index: number): void {
+    this.#nowMs = nowMs;
     const peer = this.#peers[index];
     if (peer === undefined || !peer.connected) return;
     peer.endSession();
@@ -311,6 +317,7 @@ export class Coordinator implements CoordinatorEvents {
   // ------------------------------------------------------------------------------------------------------- messages
 
   onMessage(nowMs: number, index: number, message: MemberMessage): void {
+    this.#nowMs = nowMs;
     const peer = this.#peers[index];
     if (peer === undefined || !peer.connected) return;
     peer.lastHeardMs = nowMs;
@@ -395,9 +402,9 @@ export class Coordinator implements CoordinatorEvents {
       return;
     }
     if (this.phase === CoordinatorPhase.Active) {
-      // E2, E5: a member that has promised a higher epoch answers this one no more.
+      // E2, V8: a member that has promised a higher epoch answers this one no more.
       if (message.promised > this.epoch) {
-        this.#deposed(nowMs, message.promised);
+        this.#collect(nowMs, 0);
         return;
       }
       this.#bringUpToDate(nowMs, peer);
@@ -411,16 +418,21 @@ export class Coordinator implements CoordinatorEvents {
     if (message.epoch !== this.epoch || this.phase === CoordinatorPhase.Idle) return;
     switch (message.reason) {
       case RefusalReason.Fenced:
-        if (this.phase === CoordinatorPhase.Active) {
-          // E5. Its own higher epoch it would know.
-          if (message.promised > this.epoch) this.#deposed(nowMs, message.promised);
-        } else {
-          this.#collect(nowMs, this.#backoff());
-        }
+        // E5, V8: somebody has asked for a higher epoch. Whether he got it shows when this one asks again.
+        this.#collect(nowMs, this.phase === CoordinatorPhase.Active ? 0 : this.#backoff());
         return;
       case RefusalReason.Leased:
+        if (this.#servedEpoch > 0 && message.promised > this.#servedEpoch) {
+          // E5: leases are granted to the active alone, so another one has been active since.
+          this.#deposed(nowMs, message.promised);
+          return;
+        }
         peer.prepareAtMs = nowMs + Math.max(1, message.retryAfterMs);
         this.#waitingFor = 'another coordinator holds a lease';
+        return;
+      case RefusalReason.JustStarted:
+        peer.prepareAtMs = nowMs + Math.max(1, message.retryAfterMs);
+        this.#waitingFor = 'a replica that has just started waits until its leases have ended';
         return;
       case RefusalReason.NoLease: {
         const slot = this.#reads.find(message.id);
@@ -445,10 +457,18 @@ export class Coordinator implements CoordinatorEvents {
 
   /** V8: start, restart and takeover are one path. Hosts' operations wait; who was active issues them anew. */
   #collect(nowMs: number, delayMs: number): void {
-    this.#requeueEverything();
+    this.#leaveEpoch(nowMs);
     this.#setPhase(CoordinatorPhase.Collecting);
-    this.#chosen = false;
     this.#chooseAtMs = nowMs + delayMs;
+    this.#waitingFor = 'collecting promises';
+    if (delayMs === 0) this.#tickCollecting(nowMs);
+    this.#wake(nowMs, Math.min(POLL_MS, delayMs));
+  }
+
+  /** Forgets all that belongs to the present epoch. */
+  #leaveEpoch(nowMs: number): void {
+    this.#requeueEverything();
+    this.#chosen = false;
     this.#satisfiedMs = -1;
     this.#adoption = null;
     this.#reconcile?.abandon();
@@ -465,9 +485,6 @@ export class Coordinator implements CoordinatorEvents {
     this.#ring.reset();
     if (this.#stalledSinceMs < 0) this.#stalledSinceMs = nowMs;
     for (const peer of this.#peers) peer?.endEpoch();
-    this.#waitingFor = 'collecting promises';
-    if (delayMs === 0) this.#tickCollecting(nowMs);
-    this.#wake(nowMs, Math.min(POLL_MS, delayMs));
   }
 
   #tickCollecting(nowMs: number): void {
@@ -539,7 +556,7 @@ export class Coordinator implements CoordinatorEvents {
     }
     // V8, C6: another coordinator may have been active since; what hosts of this one wait for is settled or superseded.
     if (
-      this.#served &&
+      this.#servedEpoch > 0 &&
       this.#rules.V8_deposedByRecord &&
       adoption.record.coordinatorId !== this.#options.coordinatorId
     ) {
@@ -768,7 +785,7 @@ export class Coordinator implements CoordinatorEvents {
   #goActive(nowMs: number): void {
     this.#setPhase(CoordinatorPhase.Active);
     this.#adoption = null;
-    this.#served = true;
+    this.#servedEpoch = this.epoch;
     this.#backoffs = 0;
     this.#leaving = 0;
     this.#nextHeartbeatMs = nowMs;
@@ -834,6 +851,15 @@ export class Coordinator implements CoordinatorEvents {
       this.#scrubs.delete(id);
       scrub.done('a member was lost meanwhile');
     }
+    // What it applied on the session that ended counts no more (W3): should it come back, it comes as a joiner, which is
+    // trusted with nothing below its `j`. What it had applied without a gap is where it will be stale from (B1).
+    peer.contigAtLoss = this.#contigOf(peer);
+    for (let number = this.#ring.first; number < this.#ring.next; number += 1) {
+      const entry = this.#ring.get(number)!;
+      entry.sentTo &= ~peer.bit;
+      entry.acks &= ~peer.bit;
+    }
+    for (const flush of this.#flushes) flush.acks &= ~peer.bit;
     const proposed = this.#proposal !== null && (this.#proposal.counted & peer.bit) !== 0;
     if (this.#counts(peer)) {
       peer.lastFault = why;
@@ -904,7 +930,7 @@ export class Coordinator implements CoordinatorEvents {
     for (const peer of this.#peers) {
       if (peer === undefined) continue;
       if ((this.#leaving & peer.bit) !== 0) {
-        leavers.set(peer.replicaId, { epoch: this.epoch, op: this.#contigOf(peer) });
+        leavers.set(peer.replicaId, { epoch: this.epoch, op: peer.contigAtLoss });
       } else if ((this.#inSync & peer.bit) !== 0) {
         all = Math.min(all, this.#contigOf(peer));
       }
@@ -1015,6 +1041,7 @@ export class Coordinator implements CoordinatorEvents {
   // --------------------------------------------------------------------------------------------- operations of hosts
 
   submit(nowMs: number, op: BlockOp): void {
+    this.#nowMs = nowMs;
     if (this.phase === CoordinatorPhase.Idle || this.#expired || this.#stopping !== null) {
       op.lower.onBlockDone(op, IoStatus.Offline);
       return;
@@ -1144,6 +1171,8 @@ export class Coordinator implements CoordinatorEvents {
   /** R3, R5, W4: acks only under a committed record, with none proposed and none due. */
   #ackable(): boolean {
     if (this.phase !== CoordinatorPhase.Active) return false;
+    // E5: whoever may have been deposed without knowing completes nothing.
+    if (this.#rules.E5_acksUnderLease && this.#nowMs >= this.#leaseUntilMs) return false;
     if (this.#proposal !== null && this.#rules.R3_acksStop) {
       // W3 switched off: a joiner is counted as soon as it is proposed.
       const early = !this.#rules.W3_joinersAfterCommit;
@@ -1515,8 +1544,10 @@ export class Coordinator implements CoordinatorEvents {
     const fromMs = this.#rules.E3_countFromSend ? sentMs : nowMs;
     if (fromMs <= peer.leaseSentMs) return;
     peer.leaseSentMs = fromMs;
+    const lapsed = nowMs >= this.#leaseUntilMs;
     this.#updateLease();
-    this.#retryParked(nowMs);
+    if (lapsed) this.#recheckAll(nowMs);
+    else this.#retryParked(nowMs);
   }
 
   /** Until when a majority (of both lists, R5) has promised nobody else. */
@@ -1541,6 +1572,7 @@ export class Coordinator implements CoordinatorEvents {
   // ----------------------------------------------------------------------------------------------------------- time
 
   tick(nowMs: number): void {
+    this.#nowMs = nowMs;
     this.wakeAtMs = nowMs + POLL_MS;
     switch (this.phase) {
       case CoordinatorPhase.Idle:
@@ -1562,6 +1594,7 @@ export class Coordinator implements CoordinatorEvents {
       default:
         assertNever(this.phase);
     }
+    if (this.#stopping !== null) this.#checkStopped(nowMs);
     // C10.
     if (
       this.#stalledSinceMs >= 0 &&
@@ -1692,8 +1725,8 @@ export class Coordinator implements CoordinatorEvents {
       for (const { op } of this.#held.splice(0)) this.#answer(op, IoStatus.IoError);
     }
     this.#host.onDeposed(byEpoch);
-    this.#collect(nowMs, 0);
-    this.#served = false;
+    this.#leaveEpoch(nowMs);
+    this.#servedEpoch = 0;
     this.#setPhase(CoordinatorPhase.Idle);
     this.#waitingFor = 'another coordinator has the volume';
     this.wakeAtMs = Number.POSITIVE_INFINITY;
@@ -1748,8 +1781,8 @@ export class Coordinator implements CoordinatorEvents {
         }
       }
     }
-    this.#collect(nowMs, 0);
-    this.#served = false;
+    this.#leaveEpoch(nowMs);
+    this.#servedEpoch = 0;
     this.#setPhase(CoordinatorPhase.Idle);
     this.wakeAtMs = Number.POSITIVE_INFINITY;
     this.#endHeld();
@@ -1828,6 +1861,7 @@ export class Coordinator implements CoordinatorEvents {
   }
 
   #control(nowMs: number, control: Control): void {
+    this.#nowMs = nowMs;
     if (this.phase === CoordinatorPhase.Idle) {
       control.done('the volume is not served here');
       return;

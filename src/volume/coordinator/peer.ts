@@ -25,6 +25,8 @@ export class Peer {
   issuedBlocks = 0;
   credit = 0;
   lagBytes = 0;
+  /** Its contiguous op when its session ended. */
+  contigAtLoss = 0;
   lagOps = 0;
   outstandingReads = 0;
   lastFault = '';

@@ -57,6 +57,7 @@ const record: VolumeRecord = {
   ],
   oldMembers: [{ replicaId: 'r-0', storeId: 's-0' }],
   allApplied: { epoch: 6, op: 99 },
+  holeFloor: { epoch: 6, op: 7 },
   lossPending: true,
   snapshots: [
     {
