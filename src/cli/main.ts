@@ -86,6 +86,18 @@ function addServe(program: Command): void {
       process.stdout.write('', () => process.exit(code));
     });
 
+  program
+    .command('replica')
+    .description('run a replica daemon in the foreground: a pool whose replicas coordinators reach')
+    .option('--config <file>', 'configuration (standard: /etc/ashlar/ashlar.yaml if it is there)')
+    .option('--data <dir>', 'where the pool file lives')
+    .option('--log-level <level>', 'fatal, error, warn, info, debug, trace')
+    .action(async (flags: Record<string, never>) => {
+      const { replica } = await import('../daemon/index.ts');
+      const code = await replica(flags, packageVersion());
+      process.stdout.write('', () => process.exit(code));
+    });
+
   const config = program.command('config').description('work with the configuration file');
   config
     .command('check')

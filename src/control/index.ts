@@ -8,6 +8,17 @@ export {
   type SessionFacts,
 } from './api.ts';
 export { ApiError, type Status, type StatusCause, type StatusReason } from './errors.ts';
+export {
+  MAX_REPLICAS,
+  type OpenReplicated,
+  parseNode,
+  planReplicas,
+  type ReplicaFacts,
+  type ReplicatedHandle,
+  type ReplicationBackend,
+  STANDARD_REPLICA_PORT,
+  type WantedReplica,
+} from './replication.ts';
 export type {
   PoolObject,
   SessionObject,

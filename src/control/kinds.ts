@@ -12,6 +12,7 @@ import {
 } from '../apiserver/index.ts';
 import { type Clock, formatBytes } from '../base/index.ts';
 import { type Pool, STORE_BLOCK_BYTES } from '../store/types.ts';
+import { replicaKind } from './replica-kind.ts';
 import {
   GROUP,
   GROUP_VERSION,
@@ -67,7 +68,13 @@ export interface NodeKindsOptions {
 const ours = { group: GROUP, version: 'v1', namespaced: false, categories: ['ashlar'] } as const;
 
 export function nodeKinds(options: NodeKindsOptions): KindDefinition[] {
-  const kinds = [volumes(options), sessions(options), pools(options)];
+  const { controller, clock } = options;
+  const kinds = [
+    volumes(options),
+    replicaKind(controller, clock),
+    sessions(options),
+    pools(options),
+  ];
   return kinds as unknown as KindDefinition[];
 }
 

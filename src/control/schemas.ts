@@ -61,6 +61,13 @@ export const VolumeSpec = Type.Object(
     chap: Type.Optional(Type.Union([ChapSpec, Type.Null()])),
     mutualChap: Type.Optional(Type.Union([ChapSpec, Type.Null()])),
     limits: Type.Optional(Type.Union([LimitsSpec, Type.Null()])),
+    replicaNodes: Type.Optional(
+      Type.Array(Type.String({ maxLength: 300 }), {
+        maxItems: 5,
+        description:
+          'host:port of the replica services (ashlar replica) that keep a copy each: 1, 2, 3 or 5. None: the blocks live in this pool.',
+      }),
+    ),
   },
   closed,
 );
@@ -74,6 +81,8 @@ export const VolumePhase = Type.Union([
 ]);
 export const VolumeState = Type.Union([
   Type.Literal('Healthy'),
+  Type.Literal('Degraded'),
+  Type.Literal('Rebuilding'),
   Type.Literal('Offline'),
   Type.Literal('Faulted'),
 ]);
@@ -93,6 +102,10 @@ export const VolumeStatus = Type.Object({
   sessions: Type.Integer(),
   initiators: Type.Array(Type.String(), { description: 'Who is logged in now.' }),
   conditions: ConditionsSchema,
+  epoch: Type.Optional(Type.Integer({ description: "Of a replicated volume's coordinator." })),
+  advice: Type.Optional(
+    Type.Array(Type.String(), { description: 'What is wrong and what to do.' }),
+  ),
 });
 export type VolumeStatus = Static<typeof VolumeStatus>;
 
@@ -111,6 +124,37 @@ export interface VolumeObject extends KubeObject {
   metadata: Metadata;
   spec: VolumeSpec;
   status: VolumeStatus;
+}
+
+export const ReplicaSpec = Type.Object({
+  volumeName: Type.String(),
+  nodeName: Type.String({ description: 'host:port of the replica service.' }),
+});
+export const ReplicaStatus = Type.Object({
+  phase: Type.String({ description: 'Healthy, Rebuilding, Degraded, Offline or Blank.' }),
+  connected: Type.Boolean(),
+  state: Type.String({ description: 'InSync, Joining, Stale, Witness, Blank or Unknown.' }),
+  lagOps: Type.Integer(),
+  lagBytes: Type.Integer(),
+  rebuild: Type.Union([
+    Type.Object({
+      doneBytes: Type.Integer(),
+      totalBytes: Type.Integer(),
+      percent: Type.Integer(),
+      bytesPerSecond: Type.Integer(),
+      secondsLeft: Type.Union([Type.Integer(), Type.Null()]),
+    }),
+    Type.Null(),
+  ]),
+  lastFault: Type.String(),
+});
+
+export interface ReplicaObject extends KubeObject {
+  apiVersion: typeof GROUP_VERSION;
+  kind: 'Replica';
+  metadata: Metadata;
+  spec: Static<typeof ReplicaSpec>;
+  status: Static<typeof ReplicaStatus>;
 }
 
 export const SessionStatus = Type.Object({

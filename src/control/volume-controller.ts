@@ -11,6 +11,7 @@ import { type Pool, STORE_BLOCK_BYTES, StoreError, type StoreVolume } from '../s
 import { NO_LIMITS, Throttle, Volume } from '../volume/index.ts';
 import { ApiError, invalid, notFound, type StatusCause } from './errors.ts';
 import { MAX_VOLUMES, RESOURCE_VERSION_STRIDE } from './limits.ts';
+import type { ReplicaFacts, ReplicatedHandle, ReplicationBackend } from './replication.ts';
 import {
   type Condition,
   GROUP,
@@ -30,6 +31,8 @@ import {
   type WantedVolume,
 } from './volume-manifest.ts';
 
+/** Volumes of the pool that are replicas of somebody's: no business of this controller. */
+const REPLICA_PREFIX = 'replica/';
 const MANIFEST_KEY = 'manifest';
 const VERSION_KEY = 'control.resourceVersion';
 
@@ -39,6 +42,10 @@ export interface Exporter {
   expose(volume: ExposedVolume): void;
   /** Ends its sessions and takes it away. Resolves when none of its commands can take effect any more (C6). */
   withdraw(iqn: string): Promise<void>;
+  /** The target is there, and logins to it are refused until `expose` (C10). */
+  reserve(iqn: string, wanted: WantedVolume): void;
+  /** Ends its sessions without an answer, and refuses logins until `expose` (C10, E5). */
+  takeDown(iqn: string, reason: string): void;
   /** Initiators logged in, by target. */
   initiators(iqn: string): readonly string[];
   readonly portals: readonly string[];
@@ -61,6 +68,8 @@ export interface VolumeControllerOptions {
   readonly defaults: VolumeDefaults;
   readonly log: Log;
   readonly clock: Clock;
+  /** Null: this daemon coordinates no replicas. */
+  readonly replication?: ReplicationBackend | null;
   /** Wall time, for timestamps that people read. */
   readonly now: () => Date;
 }
@@ -71,6 +80,8 @@ interface Hosted {
   /** Null where it could not be opened: `failure` says why. */
   volume: Volume | null;
   throttle: Throttle | null;
+  /** Of a volume on replicas. */
+  replicated: ReplicatedHandle | null;
   phase: 'Pending' | 'Ready' | 'Deleting' | 'Failed';
   failure: string;
   /** When the Ready condition last changed. */
@@ -116,6 +127,7 @@ export class VolumeController {
     this.#reservedVersion = this.#resourceVersion;
     await this.#nextVersion();
     for (const store of pool.volumes()) {
+      if (store.name.startsWith(REPLICA_PREFIX)) continue;
       const bytes = store.getBlob(MANIFEST_KEY);
       const wanted = bytes === null ? null : decodeManifest(bytes);
       if (wanted !== null && wanted.metadata.name === store.name) {
@@ -145,6 +157,24 @@ export class VolumeController {
   find(name: string): VolumeObject | null {
     const hosted = this.#hosted.get(name);
     return hosted === undefined ? null : this.#present(hosted);
+  }
+
+  /** Every replica of every volume that has some. */
+  replicas(): { volume: WantedVolume; facts: ReplicaFacts }[] {
+    return [...this.#hosted.values()].flatMap(({ wanted, replicated }) =>
+      (replicated?.replicas() ?? []).map((facts) => ({ volume: wanted, facts })),
+    );
+  }
+
+  /** C1. Rejects with ApiError. */
+  async force(name: string): Promise<void> {
+    const { replicated } = this.#find(name);
+    if (replicated === null) throw new ApiError('Conflict', `volumes "${name}" has no replicas`);
+    try {
+      await replicated.force();
+    } catch (error) {
+      throw new ApiError('Conflict', (error as Error).message, {}, { cause: error });
+    }
   }
 
   /** The open volumes, for metrics and the status line. */
@@ -201,9 +231,11 @@ export class VolumeController {
       const sizeBlocks = wanted.sizeBytes / STORE_BLOCK_BYTES;
       const store = await this.#translated(name, () => pool.createVolume({ id, name, sizeBlocks }));
       try {
+        if (wanted.replicas.length > 0) await this.#makeReplicas(id, sizeBlocks, wanted);
         await this.#keep(store, wanted);
       } catch (error) {
         // Without its manifest the volume was never made: a second attempt must find the name free.
+        if (wanted.replicas.length > 0) await this.#replication().destroy(id, 0, wanted.replicas);
         await pool.deleteVolume(name).catch((cause: unknown) => {
           this.#options.log.error({ volume: name, err: cause }, 'cannot remove a half-made volume');
         });
@@ -332,14 +364,75 @@ export class VolumeController {
     this.#closing = true;
     await Promise.allSettled(this.#tails.values());
     await Promise.all(
-      [...this.#hosted.values()].map(({ volume, throttle }) => {
+      [...this.#hosted.values()].map(({ volume, throttle, replicated }) => {
         throttle?.setLimits(NO_LIMITS);
-        return volume?.close();
+        return replicated?.stop() ?? volume?.close();
       }),
     );
   }
 
+  async #makeReplicas(id: string, sizeBlocks: number, wanted: WantedVolume): Promise<void> {
+    try {
+      await this.#replication().make(id, sizeBlocks, wanted.replicas);
+    } catch (error) {
+      if (error instanceof ApiError) throw error;
+      throw new ApiError('ServiceUnavailable', (error as Error).message, {}, { cause: error });
+    }
+  }
+
+  #replication(): ReplicationBackend {
+    const { replication } = this.#options;
+    if (replication === null || replication === undefined) {
+      throw new ApiError('ServiceUnavailable', 'this daemon coordinates no replicas');
+    }
+    return replication;
+  }
+
+  /** A volume on replicas: exported when its coordinator serves it, and not before. */
+  #openReplicated(store: StoreVolume, wanted: WantedVolume): Hosted {
+    const { exporter, turn, clock, log } = this.#options;
+    const { name } = wanted.metadata;
+    const iqn = this.iqn(name);
+    const hosted: Hosted = {
+      wanted,
+      store,
+      volume: null,
+      throttle: null,
+      replicated: null,
+      phase: 'Ready',
+      failure: '',
+      sinceIso: this.#nowIso(),
+    };
+    this.#hosted.set(name, hosted);
+    exporter.reserve(iqn, wanted);
+    hosted.replicated = this.#replication().open({
+      id: store.id,
+      name,
+      iqn,
+      blockSize: wanted.blockSize,
+      replicas: wanted.replicas,
+      onServing: (volume) => {
+        hosted.sinceIso = this.#nowIso();
+        if (hosted.volume === null) {
+          hosted.volume = volume;
+          hosted.throttle = new Throttle({ device: volume, clock, turn });
+        }
+        this.#expose(hosted);
+        void this.#exclusively(name, () => this.#bringUp(hosted)).catch((error: unknown) => {
+          log.error({ volume: name, err: error }, 'the volume does not match its manifest');
+          hosted.failure = error instanceof Error ? error.message : String(error);
+        });
+      },
+      onOffline: (reason) => {
+        hosted.sinceIso = this.#nowIso();
+        exporter.takeDown(iqn, reason);
+      },
+    });
+    return hosted;
+  }
+
   async #open(store: StoreVolume, wanted: WantedVolume): Promise<Hosted> {
+    if (wanted.replicas.length > 0) return this.#openReplicated(store, wanted);
     const { buffers, turn, log, clock } = this.#options;
     const volume = new Volume({ store, logicalBlockBytes: wanted.blockSize, buffers, turn });
     const hosted: Hosted = {
@@ -347,6 +440,7 @@ export class VolumeController {
       store,
       volume,
       throttle: new Throttle({ device: volume, clock, turn }),
+      replicated: null,
       phase: 'Pending',
       failure: '',
       sinceIso: this.#nowIso(),
@@ -366,11 +460,11 @@ export class VolumeController {
 
   /** Makes the volume what its manifest says. Idempotent. */
   async #bringUp(hosted: Hosted): Promise<void> {
-    const { volume, wanted, store } = hosted;
+    const { volume, wanted, store, replicated } = hosted;
+    if (replicated !== null) await this.#changeReplicas(replicated, wanted);
     if (volume === null) return;
-    if (wanted.sizeBytes > store.info().sizeBlocks * STORE_BLOCK_BYTES) {
-      await volume.resize(wanted.sizeBytes);
-    }
+    const { logicalBlockBytes, blocks } = volume.geometry;
+    if (wanted.sizeBytes > blocks * logicalBlockBytes) await volume.resize(wanted.sizeBytes);
     const cache = wanted.writeCache;
     if (cache !== null) {
       // Given once to the volume. From then on a host may change it too (MODE SELECT), and the last one has it.
@@ -389,9 +483,18 @@ export class VolumeController {
     hosted.failure = '';
   }
 
+  async #changeReplicas(replicated: ReplicatedHandle, wanted: WantedVolume): Promise<void> {
+    try {
+      await replicated.changeReplicas(wanted.replicas);
+    } catch (error) {
+      throw new ApiError('Conflict', (error as Error).message, {}, { cause: error });
+    }
+  }
+
   #expose(hosted: Hosted): void {
-    const { volume, throttle, wanted } = hosted;
+    const { volume, throttle, wanted, replicated } = hosted;
     if (volume === null || throttle === null) return;
+    if (replicated?.serving === false) return;
     const iqn = this.iqn(wanted.metadata.name);
     throttle.setLimits(toVolumeLimits(wanted.limits));
     this.#options.exporter.expose({ iqn, wanted, volume, device: throttle });
@@ -404,7 +507,11 @@ export class VolumeController {
     // What a limit holds back would only make the sessions linger.
     hosted.throttle?.setLimits(NO_LIMITS);
     await exporter.withdraw(this.iqn(name));
-    await hosted.volume?.close();
+    if (hosted.replicated !== null) {
+      const epoch = hosted.replicated.epoch();
+      await hosted.replicated.stop();
+      await this.#replication().destroy(hosted.store.id, epoch, hosted.wanted.replicas);
+    } else await hosted.volume?.close();
     hosted.volume = null;
     try {
       await this.#translated(name, () => pool.deleteVolume(name));
@@ -438,10 +545,12 @@ export class VolumeController {
         chap: null,
         mutualChap: null,
         limits: null,
+        replicas: [],
       },
       store,
       volume: null,
       throttle: null,
+      replicated: null,
       phase: 'Failed',
       failure,
       sinceIso: this.#nowIso(),
@@ -529,6 +638,7 @@ export class VolumeController {
     if (wanted.chap !== null) spec.chap = { user: wanted.chap.user };
     if (wanted.mutualChap !== null) spec.mutualChap = { user: wanted.mutualChap.user };
     if (wanted.limits !== null) spec.limits = { ...wanted.limits };
+    if (wanted.replicas.length > 0) spec.replicaNodes = wanted.replicas.map(({ node }) => node);
     return { metadata: wanted.metadata, spec };
   }
 
@@ -571,6 +681,15 @@ export class VolumeController {
     status.usedBytes = info.mappedBlocks * STORE_BLOCK_BYTES;
     status.writeCache = volume?.writeCache ?? true;
     object.spec.writeCache = status.writeCache;
+    const { replicated } = hosted;
+    if (replicated !== null && this.#fault === '') {
+      status.state = replicated.state();
+      status.epoch = replicated.epoch();
+      status.advice = replicated.advice();
+      status.usedBytes = replicated.usedBlocks() * STORE_BLOCK_BYTES;
+      const sizeBlocks = replicated.sizeBlocks();
+      if (sizeBlocks > 0) status.capacityBytes = sizeBlocks * STORE_BLOCK_BYTES;
+    }
     status.sessions = initiators.length;
     status.initiators = [...new Set(initiators)];
     status.conditions = [this.#readyCondition(hosted)];
@@ -582,6 +701,13 @@ export class VolumeController {
     if (this.#fault !== '') {
       const message = `${this.#fault}; see docs/operations.md, "The pool is faulted"`;
       return { type: 'Ready', status: 'False', reason: 'PoolFaulted', message, lastTransitionTime };
+    }
+    const { replicated } = hosted;
+    if (replicated !== null && (hosted.failure === '' || !replicated.serving)) {
+      const state = replicated.state();
+      const message = replicated.advice().join(' ') || 'hosts can log in';
+      const status = replicated.serving ? 'True' : 'False';
+      return { type: 'Ready', status, reason: state, message, lastTransitionTime };
     }
     if (hosted.volume === null) {
       const { failure } = hosted;

@@ -12,6 +12,7 @@ import {
   MIN_CHAP_SECRET_BYTES,
   MIN_VOLUME_BYTES,
 } from './limits.ts';
+import { parseNode, planReplicas, type WantedReplica } from './replication.ts';
 import { GROUP_VERSION, type Metadata, VOLUME_NAME, type VolumeManifest } from './schemas.ts';
 import { checkLimits, type LimitsSpec } from './volume-limits.ts';
 
@@ -33,6 +34,8 @@ export interface WantedVolume {
   readonly chap: ChapAccount | null;
   readonly mutualChap: ChapAccount | null;
   readonly limits: LimitsSpec | null;
+  /** None: the blocks live in the pool. */
+  readonly replicas: readonly WantedReplica[];
 }
 
 /** The metadata that whoever sends a manifest decides, and what the API keeps beside it. */
@@ -85,6 +88,7 @@ export function checkVolume(
   const chap = checkChap('spec.chap', spec.chap, before?.chap ?? null, bad);
   const mutualChap = checkChap('spec.mutualChap', spec.mutualChap, before?.mutualChap ?? null, bad);
   const limits = checkLimits(spec.limits, bad);
+  const replicas = checkReplicas(name, spec.replicaNodes ?? [], before, bad);
   if (mutualChap !== null && chap === null) {
     bad('spec.mutualChap', 'needs spec.chap: the initiator proves itself first');
   }
@@ -112,6 +116,7 @@ export function checkVolume(
     chap,
     mutualChap,
     limits,
+    replicas,
   };
 }
 
@@ -156,6 +161,7 @@ export function decodeManifest(bytes: Uint8Array): WantedVolume | null {
       chap: spec.chap ?? null,
       mutualChap: spec.mutualChap ?? null,
       limits: spec.limits ?? null,
+      replicas: spec.replicas ?? [],
     };
   } catch {
     return null; // The caller shows the volume as Failed: a bad manifest is a finding, not a crash.
@@ -196,6 +202,35 @@ function checkBlockSize(
     bad('spec.blockSize', `is fixed at creation (${before.blockSize}); make another volume`);
   }
   return sent;
+}
+
+/** Odd numbers have a majority; two survive nothing, but lose nothing either. */
+const REPLICA_COUNTS = [0, 1, 2, 3, 5];
+
+function checkReplicas(
+  volume: string,
+  nodes: readonly string[],
+  before: WantedVolume | null,
+  bad: Bad,
+): WantedReplica[] {
+  nodes.forEach((node, index) => {
+    const field = `spec.replicaNodes[${index}]`;
+    if (parseNode(node) === null) {
+      bad(field, `'${clip(node)}' is not the address of a node; write it like 10.0.0.2:9809`);
+    } else if (nodes.indexOf(node) !== index) {
+      bad(field, `'${node}' is named twice; two copies on one node are lost together`);
+    }
+  });
+  if (!REPLICA_COUNTS.includes(nodes.length)) {
+    bad('spec.replicaNodes', `names ${nodes.length} nodes; use 1, 2, 3 or 5`);
+  }
+  if (before !== null && (before.replicas.length === 0) !== (nodes.length === 0)) {
+    bad(
+      'spec.replicaNodes',
+      'a volume lives in the pool or on replicas; that is fixed at creation',
+    );
+  }
+  return planReplicas(volume, nodes, before?.replicas ?? []);
 }
 
 /** RFC 7143 §4.2.7: iqn., eui. and naa. names; kept in lower case. */

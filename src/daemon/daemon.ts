@@ -22,6 +22,7 @@ import { type Config, isLoopback, type PortalAddress, showAddress } from './conf
 import type { Engine, EngineOptions } from './engine.ts';
 import { samplePool } from './pool-sample.ts';
 import { portError, StartError } from './ports.ts';
+import { Replication, replicaNodeOf } from './replication.ts';
 import { Targets } from './targets.ts';
 
 /** Which volumes were made when the pool was: they are not made again after somebody deleted them. */
@@ -69,6 +70,7 @@ export class Daemon {
   #stopping: Promise<void> | null = null;
   #portals: PortalAddress[] = [];
   #api: PortalAddress;
+  #replicas: PortalAddress | null = null;
   #note = '';
 
   constructor(options: DaemonOptions) {
@@ -84,6 +86,11 @@ export class Daemon {
 
   get api(): PortalAddress {
     return this.#api;
+  }
+
+  /** Where replicas are served, or null. */
+  get replicas(): PortalAddress | null {
+    return this.#replicas;
   }
 
   /** Something the operator should know about the start, or nothing. */
@@ -185,8 +192,16 @@ export class Daemon {
       log.fatal({ why }, 'the pool is faulted: nothing more is written; see docs/operations.md');
       targets.takeOffline();
     });
+    await this.#serveReplicas(pool, buffers, turn);
     const controller = new VolumeController({
       pool,
+      replication: new Replication({
+        ...this.#replicationOptions(buffers, turn),
+        sessionsOf: (iqn) =>
+          this.#sessions()
+            .filter((session) => session.target === iqn)
+            .map(({ tsih, sinceMs }) => `${tsih} ${sinceMs}`),
+      }),
       buffers,
       turn,
       exporter: targets,
@@ -204,6 +219,34 @@ export class Daemon {
     await this.#serveHosts(turn, buffers, targets);
     await this.#serveApi(controller, pool, buffers);
     this.#ready = true;
+  }
+
+  #replicationOptions(buffers: DataBufferPool, turn: Turn) {
+    const { config, version, log } = this.#options;
+    const { replication, node } = config;
+    return {
+      config: replication,
+      node: node.name,
+      version,
+      buffers,
+      turn,
+      clock: this.#clock,
+      log,
+    };
+  }
+
+  /** Replicas of volumes that this node or another one coordinates. */
+  async #serveReplicas(pool: Pool, buffers: DataBufferPool, turn: Turn): Promise<void> {
+    const { listen } = this.#options.config.replication;
+    if (listen === null) return;
+    const replicas = replicaNodeOf(this.#replicationOptions(buffers, turn), pool);
+    this.#stops.push(() => replicas.close());
+    try {
+      const { port } = await replicas.start({ address: listen.host, port: listen.port });
+      this.#replicas = { ...listen, port };
+    } catch (error) {
+      throw portError(error, 'the replica port', listen, 'replication.listen', 'Another ashlar');
+    }
   }
 
   async #makeFirstVolume(pool: Pool, controller: VolumeController): Promise<void> {

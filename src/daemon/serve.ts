@@ -197,6 +197,7 @@ export function describeStart(
     `  pool     ${config.pool.path}`,
     `  portal   ${portals.join(', ')}`,
     `  API      ${config.api.tls === null ? 'http' : 'https'}://${showAddress(daemon.api)}   (ashlar get volumes; /openapi.json, /metrics)`,
+    ...(daemon.replicas === null ? [] : [`  replicas ${showAddress(daemon.replicas)}`]),
     `  config   ${source ?? 'built-in defaults'}`,
     `  volumes  ${volumes.map(({ name }) => name).join(', ') || 'none yet: ashlar create volume NAME --size 5Gi'}`,
     '',

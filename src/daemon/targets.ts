@@ -1,7 +1,7 @@
 // One iSCSI target per volume: makes the SCSI target devices, and is the directory that logins look in.
 import type { Turn } from '../base/index.ts';
 import type { DataBufferPool } from '../block/index.ts';
-import type { Exporter, ExposedVolume } from '../control/index.ts';
+import type { Exporter, ExposedVolume, WantedVolume } from '../control/index.ts';
 import type { AuthPolicy, SessionInfo, TargetDirectory, TargetEntry } from '../iscsi/types.ts';
 import { type LogicalUnit, ScsiTargetDevice } from '../scsi/index.ts';
 
@@ -70,8 +70,29 @@ export class Targets implements TargetDirectory, Exporter {
   }
 
   expose({ iqn, wanted, volume, device: disk }: ExposedVolume): void {
-    const known = this.#exported.get(iqn);
-    const device = known?.device ?? this.#makeDevice(iqn);
+    const device = this.#exported.get(iqn)?.device ?? this.#makeDevice(iqn);
+    if (device.unit(LUN) === null) device.addUnit(LUN, disk, volume.store.id);
+    this.#enter(iqn, wanted, device, this.#offline ? 'offline' : 'online');
+  }
+
+  reserve(iqn: string, wanted: WantedVolume): void {
+    this.#enter(iqn, wanted, this.#makeDevice(iqn), 'offline');
+  }
+
+  takeDown(iqn: string, reason: string): void {
+    const exported = this.#exported.get(iqn);
+    if (exported === undefined) return;
+    exported.entry = { ...exported.entry, state: 'offline' };
+    this.#changed();
+    void this.#sessions?.closeSessionsOf(iqn, reason);
+  }
+
+  #enter(
+    iqn: string,
+    wanted: WantedVolume,
+    device: ScsiTargetDevice,
+    state: TargetEntry['state'],
+  ): void {
     const { chap, mutualChap, initiators, metadata } = wanted;
     const entry: TargetEntry = {
       name: iqn,
@@ -79,9 +100,8 @@ export class Targets implements TargetDirectory, Exporter {
       scsi: device,
       auth: { chap: chap === null ? [] : [chap], mutual: mutualChap },
       initiators: initiators.length === 0 ? null : initiators,
-      state: this.#offline ? 'offline' : 'online',
+      state,
     };
-    if (known === undefined) device.addUnit(LUN, disk, volume.store.id);
     this.#exported.set(iqn, { device, entry });
     this.#changed();
   }
@@ -93,6 +113,7 @@ export class Targets implements TargetDirectory, Exporter {
     this.#exported.delete(iqn);
     this.#changed();
     await this.#sessions?.closeSessionsOf(iqn, 'the volume is deleted');
+    if (exported.device.unit(LUN) === null) return;
     await new Promise<void>((resolve) => exported.device.removeUnit(LUN, resolve));
   }
 

@@ -2,4 +2,4 @@
 // cache's promise. Speaks to a store below and is a BlockDevice above.
 export { AccessMode, Admission } from './admission.ts';
 export { NO_LIMITS, Throttle, type ThrottleOptions, type VolumeLimits } from './throttle.ts';
-export { Volume, type VolumeCounters, type VolumeOptions } from './volume.ts';
+export { Volume, type VolumeCounters, type VolumeOptions, type VolumeStore } from './volume.ts';

@@ -15,7 +15,12 @@ import {
   type MapExtent,
 } from '../block/index.ts';
 import { MAX_ATOMIC_BLOCKS } from '../store/limits.ts';
-import { STORE_BLOCK_BYTES, StoreError, type StoreVolume } from '../store/types.ts';
+import {
+  STORE_BLOCK_BYTES,
+  StoreError,
+  type StoreVolume,
+  type StoreVolumeInfo,
+} from '../store/types.ts';
 import { AccessMode, Admission } from './admission.ts';
 import { SlowPath } from './slow-path.ts';
 
@@ -24,8 +29,16 @@ const METADATA_PREFIX = 'scsi.';
 /** E1: the operation number has 40 bits; at its end the epoch moves on. */
 const MAX_OP_NUMBER = 2 ** 40 - 1;
 
+/** What a volume stands on: a volume of the engine, or the coordinator of replicas. Ranges in 4 KiB blocks. */
+export type VolumeStore = Pick<
+  StoreVolume,
+  'id' | 'name' | 'submit' | 'resize' | 'putBlob' | 'getBlob' | 'mapStatus'
+> & { info(): Pick<StoreVolumeInfo, 'sizeBlocks' | 'epoch' | 'mappedBlocks'> };
+
 export interface VolumeOptions {
-  readonly store: StoreVolume;
+  readonly store: VolumeStore;
+  /** The longest write that is whole or undone after a crash, in 4 KiB blocks (C7). */
+  readonly atomicBlocks?: number;
   /** 512 or 4096. With 512, smaller than a block is widened here (512e). */
   readonly logicalBlockBytes: number;
   readonly buffers: DataBufferPool;
@@ -45,7 +58,7 @@ export interface VolumeCounters {
 }
 
 export class Volume implements BlockDevice, BlockOpOwner {
-  readonly store: StoreVolume;
+  readonly store: VolumeStore;
   readonly counters: VolumeCounters = {
     readOps: 0,
     readBytes: 0,
@@ -60,6 +73,7 @@ export class Volume implements BlockDevice, BlockOpOwner {
   readonly #logicalBlockBytes: number;
   /** Logical blocks in a store block: 1 or 8. */
   readonly #ratio: number;
+  readonly #atomicBlocks: number;
   readonly #turn: Turn;
   readonly #admission: Admission;
   readonly #slowPath: SlowPath;
@@ -78,6 +92,7 @@ export class Volume implements BlockDevice, BlockOpOwner {
     this.readOnly = options.readOnly ?? false;
     this.#logicalBlockBytes = options.logicalBlockBytes;
     this.#ratio = STORE_BLOCK_BYTES / options.logicalBlockBytes;
+    this.#atomicBlocks = options.atomicBlocks ?? MAX_ATOMIC_BLOCKS;
     this.#turn = options.turn;
     this.#admission = new Admission((op) => this.#start(op));
     const info = options.store.info();
@@ -217,6 +232,11 @@ export class Volume implements BlockDevice, BlockOpOwner {
       throw new StoreError('STORE_INVALID', `size ${sizeBytes} is not a multiple of 4096 bytes`);
     }
     await this.store.resize(sizeBytes / STORE_BLOCK_BYTES);
+    this.refresh();
+  }
+
+  /** Takes over the size that the store has: hosts are told if it grew. */
+  refresh(): void {
     const grown = this.#geometryOf(this.store.info().sizeBlocks);
     if (grown.blocks === this.#geometry.blocks) return;
     this.#geometry = grown;
@@ -236,7 +256,7 @@ export class Volume implements BlockDevice, BlockOpOwner {
     return {
       logicalBlockBytes: this.#logicalBlockBytes,
       physicalBlockBytes: STORE_BLOCK_BYTES,
-      atomicWriteBytes: MAX_ATOMIC_BLOCKS * STORE_BLOCK_BYTES,
+      atomicWriteBytes: this.#atomicBlocks * STORE_BLOCK_BYTES,
       blocks: sizeBlocks * this.#ratio,
     };
   }

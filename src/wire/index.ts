@@ -66,6 +66,7 @@ export {
   decodeOpenStream,
   MemberEnd,
   type MemberEndHandler,
+  openStreamBytes,
   payloadByteOffset,
   payloadBytes,
 } from './session.ts';

@@ -69,7 +69,7 @@ export function decodeReplicaIdentity(
 }
 
 export function encodeBegin(record: VolumeRecord, replicaId: string): Uint8Array {
-  return beginCodec.encode({ record: record as WireRecordMessage, replicaId });
+  return beginCodec.encode({ record: record as unknown as WireRecordMessage, replicaId });
 }
 
 export function decodeBegin(

@@ -670,6 +670,11 @@ export class MemberEnd extends SessionEnd<CoordinatorMessage> {
   }
 }
 
+/** What a maker opens a stream with; an empty volume: a management stream. */
+export function openStreamBytes(volumeId: string, replicaId: string, copiesOf: number): Uint8Array {
+  return openStreamCodec.encode({ volumeId, replicaId, copiesOf });
+}
+
 /** For the member's node: what opens a stream, or null. */
 export function decodeOpenStream(b: Uint8Array, start: number, end: number): OpenStream | null {
   return openStreamCodec.decode(b, start, end);

@@ -31,6 +31,8 @@ interface CreateFlags extends OutputFlags {
   readonly label?: readonly string[];
   readonly dryRun?: boolean;
   readonly limit?: readonly string[];
+  readonly replicas?: string;
+  readonly replicaNode?: readonly string[];
 }
 
 export function addCreate(program: Command): void {
@@ -80,6 +82,13 @@ function addCreateVolume(program: Command, create: Command): void {
     .option('--initiator <iqn>', 'initiator that may log in; may be repeated', collect, [])
     .option('--label <key=value>', 'label; may be repeated', collect, [])
     .option('--limit <key=value>', LIMIT_HELP, collect, [])
+    .option('--replicas <count>', 'copies: 1, 2, 3 or 5; as many as there are --replica-node')
+    .option(
+      '--replica-node <host:port>',
+      'a node whose replica service keeps a copy; once for each copy',
+      collect,
+      [],
+    )
     .option('--dry-run', 'check only')
     .addOption(outputOption())
     .action(async (name: string, _flags: CreateFlags, command: Command) => {
@@ -101,6 +110,13 @@ function addCreateVolume(program: Command, create: Command): void {
 function volumeSpec(flags: CreateFlags): VolumeManifest['spec'] {
   const spec: VolumeManifest['spec'] = { size: flags.size };
   if (flags.blockSize !== undefined) spec.blockSize = toInteger('--block-size', flags.blockSize);
+  const nodes = flags.replicaNode ?? [];
+  if (flags.replicas !== undefined && toInteger('--replicas', flags.replicas) !== nodes.length) {
+    throw new UsageError(
+      `--replicas ${flags.replicas} needs as many --replica-node, and there are ${nodes.length}`,
+    );
+  }
+  if (nodes.length > 0) spec.replicaNodes = [...nodes];
   if (flags.writeCache !== undefined) spec.writeCache = flags.writeCache === 'on';
   if ((flags.initiator ?? []).length > 0) spec.initiators = [...(flags.initiator ?? [])];
   const chap = readChap('chap', flags.chapUser, flags.chapSecretFile);

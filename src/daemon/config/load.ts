@@ -4,6 +4,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import { type Account, MIN_TOKEN_CHARACTERS, ROLES } from '../../apiserver/index.ts';
+import { composeReplication } from './replication.ts';
 import {
   BadValue,
   type ChapConfig,
@@ -185,6 +186,12 @@ function compose(
       nodeGoneMs: values.control.nodeGone,
     },
     discovery,
+    replication: composeReplication(
+      values.replication,
+      (path) => relativeTo(source === null ? '.' : dirname(source), path),
+      (host) => isLoopback({ host, port: 0 }),
+      wrong,
+    ),
     log: {
       level: flagged('log-level', flags.logLevel, CONFIG_KEYS.log.level.read, values.log.level),
     },

@@ -4,6 +4,7 @@ import type { Account } from '../../apiserver/index.ts';
 import { parseQuantity } from '../../base/index.ts';
 import { VOLUME_NAME } from '../../control/index.ts';
 import type { EtcdOptions } from '../../objects/index.ts';
+import { READ_POLICIES, type ReplicationConfig, SYNC_POLICIES } from './replication.ts';
 
 export interface PortalAddress {
   readonly host: string;
@@ -16,6 +17,7 @@ export interface ChapConfig {
 }
 
 export interface Config {
+  readonly replication: ReplicationConfig;
   /** `zone`: where the machine is, for the placement of replicas. */
   readonly node: { readonly name: string; readonly zone: string | null };
   readonly dataDir: string;
@@ -171,6 +173,37 @@ export const CONFIG_KEYS = {
     nodeSilent: key(4000, readDuration('4s', 2000, 600_000)),
     nodeGone: key(300_000, readDuration('5m', 10_000, 86_400_000)),
   },
+  replication: {
+    listen: optional(readAddress(9809)),
+    secretFile: optional(readPath),
+    insecure: key(false, readBoolean),
+    tls: {
+      certFile: optional(readPath),
+      keyFile: optional(readPath),
+      caFile: optional(readPath),
+    },
+    maxConnections: key(256, readInteger(1, 4096)),
+    sync: key('quorum', readWord(Object.keys(SYNC_POLICIES))),
+    read: key('leastOutstanding', readWord(Object.keys(READ_POLICIES))),
+    timeouts: {
+      connect: key(2000, readDuration('2s', 50, 60_000)),
+      handshake: key(5000, readDuration('5s', 100, 60_000)),
+      ping: key(1000, readDuration('1s', 50, 60_000)),
+      silence: key(5000, readDuration('5s', 200, 300_000)),
+      lease: key(4000, readDuration('4s', 200, 60_000)),
+      heartbeat: key(1000, readDuration('1s', 20, 20_000)),
+      promiseWait: key(1000, readDuration('1s', 0, 60_000)),
+      record: key(1000, readDuration('1s', 100, 60_000)),
+      lag: key(5000, readDuration('5s', 200, 60_000)),
+      hold: key(10_000, readDuration('10s', 100, 600_000)),
+      hedge: key(0, readDuration('50ms', 0, 60_000)),
+    },
+    lagBytes: key(64 * 2 ** 20, readBytes('64Mi', 2 ** 20, 2 ** 26)),
+    rebuild: {
+      window: key(8 * 2 ** 20, readBytes('8Mi', 2 ** 20, 2 ** 28)),
+      bytesPerSecond: key(0, readBytes('100Mi', 0, 2 ** 40)),
+    },
+  },
   discovery: {
     chap: { user: optional(readText), secretFile: optional(readPath) },
     mutualChap: { user: optional(readText), secretFile: optional(readPath) },
@@ -226,6 +259,13 @@ function readInteger(least: number, most: number): (value: unknown) => number {
       return value;
     }
     throw new BadValue(`${show(value)} is not a whole number from ${least} to ${most}`);
+  };
+}
+
+function readWord(known: readonly string[]): (value: unknown) => string {
+  return (value) => {
+    if (typeof value === 'string' && known.includes(value)) return value;
+    throw new BadValue(`${show(value)} is none of ${known.join(', ')}`);
   };
 }
 

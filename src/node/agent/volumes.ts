@@ -192,6 +192,7 @@ export class VolumeKeeper implements Controller, Serving {
       chap,
       mutualChap: account(CHAP_KEYS.mutualUser, CHAP_KEYS.mutualSecret),
       limits: null,
+      replicas: [],
     };
   }
 

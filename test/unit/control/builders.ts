@@ -19,6 +19,10 @@ export class FakeExporter implements Exporter {
     this.exposed.set(volume.iqn, volume);
   }
 
+  reserve(): void {}
+
+  takeDown(): void {}
+
   async withdraw(iqn: string): Promise<void> {
     this.exposed.delete(iqn);
     this.loggedIn.delete(iqn);

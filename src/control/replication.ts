@@ -1,0 +1,92 @@
+// Volumes whose blocks live on replicas, as the volume controller sees them. The daemon implements it: this room has heard
+// of no wire. The pool that keeps such a volume's manifest keeps nothing else of it.
+import type { Volume } from '../volume/index.ts';
+
+/** One copy, and where: `host:port` of its node's replica service. */
+export interface WantedReplica {
+  readonly id: string;
+  readonly node: string;
+}
+
+export interface ReplicaFacts {
+  readonly id: string;
+  readonly node: string;
+  readonly connected: boolean;
+  /** InSync, Joining, Stale, Witness, Blank or Unknown. */
+  readonly state: string;
+  readonly lagOps: number;
+  readonly lagBytes: number;
+  readonly rebuildBlocks: number;
+  readonly rebuiltBlocks: number;
+  readonly copiedBytes: number;
+  /** Of the rebuild under way; 0 where there is none. */
+  readonly bytesPerSecond: number;
+  readonly lastFault: string;
+}
+
+export interface ReplicatedHandle {
+  /** Null until it was served for the first time. */
+  readonly volume: Volume | null;
+  readonly serving: boolean;
+  /** Healthy, Degraded, Rebuilding or Offline. */
+  state(): 'Healthy' | 'Degraded' | 'Rebuilding' | 'Offline';
+  epoch(): number;
+  /** What is wrong and what to do, one line each. */
+  advice(): string[];
+  replicas(): ReplicaFacts[];
+  sizeBlocks(): number;
+  usedBlocks(): number;
+  /** Adds, moves and removes replicas, one after the other. Rejects with what stood in the way. */
+  changeReplicas(wanted: readonly WantedReplica[]): Promise<void>;
+  /** C1: an operator's word that the replicas that are away are gone for good. */
+  force(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface OpenReplicated {
+  readonly id: string;
+  readonly name: string;
+  readonly iqn: string;
+  readonly blockSize: 512 | 4096;
+  readonly replicas: readonly WantedReplica[];
+  /** There is a volume to export, or logins are taken again. */
+  readonly onServing: (volume: Volume) => void;
+  /** Sessions end, logins are refused until `onServing` (C10, E5). */
+  readonly onOffline: (reason: string) => void;
+}
+
+export interface ReplicationBackend {
+  /** Makes the replicas of a new volume. Idempotent. Rejects with what stood in the way. */
+  make(id: string, sizeBlocks: number, replicas: readonly WantedReplica[]): Promise<void>;
+  open(options: OpenReplicated): ReplicatedHandle;
+  /** The volume is stopped: its replicas are deleted where they can be reached. */
+  destroy(id: string, epoch: number, replicas: readonly WantedReplica[]): Promise<void>;
+}
+
+/** `host:port`, IPv6 in brackets; the standard port may be left out. Null: no address. */
+export function parseNode(text: string): { host: string; port: number } | null {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:[\]/]+))(?::(\d{1,5}))?$/.exec(text);
+  if (match === null) return null;
+  const port = match[3] === undefined ? STANDARD_REPLICA_PORT : Number(match[3]);
+  return port > 65_535 || port === 0 ? null : { host: match[1] ?? match[2]!, port };
+}
+
+export const STANDARD_REPLICA_PORT = 9809;
+export const MAX_REPLICAS = 5;
+
+/** The replicas of `nodes`: those that are there keep their names, new ones get the next. */
+export function planReplicas(
+  volume: string,
+  nodes: readonly string[],
+  before: readonly WantedReplica[],
+): WantedReplica[] {
+  const left = [...before];
+  let next = 1 + Math.max(0, ...before.map(({ id }) => Number(/-r(\d+)$/.exec(id)?.[1] ?? 0)));
+  return nodes.map((node) => {
+    const index = left.findIndex((replica) => replica.node === node);
+    if (index >= 0) return left.splice(index, 1)[0]!;
+    const id = `${volume}-r${next}`;
+    next += 1;
+    return { id, node };
+  });
+}

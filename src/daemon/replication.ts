@@ -1,0 +1,304 @@
+// Replication in the daemon: what the volume controller asks of it, done by coordinators over the wire.
+import { type Clock, type Log, SystemRandom, type Turn } from '../base/index.ts';
+import type { DataBufferPool } from '../block/index.ts';
+import {
+  type OpenReplicated,
+  parseNode,
+  type ReplicaFacts,
+  type ReplicatedHandle,
+  type ReplicationBackend,
+  type WantedReplica,
+} from '../control/index.ts';
+import { CoordinatorNode, ReplicaNode, ReplicatedVolume } from '../replication/index.ts';
+import type { Pool } from '../store/index.ts';
+import type { Volume } from '../volume/index.ts';
+import type { ReplicationConfig } from './config/index.ts';
+
+const MANAGE_TIMEOUT_MS = 10_000;
+/** How often replicas are asked what they take, and rebuilds looked at for their speed. */
+const POLL_MS = 5000;
+/** A replica that is to be removed must first see the change committed; this long, its node may be asked to delete it. */
+const DELETE_TIMEOUT_MS = 3000;
+
+export interface ReplicationOptions {
+  readonly config: ReplicationConfig;
+  readonly node: string;
+  readonly version: string;
+  readonly buffers: DataBufferPool;
+  readonly turn: Turn;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Sessions logged in to a target, as keys that are never used again. */
+  readonly sessionsOf: (iqn: string) => readonly string[];
+}
+
+export function replicaNodeOf(
+  options: Omit<ReplicationOptions, 'sessionsOf'>,
+  pool: Pool,
+): ReplicaNode {
+  const { config, node, version } = options;
+  return new ReplicaNode({
+    ...options,
+    pool,
+    random: new SystemRandom(),
+    node,
+    software: `ashlar ${version}`,
+    secret: config.secret,
+    tls: config.tls,
+    timeouts: config.timeouts,
+    leaseMs: config.coordinator.leaseMs,
+    maxConnections: config.maxConnections,
+  });
+}
+
+export class Replication implements ReplicationBackend {
+  readonly #options: ReplicationOptions;
+  readonly #coordinators: CoordinatorNode;
+
+  constructor(options: ReplicationOptions) {
+    this.#options = options;
+    const { config, node, version } = options;
+    this.#coordinators = new CoordinatorNode({
+      ...options,
+      random: new SystemRandom(),
+      node,
+      software: `ashlar ${version}`,
+      secret: config.secret,
+      tls: config.tls,
+      timeouts: config.timeouts,
+      connectTimeoutMs: config.connectTimeoutMs,
+      manageTimeoutMs: MANAGE_TIMEOUT_MS,
+    });
+  }
+
+  async make(id: string, sizeBlocks: number, replicas: readonly WantedReplica[]): Promise<void> {
+    const plan = replicas.map(({ id: replicaId, node }) => ({
+      replicaId,
+      at: parseNode(node)!,
+      witness: false,
+    }));
+    await this.#coordinators.makeVolume(id, sizeBlocks, plan);
+  }
+
+  open(wanted: OpenReplicated): ReplicatedHandle {
+    return new Handle(this.#options, this.#coordinators, wanted);
+  }
+
+  async destroy(id: string, epoch: number, replicas: readonly WantedReplica[]): Promise<void> {
+    await Promise.all(
+      replicas.map(async ({ id: replicaId, node }) => {
+        try {
+          const which = { volumeId: id, replicaId, epoch };
+          await this.#coordinators.manager.delete(parseNode(node)!, which, DELETE_TIMEOUT_MS);
+        } catch (error) {
+          // Its node is away: the replica stays there until somebody deletes it by hand; the volume is gone all the same.
+          this.#options.log.warn(
+            { replica: replicaId, node, err: error },
+            'a replica was left behind',
+          );
+        }
+      }),
+    );
+  }
+}
+
+class Handle implements ReplicatedHandle {
+  readonly #options: ReplicationOptions;
+  readonly #coordinators: CoordinatorNode;
+  readonly #wanted: OpenReplicated;
+  readonly #replicated: ReplicatedVolume;
+  readonly #addresses = new Map<string, string>();
+  readonly #speeds = new Map<
+    string,
+    { atMs: number; copiedBytes: number; bytesPerSecond: number }
+  >();
+  #usedBlocks = 0;
+  #timer: NodeJS.Timeout | null = null;
+  #stopped = false;
+
+  constructor(options: ReplicationOptions, coordinators: CoordinatorNode, wanted: OpenReplicated) {
+    this.#options = options;
+    this.#coordinators = coordinators;
+    this.#wanted = wanted;
+    for (const { id, node } of wanted.replicas) this.#addresses.set(id, node);
+    const { buffers, turn, clock, log, config } = options;
+    this.#replicated = new ReplicatedVolume({
+      volumeId: wanted.id,
+      name: wanted.name,
+      logicalBlockBytes: wanted.blockSize,
+      buffers,
+      coordinators,
+      config: config.coordinator,
+      turn,
+      clock,
+      random: new SystemRandom(),
+      log,
+      addressOf: (replicaId) => {
+        const node = this.#addresses.get(replicaId);
+        return node === undefined ? null : parseNode(node);
+      },
+      sessions: () => options.sessionsOf(wanted.iqn),
+      listener: {
+        onServing: (volume) => wanted.onServing(volume),
+        onHoldExpired: () => wanted.onOffline('there is no quorum of replicas'),
+        onDeposed: () => wanted.onOffline('another coordinator has the volume'),
+        onLossDeclared: () => {},
+        onRecord: () => {},
+      },
+    });
+    this.#replicated.start(wanted.replicas.map(({ id }) => id));
+    this.#poll();
+  }
+
+  get volume(): Volume | null {
+    return this.#replicated.volume;
+  }
+
+  get serving(): boolean {
+    return this.#replicated.serving;
+  }
+
+  state(): 'Healthy' | 'Degraded' | 'Rebuilding' | 'Offline' {
+    return this.#replicated.state();
+  }
+
+  epoch(): number {
+    return this.#replicated.coordinator.epoch;
+  }
+
+  advice(): string[] {
+    return this.#replicated.advice();
+  }
+
+  sizeBlocks(): number {
+    return this.#replicated.coordinator.record?.sizeBlocks ?? 0;
+  }
+
+  usedBlocks(): number {
+    return this.#usedBlocks;
+  }
+
+  replicas(): ReplicaFacts[] {
+    return this.#replicated.status().members.map((member) => ({
+      id: member.replicaId,
+      node: this.#addresses.get(member.replicaId) ?? '',
+      connected: member.connected,
+      state: member.state,
+      lagOps: member.lagOps,
+      lagBytes: member.lagBytes,
+      rebuildBlocks: member.rebuildBlocks,
+      rebuiltBlocks: member.rebuiltBlocks,
+      copiedBytes: member.copiedBytes,
+      bytesPerSecond: this.#speedOf(member.replicaId, member.copiedBytes),
+      lastFault: member.lastFault,
+    }));
+  }
+
+  async changeReplicas(wanted: readonly WantedReplica[]): Promise<void> {
+    const { coordinator } = this.#replicated;
+    const before = [...this.#addresses.keys()];
+    for (const { id, node } of wanted) this.#addresses.set(id, node);
+    coordinator.relocate();
+    const record = coordinator.record;
+    if (record === null) return;
+    const named = new Set(record.members.map(({ replicaId }) => replicaId));
+    const leavers = [...named].filter((id) => !wanted.some((replica) => replica.id === id));
+    const newcomers = wanted.filter(({ id }) => !named.has(id));
+    // R5: one slot a record. A newcomer takes a leaver's place where there is one, so there are never fewer copies.
+    for (let turn = 0; turn < Math.max(leavers.length, newcomers.length); turn += 1) {
+      const newcomer = newcomers[turn];
+      const leaver = leavers[turn] ?? null;
+      if (newcomer !== undefined) {
+        await this.#coordinators.makeNewcomer(this.#wanted.id, this.sizeBlocks(), {
+          replicaId: newcomer.id,
+          at: parseNode(newcomer.node)!,
+          witness: false,
+        });
+        coordinator.addReplica(newcomer.id);
+        await this.#connected(newcomer.id);
+      }
+      const joins = newcomer === undefined ? null : { replicaId: newcomer.id, witness: false };
+      await coordinator.changeMember(leaver, joins);
+      if (leaver !== null) await this.#letGo(leaver);
+    }
+    for (const id of before) {
+      if (!wanted.some((replica) => replica.id === id)) this.#addresses.delete(id);
+    }
+  }
+
+  async #letGo(replicaId: string): Promise<void> {
+    const node = this.#addresses.get(replicaId);
+    this.#replicated.coordinator.removeReplica(replicaId);
+    if (node === undefined) return;
+    try {
+      const which = { volumeId: this.#wanted.id, replicaId, epoch: this.epoch() };
+      await this.#coordinators.manager.delete(parseNode(node)!, which, DELETE_TIMEOUT_MS);
+    } catch (error) {
+      this.#options.log.warn({ replica: replicaId, node, err: error }, 'a replica was left behind');
+    }
+  }
+
+  async #connected(replicaId: string): Promise<void> {
+    const { clock } = this.#options;
+    const endMs = clock.nowMs() + MANAGE_TIMEOUT_MS;
+    const isThere = (): boolean =>
+      this.#replicated
+        .status()
+        .members.some((member) => member.replicaId === replicaId && member.connected) ||
+      this.#replicated.coordinator.linkReason(replicaId) === '';
+    while (!isThere()) {
+      if (clock.nowMs() >= endMs) {
+        const why = this.#replicated.coordinator.linkReason(replicaId);
+        throw new Error(`replica ${replicaId} cannot be reached: ${why}`);
+      }
+      await new Promise<void>((resolve) => clock.schedule(50, resolve));
+    }
+  }
+
+  force(): Promise<void> {
+    return this.#replicated.coordinator.force();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    await this.#replicated.stop();
+  }
+
+  #speedOf(replicaId: string, copiedBytes: number): number {
+    const nowMs = this.#options.clock.nowMs();
+    const last = this.#speeds.get(replicaId);
+    if (last === undefined || copiedBytes < last.copiedBytes) {
+      this.#speeds.set(replicaId, { atMs: nowMs, copiedBytes, bytesPerSecond: 0 });
+      return 0;
+    }
+    if (nowMs - last.atMs < 1000) return last.bytesPerSecond;
+    const bytesPerSecond = ((copiedBytes - last.copiedBytes) * 1000) / (nowMs - last.atMs);
+    this.#speeds.set(replicaId, { atMs: nowMs, copiedBytes, bytesPerSecond });
+    return bytesPerSecond;
+  }
+
+  /** What the fullest replica takes, asked now and then: an answer of the past is good enough for a table. */
+  #poll(): void {
+    const ask = async (): Promise<void> => {
+      const counts = await Promise.all(
+        [...new Set(this.#addresses.values())].map(async (node) => {
+          try {
+            const entries = await this.#coordinators.manager.list(parseNode(node)!);
+            const ours = entries.filter(({ volumeId }) => volumeId === this.#wanted.id);
+            return Math.max(0, ...ours.map(({ usedBlocks }) => usedBlocks));
+          } catch {
+            return 0;
+          }
+        }),
+      );
+      this.#usedBlocks = Math.max(0, ...counts);
+    };
+    this.#timer = setTimeout(() => {
+      void ask().finally(() => {
+        if (!this.#stopped) this.#poll();
+      });
+    }, POLL_MS);
+    this.#timer.unref();
+  }
+}

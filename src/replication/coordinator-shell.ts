@@ -1,0 +1,384 @@
+// The coordinator in production: the core, its links to the replicas, its clock. What hosts do comes in by `submit`, what
+// the volume must hear goes out by the listener, everything rare is a promise.
+import { randomUUID } from 'node:crypto';
+import {
+  assert,
+  type Clock,
+  crc32c,
+  type Log,
+  type Random,
+  type Timer,
+  type Turn,
+} from '../base/index.ts';
+import type { BlockOp } from '../block/index.ts';
+import { Coordinator } from '../volume/coordinator/coordinator.ts';
+import {
+  AlarmKind,
+  type ControlDone,
+  type CoordinatorConfig,
+  type CoordinatorHost,
+  CoordinatorPhase,
+  type CoordinatorStatus,
+  type CoordinatorTransport,
+} from '../volume/coordinator/interfaces.ts';
+import {
+  CoreGate,
+  PayloadPool,
+  type PeerNodes,
+  payloadByteOffset,
+  payloadBytes,
+  WIRE_BLOCK_BYTES,
+} from '../wire/index.ts';
+import type { CoordinatorMessage, MemberMessage, Payload } from '../wire/messages.ts';
+import type { SnapshotEntry, VolumeRecord } from '../wire/record.ts';
+import { type NodeAddress, PeerLink, type PeerLinkOwner } from './peer-link.ts';
+
+/** What the volume, its target and the log are told. From inside the core: nothing may be submitted in return. */
+export interface CoordinatorListener {
+  onPhase(phase: CoordinatorPhase): void;
+  /** After `onHoldExpired`: operations are served again. */
+  onServing(): void;
+  /** C10: close the sessions, refuse logins until `onServing`. */
+  onHoldExpired(): void;
+  /** E5: close the sessions, for good. */
+  onDeposed(byEpoch: number): void;
+  /** C8. */
+  onLossDeclared(): void;
+  onRecord(record: VolumeRecord): void;
+  onAlarm(kind: AlarmKind, replicaId: string, lba: number, text: string): void;
+}
+
+export interface CoordinatorShellOptions {
+  readonly volumeId: string;
+  readonly name: string;
+  readonly config: CoordinatorConfig;
+  readonly nodes: PeerNodes;
+  readonly clock: Clock;
+  readonly turn: Turn;
+  readonly random: Random;
+  readonly log: Log;
+  readonly openTimeoutMs: number;
+  /** Where a replica is; null while nobody knows. Asked again by `relocate`. */
+  readonly addressOf: (replicaId: string) => NodeAddress | null;
+  readonly listener: CoordinatorListener;
+}
+
+export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, PeerLinkOwner {
+  readonly #options: CoordinatorShellOptions;
+  readonly #core: Coordinator;
+  readonly #gate: CoreGate;
+  readonly #links: (PeerLink | undefined)[] = [];
+  readonly #peers = new Map<string, number>();
+  readonly #payloads = new PayloadPool(null);
+  #timer: Timer | null = null;
+  #timerAtMs = Number.POSITIVE_INFINITY;
+  #stopped = false;
+
+  constructor(options: CoordinatorShellOptions) {
+    this.#options = options;
+    this.#gate = new CoreGate(options.clock);
+    this.#core = new Coordinator({
+      volumeId: options.volumeId,
+      coordinatorId: randomUUID(),
+      config: options.config,
+      transport: this,
+      host: this,
+      random: {
+        below: (bound) => {
+          const b = Buffer.alloc(4);
+          options.random.fill(b);
+          return b.readUInt32LE() % bound;
+        },
+      },
+    });
+    this.#gate.onLeave = () => this.#wake();
+  }
+
+  get record(): VolumeRecord | null {
+    return this.#core.record;
+  }
+
+  get phase(): CoordinatorPhase {
+    return this.#core.phase;
+  }
+
+  get epoch(): number {
+    return this.#core.epoch;
+  }
+
+  /** Begins to gather promises from these replicas; those that the record names besides are found by `addressOf`. */
+  start(replicaIds: readonly string[]): void {
+    this.#inTurn(() => {
+      for (const replicaId of replicaIds) this.addReplica(replicaId);
+      this.#gate.post((nowMs) => this.#core.start(nowMs));
+    });
+  }
+
+  addReplica(replicaId: string): void {
+    this.#gate.post((nowMs) => {
+      const peer = this.#core.addPeer(nowMs, replicaId);
+      this.onPeerNeeded(replicaId, peer);
+    });
+  }
+
+  removeReplica(replicaId: string): void {
+    const peer = this.#peers.get(replicaId);
+    if (peer === undefined) return;
+    this.#inTurn(() => {
+      this.#peers.delete(replicaId);
+      this.#links[peer]?.close();
+      this.#links[peer] = undefined;
+      this.#gate.post((nowMs) => this.#core.removePeer(nowMs, replicaId));
+    });
+  }
+
+  /** Asks `addressOf` again for every replica. */
+  relocate(): void {
+    this.#inTurn(() => {
+      for (const [replicaId, peer] of this.#peers) {
+        this.#links[peer]?.moveTo(this.#options.addressOf(replicaId));
+      }
+    });
+  }
+
+  /** Lets operations end, releases the lease, closes the links. Idempotent; resolves in any case. */
+  stop(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#stopped) {
+        resolve();
+        return;
+      }
+      this.#stopped = true;
+      this.#inTurn(() => {
+        this.#gate.post((nowMs) =>
+          this.#core.stop(nowMs, () => {
+            // From inside the core: the links are closed when it has returned.
+            this.#gate.post(() => {
+              for (const link of this.#links) link?.close();
+              this.#timer?.cancel();
+              resolve();
+            });
+          }),
+        );
+      });
+    });
+  }
+
+  /** Hot. The end is told to `op.lower`. */
+  submit(op: BlockOp): void {
+    const gate = this.#gate;
+    if (gate.enter()) {
+      this.#core.submit(gate.nowMs, op);
+      gate.leave();
+    } else {
+      // From inside: an operation has ended, and its owner begins the next.
+      this.#core.submit(gate.nowMs, op);
+    }
+  }
+
+  status(): CoordinatorStatus {
+    return this.#core.status(this.#options.clock.nowMs());
+  }
+
+  /** Why there is no session with a replica; empty when there is one. */
+  linkReason(replicaId: string): string {
+    const peer = this.#peers.get(replicaId);
+    return peer === undefined ? 'not a peer' : (this.#links[peer]?.reason ?? '');
+  }
+
+  changeMember(
+    leaver: string | null,
+    newcomer: { readonly replicaId: string; readonly witness: boolean } | null,
+  ): Promise<void> {
+    return this.#control((nowMs, done) => this.#core.changeMember(nowMs, leaver, newcomer, done));
+  }
+
+  takeSnapshot(snapshot: Pick<SnapshotEntry, 'id' | 'name' | 'createdMs'>): Promise<void> {
+    return this.#control((nowMs, done) => this.#core.takeSnapshot(nowMs, snapshot, done));
+  }
+
+  deleteSnapshot(id: string): Promise<void> {
+    return this.#control((nowMs, done) => this.#core.deleteSnapshot(nowMs, id, done));
+  }
+
+  resize(sizeBlocks: number): Promise<void> {
+    return this.#control((nowMs, done) => this.#core.resize(nowMs, sizeBlocks, done));
+  }
+
+  putBlob(key: string, value: Uint8Array | null): Promise<void> {
+    return this.#control((nowMs, done) => this.#core.putBlob(nowMs, key, value, done));
+  }
+
+  getBlob(key: string): Uint8Array | null {
+    return this.#core.getBlob(key);
+  }
+
+  crossScrub(lba: number, blocks: number): Promise<void> {
+    return this.#control((nowMs, done) => this.#core.crossScrub(nowMs, lba, blocks, done));
+  }
+
+  /** C1: see docs/operations.md, "Quorum is lost for good". */
+  force(): Promise<void> {
+    return this.#control((nowMs, done) => this.#core.force(nowMs, done));
+  }
+
+  // CoordinatorTransport.
+
+  send(peer: number, message: CoordinatorMessage): void {
+    this.#links[peer]?.send(message);
+  }
+
+  disconnect(peer: number): void {
+    this.#links[peer]?.restart();
+  }
+
+  // CoordinatorHost.
+
+  fill(op: BlockOp, data: Payload): void {
+    assert(op.data !== null);
+    const bytes = payloadBytes(data);
+    const start = payloadByteOffset(data);
+    if (bytes === op.data.bytes && start === op.dataByteOffset) return; // Came straight to its place.
+    const end = start + op.blocks * WIRE_BLOCK_BYTES;
+    op.data.bytes.set(bytes.subarray(start, end), op.dataByteOffset);
+  }
+
+  checksum(op: BlockOp, into: Uint32Array): void {
+    assert(op.data !== null);
+    const { bytes } = op.data;
+    let at = op.dataByteOffset;
+    for (let index = 0; index < op.blocks; index += 1) {
+      into[index] = crc32c(bytes, at, at + WIRE_BLOCK_BYTES);
+      at += WIRE_BLOCK_BYTES;
+    }
+  }
+
+  onPhase(phase: CoordinatorPhase, epoch: number): void {
+    const words = Object.entries(CoordinatorPhase).find(([, value]) => value === phase)?.[0];
+    this.#options.log.info({ phase: words, epoch }, 'the coordinator goes on');
+    this.#options.listener.onPhase(phase);
+  }
+
+  onRecord(record: VolumeRecord): void {
+    const members = record.members.map(({ replicaId, state }) => `${replicaId}:${state}`);
+    this.#options.log.info({ epoch: record.epoch, n: record.n, members }, 'a record is committed');
+    this.#options.listener.onRecord(record);
+  }
+
+  onHoldExpired(): void {
+    this.#options.log.warn(
+      {},
+      'commands were held too long: sessions are closed until there is a quorum',
+    );
+    this.#options.listener.onHoldExpired();
+  }
+
+  onServing(): void {
+    this.#options.log.info({ epoch: this.#core.epoch }, 'the volume is served');
+    this.#options.listener.onServing();
+  }
+
+  onDeposed(byEpoch: number): void {
+    this.#options.log.error({ byEpoch }, 'another coordinator has the volume; this one stops');
+    this.#options.listener.onDeposed(byEpoch);
+  }
+
+  onLossDeclared(): void {
+    this.#options.log.error(
+      {},
+      'acknowledged writes that were never flushed may be lost; hosts are told',
+    );
+    this.#options.listener.onLossDeclared();
+  }
+
+  onPeerNeeded(replicaId: string, peer: number): void {
+    if (this.#links[peer] !== undefined) return;
+    const { volumeId, nodes, clock, turn, openTimeoutMs, addressOf } = this.#options;
+    const link = new PeerLink({
+      peer,
+      volumeId,
+      replicaId,
+      nodes,
+      payloads: this.#payloads,
+      clock,
+      turn,
+      openTimeoutMs,
+      owner: this,
+    });
+    this.#links[peer] = link;
+    this.#peers.set(replicaId, peer);
+    link.moveTo(addressOf(replicaId));
+  }
+
+  onAlarm(kind: AlarmKind, replicaId: string, lba: number, text: string): void {
+    const words = Object.entries(AlarmKind).find(([, value]) => value === kind)?.[0];
+    this.#options.log.error({ alarm: words, replica: replicaId, lba }, text);
+    this.#options.listener.onAlarm(kind, replicaId, lba, text);
+  }
+
+  // PeerLinkOwner.
+
+  onLinkUp(peer: number): void {
+    this.#gate.post((nowMs) => this.#core.onConnected(nowMs, peer));
+  }
+
+  onLinkDown(peer: number): void {
+    this.#gate.post((nowMs) => this.#core.onDisconnected(nowMs, peer));
+  }
+
+  onLinkMessage(peer: number, message: MemberMessage): void {
+    const gate = this.#gate;
+    assert(gate.enter(), 'a message from inside the core');
+    this.#core.onMessage(gate.nowMs, peer, message);
+    gate.leave();
+  }
+
+  readTarget(peer: number, id: number): BlockOp | null {
+    return this.#core.readTarget(peer, id);
+  }
+
+  // The rest.
+
+  #control(start: (nowMs: number, done: ControlDone) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#inTurn(() => {
+        this.#gate.post((nowMs) =>
+          start(nowMs, (error) => {
+            if (error === null) resolve();
+            else reject(new CoordinatorRefusal(error));
+          }),
+        );
+      });
+    });
+  }
+
+  #wake(): void {
+    const atMs = this.#core.wakeAtMs;
+    // A timer that fires early looks again; only one that would be late is replaced.
+    if (atMs >= this.#timerAtMs) return;
+    this.#timer?.cancel();
+    this.#timerAtMs = atMs;
+    const { clock } = this.#options;
+    this.#timer = clock.schedule(Math.max(0, atMs - clock.nowMs()), () => {
+      this.#timer = null;
+      this.#timerAtMs = Number.POSITIVE_INFINITY;
+      this.#inTurn(() =>
+        this.#gate.post((nowMs) => {
+          if (nowMs >= this.#core.wakeAtMs) this.#core.tick(nowMs);
+        }),
+      );
+    });
+  }
+
+  #inTurn(work: () => void): void {
+    const { turn } = this.#options;
+    turn.enter();
+    work();
+    turn.leave();
+  }
+}
+
+/** Why a change of the volume was not made, in words. */
+export class CoordinatorRefusal extends Error {
+  override readonly name = 'CoordinatorRefusal';
+}

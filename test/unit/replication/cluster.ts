@@ -1,0 +1,210 @@
+// A cluster in one process: nodes with pools in memory, real sockets on loopback between them, one coordinator.
+import { once } from 'node:events';
+import { type Log, SystemClock, SystemRandom, silentLog, Turn } from '../../../src/base/index.ts';
+import {
+  BlockOp,
+  BlockOpKind,
+  type DataBuffer,
+  DataBufferPool,
+  IoStatus,
+} from '../../../src/block/index.ts';
+import {
+  CoordinatorNode,
+  ReplicaNode,
+  ReplicatedVolume,
+  type ReplicatedVolumeListener,
+} from '../../../src/replication/index.ts';
+import { MemoryPool, type Pool } from '../../../src/store/index.ts';
+import {
+  type CoordinatorConfig,
+  DEFAULT_COORDINATOR_CONFIG,
+} from '../../../src/volume/coordinator/interfaces.ts';
+import type { Volume } from '../../../src/volume/index.ts';
+import { DEFAULT_TIMEOUTS } from '../../../src/wire/index.ts';
+
+export const SECRET = Buffer.from('a secret for tests, long enough');
+/** Quick: a test does not wait for what is meant for a LAN. */
+export const QUICK: CoordinatorConfig = {
+  ...DEFAULT_COORDINATOR_CONFIG,
+  leaseMs: 800,
+  heartbeatMs: 100,
+  promiseWaitMs: 100,
+  lagMs: 1000,
+  holdMs: 2000,
+};
+
+export class ANode {
+  readonly name: string;
+  readonly pool: Pool;
+  readonly buffers = new DataBufferPool(new ArrayBuffer(32 * 2 ** 20));
+  readonly turn: Turn;
+  #log: Log;
+  replicas: ReplicaNode | null = null;
+  port = 0;
+
+  constructor(name: string, turn: Turn, log: Log) {
+    this.name = name;
+    this.turn = turn;
+    this.#log = log;
+    this.pool = new MemoryPool({ name });
+  }
+
+  async start(): Promise<void> {
+    const { pool, buffers, turn } = this;
+    this.replicas = new ReplicaNode({
+      pool,
+      buffers,
+      turn,
+      clock: new SystemClock(),
+      random: new SystemRandom(),
+      log: this.#log.child({ node: this.name }),
+      node: this.name,
+      software: 'ashlar test',
+      secret: SECRET,
+      tls: null,
+      timeouts: DEFAULT_TIMEOUTS,
+      leaseMs: QUICK.leaseMs,
+      maxConnections: 16,
+    });
+    const { port } = await this.replicas.start({ address: '127.0.0.1', port: this.port });
+    this.port = port;
+  }
+
+  stop(): void {
+    this.replicas?.close();
+    this.replicas = null;
+  }
+}
+
+export class ACluster {
+  readonly turn = new Turn();
+  readonly clock = new SystemClock();
+  readonly buffers = new DataBufferPool(new ArrayBuffer(64 * 2 ** 20));
+  readonly nodes: ANode[];
+  readonly coordinators: CoordinatorNode;
+  readonly log: Log;
+  readonly heard: string[] = [];
+  /** Replica to node. */
+  readonly places = new Map<string, ANode>();
+  volume: ReplicatedVolume | null = null;
+  readonly #waiters: (() => void)[] = [];
+
+  constructor(nodes: number, log: Log = silentLog) {
+    this.log = log;
+    this.nodes = Array.from(
+      { length: nodes },
+      (_, index) => new ANode(`node-${index + 1}`, this.turn, log),
+    );
+    this.coordinators = new CoordinatorNode({
+      turn: this.turn,
+      clock: this.clock,
+      random: new SystemRandom(),
+      log,
+      node: 'coordinator',
+      software: 'ashlar test',
+      secret: SECRET,
+      tls: null,
+      timeouts: DEFAULT_TIMEOUTS,
+      connectTimeoutMs: 1000,
+      manageTimeoutMs: 5000,
+    });
+  }
+
+  async start(): Promise<this> {
+    await Promise.all(this.nodes.map((node) => node.start()));
+    return this;
+  }
+
+  /** A volume with one replica on each of the first nodes. */
+  async makeVolume(sizeBlocks: number, replicas: number): Promise<void> {
+    const plan = this.nodes.slice(0, replicas).map((node, index) => {
+      const replicaId = `v-r${index + 1}`;
+      this.places.set(replicaId, node);
+      return { replicaId, at: { host: '127.0.0.1', port: node.port }, witness: false };
+    });
+    await this.coordinators.makeVolume('v', sizeBlocks, plan);
+  }
+
+  open(config: CoordinatorConfig = QUICK): ReplicatedVolume {
+    const tell = (line: string): void => {
+      this.heard.push(line);
+      for (const waiter of this.#waiters.splice(0)) waiter();
+    };
+    const listener: ReplicatedVolumeListener = {
+      onServing: () => tell('serving'),
+      onHoldExpired: () => tell('hold expired'),
+      onDeposed: (epoch) => tell(`deposed ${epoch}`),
+      onLossDeclared: () => tell('loss'),
+      onRecord: (record) => tell(`record ${record.epoch}.${record.n}`),
+    };
+    const volume = new ReplicatedVolume({
+      volumeId: 'v',
+      name: 'v',
+      logicalBlockBytes: 4096,
+      buffers: this.buffers,
+      coordinators: this.coordinators,
+      config,
+      turn: this.turn,
+      clock: this.clock,
+      random: new SystemRandom(),
+      log: this.log,
+      addressOf: (replicaId) => {
+        const node = this.places.get(replicaId);
+        return node === undefined ? null : { host: '127.0.0.1', port: node.port };
+      },
+      listener,
+      sessions: () => [],
+    });
+    this.volume = volume;
+    volume.start([...this.places.keys()]);
+    return volume;
+  }
+
+  /** Until `holds`, looked at whenever something is heard and every 20 ms; rejects after 20 s. */
+  async until(what: string, holds: () => boolean): Promise<void> {
+    const end = this.clock.nowMs() + 20_000;
+    while (!holds()) {
+      if (this.clock.nowMs() > end) {
+        const status = JSON.stringify(this.volume?.status());
+        throw new Error(`it never came to this: ${what}; ${status}; ${this.heard.join(', ')}`);
+      }
+      await new Promise<void>((resolve) => {
+        this.#waiters.push(resolve);
+        setTimeout(resolve, 20);
+      });
+    }
+  }
+
+  async serving(): Promise<Volume> {
+    await this.until('serving', () => this.volume?.serving === true);
+    return this.volume!.volume!;
+  }
+
+  async stop(): Promise<void> {
+    await this.volume?.coordinator.stop();
+    for (const node of this.nodes) node.stop();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+/** One operation, awaited. */
+export async function run(
+  volume: Volume,
+  turn: Turn,
+  kind: BlockOpKind,
+  lba: number,
+  blocks: number,
+  data: DataBuffer | null,
+  fua = false,
+): Promise<IoStatus> {
+  return await new Promise((resolve) => {
+    turn.enter();
+    const op = new BlockOp().begin(kind, lba, blocks, data, 0, fua, {
+      onBlockDone: (_op, status) => resolve(status),
+    });
+    volume.submit(op);
+    turn.leave();
+  });
+}
+
+export { BlockOpKind, IoStatus, once };
