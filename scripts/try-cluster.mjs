@@ -60,7 +60,7 @@ function start(name, args) {
     child.stdout.on('data', (text) => {
       for (const line of text.split('\n'))
         if (line !== '') console.log(`${name.padEnd(12)} ${line}`);
-      if (text.includes('Ctrl-C stops.')) resolveReady();
+      if (text.includes('Ctrl-C stops.') || text.includes('  volumes  ')) resolveReady();
     });
     child.on('exit', () => reject(new Error(`${name} did not start`)));
   });
