@@ -483,6 +483,15 @@ export class EngineStore implements MemberStore, BlockOpOwner {
           this.#dropTags(op);
           return false;
         }
+      } else {
+        // Holes bring no bytes, but an install has room for them all the same.
+        const room = this.#room(blocks);
+        if (room === null) {
+          this.#dropTags(op);
+          return false;
+        }
+        op.payload = room;
+        buffer = room.buffer;
       }
       const tags = op.tags!;
       for (let index = 0; index < blocks; index += 1) {
