@@ -51,7 +51,6 @@ interface WireRecord {
   }[];
   sizeBlocks: number;
   blobs: { key: string; value: Uint8Array }[];
-  holeFloor: WireVersion | null;
 }
 interface WireCopies {
   lba: number;
@@ -169,7 +168,7 @@ export const openStreamCodec = codec<OpenStream>('OpenStream');
 
 /** The bytes of a record, as it travels and as a member stores it. */
 export function encodeRecord(record: VolumeRecord): Uint8Array {
-  return recordCodec.encode(record as unknown as WireRecord);
+  return recordCodec.encode(record as WireRecord);
 }
 
 /** Null: no record. */
@@ -191,10 +190,7 @@ export function encodeCoordinatorMessage(message: CoordinatorMessage): Uint8Arra
     case MessageType.Prepare:
       return prepareCodec.encode(message);
     case MessageType.StoreRecord:
-      return storeRecordCodec.encode({
-        ...message,
-        record: message.record as unknown as WireRecord,
-      });
+      return storeRecordCodec.encode({ ...message, record: message.record as WireRecord });
     case MessageType.Heartbeat: {
       const { epoch, sentMs, allAppliedEpoch, allAppliedOp } = message;
       const allApplied = { epoch: allAppliedEpoch, op: allAppliedOp };
@@ -228,13 +224,13 @@ export function encodeMemberMessage(message: MemberMessage): Uint8Array {
       return helloReplyCodec.encode({
         ...message,
         identity: fromIdentity(message),
-        record: message.record as unknown as WireRecord | null,
+        record: message.record as WireRecord | null,
       });
     case MessageType.PromiseMade:
       return promiseCodec.encode({
         ...message,
         identity: fromIdentity(message),
-        record: message.record as unknown as WireRecord,
+        record: message.record as WireRecord,
       });
     case MessageType.RecordStored:
       return recordStoredCodec.encode(message);

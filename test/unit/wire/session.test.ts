@@ -69,7 +69,6 @@ const record: VolumeRecord = {
     },
   ],
   sizeBlocks: 2 ** 40,
-  holeFloor: { epoch: 2, op: 8 },
   blobs: [{ key: 'k', value: Uint8Array.of(1, 2, 3) }],
 };
 
