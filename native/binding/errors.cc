@@ -66,10 +66,17 @@ Words WordsOf(Status status) {
       return {"STORE_CORRUPT", "holds an ashlar pool whose metadata is damaged"};
     case Status::kTooSmall:
       return {"STORE_TOO_SMALL", "is too small for its pool"};
+    case Status::kHasSnapshots:
+      return {"STORE_HAS_SNAPSHOTS", "has snapshots"};
+    case Status::kHasClones:
+      return {"STORE_HAS_CLONES", "has clones"};
+    case Status::kLaterSnapshots:
+      return {"STORE_LATER_SNAPSHOTS", "has later snapshots"};
     case Status::kVersion:
-      return {"STORE_VERSION",
-              "holds a pool in a format that this ashlar does not know: it was made by a newer one, or "
-              "by one before the first release"};
+      return {
+          "STORE_VERSION",
+          "holds a pool in a format that this ashlar does not know: it was made by a newer one, or "
+          "by one before the first release"};
     case Status::kTooFew:
       return {"STORE_TOO_FEW_DEVICES", "cannot be opened"};
     case Status::kForeign:

@@ -1,9 +1,9 @@
 #include "native/binding/pool_binding.h"
 
-#include <cmath>
 #include <cstring>
 
 #include "native/binding/arena.h"
+#include "native/binding/values.h"
 
 namespace ashlar {
 namespace {
@@ -15,32 +15,8 @@ uint64_t Join(int32_t low, int32_t high) {
   return static_cast<uint32_t>(low) | uint64_t{static_cast<uint32_t>(high)} << 32;
 }
 
-Napi::String UuidText(Napi::Env env, const Uuid& id) {
-  static const char digits[] = "0123456789abcdef";
-  char text[36];
-  size_t at = 0;
-  for (size_t index = 0; index < 16; ++index) {
-    if (index == 4 || index == 6 || index == 8 || index == 10) text[at++] = '-';
-    text[at++] = digits[id.bytes[index] >> 4];
-    text[at++] = digits[id.bytes[index] & 15];
-  }
-  return Napi::String::New(env, text, at);
-}
-
-// A count or index that JavaScript gave: 0 to 2^53 - 1, else `otherwise`.
-uint64_t Count(const Napi::Value& value, uint64_t otherwise) {
-  if (!value.IsNumber()) return otherwise;
-  const double number = value.As<Napi::Number>().DoubleValue();
-  return number >= 0 && number <= 9007199254740991.0 && number == std::floor(number)
-             ? static_cast<uint64_t>(number)
-             : otherwise;
-}
-
-uint32_t Handle(const Napi::Value& value) { return static_cast<uint32_t>(Count(value, 0)); }
-
-Napi::Number Num(Napi::Env env, uint64_t number) {
-  return Napi::Number::New(env, static_cast<double>(number));
-}
+uint64_t Count(const Napi::Value& value, uint64_t otherwise) { return ToCount(value, otherwise); }
+uint32_t Handle(const Napi::Value& value) { return ToHandle(value); }
 
 // E1's halves, as two numbers. `OfVersion` takes them back.
 void SetVersion(Napi::Object* object, const char* name, uint64_t version) {
@@ -68,6 +44,11 @@ Napi::Object ToObject(Napi::Env env, const VolumeInfo& info) {
   SetVersion(&object, "contig", info.contig);
   SetVersion(&object, "durable", info.durable);
   SetVersion(&object, "holeFloor", info.hole_floor);
+  object.Set("writtenBlocks", Num(env, info.written_blocks));
+  object.Set("snapshotBlocks", Num(env, info.snapshot_blocks));
+  object.Set("inheritedBlocks", Num(env, info.inherited_blocks));
+  object.Set("origin", Num(env, info.origin));
+  object.Set("rollingBack", info.rolling_back);
   return object;
 }
 
@@ -100,6 +81,11 @@ void PoolBinding::Define(Napi::Env env) {
                    InstanceMethod<&PoolBinding::Checkpoint>("checkpoint"),
                    InstanceMethod<&PoolBinding::Close>("close"),
                    InstanceMethod<&PoolBinding::ReleaseCall>("release"),
+                   InstanceMethod<&PoolBinding::CreateSnapshots>("createSnapshots"),
+                   InstanceMethod<&PoolBinding::TakeHandles>("takeHandles"),
+                   InstanceMethod<&PoolBinding::DeleteSnapshot>("deleteSnapshot"),
+                   InstanceMethod<&PoolBinding::Snapshots>("snapshots"),
+                   InstanceMethod<&PoolBinding::Snapshot>("snapshot"),
                    InstanceMethod<&PoolBinding::Volumes>("volumes"),
                    InstanceMethod<&PoolBinding::Volume>("volume"),
                    InstanceMethod<&PoolBinding::Stats>("stats"),
@@ -314,9 +300,7 @@ Napi::Value PoolBinding::CreateVolume(const Napi::CallbackInfo& info) {
   Control* const control = BeginControl(info);
   if (control == nullptr) return info.Env().Undefined();
   Uuid id{};
-  if (info[1].IsTypedArray() && info[1].As<Napi::TypedArray>().ByteLength() == sizeof(id.bytes)) {
-    std::memcpy(id.bytes, info[1].As<Napi::Uint8Array>().Data(), sizeof(id.bytes));
-  }
+  CopyUuid(info[1], &id);
   control->name = info[2].ToString().Utf8Value();
   pool_->CreateVolume(id, control->name, Count(info[3], 0), &control->handle, OnControlDone,
                       control, info[4].ToBoolean() ? OfVersion(info[5], info[6]) : ~0ull);
@@ -331,11 +315,11 @@ Napi::Value PoolBinding::ResizeVolume(const Napi::CallbackInfo& info) {
   return EndControl(info);
 }
 
-// deleteVolume(controlId, handle)
+// deleteVolume(controlId, handle, withSnapshots)
 Napi::Value PoolBinding::DeleteVolume(const Napi::CallbackInfo& info) {
   Control* const control = BeginControl(info);
   if (control == nullptr) return info.Env().Undefined();
-  pool_->DeleteVolume(Handle(info[1]), OnControlDone, control);
+  pool_->DeleteVolume(Handle(info[1]), OnControlDone, control, info[2].ToBoolean());
   return EndControl(info);
 }
 

@@ -70,6 +70,7 @@ class PoolBinding : public Napi::ObjectWrap<PoolBinding> {
     std::vector<MapRun> runs;
     std::vector<ChangedRun> changed;
     uint64_t next = 0;
+    std::vector<uint32_t> handles;
   };
 
   void Begin(OpenedPool opened);
@@ -89,6 +90,11 @@ class PoolBinding : public Napi::ObjectWrap<PoolBinding> {
   Napi::Value SetMarks(const Napi::CallbackInfo& info);
   Napi::Value CreditBlocks(const Napi::CallbackInfo& info);
   Napi::Value OpenIds(const Napi::CallbackInfo& info);
+  Napi::Value CreateSnapshots(const Napi::CallbackInfo& info);
+  Napi::Value TakeHandles(const Napi::CallbackInfo& info);
+  Napi::Value DeleteSnapshot(const Napi::CallbackInfo& info);
+  Napi::Value Snapshots(const Napi::CallbackInfo& info);
+  Napi::Value Snapshot(const Napi::CallbackInfo& info);
   Napi::Value Checkpoint(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
   Napi::Value ReleaseCall(const Napi::CallbackInfo& info);

@@ -285,7 +285,10 @@ void PoolImpl::FreeRun(uint64_t phys, uint64_t blocks) {
 uint64_t PoolImpl::CheckpointNeed() const {
   const uint64_t groups =
       std::min<uint64_t>(GroupCount(), 4 + freed_now_.size() + pending_old_.size());
-  const uint64_t pages = cache_.dirty_pages() + groups + 2 * space_.root.height +
+  // Records, and deadlists: what is on them now and what the placing of pages will add.
+  const uint64_t lines =
+      10 * dirty_records_.size() + 2 * (dead_now_ + 4 * cache_.dirty_pages()) / kDeadRuns;
+  const uint64_t pages = cache_.dirty_pages() + groups + lines + 2 * space_.root.height +
                          (freed_now_.size() + pending_old_.size()) / kPendingRuns + 8;
   return 2 * pages;
 }

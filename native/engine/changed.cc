@@ -45,7 +45,8 @@ void PoolImpl::ChangedSince(uint32_t handle, uint64_t since, uint64_t lba, uint3
     status = Status::kIoError;
   } else if (state_ == PoolState::kClosed || closing_) {
     status = Status::kOffline;
-  } else if (v == nullptr || v->creating || v->state != RecordState::kLive) {
+  } else if (v == nullptr || v->kind == RecordKind::kSegment || v->creating ||
+             v->state != RecordState::kLive) {
     status = Status::kNotFound;
   } else if (lba > v->size_blocks || max_runs == 0) {
     status = Status::kOutOfRange;
@@ -64,7 +65,7 @@ void PoolImpl::StepChanged() {
     ChangedOp& c = changed_.front();
     VolumeState* v = FindVolume(c.handle);
     const bool here = v != nullptr && v->state == RecordState::kLive;
-    if (here && !WalkChanged(v, &c)) return;
+    if (here && (!Readable(v) || !WalkChanged(v, &c))) return;
     if (here) *c.next = std::min(c.lba, v->size_blocks);
     CompleteControl(c.done, c.context, here ? Status::kOk : Status::kNotFound);
     changed_.erase(changed_.begin());

@@ -114,10 +114,7 @@ class Checker {
     Walk(Role::kCatalog, 0, sb.catalog);
     const std::vector<CatalogLeaf> records = records_;
     for (const CatalogLeaf& r : records) {
-      const uint64_t before = bad_pages_seen_;
-      uint64_t mapped = Walk(Role::kMap, r.tree, r.map);
-      Walk(Role::kBlob, r.tree, r.blobs);
-      if (before == bad_pages_seen_) Expect("a volume's mapped count", r.mapped_blocks, mapped);
+      if (r.kind == RecordKind::kVolume) Line(r, records);
     }
     Expect("the space map's sum", sb.space.ptr.aux, used);
     std::vector<uint64_t> by_region(sb.region_count);
@@ -186,6 +183,159 @@ class Checker {
           ++report_->bad_data_blocks;
           Find(std::string(what) + " at " + place + " does not match its checksum");
         });
+  }
+
+  // --- Lines (S12) ---
+
+  static bool Kept(const CatalogLeaf& r) {
+    return r.kind == RecordKind::kSnapshot && r.state != RecordState::kCondemned;
+  }
+
+  // A volume and its snapshots, each against the one before it: what is not shared is owned; what
+  // is missing is on the deadlists between the two, and nothing else is.
+  void Line(const CatalogLeaf& head, const std::vector<CatalogLeaf>& records) {
+    Walk(Role::kBlob, head.tree, head.blobs);
+    const CatalogLeaf* origin = nullptr;
+    std::vector<const CatalogLeaf*> line;
+    for (const CatalogLeaf& r : records) {
+      if (head.origin_tree != 0 && r.tree == head.origin_tree) origin = &r;
+      if (r.kind != RecordKind::kVolume && r.line.head_tree == head.tree) line.push_back(&r);
+    }
+    std::sort(line.begin(), line.end(), [](const CatalogLeaf* a, const CatalogLeaf* b) {
+      return a->line.birth < b->line.birth;
+    });
+    line.push_back(&head);
+    const bool going = head.state == RecordState::kDeleting;
+    const CatalogLeaf* before = origin;
+    const CatalogLeaf* snapshot = nullptr;  // The one before in this line, and what it alone has.
+    uint64_t snapshot_pred = head.line.origin_birth;
+    uint64_t before_birth = head.line.origin_birth;
+    listed_.clear();
+    bool condemned = false;
+    for (const CatalogLeaf* r : line) {
+      list_sum_ = 0;
+      Walk(Role::kDead, r->line.dead_tree, r->line.dead);
+      Expect("the sum of a deadlist", r->line.dead_blocks, list_sum_);
+      condemned |= r->state == RecordState::kCondemned;
+      if (r != &head && (going || !Kept(*r))) continue;
+      dead_.clear();
+      written_ = 0;
+      const uint64_t bad = bad_pages_seen_;
+      const uint64_t mapped =
+          Compare(*r, static_cast<uint8_t>(r->map.height), 0, r->map.ptr, before, PagePtr{});
+      if (bad == bad_pages_seen_) {
+        Expect("the mapped count of a volume or snapshot", r->mapped_blocks, mapped);
+        if (!going) Expect("the count of what was written since", r->line.written, written_);
+      }
+      uint64_t unique = 0;
+      for (const auto& [phys, run] : listed_) {
+        // What only deleted snapshots had waits here to be freed; else it is what left in between.
+        if (run.first > before_birth) {
+          Own(phys);
+          if (run.second) ++metadata_;
+          continue;
+        }
+        if (going) continue;
+        if (snapshot != nullptr && run.first > snapshot_pred) ++unique;
+        auto it = dead_.find(phys);
+        if (it == dead_.end() || it->second != run) {
+          ++wrong_sums_;
+          Find("block " + std::to_string(phys) + " is on a deadlist that it does not belong to");
+        } else {
+          dead_.erase(it);
+        }
+      }
+      if (!going && bad == bad_pages_seen_) {
+        for (const auto& [phys, run] : dead_) {
+          ++wrong_sums_;
+          Find("block " + std::to_string(phys) + " is on no deadlist");
+        }
+        if (snapshot != nullptr && (snapshot->flags & kRecordRecount) == 0 && !condemned) {
+          Expect("the unique blocks of a snapshot", snapshot->line.unique, unique);
+        }
+      }
+      listed_.clear();
+      condemned = false;
+      snapshot_pred = before_birth;
+      before_birth = r->line.birth;
+      before = snapshot = r;
+    }
+  }
+
+  // Reads a page of a map; both copies are looked at where it is `owned` here first.
+  bool MapPage(uint64_t tree, uint8_t level, uint64_t index, const PagePtr& ptr, bool owned,
+               uint8_t* page) {
+    const PageIdentity identity{sb_.store_id, Role::kMap, level, tree, index};
+    int good = 0;
+    for (uint64_t addr : ptr.addr) {
+      if (!owned && good > 0) break;
+      if (owned) {
+        Own(addr);
+        ++metadata_;
+        ++report_->pages_checked;
+      }
+      const int sides = Read(
+          addr,
+          [&](const uint8_t* block) {
+            return PageMatches(block, identity, ptr) &&
+                   PageIsSound(block, Role::kMap, level, range_);
+          },
+          [&](const std::string& where) {
+            if (!owned) return;
+            ++report_->bad_metadata_pages;
+            Find("page at " + where + " is damaged");
+          });
+      if (sides > 0) std::copy(buffer_, buffer_ + kBlockBytes, page);
+      good += sides;
+    }
+    if (good == 0) ++bad_pages_seen_;
+    return good > 0;
+  }
+
+  // One place of two maps. `old` is the earlier one's page here; above its root it comes from
+  // `before` when its level is reached. The sum below, as the page itself says it.
+  uint64_t Compare(const CatalogLeaf& record, uint8_t level, uint64_t index, const PagePtr& ptr,
+                   const CatalogLeaf* before, PagePtr old) {
+    if (before != nullptr && level == before->map.height && index == 0) old = before->map.ptr;
+    if (ptr.addr[0] == old.addr[0] && ptr.addr[1] == old.addr[1]) {
+      return ptr.aux;
+    }
+    std::vector<uint8_t> now(kBlockBytes, 0), then(kBlockBytes, 0);
+    if (!old.null()) {
+      for (uint64_t addr : old.addr) dead_[addr] = {old.born, true};
+      if (!MapPage(before->line.map_tree, level, index, old, false, then.data())) return ptr.aux;
+    }
+    if (!ptr.null() && !MapPage(record.line.map_tree, level, index, ptr, true, now.data())) {
+      return ptr.aux;
+    }
+    uint64_t sum = 0;
+    if (level > 0) {
+      const auto& inner = *reinterpret_cast<const InnerPage*>(now.data());
+      const auto& earlier = *reinterpret_cast<const InnerPage*>(then.data());
+      for (uint32_t i = 0; i < kFanOut; ++i) {
+        sum += Compare(record, static_cast<uint8_t>(level - 1), index * kFanOut + i, inner.slots[i],
+                       before, earlier.slots[i]);
+      }
+    } else {
+      const auto& leaf = *reinterpret_cast<const MapLeaf*>(now.data());
+      const auto& earlier = *reinterpret_cast<const MapLeaf*>(then.data());
+      for (uint32_t i = 0; i < kLeafEntries; ++i) {
+        const bool data = leaf.kind[i] == kEntryData;
+        const bool was = earlier.kind[i] == kEntryData;
+        const bool same = data && was && leaf.phys[i] == earlier.phys[i];
+        if (same && (leaf.crc[i] != earlier.crc[i] || leaf.born[i] != earlier.born[i])) {
+          ++wrong_sums_;
+          Find("block " + std::to_string(leaf.phys[i]) + " is shared, but not alike");
+        }
+        if (was && !same) dead_[earlier.phys[i]] = {earlier.born[i], false};
+        sum += data;
+        if (!data || same) continue;
+        ++written_;
+        Data(leaf.phys[i], leaf.crc[i], "data");
+      }
+    }
+    if (!ptr.null() && sum != ptr.aux) Expect("a page's sum", ptr.aux, sum);
+    return sum;
   }
 
   uint64_t Walk(Role role, uint64_t tree, const TreeRoot& root) {
@@ -289,6 +439,20 @@ class Checker {
         if (leaf.state != RecordState::kFree) records_.push_back(leaf);
         break;
       }
+      case Role::kDead: {
+        const auto leaf = std::make_unique<DeadLeaf>();
+        std::memcpy(leaf.get(), page, sizeof *leaf);
+        for (uint32_t i = 0; i < leaf->count; ++i) {
+          const uint32_t blocks = leaf->blocks[i] & ~kDeadPages;
+          for (uint32_t k = 0; k < blocks; ++k) {
+            listed_.emplace(leaf->phys[i] + k,
+                            std::pair{leaf->born[i], (leaf->blocks[i] & kDeadPages) != 0});
+          }
+          sum += blocks;
+        }
+        list_sum_ += sum;
+        break;
+      }
       case Role::kBlob: {
         BlobLeaf leaf;
         std::memcpy(&leaf, page, sizeof leaf);
@@ -310,6 +474,10 @@ class Checker {
   PhysRange range_;
   Bits owned_, marked_;
   std::vector<CatalogLeaf> records_;
+  // By address: when it was born, and whether it holds a page.
+  using Runs = std::unordered_map<uint64_t, std::pair<uint64_t, bool>>;
+  Runs listed_, dead_;
+  uint64_t list_sum_ = 0, written_ = 0;
   uint64_t metadata_ = 0, pending_runs_ = 0, pending_blocks_ = 0;
   uint64_t wrong_sums_ = 0, bad_pages_seen_ = 0;
 };

@@ -57,7 +57,7 @@ bool PoolImpl::PrepareCheckpoint() {
     ++leaf->pins;
     prepared_[group] = leaf;
   }
-  if (loading) return false;
+  if (!PrepareLines() || loading) return false;
   const uint64_t need = CheckpointNeed() + 2 * prepared_.size();
   for (AllocClass* c : {&meta_[0], &meta_[1]}) {
     if (!EnsureFree(c, need / 2 + 1) && !c->exhausted) return false;
@@ -114,16 +114,39 @@ void PoolImpl::Cut() {
     --metadata_blocks_;
   }
   DropEmptyPages();
-  for (auto& v : volumes_) {
-    if (v != nullptr && v->dirty && !v->creating) WriteRecord(v.get());
+  // From here on records only change inside: what is written of them is filled in at the end.
+  for (VolumeState* v : cut_records_) {
+    v->dirty = true;
+    Touch(v->record);
   }
+  const size_t records = dirty_records_.size();
   items_.clear();
-  if (!AssignAddresses() || !PlacePending()) return Fault("no space left to write a checkpoint");
+  bool placed = AssignAddresses();
+  for (VolumeState* v : cut_records_) placed = placed && AppendDead(v->dead.get());
+  placed = placed && AssignAddresses();
+  for (VolumeState* v : cut_records_) FillRecord(v);
+  if (!placed || !PlacePending()) return Fault("no space left to write a checkpoint");
+  assert(dirty_records_.size() == records);
+  dirty_records_.clear();
+  for (VolumeState* v : cut_records_) {
+    v->dirty = false;
+    if (v->kind == RecordKind::kVolume) {
+      v->cut.swap(v->pending);
+      v->pending.clear();
+      v->map.barrier = 0;
+    } else if (v->dead->tail != nullptr) {
+      --v->dead->tail->pins;  // Closed: nothing is appended any more.
+      v->dead->tail = nullptr;
+    }
+  }
   for (CheckpointItem& item : items_) {
     item.page->assigned = false;
     item.page->in_checkpoint = true;
     item.parent = item.page->parent;
     item.ptr = *LiveSlot(item.page);
+    // A list may have another owner by the time that its root is written.
+    if (item.parent == nullptr && item.tree->owner != nullptr)
+      item.record = item.tree->owner->record;
   }
   // The catalog's records carry the roots of the volumes' trees: they come after them.
   std::sort(items_.begin(), items_.end(), [](const CheckpointItem& a, const CheckpointItem& b) {
@@ -158,6 +181,11 @@ void PoolImpl::Cut() {
 bool PoolImpl::PageIsEmpty(Page* page, uint64_t* hole_version) const {
   *hole_version = 0;
   if (page->children > 0 || page->pins > 0) return false;
+  // An image of a snapshot's own stays what it is.
+  const VolumeState* owner = page->tree->owner;
+  if (owner != nullptr && owner->kind == RecordKind::kSnapshot && page->tree->role == Role::kMap) {
+    return false;
+  }
   if (page->level > 0) {
     const PagePtr* slots = page->inner()->slots;
     *hole_version = slots[0].max_version;
@@ -178,6 +206,8 @@ bool PoolImpl::PageIsEmpty(Page* page, uint64_t* hole_version) const {
       return page->used == 0;
     case Role::kBlob:
       return reinterpret_cast<const BlobLeaf*>(page->data)->bytes == 0;
+    case Role::kDead:
+      return page->used == 0;
     default:
       return false;
   }
@@ -197,34 +227,45 @@ void PoolImpl::DropEmptyPages() {
   }
 }
 
-void PoolImpl::WriteRecord(VolumeState* v) {
-  v->dirty = false;
-  if (v->record == nullptr) {
-    Page* page = nullptr;
-    Got got = GetOrCreate(&catalog_, v->slot, nullptr, &page);
-    assert(got == Got::kHere);
-    if (got != Got::kHere) return Fault("a catalog page went missing");
-    v->record = page;
-    ++page->pins;
-  }
-  Touch(v->record);
+// The record as of the cut. Roots have their addresses; what is not known of them yet is put here
+// when they are written.
+void PoolImpl::FillRecord(VolumeState* v) {
   auto* leaf = reinterpret_cast<CatalogLeaf*>(v->record->data);
+  const PageHeader kept = leaf->header;
   *leaf = CatalogLeaf{};
-  leaf->kind = 1;
+  leaf->header = kept;
+  leaf->kind = v->kind;
   leaf->state = v->state;
   leaf->name_bytes = static_cast<uint16_t>(v->name.size());
+  leaf->flags = v->recount ? kRecordRecount : 0;
   leaf->id = v->id;
-  leaf->tree = v->map.id;
+  leaf->tree = v->tree;
   leaf->size_blocks = v->size_blocks;
   leaf->mapped_blocks = v->mapped;
   leaf->version = v->version;
   leaf->hole_floor = v->hole_floor;
   leaf->created_generation = v->created_generation;
-  leaf->map = v->map.root;  // If the root pages are dirty, they put their new addresses here when
-                            // they are written.
+  leaf->origin_tree = v->origin_tree;
+  leaf->map = v->map.root;
   leaf->blobs = v->blobs.tree.root;
   std::memcpy(leaf->name, v->name.data(), v->name.size());
   v->progress.Save(&leaf->progress);
+  LineRecord& line = leaf->line;
+  line.head_tree = v->head_tree;
+  line.map_tree = v->map.id;
+  line.birth = v->birth;
+  line.origin_birth = v->origin_birth;
+  line.version_base = v->version_base;
+  line.created_ms = v->created_ms;
+  line.written = v->written;
+  line.unique = v->unique;
+  line.unique_data = v->unique_data;
+  line.inherited = v->inherited;
+  line.dead_tree = v->dead->tree.id;
+  line.dead_leaves = v->dead->leaves;
+  line.dead_blocks = v->dead->blocks;
+  line.rollback_version = v->rollback_version;
+  line.dead = v->dead->tree.root;
 }
 
 // Gives every dirty page its two places. That sets bits in space pages, which may make more pages
@@ -236,22 +277,28 @@ bool PoolImpl::AssignAddresses() {
     const uint64_t first = AllocMeta(0);
     const uint64_t second = first == 0 ? 0 : AllocMeta(1, VdevOf(first));
     if (second == 0) return false;
-    PagePtr* slot = LiveSlot(page);
-    if (slot->null()) {
-      --unplaced_pages_;
+    if (page->grows) --unplaced_pages_;
+    PagePtr fresh;
+    fresh.addr[0] = first;
+    fresh.addr[1] = second;
+    VolumeState* owner = page->tree->owner;
+    const bool map = page->tree->role == Role::kMap && owner != nullptr;
+    if (map && owner->kind == RecordKind::kSnapshot) {
+      fresh.born = page->birth;
+      PlacePreserved(page, fresh);
     } else {
-      FreeRun(slot->addr[0], 1);
-      FreeRun(slot->addr[1], 1);
-      metadata_blocks_ -= 2;
+      const bool shared = map && page->birth <= page->tree->barrier;
+      fresh.born = shared ? page->birth : generation_;
+      PagePtr* slot = LiveSlot(page);
+      if (!slot->null()) RetirePage(page->tree, *slot, page->since);
+      *slot = fresh;
+      if (shared) PlaceShared(page, fresh);
     }
-    *slot = PagePtr{};
-    slot->addr[0] = first;
-    slot->addr[1] = second;
-    slot->born = generation_;
     CheckpointItem item;
     item.page = page;
     item.tree = page->tree;
     item.level = page->level;
+    item.index = page->index;
     item.rank = page->tree == &catalog_ ? 1 : 0;
     items_.push_back(item);
   }
@@ -330,6 +377,12 @@ void PoolImpl::SerializeItem(CheckpointItem* item) {
     for (uint64_t word : reinterpret_cast<const SpaceLeaf*>(image)->words) {
       item->ptr.aux += static_cast<uint32_t>(__builtin_popcountll(word));
     }
+  } else if (item->tree->role == Role::kDead) {
+    const auto* leaf = reinterpret_cast<const DeadLeaf*>(image);
+    for (uint32_t i = 0; i < leaf->count; ++i) {
+      item->ptr.aux += leaf->blocks[i] & ~kDeadPages;
+      item->ptr.max_version = std::max(item->ptr.max_version, leaf->born[i]);
+    }
   }
   const PageIdentity identity{sb_.store_id, item->tree->role, page->level, item->tree->id,
                               page->index};
@@ -353,9 +406,13 @@ void PoolImpl::PatchSlot(CheckpointItem* item) {
   } else if (item->tree == &pool_blobs_.tree) {
     sb_next_.blobs.ptr = item->ptr;
   } else {
-    auto* record = reinterpret_cast<CatalogLeaf*>(item->tree->owner->record->image());
-    (item->tree->role == Role::kMap ? record->map : record->blobs).ptr = item->ptr;
+    auto* record = reinterpret_cast<CatalogLeaf*>(item->record->image());
+    TreeRoot* root = item->tree->role == Role::kMap    ? &record->map
+                     : item->tree->role == Role::kBlob ? &record->blobs
+                                                       : &record->line.dead;
+    root->ptr = item->ptr;
   }
+  if (item->tree->role == Role::kMap) PatchShared(item);
   if (page->orphan) return;
   PagePtr* live = LiveSlot(page);
   if (live->addr[0] == item->ptr.addr[0]) *live = item->ptr;
@@ -517,7 +574,21 @@ void PoolImpl::FinishCheckpoint() {
     cache_.Remove(item.page);  // Leaves come before their parents.
   }
   items_.clear();
+  for (VolumeState* s : fresh_) s->supers = 2;
+  fresh_.clear();
+  for (VolumeState* v : cut_records_) {
+    if (v->kind == RecordKind::kVolume) {
+      for (VolumeState* s : v->cut) s->supers = 1;
+      fresh_.insert(fresh_.end(), v->cut.begin(), v->cut.end());
+      v->cut.clear();
+      continue;
+    }
+    --v->record->pins;
+    v->record = nullptr;
+  }
+  cut_records_.clear();
   stage_ = CheckpointStage::kIdle;
+  ServeParked();
   std::vector<CheckpointWaiter> later;
   for (const CheckpointWaiter& w : checkpoint_waiters_) {
     if (w.cut > cuts_) {

@@ -1,4 +1,5 @@
-// Volumes and blobs. Each change is a log record, flushed before its `done`.
+// Volumes and blobs, as calls and log records. Each change is a log record, flushed before its
+// `done`.
 #include <algorithm>
 #include <cassert>
 
@@ -8,8 +9,8 @@
 namespace ashlar {
 namespace {
 
-constexpr uint32_t kMaxVolumes = kFanOut * kFanOut;
-constexpr uint32_t kBlobHeight = 1;  // 64 keys a volume.
+constexpr uint32_t kMaxRecords = kFanOut * kFanOut * kFanOut;  // Volumes and snapshots.
+constexpr uint32_t kBlobHeight = 1;                            // 64 keys a volume.
 constexpr uint32_t kMaxBlobs = kFanOut;
 
 template <typename T>
@@ -28,54 +29,48 @@ uint32_t PoolImpl::HeightFor(uint64_t leaves) {
 
 VolumeState* PoolImpl::AddVolume(uint64_t tree, uint32_t slot, const Uuid& id, std::string name,
                                  uint64_t size_blocks) {
-  if (volumes_.size() <= slot) volumes_.resize(slot + 1);
-  volumes_[slot] = std::make_unique<VolumeState>();
-  VolumeState* v = volumes_[slot].get();
-  v->slot = slot;
-  v->handle = (slot + 1) | static_cast<uint32_t>((tree & 0xFFF) << 20);
+  VolumeState* v = AddRecord(RecordKind::kVolume, tree, slot);
   v->id = id;
   v->name = std::move(name);
   v->size_blocks = v->pending_size = size_blocks;
   v->created_generation = generation_;
-  v->map.role = Role::kMap;
   v->map.id = tree;
-  v->map.owner = v;
   v->map.root.height = HeightFor((size_blocks + kLeafEntries - 1) / kLeafEntries);
   v->blobs.tree.role = Role::kBlob;
   v->blobs.tree.id = tree;
   v->blobs.tree.owner = v;
   v->blobs.tree.root.height = kBlobHeight;
-  by_tree_[tree] = v;
+  v->dead = NewDeadList(v, tree);
   by_name_[v->name] = v;
-  next_tree_ = std::max(next_tree_, tree + 1);
   return v;
+}
+
+// Whether control calls that change something are answered at all.
+Status PoolImpl::MayChange() const {
+  if (state_ == PoolState::kFaulted) return Status::kIoError;
+  if (state_ == PoolState::kClosed || closing_) return Status::kOffline;
+  return options_.read_only ? Status::kReadOnly : Status::kOk;
 }
 
 void PoolImpl::SetSize(VolumeState* volume, uint64_t size_blocks) {
   volume->size_blocks = size_blocks;
   volume->pending_size = std::max(volume->pending_size, size_blocks);
-  volume->dirty = true;
+  MarkRecord(volume);
   Grow(&volume->map, HeightFor((size_blocks + kLeafEntries - 1) / kLeafEntries));
 }
 
 void PoolImpl::CreateVolume(const Uuid& id, std::string_view name, uint64_t size_blocks,
                             uint32_t* handle, DoneFn done, void* context, uint64_t hole_floor) {
   Enter();
-  Status status = Status::kOk;
-  uint32_t slot = 0;
-  while (slot < volumes_.size() && volumes_[slot] != nullptr) ++slot;
-  if (state_ == PoolState::kFaulted) {
-    status = Status::kIoError;
-  } else if (state_ == PoolState::kClosed || closing_) {
-    status = Status::kOffline;
-  } else if (options_.read_only) {
-    status = Status::kReadOnly;
+  Status status = MayChange();
+  const uint32_t slot = FreeSlot();
+  if (status != Status::kOk) {
   } else if (name.empty() || name.size() > 255 || size_blocks == 0 ||
              size_blocks > kPhysBlockMask) {
     status = Status::kInvalid;
   } else if (by_name_.find(name) != by_name_.end()) {
     status = Status::kExists;
-  } else if (slot >= kMaxVolumes) {
+  } else if (slot >= kMaxRecords) {
     status = Status::kNoSpace;
   }
   if (status == Status::kOk) {
@@ -98,14 +93,10 @@ void PoolImpl::CreateVolume(const Uuid& id, std::string_view name, uint64_t size
 void PoolImpl::ResizeVolume(uint32_t handle, uint64_t size_blocks, DoneFn done, void* context) {
   Enter();
   VolumeState* v = FindVolume(handle);
-  Status status = Status::kOk;
-  if (state_ == PoolState::kFaulted) {
-    status = Status::kIoError;
-  } else if (state_ == PoolState::kClosed || closing_) {
-    status = Status::kOffline;
-  } else if (options_.read_only) {
-    status = Status::kReadOnly;
-  } else if (v == nullptr || v->creating || v->delete_logged || v->state != RecordState::kLive) {
+  Status status = MayChange();
+  if (status != Status::kOk) {
+  } else if (v == nullptr || v->kind != RecordKind::kVolume || v->creating || v->delete_logged ||
+             v->state != RecordState::kLive) {
     status = Status::kNotFound;
   } else if (size_blocks < v->pending_size || size_blocks > kPhysBlockMask) {
     status = Status::kInvalid;
@@ -125,18 +116,21 @@ void PoolImpl::ResizeVolume(uint32_t handle, uint64_t size_blocks, DoneFn done, 
   Leave();
 }
 
-void PoolImpl::DeleteVolume(uint32_t handle, DoneFn done, void* context) {
+void PoolImpl::DeleteVolume(uint32_t handle, DoneFn done, void* context, bool with_snapshots) {
   Enter();
   VolumeState* v = FindVolume(handle);
-  Status status = Status::kOk;
-  if (state_ == PoolState::kFaulted) {
-    status = Status::kIoError;
-  } else if (state_ == PoolState::kClosed || closing_) {
-    status = Status::kOffline;
-  } else if (options_.read_only) {
-    status = Status::kReadOnly;
-  } else if (v == nullptr || v->creating || v->delete_logged || v->state != RecordState::kLive) {
+  Status status = MayChange();
+  if (status != Status::kOk) {
+  } else if (v == nullptr || v->kind != RecordKind::kVolume || v->creating || v->delete_logged ||
+             v->state != RecordState::kLive) {
     status = Status::kNotFound;
+  } else {
+    for (const auto& [name, snapshot] : v->snapshots) {
+      if (!with_snapshots) status = Status::kHasSnapshots;
+      if (!snapshot->clones.empty()) status = Status::kHasClones;
+      if (snapshot->creating) status = Status::kBusy;
+      if (status == Status::kHasClones) break;
+    }
   }
   if (status == Status::kOk) {
     v->delete_logged = true;
@@ -157,16 +151,12 @@ void PoolImpl::PutBlob(uint32_t handle, std::string_view key, std::span<const ui
   Enter();
   VolumeState* v = handle == 0 ? nullptr : FindVolume(handle);
   BlobStore* store = handle == 0 ? &pool_blobs_ : v != nullptr ? &v->blobs : nullptr;
-  Status status = Status::kOk;
+  Status status = MayChange();
   uint64_t slot = 0;
-  if (state_ == PoolState::kFaulted) {
-    status = Status::kIoError;
-  } else if (state_ == PoolState::kClosed || closing_) {
-    status = Status::kOffline;
-  } else if (options_.read_only) {
-    status = Status::kReadOnly;
-  } else if (store == nullptr || (v != nullptr && (v->creating || v->delete_logged ||
-                                                   v->state != RecordState::kLive))) {
+  if (status != Status::kOk) {
+  } else if (store == nullptr ||
+             (v != nullptr && (v->kind != RecordKind::kVolume || v->creating || v->delete_logged ||
+                               v->state != RecordState::kLive))) {
     status = Status::kNotFound;
   } else if (key.empty() || key.size() > kBlobKeyBytes || value.size() > kBlobBytes) {
     status = Status::kInvalid;
@@ -212,7 +202,8 @@ void PoolImpl::SetMarks(uint32_t handle, const VolumeMarks& marks, DoneFn done, 
     status = Status::kOffline;
   } else if (options_.read_only) {
     status = Status::kReadOnly;
-  } else if (v == nullptr || v->creating || v->delete_logged || v->state != RecordState::kLive) {
+  } else if (v == nullptr || v->kind != RecordKind::kVolume || v->creating || v->delete_logged ||
+             v->state != RecordState::kLive) {
     status = Status::kNotFound;
   } else if (!marks.set_hole_floor && !marks.set_contig) {
     status = Status::kInvalid;
@@ -234,7 +225,7 @@ void PoolImpl::SetMarks(uint32_t handle, const VolumeMarks& marks, DoneFn done, 
 void PoolImpl::ApplyMarks(VolumeState* volume, const VolumeMarks& marks) {
   if (marks.set_hole_floor) volume->hole_floor = marks.hole_floor;
   if (marks.set_contig) volume->progress.Set(marks.contig);
-  volume->dirty = true;
+  MarkRecord(volume);
 }
 
 // Each block in a leaf of its own is the worst case: itself, the leaf's two copies, and a share of
@@ -263,6 +254,16 @@ void PoolImpl::StartControl(ControlOp* control) {
 
 PoolImpl::Admission PoolImpl::TryStartControl(Piece* piece) {
   ControlOp* c = piece->control;
+  if (c->kind == LogKind::kSnapshot) {
+    if (c->waits > 0) return Admission::kWait;
+    // Each entry in a block of its own is more than enough.
+    if (!LogHasBlocks(c->targets.size() + 1)) {
+      want_checkpoint_ = true;
+      return Admission::kWait;
+    }
+    AppendSnapshots(piece);
+    return Admission::kGo;
+  }
   uint32_t bytes = sizeof(LogEntryHeader);
   if (c->kind == LogKind::kCreate)
     bytes += sizeof(LogCreate) + ((c->volume->name.size() + 7) & ~7u);
@@ -289,7 +290,7 @@ PoolImpl::Admission PoolImpl::TryStartControl(Piece* piece) {
   header.kind = c->kind;
   header.bytes = static_cast<uint16_t>(bytes);
   header.blocks = static_cast<uint16_t>(blocks);
-  header.tree = c->volume != nullptr ? c->volume->map.id : 0;
+  header.tree = c->volume != nullptr ? c->volume->tree : 0;
   if (c->kind == LogKind::kCreate) {
     header.lba = c->volume->slot;
     header.count = c->volume->size_blocks;
@@ -368,7 +369,7 @@ void PoolImpl::ApplyControl(Piece* piece) {
   switch (c->kind) {
     case LogKind::kCreate:
       c->volume->creating = false;
-      c->volume->dirty = true;
+      MarkRecord(c->volume);
       break;
     case LogKind::kResize:
       SetSize(c->volume, std::max(c->volume->size_blocks, c->size_blocks));
@@ -377,9 +378,13 @@ void PoolImpl::ApplyControl(Piece* piece) {
       ApplyMarks(c->volume, c->marks);
       break;
     case LogKind::kDelete:
-      c->volume->state = RecordState::kDeleting;
-      c->volume->dirty = true;
-      by_name_.erase(c->volume->name);
+      ApplyDelete(c->volume);
+      break;
+    case LogKind::kSnapshot:
+      ApplySnapshots(c->targets);
+      break;
+    case LogKind::kDeleteSnapshot:
+      ApplyDeleteSnapshot(c->volume);
       break;
     default: {
       uint64_t phys[kBlobBlocks] = {};
@@ -395,6 +400,21 @@ void PoolImpl::ApplyControl(Piece* piece) {
   RequestFlush(&PoolImpl::ControlFlushed, piece);
 }
 
+void PoolImpl::ApplyDelete(VolumeState* volume) {
+  volume->state = RecordState::kDeleting;
+  volume->delete_logged = true;
+  auto it = by_name_.find(volume->name);
+  if (it != by_name_.end() && it->second == volume) by_name_.erase(it);
+  for (VolumeState* s : volume->line) {
+    s->delete_logged = true;
+    std::erase(reclaim_, s);
+  }
+  volume->snapshots.clear();
+  Relink(volume);
+  MarkRecord(volume);
+  reclaim_.push_back(volume);
+}
+
 void PoolImpl::ControlFlushed(void* context, Status status) {
   FinishPiece(static_cast<Piece*>(context), status);
 }
@@ -403,11 +423,14 @@ void PoolImpl::FinishControl(Piece* piece, Status status) {
   ControlOp* c = piece->control;
   if (c->volume != nullptr) --c->volume->in_flight;
   --in_flight_ops_;
+  if (c->kind == LogKind::kSnapshot) FinishSnapshots(c, status);
   if (status == Status::kNoSpace && c->kind == LogKind::kCreate) {
     by_name_.erase(c->volume->name);
-    by_tree_.erase(c->volume->map.id);
+    by_tree_.erase(c->volume->tree);
+    slot_hint_ = std::min(slot_hint_, c->volume->slot);
     volumes_[c->volume->slot].reset();
-  } else if (status == Status::kNoSpace && c->kind == LogKind::kDelete) {
+  } else if (status == Status::kNoSpace &&
+             (c->kind == LogKind::kDelete || c->kind == LogKind::kDeleteSnapshot)) {
     c->volume->delete_logged = false;
   } else if (status == Status::kNoSpace && c->kind == LogKind::kPutBlob &&
              c->store->blobs.find(c->key) == c->store->blobs.end()) {
@@ -477,14 +500,14 @@ std::vector<VolumeInfo> PoolImpl::Volumes() const {
   std::vector<VolumeInfo> all;
   for (const auto& v : volumes_) {
     VolumeInfo info;
-    if (v != nullptr && !v->creating && Volume(v->handle, &info)) all.push_back(std::move(info));
+    if (v != nullptr && Volume(v->handle, &info)) all.push_back(std::move(info));
   }
   return all;
 }
 
 bool PoolImpl::Volume(uint32_t handle, VolumeInfo* info) const {
   const VolumeState* v = FindVolume(handle);
-  if (v == nullptr || v->creating) return false;
+  if (v == nullptr || v->kind != RecordKind::kVolume || v->creating) return false;
   info->handle = v->handle;
   info->id = v->id;
   info->name = v->name;
@@ -495,6 +518,12 @@ bool PoolImpl::Volume(uint32_t handle, VolumeInfo* info) const {
   info->contig = v->progress.contig();
   info->durable = std::min(v->durable_contig, info->contig);
   info->hole_floor = v->hole_floor;
+  info->written_blocks = v->written;
+  info->inherited_blocks = v->inherited;
+  info->origin = v->origin != nullptr ? v->origin->handle : 0;
+  info->rolling_back = v->state == RecordState::kRollingBack;
+  info->snapshot_blocks = v->dead->blocks;
+  for (const VolumeState* s : v->line) info->snapshot_blocks += s->dead->blocks;
   return true;
 }
 
@@ -510,8 +539,10 @@ void PoolImpl::MapStatus(uint32_t handle, uint64_t lba, uint32_t max_runs,
     status = Status::kIoError;
   } else if (state_ == PoolState::kClosed) {
     status = Status::kOffline;
-  } else if (v == nullptr || v->creating || v->state != RecordState::kLive) {
+  } else if (v == nullptr || v->kind == RecordKind::kSegment || v->creating || v->delete_logged) {
     status = Status::kNotFound;
+  } else if (v->state == RecordState::kRollingBack) {
+    status = Status::kBusy;
   } else if (lba >= v->size_blocks || max_runs == 0) {
     status = Status::kOutOfRange;
   }
@@ -531,7 +562,8 @@ void PoolImpl::StepMapStatus() {
   while (!map_status_.empty()) {
     MapStatusOp& m = map_status_.front();
     VolumeState* v = FindVolume(m.handle);
-    Status status = v == nullptr ? Status::kNotFound : Status::kOk;
+    Status status = v == nullptr || v->delete_logged ? Status::kNotFound : Status::kOk;
+    if (status == Status::kOk && !Readable(v)) return;
     auto add = [&m](uint64_t blocks, bool mapped) {
       if (!m.runs->empty() && m.runs->back().mapped == mapped) {
         m.runs->back().blocks += blocks;

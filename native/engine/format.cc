@@ -39,11 +39,22 @@ bool PendingIsSound(const PendingLeaf& leaf, PhysRange range) {
   return true;
 }
 
+bool DeadIsSound(const DeadLeaf& leaf, PhysRange range) {
+  if (leaf.count > kDeadRuns) return false;
+  for (uint32_t i = 0; i < leaf.count; ++i) {
+    const uint32_t blocks = leaf.blocks[i] & ~kDeadPages;
+    if (blocks == 0 || !range.HoldsRun(leaf.phys[i], blocks)) return false;
+  }
+  return true;
+}
+
 bool CatalogIsSound(const CatalogLeaf& leaf, PhysRange range) {
   if (leaf.state == RecordState::kFree) return true;
-  return leaf.kind == 1 && leaf.state <= RecordState::kDeleting && leaf.name_bytes <= 255 &&
-         leaf.tree != 0 && leaf.size_blocks > 0 && leaf.size_blocks <= kPhysBlockMask &&
-         RootIsSound(leaf.map, range) && RootIsSound(leaf.blobs, range);
+  return leaf.kind >= RecordKind::kVolume && leaf.kind <= RecordKind::kSegment &&
+         leaf.state <= RecordState::kRollingBack && leaf.name_bytes <= 255 && leaf.tree != 0 &&
+         leaf.size_blocks > 0 && leaf.size_blocks <= kPhysBlockMask &&
+         RootIsSound(leaf.map, range) && RootIsSound(leaf.blobs, range) &&
+         RootIsSound(leaf.line.dead, range) && leaf.line.dead_leaves <= kPhysBlockMask;
 }
 
 bool BlobIsSound(const BlobLeaf& leaf, PhysRange range) {
@@ -142,6 +153,8 @@ bool PageIsSound(const uint8_t* page, Role role, uint8_t level, PhysRange range)
       return PendingIsSound(*reinterpret_cast<const PendingLeaf*>(page), range);
     case Role::kBlob:
       return BlobIsSound(*reinterpret_cast<const BlobLeaf*>(page), range);
+    case Role::kDead:
+      return DeadIsSound(*reinterpret_cast<const DeadLeaf*>(page), range);
   }
   return false;
 }

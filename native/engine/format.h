@@ -45,11 +45,14 @@ struct PagePtr {
   uint64_t addr[2] = {0, 0};  // Two copies (H6). 0, 0: no page.
   uint32_t crc =
       0;  // CRC32C of the page's 4096 bytes (S2: beside the pointer, not beside the data).
-  uint32_t flags = 0;        // Zero so far.
-  uint64_t born = 0;         // Generation that wrote it (S1).
+  uint32_t flags = 0;  // Zero so far.
+  uint64_t born = 0;   // Generation that wrote it (S1); not later than the first snapshot that
+                       // has it (S12).
   uint64_t max_version = 0;  // Highest version below (S1: resync prunes by it), or higher. Of a
-                             // null one in a map: all below is one hole of this version (W6).
-  uint64_t aux = 0;  // Sum below: mapped blocks in a volume map, blocks in use in the space map.
+                             // null one in a map: all below is one hole of this version (W6). Of a
+                             // deadlist: the highest `born` below.
+  uint64_t aux = 0;  // Sum below: mapped blocks in a volume map, blocks in use in the space map,
+                     // blocks in a deadlist.
   bool null() const { return addr[0] == 0 && addr[1] == 0; }
 };
 static_assert(sizeof(PagePtr) == 48 && std::is_trivially_copyable_v<PagePtr>);
@@ -129,7 +132,14 @@ Status ParseSuperblock(const uint8_t* block, Superblock* out);
 
 // --- Pages
 // --------------------------------------------------------------------------------------------------------------------
-enum class Role : uint8_t { kMap = 1, kCatalog = 2, kSpace = 3, kPending = 4, kBlob = 5 };
+enum class Role : uint8_t {
+  kMap = 1,
+  kCatalog = 2,
+  kSpace = 3,
+  kPending = 4,
+  kBlob = 5,
+  kDead = 6
+};
 inline constexpr uint32_t kMaxHeight = 7;  // 64^7 leaves of 128 blocks: past 2^48 blocks.
 inline constexpr uint32_t kFanOut = 64;
 inline constexpr uint32_t kFanOutBits = 6;
@@ -200,14 +210,63 @@ struct PendingLeaf {
 };
 static_assert(sizeof(PendingLeaf) == kBlockBytes);
 
-enum class RecordState : uint8_t { kFree = 0, kLive = 1, kDeleting = 2 };
-// A leaf of the catalog: one volume. `kind` leaves room for snapshots and clones.
+// Blocks that a volume's head no longer names and a snapshot does (S12), in the order they left it.
+inline constexpr uint32_t kDeadRuns = 200;
+inline constexpr uint32_t kDeadPages = 1u << 31;  // In `blocks`: they hold pages, not data.
+struct DeadLeaf {
+  PageHeader header;
+  uint32_t count;
+  uint32_t reserved0;
+  uint64_t phys[kDeadRuns];
+  uint64_t born[kDeadRuns];
+  uint32_t blocks[kDeadRuns];
+  uint8_t reserved[kBlockBytes - 72 - kDeadRuns * 20];
+};
+static_assert(sizeof(DeadLeaf) == kBlockBytes);
+
+enum class RecordKind : uint8_t {
+  kVolume = 1,
+  kSnapshot = 2,
+  kSegment = 3,  // A deadlist whose snapshot is gone: it belongs to the next one in the line.
+};
+enum class RecordState : uint8_t {
+  kFree = 0,
+  kLive = 1,
+  kDeleting = 2,
+  kCondemned = 3,    // A snapshot whose blocks are being freed: no longer in the line.
+  kRollingBack = 4,  // A volume that becomes what its newest snapshot is.
+};
+inline constexpr uint32_t kRecordRecount =
+    1;  // CatalogLeaf::flags: the unique counts are not valid.
+
+// What a record says about snapshots. Counts are of blocks.
+struct LineRecord {
+  uint64_t head_tree;     // Of a snapshot or segment: its volume's.
+  uint64_t map_tree;      // In the page headers of `map`: clones share their origin's.
+  uint64_t birth;         // Of a snapshot or segment: the generation that it ends.
+  uint64_t origin_birth;  // Of a clone: its origin's.
+  uint64_t version_base;  // Blocks born at or before it compare as version 0 (S14).
+  uint64_t created_ms;    // Unix time.
+  uint64_t written;       // Data born after the snapshot before.
+  uint64_t unique;        // Of a snapshot: what its deletion frees, pages included.
+  uint64_t unique_data;   // The data in it.
+  uint64_t inherited;     // Of a clone: data still shared with its origin.
+  uint64_t dead_tree;     // In the page headers of `dead`.
+  uint64_t dead_leaves;   // Leaves ever appended.
+  uint64_t dead_blocks;   // The sum of `dead`, pages included.
+  uint64_t rollback_version;
+  TreeRoot
+      dead;  // Blocks that left the head in the time up to `birth`, or for a volume since then.
+};
+static_assert(sizeof(LineRecord) == 168 && std::is_trivially_copyable_v<LineRecord>);
+
+// A leaf of the catalog: one volume, snapshot, or segment.
 struct CatalogLeaf {
   PageHeader header;
-  uint8_t kind;  // 1: volume.
+  RecordKind kind;
   RecordState state;
   uint16_t name_bytes;
-  uint32_t reserved0;
+  uint32_t flags;
   Uuid id;
   uint64_t tree;
   uint64_t size_blocks;
@@ -216,12 +275,14 @@ struct CatalogLeaf {
   uint64_t hole_floor;  // Holes of a version at or below it are dropped at once (B7). All ones: a
                         // stand-alone volume.
   uint64_t created_generation;
-  uint64_t origin_tree;  // Reserved for clones.
+  uint64_t origin_tree;  // Of a clone: the snapshot it was made from. 0: no clone.
   TreeRoot map;
   TreeRoot blobs;
   char name[256];
   ProgressRecord progress;
-  uint8_t reserved[kBlockBytes - 64 - 8 - 16 - 56 - 112 - 256 - sizeof(ProgressRecord)];
+  LineRecord line;
+  uint8_t reserved[kBlockBytes - 64 - 8 - 16 - 56 - 112 - 256 - sizeof(ProgressRecord) -
+                   sizeof(LineRecord)];
 };
 static_assert(sizeof(CatalogLeaf) == kBlockBytes);
 

@@ -62,7 +62,7 @@ bool PoolImpl::LogInstall(Piece* piece) {
   header.bytes = static_cast<uint16_t>(bytes);
   header.runs = static_cast<uint16_t>(runs);
   header.blocks = static_cast<uint16_t>(blocks);
-  header.tree = piece->volume->map.id;
+  header.tree = piece->volume->tree;
   header.lba = piece->lba;
   header.version = piece->version;
   std::memcpy(at, &header, sizeof header);
@@ -114,7 +114,8 @@ void PoolImpl::ApplyInstall(VolumeState* volume, Page* page, uint64_t lba, uint3
       }
       phys = runs[run].phys + in_run++;
     }
-    const uint64_t has = leaf->kind[e] == kEntryEmpty ? 0 : leaf->version[e];
+    const bool empty = leaf->kind[e] == kEntryEmpty || leaf->born[e] <= volume->version_base;
+    const uint64_t has = empty ? 0 : leaf->version[e];
     const bool take = guard == Guard::kExact
                           ? leaf->kind[e] == kEntryData && has == tag.version
                           : has != tag.version && (has < joined || has < tag.version);
@@ -124,10 +125,11 @@ void PoolImpl::ApplyInstall(VolumeState* volume, Page* page, uint64_t lba, uint3
       continue;
     }
     const bool was_data = leaf->kind[e] == kEntryData;
-    if (was_data) FreeRun(leaf->phys[e], 1);
+    if (was_data) RetireData(volume, leaf->phys[e], leaf->born[e]);
     page->holes -= leaf->kind[e] == kEntryHole;
     if (tag.kind == BlockKind::kData) {
       SetEntry(leaf, e, phys, tag.version, tag.crc);
+      ++volume->written;
       page->used += !was_data;
       volume->mapped += !was_data;
       data_mapped_ += !was_data;
@@ -139,7 +141,7 @@ void PoolImpl::ApplyInstall(VolumeState* volume, Page* page, uint64_t lba, uint3
     data_mapped_ -= was_data;
     ClearEntry(volume, page, e, tag.version);
   }
-  volume->dirty = true;
+  MarkRecord(volume);
 }
 
 void PoolImpl::ReplayInstall(Replay* replay, const LogEntry& entry, bool verify) {

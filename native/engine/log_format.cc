@@ -76,6 +76,17 @@ bool CreateIsSound(LogEntry* e, const uint8_t* body, uint32_t bytes) {
   return e->header.count > 0 && e->header.count <= kPhysBlockMask;
 }
 
+bool SnapshotIsSound(LogEntry* e, const uint8_t* body, uint32_t bytes) {
+  if (bytes < sizeof(LogSnapshot)) return false;
+  std::memcpy(&e->snapshot, body, sizeof(LogSnapshot));
+  const LogSnapshot& s = e->snapshot;
+  if (s.name_bytes == 0 || s.name_bytes > 255 || s.name_bytes > bytes - sizeof(LogSnapshot)) {
+    return false;
+  }
+  e->name = reinterpret_cast<const char*>(body + sizeof(LogSnapshot));
+  return s.snapshot_tree != 0 && s.group_index < s.group_count;
+}
+
 bool BlobIsSound(LogEntry* e, const uint8_t* body, uint32_t bytes) {
   if (bytes < sizeof(LogBlob)) return false;
   std::memcpy(&e->blob, body, sizeof(LogBlob));
@@ -127,7 +138,10 @@ bool ParseLogEntry(const uint8_t* area, uint32_t area_bytes, uint32_t* offset, L
     case LogKind::kResize:
       return h.count > 0 && h.count <= kPhysBlockMask;
     case LogKind::kDelete:
+    case LogKind::kDeleteSnapshot:
       return true;
+    case LogKind::kSnapshot:
+      return SnapshotIsSound(out, body, bytes);
     case LogKind::kPutBlob:
       return BlobIsSound(out, body, bytes);
     case LogKind::kInstall:

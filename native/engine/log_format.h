@@ -42,6 +42,8 @@ enum class LogKind : uint8_t {
   kWriteAtomic = 7,
   kInstall = 16,  // B4, H3: blocks and holes with versions of their own.
   kMarks = 17,
+  kSnapshot = 32,
+  kDeleteSnapshot = 33,
 };
 
 // Every entry begins with this; `bytes` includes it and what follows, and is a multiple of 8.
@@ -55,11 +57,12 @@ struct LogEntryHeader {
   uint16_t blocks;  // kWrite, kInstall: 1..128, inside one leaf. kWriteAtomic: 1..256. kPutBlob:
                     // 0..16.
   uint64_t tree;
-  uint64_t lba;      // kWrite, kWriteAtomic, kUnmap, kInstall. kPutBlob: the leaf of the blob tree.
-                     // kCreate: the leaf of the catalog.
-  uint64_t version;  // kWrite, kWriteAtomic, kUnmap. kInstall: `j` of B4. kMarks: contig.
-  uint64_t count;    // kUnmap: blocks. kCreate, kResize: size in blocks. kPutBlob: bytes. kWrite,
-                     // kWriteAtomic: the version of the op submitted before this one. kMarks: the
+  uint64_t lba;  // kWrite, kWriteAtomic, kUnmap, kInstall. kPutBlob: the leaf of the blob tree.
+                 // kCreate: the leaf of the catalog.
+  uint64_t
+      version;     // kWrite, kWriteAtomic, kUnmap, kSnapshot. kInstall: `j` of B4. kMarks: contig.
+  uint64_t count;  // kUnmap: blocks. kCreate, kResize: size in blocks. kPutBlob: bytes. kWrite,
+                   // kWriteAtomic: the version of the op submitted before this one. kMarks: the
                    // hole floor.
 };
 static_assert(sizeof(LogEntryHeader) == 40);
@@ -95,6 +98,19 @@ struct LogCreate {
   uint32_t reserved;
 };
 static_assert(sizeof(LogCreate) == 32);
+
+// kSnapshot: follows the header, then the name. A group of snapshots is as many entries in a row,
+// perhaps in several blocks: only all of them together count.
+struct LogSnapshot {
+  uint64_t snapshot_tree;
+  uint64_t created_ms;
+  Uuid id;
+  uint32_t group_index;  // From 0.
+  uint32_t group_count;
+  uint32_t name_bytes;
+  uint32_t reserved;
+};
+static_assert(sizeof(LogSnapshot) == 48);
 
 // kPutBlob: follows the header.
 struct LogBlob {
@@ -134,6 +150,7 @@ struct LogEntry {
   const uint8_t* kinds = nullptr;     // kInstall: BlockKind.
   uint64_t previous = 0;              // kWrite, kWriteAtomic, kUnmap.
   LogCreate create{};
+  LogSnapshot snapshot{};
   const char* name = nullptr;
   LogBlob blob{};
 

@@ -27,6 +27,9 @@ struct Tree {
       root;  // root.ptr is live: at a cut it gets the new addresses, when written the new checksum.
   Page* root_page = nullptr;
   struct VolumeState* owner = nullptr;  // Null: the pool's own.
+  // The newest snapshot that no checkpoint has cut yet: what was dirty before it belongs to it
+  // (versions.cc). 0: none.
+  uint64_t barrier = 0;
 };
 
 struct Page {
@@ -49,6 +52,10 @@ struct Page {
   bool in_checkpoint = false;
   bool orphan = false;  // Dropped from its tree while a checkpoint still writes it.
   bool referenced = false;
+  bool grows = false;  // Dirty: its new place will not be paid for by its old one.
+  uint64_t birth = 0;  // Dirty: when its content last began to differ from a snapshot's.
+  uint64_t since = 0;  // Dirty: when it stopped being what the last checkpoint wrote.
+  uint64_t until = 0;  // A snapshot's own: the last snapshot that shares it.
   uint32_t clock_slot = 0;
   PagePtr load_ptr;
   Waiter* waiters = nullptr;

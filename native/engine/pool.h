@@ -139,6 +139,38 @@ struct VolumeInfo {
   uint64_t contig = 0;      // W10: every op up to it, as submitted, is applied.
   uint64_t durable = 0;     // The part of it that the last completed flush covered.
   uint64_t hole_floor = 0;  // B7. All ones: holes have no versions here.
+  // Space as ZFS counts it, in blocks.
+  uint64_t written_blocks = 0;    // Data written since the newest snapshot.
+  uint64_t snapshot_blocks = 0;   // What deleting all its snapshots would free, pages included.
+  uint64_t inherited_blocks = 0;  // Of mapped_blocks: shared with the clone's origin.
+  uint32_t origin = 0;            // Handle of the snapshot it was cloned from. 0: no clone.
+  bool rolling_back = false;      // Operations end with kBusy until it is done.
+};
+
+// A snapshot: what its volume held at one point of its stream of operations (P1). Read, verified
+// and mapped under its handle like a volume; changes end with kReadOnly.
+struct SnapshotInfo {
+  uint32_t handle = 0;
+  uint32_t volume = 0;
+  Uuid id{};
+  std::string name;          // Unique among the volume's; at most 255 bytes.
+  uint64_t size_blocks = 0;  // The volume's when it was taken.
+  uint64_t mapped_blocks = 0;
+  uint64_t version = 0;  // The cut `c` (P1): the ops below it are in the snapshot.
+  uint64_t created_ms = 0;
+  uint64_t unique_blocks = 0;   // What its deletion frees, pages included.
+  uint64_t written_blocks = 0;  // Data written between the snapshot before and this one.
+  bool settled = true;          // Unique_blocks is exact: no count is under way.
+  bool deleting = false;
+  std::vector<uint32_t> clones;  // Handles of volumes.
+};
+
+struct SnapshotRequest {
+  uint32_t volume = 0;
+  Uuid id{};
+  std::string_view name;
+  uint64_t version = 0;        // E1, as an operation's: above every one submitted before.
+  uint32_t* handle = nullptr;  // Filled in before the call returns.
 };
 
 struct MapRun {
@@ -225,8 +257,21 @@ class Pool : public PoolDevices {
   // Growth at any time; refuses to shrink (kInvalid).
   virtual void ResizeVolume(uint32_t handle, uint64_t size_blocks, DoneFn done, void* context) = 0;
   // The name is free and `done` comes once the deletion is durable; space comes back in the
-  // background, restartably (S13).
-  virtual void DeleteVolume(uint32_t handle, DoneFn done, void* context) = 0;
+  // background, restartably (S13). kHasSnapshots: only with_snapshots deletes those too;
+  // kHasClones: never while one of them has a clone.
+  virtual void DeleteVolume(uint32_t handle, DoneFn done, void* context,
+                            bool with_snapshots = false) = 0;
+
+  // Snapshots of several volumes at one instant, all or none. An operation of such a volume that
+  // was submitted before is in the snapshot, one submitted after it is not. Durable before `done`.
+  virtual void CreateSnapshots(std::span<const SnapshotRequest> requests, uint64_t created_ms,
+                               DoneFn done, void* context) = 0;
+  // The name is free once it is durable; space comes back in the background (S13). In any order.
+  // kHasClones: they, or their promotion, come first.
+  virtual void DeleteSnapshot(uint32_t handle, DoneFn done, void* context) = 0;
+  // Oldest first.
+  virtual std::vector<SnapshotInfo> Snapshots(uint32_t volume) const = 0;
+  virtual bool Snapshot(uint32_t handle, SnapshotInfo* info) const = 0;
   // A small blob by key on a volume (handle) or on the pool (handle 0): settings, reservations. Key
   // at most 63 bytes, value at most 64 KiB, an empty value removes it.
   virtual void PutBlob(uint32_t handle, std::string_view key, std::span<const uint8_t> value,

@@ -180,7 +180,7 @@ void PoolImpl::Background() {
   }
   StepCheckpoint();
   Drain();
-  if (!closing_) StepDeletion();
+  if (!closing_) StepReclaim();
   StepMapStatus();
   StepChanged();
   Drain();
@@ -201,11 +201,7 @@ bool PoolImpl::WantsPoll() const {
   if (ios_in_flight_ > 0) return false;
   if (closing_) return true;
   if (stage_ != CheckpointStage::kIdle || !stalled_.empty() || !ready_.empty()) return true;
-  if (walks) return true;
-  for (const auto& v : volumes_) {
-    if (v != nullptr && v->state == RecordState::kDeleting && !closing_) return true;
-  }
-  return false;
+  return walks || !reclaim_.empty();
 }
 
 // --- Operations ---
@@ -222,13 +218,15 @@ void PoolImpl::Submit(Op* op) {
     status = Status::kIoError;
   } else if (state_ == PoolState::kClosed || closing_) {
     status = Status::kOffline;
-  } else if (volume == nullptr || volume->creating || volume->state != RecordState::kLive ||
-             volume->delete_logged) {
+  } else if (volume == nullptr || volume->creating || volume->delete_logged ||
+             volume->kind == RecordKind::kSegment) {
     status = Status::kNotFound;
+  } else if (volume->state == RecordState::kRollingBack) {
+    status = Status::kBusy;
   } else if (op->kind != OpKind::kFlush &&
              (op->lba > volume->size_blocks || op->blocks > volume->size_blocks - op->lba)) {
     status = Status::kOutOfRange;
-  } else if (changes && options_.read_only) {
+  } else if (changes && (options_.read_only || volume->kind != RecordKind::kVolume)) {
     status = Status::kReadOnly;
   } else if ((op->kind == OpKind::kRead || op->kind == OpKind::kWrite ||
               op->kind == OpKind::kTags) &&
@@ -244,6 +242,12 @@ void PoolImpl::Submit(Op* op) {
   }
   if (status != Status::kOk || (op->blocks == 0 && op->kind != OpKind::kFlush)) {
     CompleteOp(op, status);
+    Leave();
+    return;
+  }
+  if (!Readable(volume)) {
+    ++in_flight_ops_;
+    parked_.push_back(op);
     Leave();
     return;
   }
@@ -266,6 +270,11 @@ void PoolImpl::Submit(Op* op) {
   state->op = op;
   state->volume = volume;
   state->cursor = op->lba;
+  if (changes) {
+    state->logged = false;
+    state->snapshots_begun = volume->snapshots_begun;
+    ++volume->unlogged;
+  }
   op->engine = state;
   ++volume->in_flight;
   ++in_flight_ops_;
@@ -373,6 +382,7 @@ void PoolImpl::FinishPiece(Piece* piece, Status status, uint64_t failed_lba) {
 
 void PoolImpl::FinishOp(OpState* state) {
   Op* op = state->op;
+  OpLogged(state);
   const bool change = op->kind == OpKind::kWrite || op->kind == OpKind::kUnmap;
   state->volume->progress.End(state->ticket, state->status == Status::kOk);
   if (state->status == Status::kOk && change && (op->flags & kOpFua) != 0 && !Faulted()) {
@@ -435,9 +445,7 @@ void PoolImpl::StartFlush() {
   flush_running_.swap(flush_waiting_);
   flush_in_flight_ = true;
   flush_covers_ = apply_sequence_;
-  for (const auto& v : volumes_) {
-    if (v != nullptr) v->flush_contig = v->progress.contig();
-  }
+  for (const auto& [name, v] : by_name_) v->flush_contig = v->progress.contig();
   SubmitIo(IoKind::kFlush, 0, 0, nullptr, nullptr, &PoolImpl::FlushIoDone);
 }
 
@@ -452,9 +460,7 @@ void PoolImpl::FlushIoDone(EngineIo* io) {
     Fault("flush failed: what was written since the last good one may be lost");  // S9
   } else if (!Faulted()) {
     flushed_up_to_ = std::max(flushed_up_to_, flush_covers_);
-    for (const auto& v : volumes_) {
-      if (v != nullptr) v->durable_contig = v->flush_contig;
-    }
+    for (const auto& [name, v] : by_name_) v->durable_contig = v->flush_contig;
   }
   const Status status = Faulted() ? Status::kIoError : Status::kOk;
   for (const FlushWaiter& w : done) (this->*w.then)(w.context, status);
@@ -484,6 +490,12 @@ void PoolImpl::Fault(std::string why) {
   std::vector<CheckpointWaiter> waiters;
   waiters.swap(checkpoint_waiters_);
   for (const CheckpointWaiter& w : waiters) CompleteControl(w.done, w.context, Status::kIoError);
+  std::vector<Op*> parked;
+  parked.swap(parked_);
+  for (Op* op : parked) {
+    --in_flight_ops_;
+    CompleteOp(op, Status::kIoError);
+  }
   for (const MapStatusOp& m : map_status_) CompleteControl(m.done, m.context, Status::kIoError);
   map_status_.clear();
   for (const ChangedOp& c : changed_) CompleteControl(c.done, c.context, Status::kIoError);

@@ -1,7 +1,7 @@
 // The pool as one state machine, in parts: pool_impl.cc (entry points, I/O, completion),
 // tree_access.cc (pages), allocation.cc (space), read_path.cc, write_path.cc (admission, log,
-// application), atomic_write.cc, unmap.cc, control.cc (volumes, blobs), deletion.cc,
-// checkpoint.cc, recovery.cc, check.cc.
+// application), atomic_write.cc, unmap.cc, control.cc (volumes, blobs), snapshot.cc, versions.cc
+// (what snapshots share), reclaim.cc (deletion), checkpoint.cc, recovery.cc, check.cc.
 //
 // Nothing here is called back in the middle of something: an I/O's completion is only queued, and
 // worked off by Drain; a caller's `done` is only queued, and delivered when the outermost call is
@@ -36,9 +36,39 @@ struct BlobStore {
   std::map<std::string, uint64_t, std::less<>> slots;  // Slots given out, in flight ones included.
 };
 
+struct DeadRun {
+  uint64_t phys = 0;
+  uint64_t born = 0;
+  uint32_t blocks = 0;  // With kDeadPages.
+};
+
+// Blocks that left a volume's head within one interval of its line, and that a snapshot before it
+// still names (S12).
+struct DeadList {
+  Tree tree;
+  uint64_t leaves = 0;       // Ever appended: the tree's own are below it.
+  uint64_t blocks = 0;       // In all, pages included.
+  std::vector<DeadRun> now;  // Since the last cut, which appends them.
+  Page* tail = nullptr;      // The leaf that is appended to, pinned.
+};
+
+// What reclaiming is at, in the line of a volume (reclaim.cc).
+struct LineWalk {
+  uint64_t target = 0;  // Tree of the snapshot it is for. 0: none under way.
+  uint64_t low = 0;     // Lists of the line after it, up to and with high.
+  uint64_t high = 0;
+  uint64_t list = 0;  // Birth of the one under way.
+  uint64_t leaf = 0;
+  uint64_t older = 0;  // Blocks born after it count.
+};
+
+// A record of the catalog: a volume, or a snapshot of one, or a segment of its deadlist. The
+// snapshots and segments of a volume in the order of their births are its line.
 struct VolumeState {
+  RecordKind kind = RecordKind::kVolume;
   uint32_t handle = 0;
   uint32_t slot = 0;
+  uint64_t tree = 0;  // What the log and other records call it.
   Uuid id{};
   std::string name;
   uint64_t size_blocks = 0;
@@ -51,14 +81,49 @@ struct VolumeState {
   bool creating = false;
   bool delete_logged = false;
   uint64_t delete_cursor = 0;
-  bool dirty = false;
+  bool dirty = false;      // In dirty_records_.
   uint32_t in_flight = 0;  // Operations that may still touch it.
   Progress progress;
   uint64_t durable_contig = 0;  // What the last completed flush covered.
   uint64_t flush_contig = 0;    // What the one under way will.
   Tree map;
   BlobStore blobs;
-  Page* record = nullptr;  // Its catalog leaf, pinned. Null until the first cut.
+  Page* record = nullptr;  // Its catalog leaf, pinned: a volume's from the first cut on, others'
+                           // for the length of a checkpoint.
+  std::unique_ptr<DeadList> dead;  // See LineRecord::dead.
+
+  // Snapshots and segments.
+  VolumeState* head = nullptr;
+  uint64_t head_tree = 0;
+  uint64_t birth = 0;
+  uint64_t pred_birth = 0;  // Of the snapshot before in the line, or the origin's.
+  uint64_t unique = 0;
+  uint64_t unique_data = 0;
+  bool recount = false;  // `unique` is being counted anew.
+  uint8_t supers = 0;    // Superblocks that reach it: from 1 on it can be read.
+  std::vector<VolumeState*> clones;
+
+  // Volumes; `written` and `created_ms` snapshots too.
+  uint64_t created_ms = 0;
+  uint64_t written = 0;
+  uint64_t inherited = 0;
+  uint64_t prev_birth = 0;  // What was born after it, no snapshot names.
+  uint64_t origin_birth = 0;
+  uint64_t version_base = 0;  // S14.
+  uint64_t rollback_version = 0;
+  VolumeState* origin = nullptr;
+  uint64_t origin_tree = 0;
+  VolumeState* newest = nullptr;      // The newest snapshot in the line that is not condemned.
+  std::vector<VolumeState*> line;     // By birth. Condemned ones until they are gone.
+  std::vector<VolumeState*> pending;  // Snapshots since the last cut.
+  std::vector<VolumeState*> cut;      // Those the checkpoint under way writes.
+  std::map<std::string, VolumeState*, std::less<>> snapshots;  // By name.
+  LineWalk walk;
+
+  // P1: a snapshot is logged behind every change that was submitted before it.
+  uint64_t unlogged = 0;  // Changes submitted and not yet logged in full.
+  uint64_t snapshots_begun = 0;
+  std::vector<std::pair<uint64_t, struct ControlOp*>> snapshots_waiting;
 };
 
 struct PhysRun {
@@ -95,6 +160,9 @@ struct OpState {
   uint64_t ticket = Progress::kUntracked;
   uint64_t previous = Progress::kUntracked;  // Version of the change before, for the log.
   uint32_t parts = 1;
+  uint64_t snapshots_begun = 0;  // Of its volume, when it was submitted.
+  uint32_t unlogged = 0;         // Write: parts of it.
+  bool logged = true;            // In full, or no change.
   OpState* next = nullptr;
 };
 
@@ -108,6 +176,14 @@ struct ControlOp {
   uint64_t slot = 0;
   uint64_t size_blocks = 0;
   VolumeMarks marks;
+  struct Target {
+    VolumeState* volume;
+    VolumeState* snapshot;
+    uint64_t version;
+  };
+  std::vector<Target> targets;  // Of a group of snapshots.
+  uint64_t created_ms = 0;
+  uint64_t waits = 0;  // For changes that come before.
   DoneFn done = nullptr;
   void* context = nullptr;
 };
@@ -150,7 +226,8 @@ struct LogBlock {
   uint64_t sequence = 0;
   uint32_t used = 0;  // Of the entry area.
   uint16_t entries = 0;
-  uint32_t pending = 0;  // Pieces whose data is not there yet.
+  uint32_t pending = 0;    // Pieces whose data is not there yet.
+  uint64_t group_end = 0;  // The block that ends a group of entries begun here: applied together.
   bool written = false;
   uint8_t tries = 0;
   std::vector<Piece*> pieces;
@@ -160,8 +237,10 @@ struct LogBlock {
 struct CheckpointItem {
   Page* page = nullptr;
   Page* parent = nullptr;  // As of the cut.
+  Page* record = nullptr;  // Of a root in the catalog: the record.
   Tree* tree = nullptr;
   PagePtr ptr;
+  uint64_t index = 0;
   uint8_t rank = 0;
   uint8_t copies_left = 0;
   uint8_t copies_good = 0;
@@ -210,7 +289,12 @@ class PoolImpl final : public Pool {
   void CreateVolume(const Uuid& id, std::string_view name, uint64_t size_blocks, uint32_t* handle,
                     DoneFn done, void* context, uint64_t hole_floor) override;
   void ResizeVolume(uint32_t handle, uint64_t size_blocks, DoneFn done, void* context) override;
-  void DeleteVolume(uint32_t handle, DoneFn done, void* context) override;
+  void DeleteVolume(uint32_t handle, DoneFn done, void* context, bool with_snapshots) override;
+  void CreateSnapshots(std::span<const SnapshotRequest> requests, uint64_t created_ms, DoneFn done,
+                       void* context) override;
+  void DeleteSnapshot(uint32_t handle, DoneFn done, void* context) override;
+  std::vector<SnapshotInfo> Snapshots(uint32_t volume) const override;
+  bool Snapshot(uint32_t handle, SnapshotInfo* info) const override;
   void PutBlob(uint32_t handle, std::string_view key, std::span<const uint8_t> value, DoneFn done,
                void* context) override;
   bool GetBlob(uint32_t handle, std::string_view key, std::vector<uint8_t>* value) const override;
@@ -302,7 +386,7 @@ class PoolImpl final : public Pool {
   void MarkDirty(Page* page);
   // The page's bytes are about to change.
   void Touch(Page* page) {
-    if (!page->dirty && !page->assigned) MarkDirty(page);
+    if (page->dirty ? page->birth <= page->tree->barrier : !page->assigned) MarkDirty(page);
     if (page->in_checkpoint && page->frozen == nullptr) Thaw(page);
   }
   void Thaw(Page* page);
@@ -310,8 +394,81 @@ class PoolImpl final : public Pool {
   void DropPage(Page* page, uint64_t hole_version = 0);
   void Grow(Tree* tree, uint32_t height);
   uint64_t NullSpan(Tree* tree, uint64_t leaf);
+  enum class Newness : uint8_t { kBorn, kMaxVersion };
+  Got Descend(Tree* tree, uint64_t leaf, Newness by, uint64_t bound, uint64_t* span, Page** page);
+  bool ForgetPages(Tree* tree, uint32_t level, uint64_t index);
   uint64_t LeafSpan(uint32_t level) const { return 1ull << (kFanOutBits * level); }
   void CountPage(Page* page);
+
+  // --- versions.cc ---
+  bool IsRetained(const Tree* tree, uint64_t born) const {
+    return tree->role == Role::kMap && tree->owner != nullptr && born <= tree->owner->prev_birth;
+  }
+  void Preserve(Page* page);
+  void RetirePage(Tree* tree, const PagePtr& ptr, uint64_t at);
+  // A block of data that the head no longer names.
+  void RetireData(VolumeState* head, uint64_t phys, uint64_t born) {
+    if (born > head->prev_birth) {
+      FreeRun(phys, 1);
+      --head->written;
+    } else {
+      head->inherited -= born <= head->origin_birth;
+      Retire(head, phys, 1, born, generation_);
+    }
+  }
+  void Retire(VolumeState* head, uint64_t phys, uint32_t blocks, uint64_t born, uint64_t at);
+  void PlaceShared(Page* page, const PagePtr& ptr);
+  void PlacePreserved(Page* page, const PagePtr& ptr);
+  void SetSlot(VolumeState* snapshot, const Page* page, const PagePtr& ptr);
+  void PatchShared(const CheckpointItem* item);
+  bool PrepareLines();
+  bool AppendDead(DeadList* list);
+  std::unique_ptr<DeadList> NewDeadList(VolumeState* owner, uint64_t tree);
+
+  // --- snapshot.cc ---
+  VolumeState* AddRecord(RecordKind kind, uint64_t tree, uint32_t slot);
+  uint32_t FreeSlot();
+  void MarkRecord(VolumeState* v) {
+    if (v->dirty) return;
+    v->dirty = true;
+    dirty_records_.push_back(v);
+  }
+  // A snapshot can be read once a superblock reaches it: until then its pages are its head's.
+  bool Readable(const VolumeState* v) const {
+    return v->kind == RecordKind::kVolume || v->supers > 0 || options_.read_only;
+  }
+  void OpLogged(OpState* state);
+  bool BeforeASnapshot(const OpState* state) const {
+    return !state->volume->snapshots_waiting.empty() &&
+           state->snapshots_begun < state->volume->snapshots_begun;
+  }
+  void BeginSnapshots(ControlOp* control);
+  void AppendSnapshots(Piece* piece);
+  void ForgetWaiting(ControlOp* control);
+  void ApplySnapshots(const std::vector<ControlOp::Target>& targets);
+  void FinishSnapshots(ControlOp* control, Status status);
+  void ApplyDeleteSnapshot(VolumeState* snapshot);
+  Status LinkLines();
+  void Relink(VolumeState* head);
+  Status LoadRecord(uint32_t slot, Page* page, std::string* why);
+  void ServeParked();
+
+  // --- reclaim.cc ---
+  void StepReclaim();
+  bool ReclaimSnapshot(VolumeState* snapshot);
+  void Condemn(VolumeState* snapshot);
+  void CloseSegment(VolumeState* head);
+  void StartLineWalk(VolumeState* snapshot);
+  bool StepLineWalk(VolumeState* snapshot);
+  void SweepLeaf(DeadList* list, Page* page, uint64_t older, bool all);
+  static void CountLeaf(const Page* page, VolumeState* snapshot);
+  void DropUpward(Page* page);
+  void DropEmptySegments(VolumeState* head);
+  bool RemoveRecord(VolumeState* v);
+  bool DeleteStep(VolumeState* volume);
+  bool EraseLists(VolumeState* head);
+  bool DeleteTree(VolumeState* volume, Tree* tree);
+  bool DropSubtree(Tree* tree, uint64_t leaf, uint64_t span);
 
   // --- allocation.cc ---
   Group* HoldGroup(uint64_t index, Page* leaf);
@@ -384,6 +541,10 @@ class PoolImpl final : public Pool {
   void PieceReady(Piece* piece);
   void ProcessStalled();
   bool LogHasRoom(uint32_t bytes) const;
+  bool LogHasBlocks(uint64_t blocks) const {
+    return next_sequence_ + 1 + blocks - log_tail_ < sb_.log_blocks;
+  }
+  bool GroupReady(const LogBlock* block) const;
 
   // --- atomic_write.cc ---
   bool NeedsAtomicEntry(const Op* op) const;
@@ -434,17 +595,15 @@ class PoolImpl final : public Pool {
   void ControlIoDone(EngineIo* io);
   void ApplyControl(Piece* piece);
   void ApplyMarks(VolumeState* volume, const VolumeMarks& marks);
+  void ApplyDelete(VolumeState* volume);
   void ApplyBlob(BlobStore* store, const std::string& key, uint64_t slot,
                  std::vector<uint8_t> value, const uint64_t* phys, const uint32_t* crc);
   VolumeState* AddVolume(uint64_t tree, uint32_t slot, const Uuid& id, std::string name,
                          uint64_t size_blocks);
+  Status MayChange() const;
   void SetSize(VolumeState* volume, uint64_t size_blocks);
   static uint32_t HeightFor(uint64_t leaves);
   void StepMapStatus();
-
-  // --- deletion.cc ---
-  void StepDeletion();
-  bool DeleteTree(VolumeState* volume, Tree* tree);
 
   // --- checkpoint.cc ---
   void StepCheckpoint();
@@ -459,7 +618,7 @@ class PoolImpl final : public Pool {
   void SerializeItem(CheckpointItem* item);
   void SuperStep();
   bool SupersSuffice(const char* what);
-  void WriteRecord(VolumeState* volume);
+  void FillRecord(VolumeState* volume);
   void WriteItems();
   void PatchSlot(CheckpointItem* item);
   void ItemIoDone(EngineIo* io);
@@ -482,6 +641,7 @@ class PoolImpl final : public Pool {
   bool ReplayDataMatches(const std::vector<PhysRun>& runs, const std::vector<uint32_t>& crcs);
   void ReplayInstall(Replay* replay, const LogEntry& entry, bool verify);
   void ReplayUnmap(const LogEntry& entry);
+  void ReplaySnapshot(Replay* replay, const LogEntry& entry);
   void ReplayBlob(Replay* replay, const LogEntry& entry, bool verify);
   bool ReplayAlloc(Replay* replay, const std::vector<Run>& runs, std::vector<PhysRun>* out);
   Got WaitPage(Tree* tree, uint64_t index, bool create, Page** page);
@@ -525,6 +685,15 @@ class PoolImpl final : public Pool {
   std::map<std::string, VolumeState*, std::less<>> by_name_;
   BlobStore pool_blobs_;
   Tree catalog_, space_, pending_;
+
+  std::vector<VolumeState*> dirty_records_;
+  std::vector<VolumeState*> cut_records_;  // What the checkpoint to come, or under way, writes.
+  std::vector<VolumeState*> fresh_;        // Snapshots that one superblock reaches.
+  std::vector<VolumeState*> reclaim_;      // To be deleted, or counted anew.
+  std::vector<Op*> parked_;                // On snapshots that no superblock reaches yet.
+  uint32_t slot_hint_ = 0;
+  uint64_t dead_blocks_ = 0;  // In all deadlists.
+  uint64_t dead_now_ = 0;     // Runs in DeadList::now of all.
 
   // Space.
   std::unordered_map<uint64_t, std::unique_ptr<Group>> groups_;

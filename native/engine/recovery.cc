@@ -469,37 +469,17 @@ Status PoolImpl::LoadState(std::string* why) {
       slot = (slot / span + 1) * span;
       continue;
     }
-    const CatalogLeaf record = *reinterpret_cast<const CatalogLeaf*>(page->data);
-    if (record.state != RecordState::kFree) {
-      VolumeState* v = AddVolume(record.tree, static_cast<uint32_t>(slot), record.id,
-                                 std::string(record.name, record.name_bytes), record.size_blocks);
-      if (record.map.height < v->map.root.height) return Status::kCorrupt;
-      v->record = page;
-      ++page->pins;
-      v->state = record.state;
-      v->map.root = record.map;
-      v->blobs.tree.root = record.blobs;
-      v->mapped = record.mapped_blocks;
-      v->version = record.version;
-      v->hole_floor = record.hole_floor;
-      v->progress.Load(record.progress);
-      v->created_generation = record.created_generation;
-      data_mapped_ += v->mapped;
-      if (v->state == RecordState::kDeleting) {
-        auto it = by_name_.find(v->name);
-        if (it != by_name_.end() && it->second == v) by_name_.erase(it);
-        v->delete_logged = true;
-      } else if (Status s = LoadBlobs(&v->blobs, why); s != Status::kOk) {
-        return s;
-      }
-    }
+    if (Status s = LoadRecord(static_cast<uint32_t>(slot), page, why); s != Status::kOk) return s;
     ++slot;
   }
   // A deleted volume's name may have been taken again: the living one has it.
+  by_name_.clear();
   for (const auto& v : volumes_) {
-    if (v != nullptr && v->state == RecordState::kLive) by_name_[v->name] = v.get();
+    if (v != nullptr && v->kind == RecordKind::kVolume && !v->delete_logged) {
+      by_name_[v->name] = v.get();
+    }
   }
-  return Status::kOk;
+  return LinkLines();
 }
 
 Status PoolImpl::LoadPending(std::string*) {
@@ -566,6 +546,8 @@ Status PoolImpl::LoadBlobs(BlobStore* store, std::string*) {
 // --- Replay ---
 
 struct PoolImpl::Replay {
+  std::vector<LogEntry> group;  // Of snapshots, as far as it was read. Names are not in it.
+  std::vector<std::string> names;
   std::map<uint64_t, uint64_t>
       pending;  // Start to end: pending_old_, less what the log took into use again.
 };
@@ -692,10 +674,10 @@ Status PoolImpl::ReplayLog(std::string* why) {
     pending_old_.push_back({from, to - from});
   }
   for (const auto& v : volumes_) {
-    if (v == nullptr) continue;
+    if (v == nullptr || v->kind != RecordKind::kVolume) continue;
     v->progress.Recovered(v->version);
     v->durable_contig = v->progress.contig();
-    v->dirty = true;
+    MarkRecord(v.get());
   }
   next_sequence_ = apply_sequence_ = cut_sequence_ = end;
   log_tail_ = sb_.log_sequence;
@@ -762,29 +744,67 @@ void PoolImpl::ReplayBlock(Replay* replay, const uint8_t* block, bool verify) {
       case LogKind::kCreate: {
         // The slot it had may still be held by a volume whose deletion this replay takes up again:
         // any free one will do.
-        uint32_t slot = 0;
-        while (slot < volumes_.size() && volumes_[slot] != nullptr) ++slot;
-        if (v != nullptr || slot >= LeafSpan(catalog_.root.height)) break;
+        const uint32_t slot = FreeSlot();
+        if (v != nullptr || slot >= LeafSpan(kMaxHeight)) break;
         v = AddVolume(e.tree, slot, entry.create.id,
                       std::string(entry.name, entry.create.name_bytes), e.count);
         v->hole_floor = entry.create.hole_floor;
-        v->dirty = true;
+        MarkRecord(v);
         break;
       }
       case LogKind::kResize:
-        if (v != nullptr && e.count > v->size_blocks) SetSize(v, e.count);
+        if (v != nullptr && v->kind == RecordKind::kVolume && e.count > v->size_blocks) {
+          SetSize(v, e.count);
+        }
         break;
       case LogKind::kDelete:
-        if (v == nullptr || v->state != RecordState::kLive) break;
-        v->state = RecordState::kDeleting;
-        v->delete_logged = v->dirty = true;
-        by_name_.erase(v->name);
+        if (v != nullptr && v->kind == RecordKind::kVolume && !v->delete_logged) ApplyDelete(v);
+        break;
+      case LogKind::kSnapshot:
+        ReplaySnapshot(replay, entry);
+        break;
+      case LogKind::kDeleteSnapshot:
+        if (v != nullptr && v->kind == RecordKind::kSnapshot && !v->delete_logged) {
+          ApplyDeleteSnapshot(v);
+        }
         break;
       case LogKind::kPutBlob:
         ReplayBlob(replay, entry, verify);
         break;
     }
   }
+}
+
+// Once the last of a group is here. An end of the log in between leaves none of it.
+void PoolImpl::ReplaySnapshot(Replay* replay, const LogEntry& entry) {
+  if (entry.snapshot.group_index != replay->group.size()) {
+    replay->group.clear();
+    replay->names.clear();
+  }
+  if (entry.snapshot.group_index != replay->group.size()) return;
+  replay->group.push_back(entry);
+  replay->names.emplace_back(entry.name, entry.snapshot.name_bytes);
+  if (replay->group.size() < entry.snapshot.group_count) return;
+  std::vector<ControlOp::Target> targets;
+  for (size_t i = 0; i < replay->group.size(); ++i) {
+    const LogSnapshot& record = replay->group[i].snapshot;
+    VolumeState* v = FindTree(replay->group[i].header.tree);
+    if (v == nullptr || v->kind != RecordKind::kVolume || v->delete_logged ||
+        FindTree(record.snapshot_tree) != nullptr) {
+      continue;
+    }
+    VolumeState* s = AddRecord(RecordKind::kSnapshot, record.snapshot_tree, FreeSlot());
+    s->head = v;
+    s->head_tree = v->tree;
+    s->id = record.id;
+    s->name = replay->names[i];
+    s->created_ms = record.created_ms;
+    v->snapshots[s->name] = s;
+    targets.push_back({v, s, replay->group[i].header.version});
+  }
+  if (!targets.empty()) ApplySnapshots(targets);
+  replay->group.clear();
+  replay->names.clear();
 }
 
 // Takes blocks that an entry names, as the write did. They are free, or were pending and have been
@@ -891,8 +911,8 @@ void PoolImpl::ReplayWrite(Replay* replay, const LogEntry& entry, bool verify) {
   dropped_entries_ += drop;
   VolumeState* v = FindTree(e.tree);
   Page* leaf = nullptr;
-  const bool known =
-      v != nullptr && v->state == RecordState::kLive && e.lba + e.blocks <= v->size_blocks;
+  const bool known = v != nullptr && v->kind == RecordKind::kVolume && !v->delete_logged &&
+                     e.lba + e.blocks <= v->size_blocks;
   if (e.kind == LogKind::kWriteAtomic) {
     if (!drop && known && ReplayWriteAtomic(v, e, runs, crcs.data())) {
       v->progress.Replayed(e.version, entry.previous, 0, 1);
@@ -912,7 +932,7 @@ void PoolImpl::ReplayWrite(Replay* replay, const LogEntry& entry, bool verify) {
 void PoolImpl::ReplayUnmap(const LogEntry& entry) {
   const LogEntryHeader& e = entry.header;
   VolumeState* v = FindTree(e.tree);
-  if (v == nullptr || v->state != RecordState::kLive) return;
+  if (v == nullptr || v->kind != RecordKind::kVolume || v->delete_logged) return;
   UnmapRange(v, e.lba, e.count, e.version, true);
   if ((e.flags & 1) != 0) v->progress.Replayed(e.version, entry.previous, 0, 1);
 }
@@ -937,7 +957,7 @@ void PoolImpl::ReplayBlob(Replay* replay, const LogEntry& entry, bool verify) {
   }
   for (const PhysRun& run : runs) ApplyAlloc(run);
   const bool usable = store != nullptr && e.lba < LeafSpan(store->tree.root.height) &&
-                      (v == nullptr || v->state == RecordState::kLive);
+                      (v == nullptr || (v->kind == RecordKind::kVolume && !v->delete_logged));
   if (!good || !usable) {
     dropped_entries_ += !good;
     for (const PhysRun& run : runs) FreeRun(run.phys, run.blocks);

@@ -1,4 +1,5 @@
 // Pages of trees: found in the cache, loaded from either copy (H6), made, marked dirty, dropped.
+// What a snapshot shares with its head is versions.cc's.
 #include <algorithm>
 #include <cassert>
 
@@ -102,6 +103,45 @@ uint64_t PoolImpl::NullSpan(Tree* tree, uint64_t leaf) {
   return LeafSpan(tree->root.height);
 }
 
+// One step of a walk that looks only at what is newer than `bound`: the leaf, in memory (kHere); or
+// how many leaves, an aligned span around it, are missing, not newer, or unreadable together.
+PoolImpl::Got PoolImpl::Descend(Tree* tree, uint64_t leaf, Newness by, uint64_t bound,
+                                uint64_t* span, Page** page) {
+  Page* above = nullptr;
+  for (int l = static_cast<int>(tree->root.height); l >= 0; --l) {
+    const auto level = static_cast<uint32_t>(l);
+    const uint64_t index = leaf >> (kFanOutBits * level);
+    *span = LeafSpan(level);
+    const PagePtr& ptr =
+        above == nullptr ? tree->root.ptr : above->inner()->slots[index & (kFanOut - 1)];
+    Page* here = cache_.Find(tree, level, index);
+    if (here == nullptr && ptr.null()) return Got::kNull;
+    const bool settled = here == nullptr || (!here->dirty && !here->in_checkpoint);
+    if (settled && (by == Newness::kBorn ? ptr.born : ptr.max_version) <= bound) return Got::kNull;
+    Got got = GetPage(tree, level, index, nullptr, &here);
+    if (got != Got::kHere) return got;
+    above = here;
+  }
+  *page = above;
+  return Got::kHere;
+}
+
+// Lets go of what is in memory of a tree that is not walked any more. False: some of it is in use.
+bool PoolImpl::ForgetPages(Tree* tree, uint32_t level, uint64_t index) {
+  Page* page = cache_.Find(tree, level, index);
+  if (page == nullptr) return true;
+  if (level > 0 && !page->loading && !page->bad) {
+    for (uint64_t i = 0; i < kFanOut && page->children > 0; ++i) {
+      if (!ForgetPages(tree, level - 1, index * kFanOut + i)) return false;
+    }
+  }
+  if (page->pins > 0 || page->children > 0 || page->dirty || page->in_checkpoint || page->loading) {
+    return false;
+  }
+  cache_.Remove(page);
+  return true;
+}
+
 void PoolImpl::StartLoad(Page* page, const PagePtr& ptr) {
   page->loading = true;
   page->load_ptr = ptr;
@@ -161,6 +201,8 @@ void PoolImpl::CountPage(Page* page) {
     for (uint64_t word : page->space_leaf()->words) {
       page->used += static_cast<uint32_t>(__builtin_popcountll(word));
     }
+  } else if (page->tree->role == Role::kDead) {
+    page->used = reinterpret_cast<const DeadLeaf*>(page->data)->count;
   }
 }
 
@@ -170,11 +212,22 @@ PagePtr* PoolImpl::LiveSlot(Page* page) {
 }
 
 void PoolImpl::MarkDirty(Page* page) {
-  for (; page != nullptr && !page->dirty && !page->assigned; page = page->parent) {
+  Page* shared[kMaxHeight + 1];
+  uint32_t count = 0;
+  for (; page != nullptr && !page->assigned; page = page->parent) {
+    if (page->dirty) {
+      if (page->birth > page->tree->barrier) break;
+      shared[count++] = page;
+      continue;
+    }
     cache_.AddDirty(page);
-    if (LiveSlot(page)->null()) ++unplaced_pages_;
-    if (page->parent == nullptr && page->tree->owner != nullptr) page->tree->owner->dirty = true;
+    page->birth = page->since = generation_;
+    const PagePtr* slot = LiveSlot(page);
+    page->grows = slot->null() || IsRetained(page->tree, slot->born);
+    if (page->grows) ++unplaced_pages_;
+    if (page->parent == nullptr && page->tree->owner != nullptr) MarkRecord(page->tree->owner);
   }
+  while (count > 0) Preserve(shared[--count]);
 }
 
 void PoolImpl::Thaw(Page* page) {
@@ -187,17 +240,15 @@ void PoolImpl::DropPage(Page* page, uint64_t hole_version) {
   assert(page->children == 0);
   Page* parent = page->parent;
   if (parent != nullptr) Touch(parent);
+  if (page->dirty && page->birth <= page->tree->barrier) Preserve(page);
   PagePtr* slot = LiveSlot(page);
   if (!slot->null()) {
-    FreeRun(slot->addr[0], 1);
-    FreeRun(slot->addr[1], 1);
-    metadata_blocks_ -= 2;
+    RetirePage(page->tree, *slot, page->dirty ? page->since : generation_);
     *slot = PagePtr{};
-  } else if (page->dirty) {
-    --unplaced_pages_;
   }
   slot->max_version = hole_version;
-  if (parent == nullptr && page->tree->owner != nullptr) page->tree->owner->dirty = true;
+  if (page->dirty && page->grows) --unplaced_pages_;
+  if (parent == nullptr && page->tree->owner != nullptr) MarkRecord(page->tree->owner);
   cache_.Remove(page);
 }
 

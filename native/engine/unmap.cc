@@ -20,8 +20,11 @@ void PoolImpl::StepUnmap(OpState* state) {
     piece->blocks = end - piece->lba;
     piece->version = state->op->version;
     state->stepping = true;
-    // Behind whatever waits: a write that was submitted before must not be overtaken.
-    if (!ready_.empty() || !stalled_.empty()) {
+    // Behind whatever waits: a write that was submitted before must not be overtaken. Yet before a
+    // snapshot that waits for us.
+    if (BeforeASnapshot(state)) {
+      if (!ready_.empty() || TryStartUnmap(piece) == Admission::kWait) ready_.Push(piece);
+    } else if (!ready_.empty() || !stalled_.empty()) {
       stalled_.Push(piece);
     } else if (TryStartUnmap(piece) == Admission::kWait) {
       stalled_.Push(piece);
@@ -105,12 +108,13 @@ PoolImpl::Admission PoolImpl::LogUnmap(Piece* piece) {
   header.kind = LogKind::kUnmap;
   header.flags = state->cursor == state->op->lba + state->op->blocks ? 1 : 0;
   header.bytes = kBytes;
-  header.tree = tree->id;
+  header.tree = piece->volume->tree;
   header.lba = piece->lba;
   header.count = piece->blocks;
   header.version = piece->version;
   std::memcpy(at, &header, sizeof header);
   std::memcpy(at + sizeof header, &state->previous, sizeof state->previous);
+  if (state->cursor >= state->op->lba + state->op->blocks) OpLogged(state);
   return Admission::kGo;
 }
 
@@ -152,7 +156,7 @@ void PoolImpl::UnmapRange(VolumeState* volume, uint64_t lba, uint64_t blocks, ui
     at = next;
   }
   volume->version = std::max(volume->version, version);
-  volume->dirty = true;
+  MarkRecord(volume);
 }
 
 // The subtree is not there, so its ancestors in memory say so. It is one hole from now on.
@@ -178,9 +182,13 @@ void PoolImpl::ApplyUnmapLeaf(VolumeState* volume, Page* page, uint64_t lba, uin
   Touch(page);
   MapLeaf* leaf = page->map_leaf();
   for (uint64_t e = begin - base; e < end - base; ++e) {
-    if (leaf->kind[e] == kEntryEmpty ? !keep : leaf->version[e] > version) continue;  // W2
+    if (leaf->kind[e] == kEntryEmpty) {
+      if (!keep) continue;
+    } else if (leaf->version[e] > version && leaf->born[e] > volume->version_base) {
+      continue;  // W2
+    }
     if (leaf->kind[e] == kEntryData) {
-      FreeRun(leaf->phys[e], 1);
+      RetireData(volume, leaf->phys[e], leaf->born[e]);
       --page->used;
       --volume->mapped;
       --data_mapped_;
@@ -196,7 +204,8 @@ void PoolImpl::ApplyUnmapLeaf(VolumeState* volume, Page* page, uint64_t lba, uin
 void PoolImpl::ClearEntry(const VolumeState* volume, Page* page, uint32_t e, uint64_t version) {
   MapLeaf* leaf = page->map_leaf();
   const bool keep = version > volume->hole_floor;
-  leaf->phys[e] = leaf->born[e] = 0;
+  leaf->phys[e] = 0;
+  leaf->born[e] = keep ? generation_ : 0;
   leaf->crc[e] = 0;
   leaf->physical_bytes[e] = leaf->key_id[e] = 0;
   leaf->kind[e] = keep ? kEntryHole : kEntryEmpty;

@@ -38,8 +38,10 @@ void PoolImpl::StartWrite(OpState* state) {
   const bool queue = !state->credited || !stalled_.empty() || !ready_.empty();
   uint64_t lba = op->lba;
   const uint64_t end = op->lba + op->blocks;
+  state->unlogged = 1;  // Not to be logged in full before the last piece is made.
   uint8_t part = 0;
   while (lba < end) {
+    ++state->unlogged;
     Piece* piece = NewPiece(kind, state);
     piece->part = part++;
     piece->lba = lba;
@@ -59,6 +61,7 @@ void PoolImpl::StartWrite(OpState* state) {
       AdmitPiece(piece);
     }
   }
+  if (--state->unlogged == 0) OpLogged(state);
   if (--state->pieces == 0) FinishOp(state);
 }
 
@@ -173,7 +176,10 @@ bool PoolImpl::CountGrowth(OpState* state, uint64_t* growth) {
     if (got == Got::kLoading) loading = true;
     if (got == Got::kHere) {
       for (uint64_t i = lba; i < next; ++i) {
-        mapped += leaf->map_leaf()->kind[i & (kLeafEntries - 1)] == kEntryData;
+        const uint32_t e = i & (kLeafEntries - 1);
+        // What a snapshot keeps is not paid for by overwriting it (N3).
+        mapped += leaf->map_leaf()->kind[e] == kEntryData &&
+                  leaf->map_leaf()->born[e] > state->volume->prev_birth;
       }
     }
     lba = next;
@@ -224,6 +230,7 @@ uint8_t* PoolImpl::AppendEntry(Piece* piece, uint32_t bytes) {
     block->sequence = next_sequence_++;
     block->used = block->pending = 0;
     block->entries = 0;
+    block->group_end = 0;
     block->written = false;
     block->tries = 0;
     block->pieces.clear();
@@ -235,8 +242,10 @@ uint8_t* PoolImpl::AppendEntry(Piece* piece, uint32_t bytes) {
   uint8_t* at = open_log_->data + sizeof(LogBlockHeader) + open_log_->used;
   open_log_->used += bytes;
   ++open_log_->entries;
-  open_log_->pieces.push_back(piece);
-  piece->log = open_log_;
+  if (piece != nullptr) {
+    open_log_->pieces.push_back(piece);
+    piece->log = open_log_;
+  }
   return at;
 }
 
@@ -279,8 +288,18 @@ void PoolImpl::LogIoDone(EngineIo* io) {
   AdvanceApply();
 }
 
+// Whether every block of the group that begins in this one can be applied.
+bool PoolImpl::GroupReady(const LogBlock* block) const {
+  const uint64_t end = block->group_end;
+  for (; block != nullptr && block->sequence <= end; block = block->next) {
+    if (!block->written || block->pending > 0) return false;
+  }
+  return true;
+}
+
 void PoolImpl::AdvanceApply() {
   while (log_head_ != nullptr && log_head_->written && log_head_->pending == 0 && !Faulted()) {
+    if (log_head_->group_end > log_head_->sequence && !GroupReady(log_head_)) return;
     LogBlock* block = log_head_;
     log_head_ = block->next;
     if (log_head_ == nullptr) log_last_ = nullptr;
@@ -324,6 +343,7 @@ void PoolImpl::SendWrite(Piece* piece) {
   }
   const uint32_t runs = EncodeWrite(piece);
   ++open_log_->pending;
+  if (!piece->logged && --piece->op->unlogged == 0) OpLogged(piece->op);
   piece->logged = true;
   piece->io_failed = false;
   piece->ios = runs;
@@ -351,7 +371,7 @@ uint32_t PoolImpl::EncodeWrite(Piece* piece) {
   header.bytes = static_cast<uint16_t>(bytes);
   header.runs = static_cast<uint16_t>(runs);
   header.blocks = static_cast<uint16_t>(blocks);
-  header.tree = piece->volume->map.id;
+  header.tree = piece->volume->tree;
   header.lba = piece->lba;
   header.version = piece->version;
   std::memcpy(at, &header, sizeof header);
@@ -399,8 +419,14 @@ void PoolImpl::ReleaseHold(Piece* piece) {
 // faults.
 void PoolImpl::RetryWrite(Piece* piece) {
   auto overlaps = [piece](const Piece* p) {
-    return p != nullptr && p != piece && p->volume == piece->volume &&
-           p->lba < piece->lba + piece->blocks && piece->lba < p->lba + p->blocks;
+    if (p == nullptr || p == piece) return false;
+    if (p->control != nullptr) {
+      // A snapshot that this change comes before would not have it.
+      return std::any_of(p->control->targets.begin(), p->control->targets.end(),
+                         [piece](const auto& t) { return t.volume == piece->volume; });
+    }
+    return p->volume == piece->volume && p->lba < piece->lba + piece->blocks &&
+           piece->lba < p->lba + p->blocks;
   };
   bool overtaken = false;
   for (LogBlock* block = piece->log; block != nullptr; block = block->next) {
@@ -456,12 +482,14 @@ void PoolImpl::ApplyWrite(VolumeState* volume, Page* page, uint64_t lba, uint32_
     ApplyAlloc(run);
     for (uint32_t k = 0; k < run.blocks; ++k, ++e, ++i) {
       // W2: a block changes only to a higher version.
-      if (leaf->kind[e] != kEntryEmpty && leaf->version[e] > version) {
+      if (leaf->kind[e] != kEntryEmpty && leaf->version[e] > version &&
+          leaf->born[e] > volume->version_base) {
         FreeRun(run.phys + k, 1);
         continue;
       }
+      ++volume->written;
       if (leaf->kind[e] == kEntryData) {
-        FreeRun(leaf->phys[e], 1);
+        RetireData(volume, leaf->phys[e], leaf->born[e]);
       } else {
         page->holes -= leaf->kind[e] == kEntryHole;
         ++page->used;

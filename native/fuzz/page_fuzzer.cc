@@ -1,5 +1,5 @@
 // Any 4096 bytes as a metadata page of any role: a map node, a map leaf, space, pending frees,
-// catalog, blobs. A page that is called sound may name no address outside the pool and no count
+// catalog, blobs, deadlists. A page that is called sound may name no address outside the pool and no count
 // past its arrays.
 #include <cstdlib>
 #include <cstring>
@@ -11,7 +11,7 @@ using namespace ashlar;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 2) return 0;
-  const auto role = static_cast<Role>(1 + data[0] % 5);
+  const auto role = static_cast<Role>(1 + data[0] % 6);
   const uint8_t level = data[1] % (kMaxHeight + 1);
   alignas(8) uint8_t page[kBlockBytes] = {};
   std::memcpy(page, data + 2, size - 2 < sizeof page ? size - 2 : sizeof page);
@@ -45,6 +45,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   } else if (role == Role::kPending) {
     const auto* leaf = reinterpret_cast<const PendingLeaf*>(page);
     if (leaf->count > kPendingRuns) std::abort();
+  } else if (role == Role::kDead) {
+    const auto* leaf = reinterpret_cast<const DeadLeaf*>(page);
+    if (leaf->count > kDeadRuns) std::abort();
+    for (uint32_t i = 0; i < leaf->count; ++i) {
+      if (!range.HoldsRun(leaf->phys[i], leaf->blocks[i] & ~kDeadPages)) std::abort();
+    }
   }
   return 0;
 }

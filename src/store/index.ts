@@ -9,6 +9,7 @@ export {
   MAX_OP_BLOCKS,
   MAX_VOLUME_NAME_BYTES,
   MIN_POOL_BYTES,
+  splitSnapshotName,
 } from './limits.ts';
 export { MemoryPool, type MemoryPoolOptions } from './memory.ts';
 export {
@@ -48,9 +49,12 @@ export {
   type Pool,
   type PoolState,
   type PoolStats,
+  type SnapshotRequest,
   STORE_BLOCK_BYTES,
   StoreError,
   type StoreErrorCode,
+  type StoreSnapshot,
+  type StoreSnapshotInfo,
   type StoreVolume,
   type StoreVolumeInfo,
 } from './types.ts';

@@ -1,4 +1,5 @@
 // Bounds of the store, equal to the engine's.
+import { assert } from '../base/index.ts';
 import { StoreError } from './types.ts';
 
 /** Of one blob; reservations and settings fit many times over. */
@@ -28,6 +29,35 @@ export function checkVolumeName(name: string): void {
       `a volume's name has 1 to ${MAX_VOLUME_NAME_BYTES} bytes, not ${bytes}`,
     );
   }
+  if (name.includes('@')) {
+    throw new StoreError(
+      'STORE_INVALID',
+      `a volume's name has no "@", which begins a snapshot's: ${name}`,
+    );
+  }
+}
+
+/** Throws STORE_INVALID for what no snapshot can be called. `name` is the part after the "@". */
+export function checkSnapshotName(name: string): void {
+  const bytes = Buffer.byteLength(name);
+  if (bytes === 0 || bytes > MAX_VOLUME_NAME_BYTES || name.includes('@')) {
+    throw new StoreError(
+      'STORE_INVALID',
+      `a snapshot's name has 1 to ${MAX_VOLUME_NAME_BYTES} bytes and no "@": ${JSON.stringify(name)}`,
+    );
+  }
+}
+
+/** `volume@name` in its two parts; throws STORE_INVALID for anything else. */
+export function splitSnapshotName(fullName: string): { volume: string; name: string } {
+  const at = fullName.lastIndexOf('@');
+  if (at <= 0 || at === fullName.length - 1) {
+    throw new StoreError(
+      'STORE_INVALID',
+      `a snapshot is named volume@name, not ${JSON.stringify(fullName)}`,
+    );
+  }
+  return { volume: fullName.slice(0, at), name: fullName.slice(at + 1) };
 }
 
 /** Throws STORE_INVALID for what no volume can have. */
@@ -35,4 +65,10 @@ export function checkVolumeSize(sizeBlocks: number): void {
   if (!Number.isSafeInteger(sizeBlocks) || sizeBlocks <= 0) {
     throw new StoreError('STORE_INVALID', `a volume has at least one block, not ${sizeBlocks}`);
   }
+}
+
+export function checkBlob(key: string, value: Uint8Array | null): void {
+  const keyBytes = Buffer.byteLength(key);
+  assert(keyBytes > 0 && keyBytes <= MAX_BLOB_KEY_BYTES);
+  assert(value === null || value.length <= MAX_BLOB_BYTES);
 }

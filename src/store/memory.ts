@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto';
 import { assert, assertNever, crc32c, type Flushable, Turn, TurnPhase } from '../base/index.ts';
 import { type BlockOp, BlockOpKind, IoStatus, type MapExtent } from '../block/index.ts';
 import {
+  checkSnapshotName,
   checkVolumeName,
   checkVolumeSize,
   MAX_BLOB_BYTES,
@@ -12,6 +13,7 @@ import {
   MAX_CHANGED_RUNS,
   MAX_OP_BLOCKS,
 } from './limits.ts';
+import { MemorySnapshot } from './memory-snapshot.ts';
 import {
   BlockKind,
   type BlockTags,
@@ -25,8 +27,10 @@ import {
   type Pool,
   type PoolState,
   type PoolStats,
+  type SnapshotRequest,
   STORE_BLOCK_BYTES,
   StoreError,
+  type StoreSnapshot,
   type StoreVolume,
   type StoreVolumeInfo,
 } from './types.ts';
@@ -40,12 +44,15 @@ export interface MemoryPoolOptions {
   readonly sizeBlocks?: number;
 }
 
-interface Queued {
-  readonly volume: MemoryVolume;
-  readonly op: BlockOp;
-  readonly epoch: number;
-  readonly opNumber: number;
-}
+/** Operations, and what comes between them. */
+type Queued =
+  | {
+      readonly volume: MemoryVolume;
+      readonly op: BlockOp;
+      readonly epoch: number;
+      readonly opNumber: number;
+    }
+  | { readonly run: () => void };
 
 export class MemoryPool implements Pool, Flushable {
   readonly id = '00000000-0000-4000-8000-000000000001';
@@ -107,7 +114,7 @@ export class MemoryPool implements Pool, Flushable {
 
   /** Loses what was not flushed, as a power cut may: every block falls back to its last flushed value. */
   powerCut(): void {
-    this.#queue = [];
+    this.#queue = this.#queue.filter((queued) => 'run' in queued);
     for (const volume of this.#volumes.values()) volume.forgetUnflushed();
   }
 
@@ -121,16 +128,18 @@ export class MemoryPool implements Pool, Flushable {
   // Pool.
 
   stats(): PoolStats {
-    const dataBlocks = this.#dataBlocks();
+    let dataBlocks = 0;
+    for (const volume of this.#volumes.values()) dataBlocks += volume.mappedBlocks;
+    const allocatedBlocks = this.#allocatedBlocks();
     return {
       state: this.#state,
       sizeBlocks: this.#sizeBlocks,
       usableBlocks: this.#sizeBlocks,
-      allocatedBlocks: dataBlocks,
+      allocatedBlocks,
       dataBlocks,
       metadataBlocks: 0,
       pendingFreeBlocks: 0,
-      freeBlocks: this.#sizeBlocks - dataBlocks,
+      freeBlocks: this.#sizeBlocks - allocatedBlocks,
       checkpoints: this.#checkpoints,
       logBytesUsed: 0,
       logBytes: 0,
@@ -166,12 +175,102 @@ export class MemoryPool implements Pool, Flushable {
     return volume;
   }
 
-  async deleteVolume(name: string): Promise<void> {
+  async deleteVolume(
+    name: string,
+    { withSnapshots = false }: { withSnapshots?: boolean } = {},
+  ): Promise<void> {
     this.#checkServing();
     const volume = this.#volumes.get(name);
     if (volume === undefined) throw new StoreError('STORE_NOT_FOUND', `no volume ${name}`);
-    volume.gone = true;
+    const clones = volume.line.flatMap((snapshot) => snapshot.clones.map((clone) => clone.name));
+    if (clones.length > 0) {
+      throw new StoreError('STORE_HAS_CLONES', `${name} has clones (${clones.join(', ')})`);
+    }
+    if (volume.line.length > 0 && !withSnapshots) {
+      const names = volume.line.map((snapshot) => snapshot.shortName).join(', ');
+      throw new StoreError('STORE_HAS_SNAPSHOTS', `volume ${name} has snapshots (${names})`);
+    }
+    for (const snapshot of volume.line.splice(0)) snapshot.gone = true;
     this.#volumes.delete(name);
+    volume.gone = true;
+  }
+
+  createSnapshots(
+    requests: readonly SnapshotRequest[],
+    createdMs: number,
+  ): Promise<readonly StoreSnapshot[]> {
+    return new Promise((resolve, reject) => {
+      const run = (): void => {
+        try {
+          resolve(this.#takeSnapshots(requests, createdMs));
+        } catch (error) {
+          reject(error);
+        }
+      };
+      // Behind the operations submitted so far (P1).
+      if (this.#queue.length > 0) this.#queue.push({ run });
+      else run();
+    });
+  }
+
+  #takeSnapshots(requests: readonly SnapshotRequest[], createdMs: number): MemorySnapshot[] {
+    this.#checkServing();
+    if (requests.length === 0) throw new StoreError('STORE_INVALID', 'a snapshot of no volume');
+    const volumes = requests.map(({ volume: volumeName, name, id }) => {
+      checkSnapshotName(name);
+      uuidToBytes(id);
+      const volume = this.#volumes.get(volumeName);
+      if (volume === undefined) throw new StoreError('STORE_NOT_FOUND', `no volume ${volumeName}`);
+      if (volume.line.some((snapshot) => snapshot.shortName === name)) {
+        throw new StoreError('STORE_EXISTS', `volume ${volumeName} has a snapshot ${name} already`);
+      }
+      return volume;
+    });
+    if (new Set(volumes).size < volumes.length) {
+      throw new StoreError('STORE_INVALID', 'two snapshots of one volume at one instant');
+    }
+    // It is durable, and so is what it holds: the record's flush covers all before it.
+    for (const volume of this.#volumes.values()) volume.makeDurable();
+    return requests.map(({ name, id, epoch, opNumber }, index) => {
+      const volume = volumes[index]!;
+      const version = { epoch, op: opNumber };
+      const snapshot = new MemorySnapshot(this, volume, volume.frozen(version), {
+        id,
+        shortName: name,
+        createdMs,
+        ...version,
+      });
+      volume.line.push(snapshot);
+      return snapshot;
+    });
+  }
+
+  snapshot(fullName: string): StoreSnapshot | null {
+    return this.#find(fullName);
+  }
+
+  #find(fullName: string): MemorySnapshot | null {
+    for (const volume of this.#volumes.values()) {
+      for (const snapshot of volume.line) if (snapshot.name === fullName) return snapshot;
+    }
+    return null;
+  }
+
+  snapshots(volume: string): readonly StoreSnapshot[] {
+    return [...(this.#volumes.get(volume)?.line ?? [])];
+  }
+
+  async deleteSnapshot(fullName: string): Promise<void> {
+    this.#checkServing();
+    const snapshot = this.#find(fullName);
+    if (snapshot === null) throw new StoreError('STORE_NOT_FOUND', `no snapshot ${fullName}`);
+    const clones = snapshot.clones.map((clone) => clone.name);
+    if (clones.length > 0) {
+      throw new StoreError('STORE_HAS_CLONES', `${fullName} has clones (${clones.join(', ')})`);
+    }
+    const { line } = snapshot.volume;
+    line.splice(line.indexOf(snapshot), 1);
+    snapshot.gone = true;
   }
 
   async putBlob(key: string, value: Uint8Array | null): Promise<void> {
@@ -184,7 +283,7 @@ export class MemoryPool implements Pool, Flushable {
   }
 
   creditBlocks(): number {
-    return this.#state === 'Online' ? this.#sizeBlocks - this.#dataBlocks() : 0;
+    return this.#state === 'Online' ? this.#sizeBlocks - this.#allocatedBlocks() : 0;
   }
 
   openIds(): readonly string[] {
@@ -240,7 +339,12 @@ export class MemoryPool implements Pool, Flushable {
   }
 
   #run(batch: readonly Queued[]): void {
-    for (const { volume, op, epoch, opNumber } of batch) {
+    for (const queued of batch) {
+      if ('run' in queued) {
+        queued.run();
+        continue;
+      }
+      const { volume, op, epoch, opNumber } = queued;
       op.lower.onBlockDone(op, this.#carryOut(volume, op, epoch, opNumber));
     }
   }
@@ -257,24 +361,30 @@ export class MemoryPool implements Pool, Flushable {
       noteFailure(volume, op, epoch);
       return status;
     }
-    const status = volume.carryOut(op, epoch, opNumber, this.#sizeBlocks - this.#dataBlocks());
+    const status = volume.carryOut(op, epoch, opNumber, this.#sizeBlocks - this.#allocatedBlocks());
     if (status !== IoStatus.Ok) noteFailure(volume, op, epoch);
     return status;
   }
 
-  #dataBlocks(): number {
+  /** Blocks that volumes or snapshots name, each counted once. */
+  #allocatedBlocks(): number {
     let blocks = 0;
-    for (const volume of this.#volumes.values()) blocks += volume.mappedBlocks;
+    for (const volume of this.#volumes.values()) {
+      blocks += volume.mappedBlocks - volume.inherited() + volume.heldBySnapshots();
+    }
     return blocks;
   }
 }
 
-class MemoryVolume implements StoreVolume {
+export class MemoryVolume implements StoreVolume {
   readonly id: string;
   readonly name: string;
   gone = false;
+  /** Its snapshots, oldest first. */
+  readonly line: MemorySnapshot[] = [];
+  origin: MemorySnapshot | null = null;
   readonly #pool: MemoryPool;
-  readonly #blocks = new VersionedBlocks();
+  readonly #blocks: VersionedBlocks;
   readonly #blobs = new Map<string, Uint8Array>();
   #sizeBlocks: number;
   #version = ZERO_VERSION;
@@ -290,7 +400,9 @@ class MemoryVolume implements StoreVolume {
     name: string,
     sizeBlocks: number,
     holeFloor: StoreVersion | null,
+    blocks = new VersionedBlocks(),
   ) {
+    this.#blocks = blocks;
     this.#pool = pool;
     this.id = id;
     this.name = name;
@@ -300,6 +412,37 @@ class MemoryVolume implements StoreVolume {
 
   get mappedBlocks(): number {
     return this.#blocks.mapped;
+  }
+
+  get blocks(): VersionedBlocks {
+    return this.#blocks;
+  }
+
+  /** What it holds now, for a snapshot: changes of either leave the other as it is. */
+  frozen(version: StoreVersion): MemoryVolume {
+    if (compareStoreVersions(version, this.#version) > 0) this.#version = version;
+    const { id, name } = this;
+    const copy = this.#blocks.copy();
+    const frozen = new MemoryVolume(this.#pool, id, name, this.#sizeBlocks, this.#holeFloor, copy);
+    frozen.#version = version;
+    return frozen;
+  }
+
+  /** Blocks that it still shares with the snapshot it was cloned from. */
+  inherited(): number {
+    return this.origin === null
+      ? 0
+      : this.mappedBlocks - this.#blocks.countNotIn(this.origin.blocks);
+  }
+
+  /** Blocks that only its snapshots name. */
+  heldBySnapshots(): number {
+    const held = new Set<Uint8Array>();
+    for (const { blocks } of this.line) for (const [, bytes] of blocks.data()) held.add(bytes);
+    if (held.size === 0) return 0;
+    for (const [, bytes] of this.#blocks.data()) held.delete(bytes);
+    if (this.origin !== null) for (const [, bytes] of this.origin.blocks.data()) held.delete(bytes);
+    return held.size;
   }
 
   info(): StoreVolumeInfo {
@@ -312,6 +455,10 @@ class MemoryVolume implements StoreVolume {
       contig: this.#contig,
       durable: this.#durable,
       holeFloor: this.#holeFloor,
+      writtenBlocks: this.#blocks.countNotIn(this.line.at(-1)?.blocks ?? this.origin?.blocks),
+      snapshotBlocks: this.heldBySnapshots(),
+      inheritedBlocks: this.inherited(),
+      origin: this.origin?.name ?? null,
     };
   }
 
@@ -516,7 +663,7 @@ class MemoryVolume implements StoreVolume {
         op.failedLba = op.lba + index;
         return IoStatus.Damaged;
       }
-      if (data && !this.#blocks.isData(op.lba + index)) grows += 1;
+      if (data && !this.#paysForItself(op.lba + index)) grows += 1;
     }
     if (grows > free) return IoStatus.NoSpace;
     for (let index = 0; index < op.blocks; index += 1) {
@@ -528,6 +675,13 @@ class MemoryVolume implements StoreVolume {
       }
     }
     return IoStatus.Ok;
+  }
+
+  /** Whether overwriting the block gives one back: what a snapshot keeps does not. */
+  #paysForItself(lba: number): boolean {
+    if (!this.#blocks.isData(lba)) return false;
+    const kept = this.line.at(-1)?.blocks ?? this.origin?.blocks;
+    return kept?.at(lba).bytes !== this.#blocks.at(lba).bytes;
   }
 
   #install(

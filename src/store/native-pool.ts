@@ -4,14 +4,13 @@
 // of the turn; completions come back in another array, read in one go. A submitted operation has a tag, its slot here and
 // in the addon, until its completion is read. Layout and rules of the arrays: native/binding/pool_binding.h.
 import { assert, type Flushable, type Turn, TurnPhase } from '../base/index.ts';
-import { type BlockOp, BlockOpKind, IoStatus, type MapExtent } from '../block/index.ts';
+import { type BlockOp, BlockOpKind, IoStatus } from '../block/index.ts';
 import {
+  checkBlob,
+  checkSnapshotName,
   checkVolumeName,
   checkVolumeSize,
   MAX_ATOMIC_BLOCKS,
-  MAX_BLOB_BYTES,
-  MAX_BLOB_KEY_BYTES,
-  MAX_CHANGED_RUNS,
   MAX_EPOCH,
   MAX_OP_BLOCKS,
   MAX_OP_NUMBER,
@@ -24,34 +23,35 @@ import {
   MAX_CONTROLS,
   MAX_TAGS,
   type NativePoolHandle,
+  type NativeSnapshotRequest,
   type NativeStats,
   SUBMISSION_LANES,
 } from './native.ts';
-import {
-  BLOCK_TAG_BYTES,
-  type BlockKind,
-  type ChangedRun,
-  STORE_OP_TAGS,
-  StoreOp,
-  type StoreVersion,
-  WriteGuard,
-} from './replication.ts';
+import { NativeSnapshot, NativeVolume } from './native-volume.ts';
+import { BLOCK_TAG_BYTES, STORE_OP_TAGS, StoreOp, WriteGuard } from './replication.ts';
 import {
   type NewVolume,
   type Pool,
   type PoolState,
   type PoolStats,
+  type SnapshotRequest,
   STORE_BLOCK_BYTES,
   StoreError,
   type StoreErrorCode,
+  type StoreSnapshot,
   type StoreVolume,
-  type StoreVolumeInfo,
 } from './types.ts';
 import { uuidToBytes } from './uuid.ts';
 
 const TWO_32 = 2 ** 32;
 const NOTHING = new Uint8Array(0);
-const NO_RUNS = new Float64Array(0);
+
+/** Whose operations go down: a volume's, or a snapshot's. */
+export interface Submitter {
+  readonly handle: number;
+  /** Deleted: nothing reaches the engine under this handle any more. */
+  gone: boolean;
+}
 
 /** Told how a control call ended: a Status of pool.h, and the volume handle where there is a new one. */
 type ControlDone = (status: number, handle: number, controlId: number) => void;
@@ -68,6 +68,7 @@ export class NativePool implements Pool, Flushable {
   readonly #turn: Turn;
   readonly #arena: ArrayBuffer | null;
   readonly #volumes = new Map<string, NativeVolume>();
+  readonly #snapshots = new Map<string, NativeSnapshot>();
 
   readonly #submission = new Int32Array(MAX_BATCH * SUBMISSION_LANES);
   readonly #completion = new Int32Array(COMPLETION_SLOTS * COMPLETION_LANES);
@@ -85,7 +86,10 @@ export class NativePool implements Pool, Flushable {
    * Submissions beyond the tags or the batch, in order: they follow at the next completions. Bounded by the windows of
    * the rooms above, and in practice empty.
    */
-  #waiting: { volume: NativeVolume; op: BlockOp; epoch: number; opNumber: number }[] = [];
+  #waiting: (
+    | { volume: Submitter; op: BlockOp; epoch: number; opNumber: number }
+    | { begin: () => void }
+  )[] = [];
 
   readonly #controls: (ControlDone | null)[] = new Array<ControlDone | null>(MAX_CONTROLS).fill(
     null,
@@ -113,7 +117,12 @@ export class NativePool implements Pool, Flushable {
     native.attach(this.#submission, this.#completion, this.#shared, () => this.#onCompletions());
     for (const info of native.volumes()) {
       if (!info.deleting) {
-        this.#volumes.set(info.name, new NativeVolume(this, info.handle, info.id, info.name));
+        const volume = new NativeVolume(this, info.handle, info.id, info.name);
+        this.#volumes.set(info.name, volume);
+        for (const s of native.snapshots(info.handle)) {
+          const snapshot = new NativeSnapshot(this, volume, s.handle, s.id, s.name);
+          if (!s.deleting) this.#snapshots.set(snapshot.name, snapshot);
+        }
       }
     }
   }
@@ -159,17 +168,112 @@ export class NativePool implements Pool, Flushable {
     return volume;
   }
 
-  async deleteVolume(name: string): Promise<void> {
+  async deleteVolume(
+    name: string,
+    { withSnapshots = false }: { withSnapshots?: boolean } = {},
+  ): Promise<void> {
     const volume = this.#volumes.get(name);
     if (volume === undefined) {
       throw new StoreError('STORE_NOT_FOUND', `pool ${this.name} has no volume ${name}`);
     }
     await this.#promise(`deleting volume ${name}`, (controlId) =>
-      this.#native.deleteVolume(controlId, volume.handle),
-    );
+      this.#native.deleteVolume(controlId, volume.handle, withSnapshots),
+    ).catch((error: unknown) => {
+      throw explained(error, name, this.snapshots(name));
+    });
     volume.gone = true;
+    for (const [fullName, snapshot] of this.#snapshots) {
+      if (snapshot.volume === volume) this.#forget(fullName, snapshot);
+    }
     // A second deletion of the same name may have raced with this one, and even a new volume of that name.
     if (this.#volumes.get(name) === volume) this.#volumes.delete(name);
+  }
+
+  async createSnapshots(
+    requests: readonly SnapshotRequest[],
+    createdMs: number,
+  ): Promise<readonly StoreSnapshot[]> {
+    const made = requests.map(({ volume: volumeName, name, id, epoch, opNumber }) => {
+      checkSnapshotName(name);
+      const volume = this.#volumes.get(volumeName);
+      if (volume === undefined) {
+        throw new StoreError('STORE_NOT_FOUND', `pool ${this.name} has no volume ${volumeName}`);
+      }
+      assert(epoch >= 0 && epoch <= MAX_EPOCH && opNumber >= 0 && opNumber <= MAX_OP_NUMBER);
+      const request: NativeSnapshotRequest = [
+        volume.handle,
+        uuidToBytes(id),
+        name,
+        epoch,
+        opNumber,
+      ];
+      return { volume, id, name, request };
+    });
+    if (made.length === 0) throw new StoreError('STORE_INVALID', 'a snapshot of no volume');
+    const names = made.map(({ volume, name }) => `${volume.name}@${name}`);
+    const handles = await new Promise<number[]>((resolve, reject) => {
+      // Operations submitted so far come before it (P1): those of this turn are still in the batch.
+      this.#behind(() => {
+        const doing = `taking snapshot ${names.join(', ')}`;
+        const start = (controlId: number) =>
+          this.#native.createSnapshots(
+            controlId,
+            made.map(({ request }) => request),
+            createdMs,
+          );
+        const started = this.control(start, (status, _handle, controlId) => {
+          if (status === IoStatus.Ok) resolve(this.#native.takeHandles(controlId));
+          else reject(this.#errorOf(doing, status));
+        });
+        if (!started) reject(this.#errorOf(doing, IoStatus.Offline));
+      });
+    });
+    return made.map(({ volume, id, name }, index) => {
+      const snapshot = new NativeSnapshot(this, volume, handles[index]!, id, name);
+      this.#snapshots.set(snapshot.name, snapshot);
+      return snapshot;
+    });
+  }
+
+  snapshot(fullName: string): StoreSnapshot | null {
+    return this.#snapshots.get(fullName) ?? null;
+  }
+
+  snapshots(volume: string): readonly StoreSnapshot[] {
+    const head = this.#volumes.get(volume);
+    if (head === undefined || this.#state === 'Closed') return [];
+    return this.#native.snapshots(head.handle).flatMap(({ name, deleting }) => {
+      const snapshot = deleting ? undefined : this.#snapshots.get(`${volume}@${name}`);
+      return snapshot === undefined ? [] : [snapshot];
+    });
+  }
+
+  async deleteSnapshot(fullName: string): Promise<void> {
+    const snapshot = this.#snapshots.get(fullName);
+    if (snapshot === undefined) {
+      throw new StoreError('STORE_NOT_FOUND', `pool ${this.name} has no snapshot ${fullName}`);
+    }
+    await this.#promise(`deleting snapshot ${fullName}`, (controlId) =>
+      this.#native.deleteSnapshot(controlId, snapshot.handle),
+    ).catch((error: unknown) => {
+      throw explained(error, fullName, [snapshot]);
+    });
+    this.#forget(fullName, snapshot);
+  }
+
+  #forget(fullName: string, snapshot: NativeSnapshot): void {
+    snapshot.gone = true;
+    if (this.#snapshots.get(fullName) === snapshot) this.#snapshots.delete(fullName);
+  }
+
+  /** Runs `begin` when everything submitted so far has reached the engine. */
+  #behind(begin: () => void): void {
+    if (this.#waiting.length > 0) {
+      this.#waiting.push({ begin });
+      return;
+    }
+    if (this.#batch > 0) this.#turnOver(() => this.#send());
+    begin();
   }
 
   async putBlob(key: string, value: Uint8Array | null): Promise<void> {
@@ -221,7 +325,7 @@ export class NativePool implements Pool, Flushable {
   // The data path.
 
   /** For NativeVolume: starts an operation whose end goes to op.lower. */
-  submit(volume: NativeVolume, op: BlockOp, epoch: number, opNumber: number): void {
+  submit(volume: Submitter, op: BlockOp, epoch: number, opNumber: number): void {
     if (this.#closing !== null || volume.gone) {
       op.lower.onBlockDone(op, IoStatus.Offline);
       return;
@@ -233,7 +337,7 @@ export class NativePool implements Pool, Flushable {
     this.#record(volume, op, epoch, opNumber);
   }
 
-  #record(volume: NativeVolume, op: BlockOp, epoch: number, opNumber: number): void {
+  #record(volume: Submitter, op: BlockOp, epoch: number, opNumber: number): void {
     const at = this.#batch * SUBMISSION_LANES;
     const lanes = this.#submission;
     lanes[at] = op.kind | (op.fua ? 0x100 : 0) | (op.atomic ? 0x200 : 0);
@@ -349,7 +453,13 @@ export class NativePool implements Pool, Flushable {
 
   #admitWaiting(): void {
     while (this.#waiting.length > 0 && this.#freeTagCount > 0 && this.#batch < MAX_BATCH) {
-      const { volume, op, epoch, opNumber } = this.#waiting.shift()!;
+      const next = this.#waiting.shift()!;
+      if ('begin' in next) {
+        if (this.#batch > 0) this.#send();
+        next.begin();
+        continue;
+      }
+      const { volume, op, epoch, opNumber } = next;
       if (volume.gone || this.#closing !== null) op.lower.onBlockDone(op, IoStatus.Offline);
       else this.#record(volume, op, epoch, opNumber);
     }
@@ -415,7 +525,10 @@ export class NativePool implements Pool, Flushable {
       // Only after a failed close: the medium may or may not have taken it.
       op.lower.onBlockDone(op, IoStatus.IoError);
     }
-    for (const { op } of this.#waiting.splice(0)) op.lower.onBlockDone(op, IoStatus.Offline);
+    for (const waiting of this.#waiting.splice(0)) {
+      if ('begin' in waiting) waiting.begin();
+      else waiting.op.lower.onBlockDone(waiting.op, IoStatus.Offline);
+    }
   }
 
   #lookForFault(): void {
@@ -431,6 +544,13 @@ export class NativePool implements Pool, Flushable {
     this.#faultTold = true;
     if (this.#state === 'Online') this.#state = 'Faulted';
     for (const listener of this.#faultListeners) listener(why);
+  }
+
+  /** `volume@name` of a snapshot's handle; null where there is none. */
+  snapshotNameOf(handle: number): string | null {
+    if (handle === 0) return null;
+    for (const [name, snapshot] of this.#snapshots) if (snapshot.handle === handle) return name;
+    return null;
   }
 
   /** For NativeVolume. */
@@ -451,169 +571,28 @@ const CONTROL_FAILURES: Readonly<Record<number, readonly [StoreErrorCode, string
   16: ['STORE_NOT_FOUND', 'no such volume'],
   17: ['STORE_EXISTS', 'the name or the id is taken'],
   18: ['STORE_INVALID', 'refused as invalid (a volume only ever grows)'],
+  32: ['STORE_HAS_SNAPSHOTS', 'it has snapshots; delete them first, or with it'],
+  33: ['STORE_HAS_CLONES', 'it has clones; delete or promote them first'],
+  34: ['STORE_LATER_SNAPSHOTS', 'there are later snapshots; delete them first, or with it'],
 };
-
-function checkBlob(key: string, value: Uint8Array | null): void {
-  const keyBytes = Buffer.byteLength(key);
-  assert(keyBytes > 0 && keyBytes <= MAX_BLOB_KEY_BYTES);
-  assert(value === null || value.length <= MAX_BLOB_BYTES);
-}
-
-class NativeVolume implements StoreVolume {
-  readonly #pool: NativePool;
-  readonly handle: number;
-  readonly id: string;
-  readonly name: string;
-  /** Deleted: nothing reaches the engine under this handle any more. */
-  gone = false;
-  #lastInfo: StoreVolumeInfo;
-
-  constructor(pool: NativePool, handle: number, id: string, name: string) {
-    this.#pool = pool;
-    this.handle = handle;
-    this.id = id;
-    this.name = name;
-    const zero = { epoch: 0, op: 0 };
-    this.#lastInfo = {
-      id,
-      name,
-      sizeBlocks: 0,
-      mappedBlocks: 0,
-      epoch: 0,
-      op: 0,
-      contig: zero,
-      durable: zero,
-      holeFloor: null,
-    };
-    this.info();
-  }
-
-  info(): StoreVolumeInfo {
-    const info = this.gone ? null : this.#pool.native.volume(this.handle);
-    if (info !== null) {
-      const { id, name, sizeBlocks, mappedBlocks, epoch, op, contig, durable } = info;
-      const alone = info.holeFloor.epoch === MAX_EPOCH && info.holeFloor.op === MAX_OP_NUMBER;
-      const holeFloor = alone ? null : info.holeFloor;
-      this.#lastInfo = {
-        id,
-        name,
-        sizeBlocks,
-        mappedBlocks,
-        epoch,
-        op,
-        contig,
-        durable,
-        holeFloor,
-      };
-    }
-    return this.#lastInfo;
-  }
-
-  submit(op: BlockOp, epoch: number, opNumber: number): void {
-    this.#pool.submit(this, op, epoch, opNumber);
-  }
-
-  submitTagged(op: StoreOp, epoch: number, opNumber: number): void {
-    this.#pool.submit(this, op, epoch, opNumber);
-  }
-
-  changedSince(
-    since: StoreVersion,
-    lba: number,
-    maxRuns: number,
-    done: (status: IoStatus, runs: readonly ChangedRun[], nextLba: number) => void,
-  ): void {
-    assert(maxRuns > 0 && maxRuns <= MAX_CHANGED_RUNS);
-    const { native } = this.#pool;
-    const started =
-      !this.gone &&
-      this.#pool.control(
-        (controlId) =>
-          native.changedSince(controlId, this.handle, since.epoch, since.op, lba, maxRuns),
-        (status, _handle, controlId) => {
-          if (status !== IoStatus.Ok) return done(asIoStatus(status), [], lba);
-          const flat = native.takeChanged(controlId);
-          const runs: ChangedRun[] = [];
-          for (let at = 1; at < flat.length; at += 5) {
-            runs.push({
-              lba: flat[at]!,
-              blocks: flat[at + 1]!,
-              kind: flat[at + 2]! as BlockKind,
-              epoch: flat[at + 3]!,
-              op: flat[at + 4]!,
-            });
-          }
-          done(IoStatus.Ok, runs, flat[0]!);
-        },
-      );
-    if (!started) done(IoStatus.Offline, [], lba);
-  }
-
-  async setMarks(marks: { holeFloor?: StoreVersion | null; contig?: StoreVersion }): Promise<void> {
-    const { holeFloor, contig } = marks;
-    const floor = holeFloor === undefined ? 0 : holeFloor === null ? 4 : 1;
-    const which = floor | (contig === undefined ? 0 : 2);
-    if (which === 0) return;
-    await this.#pool.promise(`marking volume ${this.name}`, (controlId) =>
-      this.#pool.native.setMarks(
-        controlId,
-        this.handle,
-        which,
-        holeFloor?.epoch ?? 0,
-        holeFloor?.op ?? 0,
-        contig?.epoch ?? 0,
-        contig?.op ?? 0,
-      ),
+/** The engine's refusal, with the names of what stands in the way. */
+function explained(error: unknown, name: string, snapshots: readonly StoreSnapshot[]): unknown {
+  if (!(error instanceof StoreError)) return error;
+  const infos = snapshots.map((snapshot) => snapshot.snapshotInfo());
+  if (error.code === 'STORE_HAS_CLONES') {
+    const clones = infos.flatMap((info) => info.clones).join(', ');
+    return new StoreError(
+      error.code,
+      `${name} has clones (${clones}); delete or promote them first`,
+      { cause: error },
     );
   }
-
-  async resize(sizeBlocks: number): Promise<void> {
-    checkVolumeSize(sizeBlocks);
-    await this.#pool.promise(`resizing volume ${this.name}`, (controlId) =>
-      this.#pool.native.resizeVolume(controlId, this.handle, sizeBlocks),
+  if (error.code === 'STORE_HAS_SNAPSHOTS') {
+    return new StoreError(
+      error.code,
+      `volume ${name} has snapshots (${infos.map((info) => info.name).join(', ')}); delete them first, or with it`,
+      { cause: error },
     );
   }
-
-  putBlob(key: string, value: Uint8Array | null, done: (status: IoStatus) => void): void {
-    checkBlob(key, value);
-    const started =
-      !this.gone &&
-      this.#pool.control(
-        (controlId) => this.#pool.native.putBlob(controlId, this.handle, key, value ?? NOTHING),
-        (status) => done(asIoStatus(status)),
-      );
-    if (!started) done(IoStatus.Offline);
-  }
-
-  getBlob(key: string): Uint8Array | null {
-    return this.#pool.native.getBlob(this.handle, key);
-  }
-
-  mapStatus(
-    lba: number,
-    maxExtents: number,
-    done: (status: IoStatus, extents: readonly MapExtent[]) => void,
-  ): void {
-    const { native } = this.#pool;
-    const started =
-      !this.gone &&
-      this.#pool.control(
-        (controlId) => native.mapStatus(controlId, this.handle, lba, maxExtents),
-        (status, _handle, controlId) => {
-          const flat = status === IoStatus.Ok ? native.takeRuns(controlId) : NO_RUNS;
-          const extents: MapExtent[] = [];
-          for (let at = 0; at < flat.length; at += 3) {
-            extents.push({ lba: flat[at]!, blocks: flat[at + 1]!, mapped: flat[at + 2] === 1 });
-          }
-          done(asIoStatus(status), extents);
-        },
-      );
-    if (!started) done(IoStatus.Offline, []);
-  }
-}
-
-/** A control call's status for those who know only the data path's. */
-function asIoStatus(status: number): IoStatus {
-  if (status <= IoStatus.Busy) return status as IoStatus;
-  return status === 16 ? IoStatus.Offline : IoStatus.IoError;
+  return error;
 }

@@ -28,7 +28,33 @@ export interface NativeVolumeInfo {
   readonly durable: StoreVersion;
   /** All bits set: holes have no versions. */
   readonly holeFloor: StoreVersion;
+  readonly writtenBlocks: number;
+  readonly snapshotBlocks: number;
+  readonly inheritedBlocks: number;
+  /** Handle of a snapshot, or 0. */
+  readonly origin: number;
+  readonly rollingBack: boolean;
 }
+
+export interface NativeSnapshotInfo {
+  readonly handle: number;
+  readonly volume: number;
+  readonly id: string;
+  readonly name: string;
+  readonly sizeBlocks: number;
+  readonly mappedBlocks: number;
+  readonly epoch: number;
+  readonly op: number;
+  readonly createdMs: number;
+  readonly uniqueBlocks: number;
+  readonly writtenBlocks: number;
+  readonly settled: boolean;
+  readonly deleting: boolean;
+  readonly clones: readonly number[];
+}
+
+/** Volume, id, name, epoch, op number. */
+export type NativeSnapshotRequest = readonly [number, Uint8Array, string, number, number];
 
 export interface NativeStats {
   /** 1 open, 2 faulted, 3 closed. */
@@ -72,7 +98,16 @@ export interface NativePoolHandle {
     floorOp: number,
   ): void;
   resizeVolume(controlId: number, handle: number, sizeBlocks: number): void;
-  deleteVolume(controlId: number, handle: number): void;
+  deleteVolume(controlId: number, handle: number, withSnapshots: boolean): void;
+  createSnapshots(
+    controlId: number,
+    requests: readonly NativeSnapshotRequest[],
+    createdMs: number,
+  ): void;
+  takeHandles(controlId: number): number[];
+  deleteSnapshot(controlId: number, handle: number): void;
+  snapshots(volume: number): NativeSnapshotInfo[];
+  snapshot(handle: number): NativeSnapshotInfo | null;
   putBlob(controlId: number, handle: number, key: string, value: Uint8Array): void;
   getBlob(handle: number, key: string): Uint8Array | null;
   mapStatus(controlId: number, handle: number, lba: number, maxRuns: number): void;

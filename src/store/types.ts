@@ -50,6 +50,61 @@ export interface StoreVolumeInfo {
   readonly durable: StoreVersion;
   /** B7: holes of a version at or below it have none any more. Null: holes have no versions here. */
   readonly holeFloor: StoreVersion | null;
+  /** Data written since the newest snapshot. */
+  readonly writtenBlocks: number;
+  /** What deleting all its snapshots would give back, metadata included. */
+  readonly snapshotBlocks: number;
+  /** Of mappedBlocks: what a clone still shares with its origin. */
+  readonly inheritedBlocks: number;
+  /** Of a clone: its snapshot, `volume@name`; else null. */
+  readonly origin: string | null;
+}
+
+/**
+ * Space in the words that ZFS uses: mappedBlocks is "referenced" (data reached from here), uniqueBlocks "used" (what
+ * deleting this snapshot gives back, metadata included), writtenBlocks "written" (data since the snapshot before).
+ */
+export interface StoreSnapshotInfo {
+  /** Lower-case UUID. */
+  readonly id: string;
+  readonly name: string;
+  readonly volume: string;
+  /** The volume's when it was taken. */
+  readonly sizeBlocks: number;
+  readonly mappedBlocks: number;
+  /** The cut (P1), as E1's two halves: it holds exactly the operations below. */
+  readonly epoch: number;
+  readonly op: number;
+  /** Unix time. */
+  readonly createdMs: number;
+  readonly uniqueBlocks: number;
+  readonly writtenBlocks: number;
+  /** Whether uniqueBlocks is exact: false while it is counted anew, after a neighbour was deleted. */
+  readonly settled: boolean;
+  /** Names of the volumes that were cloned from it. */
+  readonly clones: readonly string[];
+}
+
+/**
+ * What a volume held at one point of its stream of operations. It reads, verifies and maps like a StoreVolume, so it can
+ * be exported as one; what would change it ends with ReadOnly.
+ */
+export interface StoreSnapshot extends StoreVolume {
+  /** The whole name, `volume@snapshot`. */
+  readonly name: string;
+  /** The part after the "@". */
+  readonly shortName: string;
+  snapshotInfo(): StoreSnapshotInfo;
+}
+
+export interface SnapshotRequest {
+  readonly volume: string;
+  /** Of the snapshot: without "@", unique among the volume's. */
+  readonly name: string;
+  readonly id: string;
+  /** E1: its version among the volume's operations, above every one submitted before. */
+  readonly epoch: number;
+  readonly opNumber: number;
 }
 
 export interface StoreVolume {
@@ -116,8 +171,26 @@ export interface Pool {
   volume(name: string): StoreVolume | null;
   /** Durable before it resolves. Rejects with StoreError: STORE_EXISTS, STORE_NO_SPACE, STORE_FAULTED, … */
   createVolume(options: NewVolume): Promise<StoreVolume>;
-  /** The name is free at once, space comes back in the background. The caller has stopped using the volume. */
-  deleteVolume(name: string): Promise<void>;
+  /**
+   * The name is free at once, space comes back in the background. The caller has stopped using the volume. Rejects with
+   * STORE_HAS_SNAPSHOTS unless they are to go too, and with STORE_HAS_CLONES while one of them has a clone.
+   */
+  deleteVolume(name: string, options?: { withSnapshots?: boolean }): Promise<void>;
+
+  /**
+   * Snapshots of one or several volumes at one instant, all or none, under live operations: those submitted before are
+   * in them, those submitted after are not. Durable before it resolves. In the order of the requests.
+   */
+  createSnapshots(
+    requests: readonly SnapshotRequest[],
+    createdMs: number,
+  ): Promise<readonly StoreSnapshot[]>;
+  /** By `volume@name`. */
+  snapshot(fullName: string): StoreSnapshot | null;
+  /** Oldest first. */
+  snapshots(volume: string): readonly StoreSnapshot[];
+  /** In any order. Rejects with STORE_HAS_CLONES, which names them. Space comes back in the background. */
+  deleteSnapshot(fullName: string): Promise<void>;
   putBlob(key: string, value: Uint8Array | null): Promise<void>;
   getBlob(key: string): Uint8Array | null;
   /** N1: blocks that writes can be promised now, whatever map pages they need besides. */
@@ -149,6 +222,9 @@ export type StoreErrorCode =
   | 'STORE_FOREIGN_DEVICE'
   | 'STORE_DIVERGED'
   | 'STORE_UNSUPPORTED'
+  | 'STORE_HAS_SNAPSHOTS'
+  | 'STORE_HAS_CLONES'
+  | 'STORE_LATER_SNAPSHOTS'
   | 'STORE_IO';
 
 export class StoreError extends Error {

@@ -37,6 +37,29 @@ export class VersionedBlocks {
     return this.#mapped;
   }
 
+  /** The same states; what changes here from now on does not change there. */
+  copy(): VersionedBlocks {
+    const copy = new VersionedBlocks();
+    for (const [lba, state] of this.#own) copy.#own.set(lba, state);
+    copy.#holes = [...this.#holes];
+    copy.#flushedHoles = [...this.#holes];
+    copy.#mapped = this.#mapped;
+    return copy;
+  }
+
+  /** Data blocks. The same bytes are the same block: a copy shares them until one of the two changes it. */
+  *data(): Iterable<[lba: number, bytes: Uint8Array]> {
+    for (const [lba, { bytes }] of this.#own) if (bytes !== null) yield [lba, bytes];
+  }
+
+  /** How many data blocks are not the same ones in `other`. */
+  countNotIn(other: VersionedBlocks | undefined): number {
+    if (other === undefined) return this.#mapped;
+    let count = 0;
+    for (const [lba, bytes] of this.data()) if (other.at(lba).bytes !== bytes) count += 1;
+    return count;
+  }
+
   at(lba: number): BlockState {
     const own = this.#own.get(lba);
     if (own !== undefined) return own;

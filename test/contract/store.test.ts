@@ -17,6 +17,7 @@ import {
   type Pool,
   STORE_BLOCK_BYTES,
   StoreError,
+  type StoreSnapshot,
   type StoreVolume,
 } from '../../src/store/index.ts';
 import { kinds, MIB, type World } from './worlds.ts';
@@ -279,6 +280,103 @@ for (const kind of kinds) {
       data.release();
     });
 
+    const snap = async (volume: StoreVolume, name: string): Promise<StoreSnapshot> => {
+      version += 1;
+      const request = { volume: volume.name, name, id: randomUUID(), epoch: 1, opNumber: version };
+      const made = await pool.createSnapshots([request], 1_700_000_000_000);
+      return made[0]!;
+    };
+
+    it('takes snapshots that keep what was there, and reads them like volumes', async () => {
+      const volume = await aVolume(pool, 'kept', 100);
+      await write(world, volume, 0, 10, 1);
+      const first = await snap(volume, 'first');
+      await write(world, volume, 5, 10, 2);
+      const second = await snap(volume, 'second');
+      await run(volume, BlockOpKind.Unmap, { lba: 0, blocks: 8 });
+      await volume.resize(200);
+      assert.deepEqual(await read(world, first, 4, 3), [1, 1, 1]);
+      assert.deepEqual(await read(world, second, 4, 3), [1, 2, 2]);
+      assert.deepEqual(await read(world, volume, 4, 6), [0, 0, 0, 0, 2, 2]);
+      assert.deepEqual(await mapOf(first, 8, 4), [
+        { lba: 8, blocks: 2, mapped: true },
+        { lba: 10, blocks: 90, mapped: false },
+      ]);
+      assert.equal(await run(first, BlockOpKind.Verify, { blocks: 100 }), IoStatus.Ok);
+      const data = filled(world.buffers, 1, 9);
+      assert.equal(await run(first, BlockOpKind.Write, { data }), IoStatus.ReadOnly);
+      assert.equal(await run(first, BlockOpKind.Unmap, {}), IoStatus.ReadOnly);
+      data.release();
+      assert.deepEqual([first.name, first.shortName], ['kept@first', 'first']);
+      assert.deepEqual(
+        pool.snapshots('kept').map((snapshot) => snapshot.name),
+        ['kept@first', 'kept@second'],
+      );
+      assert.equal(pool.snapshot('kept@second'), second);
+      const info = second.snapshotInfo();
+      assert.deepEqual(
+        [info.sizeBlocks, info.mappedBlocks, info.writtenBlocks, info.createdMs, info.volume],
+        [100, 15, 10, 1_700_000_000_000, 'kept'],
+      );
+      assert.equal(volume.info().writtenBlocks, 0);
+      assert(info.uniqueBlocks >= 3);
+    });
+
+    it('cuts the stream of operations where a snapshot was asked for', async () => {
+      const volume = await aVolume(pool, 'cut');
+      const data = [1, 2, 3].map((value) => filled(world.buffers, 1, value));
+      world.turn.enter();
+      const before = run(volume, BlockOpKind.Write, { lba: 0, data: data[0]! });
+      const other = run(volume, BlockOpKind.Write, { lba: 1, data: data[1]! });
+      const taking = snap(volume, 'here');
+      const after = run(volume, BlockOpKind.Write, { lba: 0, data: data[2]! });
+      world.turn.leave();
+      assert.deepEqual(await Promise.all([before, other, after]), [0, 0, 0]);
+      assert.deepEqual(await read(world, await taking, 0, 3), [1, 2, 0]);
+      assert.deepEqual(await read(world, volume, 0, 3), [3, 2, 0]);
+      for (const buffer of data) buffer.release();
+    });
+
+    it('snapshots several volumes at once, all or none', async () => {
+      const volumes = [await aVolume(pool, 'group-a'), await aVolume(pool, 'group-b')];
+      for (const [index, volume] of volumes.entries()) await write(world, volume, 0, 1, index + 1);
+      const requests = (name: string) =>
+        volumes.map((volume) => {
+          version += 1;
+          return { volume: volume.name, name, id: randomUUID(), epoch: 1, opNumber: version };
+        });
+      await snap(volumes[1]!, 'taken');
+      await assert.rejects(pool.createSnapshots(requests('taken'), 0), rejectsWith('STORE_EXISTS'));
+      assert.equal(pool.snapshot('group-a@taken'), null);
+      const [a, b] = await pool.createSnapshots(requests('both'), 0);
+      assert.deepEqual([a!.name, b!.name], ['group-a@both', 'group-b@both']);
+      assert.deepEqual(await read(world, b!, 0, 1), [2]);
+      await assert.rejects(
+        pool.createSnapshots([{ ...requests('x')[0]!, volume: 'none' }], 0),
+        rejectsWith('STORE_NOT_FOUND'),
+      );
+      await assert.rejects(pool.createSnapshots(requests('a@b'), 0), rejectsWith('STORE_INVALID'));
+    });
+
+    it('deletes snapshots in any order and keeps the others', async () => {
+      const volume = await aVolume(pool, 'rotated');
+      const taken: StoreSnapshot[] = [];
+      for (let round = 1; round <= 5; round += 1) {
+        await write(world, volume, round, 3, round);
+        taken.push(await snap(volume, `s${round}`));
+      }
+      for (const index of [2, 4, 0]) await pool.deleteSnapshot(taken[index]!.name);
+      assert.equal(pool.snapshot('rotated@s3'), null);
+      await assert.rejects(pool.deleteSnapshot('rotated@s3'), rejectsWith('STORE_NOT_FOUND'));
+      assert.equal(await run(taken[2]!, BlockOpKind.Verify, {}), IoStatus.Offline);
+      assert.deepEqual(await read(world, taken[1]!, 1, 4), [1, 2, 2, 2]);
+      assert.deepEqual(await read(world, taken[3]!, 1, 7), [1, 2, 3, 4, 4, 4, 0]);
+      await assert.rejects(pool.deleteVolume('rotated'), rejectsWith('STORE_HAS_SNAPSHOTS'));
+      await pool.deleteVolume('rotated', { withSnapshots: true });
+      assert.equal(pool.snapshot('rotated@s2'), null);
+      assert.equal(pool.volume('rotated'), null);
+    });
+
     it('agrees with a model over random histories', async () => {
       const sizeBlocks = 300;
       const step = fc.record({
@@ -323,6 +421,15 @@ for (const kind of kinds) {
       const world = await kind.make(64 * MIB);
       const volume = await aVolume(world.pool, 'kept');
       await write(world, volume, 3, 2, 0x21);
+      const request = {
+        volume: 'kept',
+        name: 'then',
+        id: randomUUID(),
+        epoch: 1,
+        opNumber: 2 ** 39,
+      };
+      await world.pool.createSnapshots([request], 5);
+      await write(world, volume, 3, 1, 0x22);
       await world.pool.putBlob('settings', Uint8Array.of(4, 2));
       await new Promise((resolve) => volume.putBlob('own', Uint8Array.of(1), resolve));
       const { id } = volume;
@@ -335,7 +442,11 @@ for (const kind of kinds) {
       const again = pool.volume('kept');
       assert(again !== null);
       assert.equal(again.id, id);
-      assert.deepEqual(await read(world, again, 2, 4), [0, 0x21, 0x21, 0]);
+      assert.deepEqual(await read(world, again, 2, 4), [0, 0x22, 0x21, 0]);
+      const snapshot = pool.snapshot('kept@then');
+      assert(snapshot !== null);
+      assert.equal(snapshot.id, request.id);
+      assert.deepEqual(await read(world, snapshot, 2, 4), [0, 0x21, 0x21, 0]);
       assert.deepEqual(pool.getBlob('settings'), Uint8Array.of(4, 2));
       assert.deepEqual(again.getBlob('own'), Uint8Array.of(1));
       await world.dispose();

@@ -37,6 +37,10 @@ export class FakeStore implements StoreVolume {
       contig: { epoch: 4, op: 17 },
       durable: { epoch: 4, op: 17 },
       holeFloor: null,
+      writtenBlocks: 0,
+      snapshotBlocks: 0,
+      inheritedBlocks: 0,
+      origin: null,
     };
   }
 

@@ -1,0 +1,310 @@
+// Snapshots on a medium in memory: what they hold, what they cost, what comes back of them.
+#include <algorithm>
+#include <map>
+#include <random>
+
+#include "native/test/single_disk_host.h"
+
+namespace ashlar {
+namespace {
+
+using test::Host;
+using test::kMiB;
+
+class SnapshotTest : public testing::TestWithParam<bool> {};
+
+TEST_P(SnapshotTest, HoldsWhatWasThereAndTheHeadGoesOn) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 4096);
+  ASSERT_EQ(host.Write(v, 0, 100, 300), Status::kOk);
+  const uint32_t s1 = host.Snapshot(v, "one");
+  ASSERT_EQ(host.Write(v, 10, 5000, 10), Status::kOk);
+  const uint32_t s2 = host.Snapshot(v, "two");
+  ASSERT_EQ(host.Simple(OpKind::kUnmap, v, 0, 100), Status::kOk);
+  ASSERT_EQ(host.Write(v, 2000, 9, 1), Status::kOk);
+  EXPECT_EQ(host.Read(s1, 10), 110u);
+  EXPECT_EQ(host.Read(s2, 10), 5000u);
+  EXPECT_EQ(host.Read(v, 10), 0u);
+  EXPECT_EQ(host.Read(s2, 2000), 0u);
+  EXPECT_EQ(host.Write(s1, 0, 1), Status::kReadOnly);
+  EXPECT_EQ(host.Simple(OpKind::kVerify, s1, 0, 4096), Status::kOk);
+  const auto snapshots = host.pool->Snapshots(v);
+  ASSERT_EQ(snapshots.size(), 2u);
+  EXPECT_EQ(snapshots[0].name, "one");
+  EXPECT_EQ(snapshots[0].mapped_blocks, 300u);
+  EXPECT_EQ(snapshots[1].written_blocks, 10u);
+  EXPECT_EQ(snapshots[1].created_ms, 7u);
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  host.pool.reset();
+  host.ExpectClean();
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t again = host.pool->Volumes().at(0).handle;
+  const auto kept = host.pool->Snapshots(again);
+  ASSERT_EQ(kept.size(), 2u);
+  EXPECT_EQ(host.ReadAll(kept[0].handle, 8, 4), (std::vector<uint64_t>{108, 109, 110, 111}));
+  EXPECT_EQ(host.ReadAll(kept[1].handle, 8, 4), (std::vector<uint64_t>{108, 109, 5000, 5001}));
+  EXPECT_EQ(host.ReadAll(again, 99, 2), (std::vector<uint64_t>{0, 200}));
+}
+
+TEST_P(SnapshotTest, ASnapshotOutlivesAKillWithoutACheckpoint) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 4096);
+  const uint32_t w = host.Create("b", 4096);
+  ASSERT_EQ(host.Write(v, 1, 10), Status::kOk);
+  ASSERT_EQ(host.Write(w, 1, 20), Status::kOk);
+  std::vector<uint32_t> handles;
+  ASSERT_EQ(host.Snapshot({v, w}, "both", &handles), Status::kOk);
+  ASSERT_EQ(host.Write(v, 1, 11), Status::kOk);
+  ASSERT_EQ(host.Write(w, 1, 21), Status::kOk);
+  EXPECT_EQ(host.Snapshot({v, w}, "both", &handles), Status::kExists);
+  for (bool older : {false, true}) {
+    host.pool.reset();
+    ASSERT_EQ(host.Open(older), Status::kOk);
+    for (const VolumeInfo& info : host.pool->Volumes()) {
+      const auto snapshots = host.pool->Snapshots(info.handle);
+      ASSERT_EQ(snapshots.size(), 1u);
+      const uint64_t base = info.name == "a" ? 10 : 20;
+      EXPECT_EQ(host.Read(snapshots[0].handle, 1), base);
+      EXPECT_EQ(host.Read(info.handle, 1), base + 1);
+    }
+    ASSERT_EQ(host.Close(), Status::kOk);
+    host.ExpectClean();
+    ASSERT_EQ(host.Open(older), Status::kOk);
+  }
+}
+
+// An operation that was submitted before is in it, one submitted after it is not (P1), though none
+// has ended yet.
+TEST_P(SnapshotTest, CutsTheStreamWhereItWasSubmitted) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  host.options.cache_bytes = 1 << 20;
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 1 << 20);
+  for (uint64_t i = 0; i < 64; ++i) ASSERT_EQ(host.Write(v, i * 4096, 1), Status::kOk);
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  host.pool.reset();
+  ASSERT_EQ(host.Open(), Status::kOk);  // Nothing of the map is in memory: writes wait for pages.
+  const uint32_t again = host.pool->Volumes()[0].handle;
+  test::Buffer before(1), after(2);
+  test::Stamp(before.data, 2);
+  test::Stamp(after.data, 3);
+  std::vector<Op> ops(129);
+  size_t ended = 0;
+  auto submit = [&](size_t i, OpKind kind, uint64_t lba, uint64_t blocks, uint8_t* data) {
+    Op& op = ops[i];
+    op.kind = kind;
+    op.volume = again;
+    op.lba = lba;
+    op.blocks = blocks;
+    op.data = data;
+    op.version = ++host.version;
+    op.context = &ended;
+    op.done = [](Op* o) { *static_cast<size_t*>(o->context) += 1; };
+    host.pool->Submit(&op);
+  };
+  submit(128, OpKind::kUnmap, 8 * 4096, 40 * 4096, nullptr);
+  for (uint64_t i = 0; i < 64; ++i) submit(i, OpKind::kWrite, i * 4096 + 1, 1, before.data);
+  SnapshotRequest request;
+  request.volume = again;
+  request.name = "cut";
+  request.version = ++host.version;
+  Status taken = Status::kBusy;
+  host.pool->CreateSnapshots(
+      {&request, 1}, 0, [](void* c, Status s) { *static_cast<Status*>(c) = s; }, &taken);
+  for (uint64_t i = 0; i < 64; ++i) submit(64 + i, OpKind::kWrite, i * 4096, 2, after.data);
+  for (int i = 0; i < 200000 && (ended < ops.size() || taken == Status::kBusy); ++i) host.Step();
+  ASSERT_EQ(taken, Status::kOk);
+  const uint32_t s = host.pool->Snapshots(again).at(0).handle;
+  for (uint64_t i = 0; i < 64; ++i) {
+    const bool unmapped = i >= 8 && i < 48;
+    EXPECT_EQ(host.Read(s, i * 4096), unmapped ? 0u : 1u) << i;
+    EXPECT_EQ(host.Read(s, i * 4096 + 1), 2u) << i;
+    EXPECT_EQ(host.Read(again, i * 4096), 3u) << i;
+  }
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean();
+}
+
+TEST_P(SnapshotTest, DeletingInAnyOrderGivesEverythingBack) {
+  for (uint64_t seed = 1; seed <= 6; ++seed) {
+    MemFile file(64 * kMiB, GetParam());
+    Host host(file);
+    ASSERT_EQ(host.Format(), Status::kOk);
+    ASSERT_EQ(host.Open(), Status::kOk);
+    const uint32_t v = host.Create("a", 4096);
+    std::mt19937_64 rng(seed);
+    ASSERT_EQ(host.Write(v, 0, 1, 1000), Status::kOk);
+    for (int i = 0; i < 2; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    std::vector<uint32_t> snapshots;
+    for (int i = 0; i < 12; ++i) {
+      snapshots.push_back(host.Snapshot(v, "s" + std::to_string(i)));
+      for (int k = 0; k < 20; ++k) {
+        ASSERT_EQ(host.Write(v, rng() % 1000, 77), Status::kOk);
+      }
+      if (rng() % 3 == 0) {
+        ASSERT_EQ(host.Checkpoint(), Status::kOk);
+      }
+    }
+    std::shuffle(snapshots.begin(), snapshots.end(), rng);
+    while (!snapshots.empty()) {
+      ASSERT_EQ(host.DeleteSnapshot(snapshots.back()), Status::kOk);
+      snapshots.pop_back();
+      if (rng() % 2 == 0) {
+        host.Settle();
+        ASSERT_EQ(host.Checkpoint(), Status::kOk);
+        host.ExpectClean();
+      }
+    }
+    host.Settle();
+    for (int i = 0; i < 3; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    host.ExpectClean();
+    const VolumeInfo info = host.pool->Volumes()[0];
+    EXPECT_EQ(info.snapshot_blocks, 0u);
+    EXPECT_EQ(info.written_blocks, info.mapped_blocks);
+    const PoolStats stats = host.pool->Stats();
+    EXPECT_EQ(stats.allocated_blocks,
+              stats.data_blocks + stats.metadata_blocks + stats.pending_free_blocks);
+    EXPECT_TRUE(host.pool->Snapshots(v).empty());
+  }
+}
+
+// A random history against copies kept by hand, with kills in between.
+TEST_P(SnapshotTest, BehavesLikeItsModel) {
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    SCOPED_TRACE(seed);
+    MemFile file(96 * kMiB, GetParam());
+    Host host(file);
+    host.options.cache_bytes = 1 << 20;
+    ASSERT_EQ(host.Format(), Status::kOk);
+    ASSERT_EQ(host.Open(), Status::kOk);
+    std::mt19937_64 rng(seed);
+    using Content = std::map<uint64_t, uint64_t>;
+    struct Model {
+      uint64_t size;
+      Content content;
+      std::map<std::string, std::pair<uint64_t, Content>> snapshots;
+    };
+    std::map<std::string, Model> models;
+    uint64_t value = 1;
+    auto handle_of = [&](const std::string& name) {
+      for (const VolumeInfo& info : host.pool->Volumes()) {
+        if (info.name == name && !info.deleting) return info.handle;
+      }
+      return 0u;
+    };
+    auto snapshot_of = [&](const std::string& volume, const std::string& name) {
+      for (const SnapshotInfo& s : host.pool->Snapshots(handle_of(volume))) {
+        if (s.name == name && !s.deleting) return s.handle;
+      }
+      return 0u;
+    };
+    auto compare = [&](uint32_t handle, uint64_t size, const Content& content) {
+      for (uint64_t lba = 0; lba < size; lba += 128) {
+        const uint64_t count = std::min<uint64_t>(128, size - lba);
+        const auto values = host.ReadAll(handle, lba, count);
+        for (uint64_t i = 0; i < count; ++i) {
+          auto it = content.find(lba + i);
+          ASSERT_EQ(values[i], it == content.end() ? 0 : it->second) << "block " << lba + i;
+        }
+      }
+    };
+    for (int step = 0; step < 1200; ++step) {
+      const uint64_t dice = rng() % 100;
+      if (models.empty() || (dice < 2 && models.size() < 3)) {
+        const std::string name = "v" + std::to_string(step);
+        const uint64_t size = 200 + rng() % 3000;
+        host.Create(name, size);
+        models[name].size = size;
+        continue;
+      }
+      auto it = models.begin();
+      std::advance(it, static_cast<long>(rng() % models.size()));
+      auto& [name, model] = *it;
+      const uint32_t v = handle_of(name);
+      ASSERT_NE(v, 0u);
+      if (dice < 60) {
+        const uint64_t lba = rng() % model.size;
+        const uint64_t blocks = std::min<uint64_t>(1 + rng() % 40, model.size - lba);
+        ASSERT_EQ(host.Write(v, lba, value, blocks), Status::kOk);
+        for (uint64_t i = 0; i < blocks; ++i) model.content[lba + i] = value++;
+      } else if (dice < 68) {
+        const uint64_t lba = rng() % model.size;
+        const uint64_t blocks = std::min<uint64_t>(1 + rng() % 800, model.size - lba);
+        ASSERT_EQ(host.Simple(OpKind::kUnmap, v, lba, blocks), Status::kOk);
+        model.content.erase(model.content.lower_bound(lba),
+                            model.content.lower_bound(lba + blocks));
+      } else if (dice < 78) {
+        const std::string snapshot = "s" + std::to_string(step);
+        if (rng() % 4 == 0) {
+          std::vector<uint32_t> all, handles;
+          for (auto& [other, m] : models) {
+            all.push_back(handle_of(other));
+            m.snapshots[snapshot] = {m.size, m.content};
+          }
+          ASSERT_EQ(host.Snapshot(all, snapshot, &handles), Status::kOk);
+        } else {
+          host.Snapshot(v, snapshot);
+          model.snapshots[snapshot] = {model.size, model.content};
+        }
+      } else if (dice < 86) {
+        if (model.snapshots.empty()) continue;
+        auto s = model.snapshots.begin();
+        std::advance(s, static_cast<long>(rng() % model.snapshots.size()));
+        ASSERT_EQ(host.DeleteSnapshot(snapshot_of(name, s->first)), Status::kOk);
+        model.snapshots.erase(s);
+      } else if (dice < 90) {
+        const uint64_t size = model.size + rng() % 400;
+        ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->ResizeVolume(v, size, d, c); }),
+                  Status::kOk);
+        model.size = size;
+      } else if (dice < 92) {
+        ASSERT_EQ(host.Checkpoint(), Status::kOk);
+      } else if (dice < 93) {
+        if (!model.snapshots.empty()) {
+          ASSERT_EQ(host.Delete(v), Status::kHasSnapshots);
+        }
+        ASSERT_EQ(host.Delete(v, true), Status::kOk);
+        models.erase(it);
+      } else if (dice < 96) {
+        if (rng() % 2 == 0) {
+          host.pool.reset();
+        } else {
+          ASSERT_EQ(host.Close(), Status::kOk);
+        }
+        host.ExpectClean();
+        ASSERT_EQ(host.Open(rng() % 2 == 0), Status::kOk);
+        ASSERT_FALSE(host.pool->Stats().log_damaged);
+      } else if (!model.snapshots.empty()) {
+        auto s = model.snapshots.begin();
+        std::advance(s, static_cast<long>(rng() % model.snapshots.size()));
+        compare(snapshot_of(name, s->first), s->second.first, s->second.second);
+      }
+      if (HasFatalFailure()) return;
+    }
+    for (auto& [name, model] : models) {
+      compare(handle_of(name), model.size, model.content);
+      const auto found = host.pool->Snapshots(handle_of(name));
+      for (auto& [snapshot, copy] : model.snapshots) {
+        compare(snapshot_of(name, snapshot), copy.first, copy.second);
+      }
+      if (HasFatalFailure()) return;
+    }
+    host.Settle();
+    ASSERT_EQ(host.Close(), Status::kOk);
+    host.ExpectClean();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Media, SnapshotTest, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Immediate" : "Queued"; });
+
+}  // namespace
+}  // namespace ashlar
