@@ -114,7 +114,7 @@ void PoolImpl::ApplyInstall(VolumeState* volume, Page* page, uint64_t lba, uint3
       }
       phys = runs[run].phys + in_run++;
     }
-    const bool empty = leaf->kind[e] == kEntryEmpty || leaf->born[e] <= volume->version_base;
+    const bool empty = leaf->kind[e] == kEntryEmpty || IsInherited(volume, leaf->born[e]);
     const uint64_t has = empty ? 0 : leaf->version[e];
     const bool take = guard == Guard::kExact
                           ? leaf->kind[e] == kEntryData && has == tag.version

@@ -404,6 +404,10 @@ class PoolImpl final : public Pool {
   bool IsRetained(const Tree* tree, uint64_t born) const {
     return tree->role == Role::kMap && tree->owner != nullptr && born <= tree->owner->prev_birth;
   }
+  // S14: what a clone has from its origin compares as version 0.
+  static bool IsInherited(const VolumeState* volume, uint64_t born) {
+    return volume->version_base != 0 && born <= volume->version_base;
+  }
   void Preserve(Page* page);
   void RetirePage(Tree* tree, const PagePtr& ptr, uint64_t at);
   // A block of data that the head no longer names.

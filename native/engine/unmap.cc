@@ -184,7 +184,7 @@ void PoolImpl::ApplyUnmapLeaf(VolumeState* volume, Page* page, uint64_t lba, uin
   for (uint64_t e = begin - base; e < end - base; ++e) {
     if (leaf->kind[e] == kEntryEmpty) {
       if (!keep) continue;
-    } else if (leaf->version[e] > version && leaf->born[e] > volume->version_base) {
+    } else if (leaf->version[e] > version && !IsInherited(volume, leaf->born[e])) {
       continue;  // W2
     }
     if (leaf->kind[e] == kEntryData) {

@@ -483,7 +483,7 @@ void PoolImpl::ApplyWrite(VolumeState* volume, Page* page, uint64_t lba, uint32_
     for (uint32_t k = 0; k < run.blocks; ++k, ++e, ++i) {
       // W2: a block changes only to a higher version.
       if (leaf->kind[e] != kEntryEmpty && leaf->version[e] > version &&
-          leaf->born[e] > volume->version_base) {
+          !IsInherited(volume, leaf->born[e])) {
         FreeRun(run.phys + k, 1);
         continue;
       }
