@@ -101,6 +101,14 @@ export function listPhases(root) {
       limitS: 600,
     },
     {
+      id: 'api-fuzz',
+      title: 'random requests at the API',
+      commands: [
+        ['node', '--expose-gc', 'dist/test/fuzz/api-fuzz.js', '--requests', '10000', '--seed', '1'],
+      ],
+      limitS: 300,
+    },
+    {
       id: 'native-fuzz',
       title: 'the engine reads hostile media',
       tools: [clang],

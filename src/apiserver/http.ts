@@ -143,6 +143,16 @@ function addDiscovery(app: FastifyInstance, options: HttpOptions): void {
     const params = request.params as { group: string; version: string };
     return found(resourceList(registry, params.group, params.version));
   });
+  // kubectl looks here for a kind that it does not find elsewhere: there are no others.
+  app.get('/apis/apiextensions.k8s.io/v1/customresourcedefinitions', (request) => {
+    known(request);
+    return {
+      kind: 'CustomResourceDefinitionList',
+      apiVersion: 'apiextensions.k8s.io/v1',
+      metadata: { resourceVersion: '0' },
+      items: [],
+    };
+  });
   const hash = createHash('sha256')
     .update(JSON.stringify(openapiV3(registry, version, null)))
     .digest('hex')

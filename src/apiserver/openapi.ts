@@ -102,6 +102,15 @@ function definitionsOf(kinds: readonly Served[], style: Style): Json {
     const gvk = [{ group: kind.group, version, kind: kind.kind }];
     const schema = converted(schemaOf(kind), style) as Json;
     const properties = { ...(schema['properties'] as Json) };
+    if (style.version === 3) {
+      const apiVersion = apiVersionOf({ group: kind.group, version });
+      for (const [name, value] of [
+        ['apiVersion', apiVersion],
+        ['kind', kind.kind],
+      ] as const) {
+        properties[name] = { ...(properties[name] as Json), enum: [value] };
+      }
+    }
     properties['metadata'] = {
       description: 'What every object has.',
       ...reference(`${META}.ObjectMeta`, style),

@@ -1,6 +1,7 @@
 // Answers that go on: watches and followed logs. Each is bounded in what it may have unsent; all end with the server.
+import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { WatchHandle, WatchRequest } from './client.ts';
+import type { WatchRequest } from './client.ts';
 import { ApiError } from './errors.ts';
 import type { KindDefinition } from './kind.ts';
 import type { KubeObject } from './meta.ts';
@@ -45,7 +46,6 @@ export class Streams {
     const timeoutS = integer(query, 'timeoutSeconds') ?? STANDARD_TIMEOUT_S;
     const isInitialWanted = flag(query, 'sendInitialEvents');
     const wantsBookmarks = flag(query, 'allowWatchBookmarks');
-    const stream = this.#begin(http, reply, 'application/json', () => handle?.close());
     let bookmark = '';
     let first = true;
     const shaped = (object: KubeObject): unknown => {
@@ -69,31 +69,23 @@ export class Streams {
       };
       stream.line({ type: 'BOOKMARK', object });
     };
-    let handle: WatchHandle | null = null;
-    try {
-      handle = server.watch({ ...kind, version }, request, {
-        onEvents: (events) => {
-          for (const { type, object } of events) stream.line({ type, object: shaped(object) });
-        },
-        onBookmark: (resourceVersion, initial) => {
-          if (initial && isInitialWanted && wantsBookmarks) sendBookmark(resourceVersion, true);
-          else bookmark = resourceVersion;
-        },
-        onEnd: (error) => {
-          const status =
-            error instanceof ApiError ? error : new ApiError('InternalError', error.message);
-          stream.line({ type: 'ERROR', object: status.toStatus() });
-          stream.end();
-        },
-      });
-    } catch (error) {
-      // Refused before it began: the stream has sent its head already, so the refusal goes the same way.
-      const status =
-        error instanceof ApiError ? error : new ApiError('InternalError', String(error));
-      stream.line({ type: 'ERROR', object: status.toStatus() });
-      stream.end();
-      return;
-    }
+    // Refused before anything is sent, where it is; and it tells of nothing before this function has ended.
+    const handle = server.watch({ ...kind, version }, request, {
+      onEvents: (events) => {
+        for (const { type, object } of events) stream.line({ type, object: shaped(object) });
+      },
+      onBookmark: (resourceVersion, initial) => {
+        if (initial && isInitialWanted && wantsBookmarks) sendBookmark(resourceVersion, true);
+        else bookmark = resourceVersion;
+      },
+      onEnd: (error) => {
+        const status =
+          error instanceof ApiError ? error : new ApiError('InternalError', error.message);
+        stream.line({ type: 'ERROR', object: status.toStatus() });
+        stream.end();
+      },
+    });
+    const stream = this.#begin(http, reply, 'application/json', () => handle.close());
     const bookmarks = setInterval(() => {
       if (bookmark === '' || !wantsBookmarks) return;
       sendBookmark(bookmark, false);
@@ -140,7 +132,8 @@ export class Streams {
   #begin(http: FastifyRequest, reply: FastifyReply, contentType: string, onClosed: () => void) {
     const { raw } = reply;
     // A quiet watch is no dead one.
-    http.raw.socket.setTimeout(0);
+    // (A request that is injected, as tests do, has no real socket.)
+    (http.raw.socket as Partial<Socket>).setTimeout?.(0);
     reply.hijack();
     raw.writeHead(200, { 'content-type': contentType, 'cache-control': 'no-cache, private' });
     raw.flushHeaders();
