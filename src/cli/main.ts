@@ -8,6 +8,7 @@ import { addChanges } from './commands/change.ts';
 import { addCreate } from './commands/create.ts';
 import { addGet } from './commands/get.ts';
 import { addKubeconfig } from './commands/kubeconfig.ts';
+import { addNodes } from './commands/nodes.ts';
 import { clientOf } from './connect.ts';
 import { printStructured } from './print.ts';
 import {
@@ -48,6 +49,7 @@ function buildProgram(): Command {
   addGet(program);
   addChanges(program);
   addKubeconfig(program);
+  addNodes(program);
   addVersion(program);
   return program;
 }

@@ -57,6 +57,8 @@ export interface ExposedVolume {
   readonly volume: Volume;
   /** The volume behind its limits: what hosts do I/O to. */
   readonly device: BlockDevice;
+  /** Portals of other machines that lead to it as well. */
+  readonly otherPortals?: readonly string[];
 }
 
 export interface VolumeControllerOptions {

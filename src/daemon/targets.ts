@@ -1,8 +1,9 @@
 // One iSCSI target per volume: makes the SCSI target devices, and is the directory that logins look in.
 import type { Turn } from '../base/index.ts';
 import type { DataBufferPool } from '../block/index.ts';
-import type { Exporter, ExposedVolume, WantedVolume } from '../control/index.ts';
+import type { ExposedVolume, WantedVolume } from '../control/index.ts';
 import type { AuthPolicy, SessionInfo, TargetDirectory, TargetEntry } from '../iscsi/types.ts';
+import type { Elsewhere, NodeExporter } from '../node/index.ts';
 import { type LogicalUnit, ScsiTargetDevice } from '../scsi/index.ts';
 
 /** What the targets need of the iSCSI server. It comes later: it needs the directory first. */
@@ -27,7 +28,7 @@ interface Exported {
 
 const LUN = 0;
 
-export class Targets implements TargetDirectory, Exporter {
+export class Targets implements TargetDirectory, NodeExporter {
   portals: readonly string[];
   readonly discoveryAuth: AuthPolicy;
   readonly #options: TargetsOptions;
@@ -69,10 +70,10 @@ export class Targets implements TargetDirectory, Exporter {
     this.#changed();
   }
 
-  expose({ iqn, wanted, volume, device: disk }: ExposedVolume): void {
+  expose({ iqn, wanted, volume, device: disk, otherPortals }: ExposedVolume): void {
     const device = this.#exported.get(iqn)?.device ?? this.#makeDevice(iqn);
     if (device.unit(LUN) === null) device.addUnit(LUN, disk, volume.store.id);
-    this.#enter(iqn, wanted, device, this.#offline ? 'offline' : 'online');
+    this.#enter(iqn, wanted, device, this.#offline ? 'offline' : 'online', otherPortals);
   }
 
   reserve(iqn: string, wanted: WantedVolume): void {
@@ -92,6 +93,7 @@ export class Targets implements TargetDirectory, Exporter {
     wanted: WantedVolume,
     device: ScsiTargetDevice,
     state: TargetEntry['state'],
+    otherPortals?: readonly string[],
   ): void {
     const { chap, mutualChap, initiators, metadata } = wanted;
     const entry: TargetEntry = {
@@ -101,6 +103,7 @@ export class Targets implements TargetDirectory, Exporter {
       auth: { chap: chap === null ? [] : [chap], mutual: mutualChap },
       initiators: initiators.length === 0 ? null : initiators,
       state,
+      ...(otherPortals === undefined ? {} : { otherPortals }),
     };
     this.#exported.set(iqn, { device, entry });
     this.#changed();
@@ -115,6 +118,56 @@ export class Targets implements TargetDirectory, Exporter {
     await this.#sessions?.closeSessionsOf(iqn, 'the volume is deleted');
     if (exported.device.unit(LUN) === null) return;
     await new Promise<void>((resolve) => exported.device.removeUnit(LUN, resolve));
+  }
+
+  /**
+   * The target is served by another node, or by nobody just now: logins are sent to its portal, or refused with 0301h.
+   * What hosts may see of it is the same as where it is served.
+   */
+  pointTo(iqn: string, elsewhere: Elsewhere): void {
+    const known = this.#exported.get(iqn);
+    // Ours until it is withdrawn.
+    if (
+      known !== undefined &&
+      known.entry.movedTo === undefined &&
+      known.device.unit(LUN) !== null
+    ) {
+      return;
+    }
+    const device = known?.device ?? this.#makeDevice(iqn);
+    const { alias, initiators, portal, otherPortals } = elsewhere;
+    const entry: TargetEntry = {
+      name: iqn,
+      alias,
+      scsi: device,
+      // It answers no login itself: there is nothing to prove.
+      auth: { chap: [], mutual: null },
+      initiators: initiators.length === 0 ? null : initiators,
+      state: this.#offline || portal === null ? 'offline' : 'online',
+      otherPortals,
+      ...(portal === null ? {} : { movedTo: portal }),
+    };
+    if (
+      JSON.stringify(known?.entry.movedTo) === JSON.stringify(entry.movedTo) &&
+      known !== undefined
+    ) {
+      if (
+        known.entry.state === entry.state &&
+        known.entry.otherPortals?.join() === otherPortals.join()
+      ) {
+        return;
+      }
+    }
+    this.#exported.set(iqn, { device, entry });
+    this.#changed();
+  }
+
+  /** No such target any more; one that is served here is withdrawn instead. */
+  forget(iqn: string): void {
+    const known = this.#exported.get(iqn);
+    if (known === undefined || known.device.unit(LUN) !== null) return;
+    this.#exported.delete(iqn);
+    this.#changed();
   }
 
   initiators(iqn: string): readonly string[] {

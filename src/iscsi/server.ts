@@ -263,7 +263,7 @@ export class IscsiServer implements ConnectionOwner {
         sessionType: login.sessionType,
         initiatorName: login.initiatorName,
         targetName: login.target?.name ?? null,
-        addresses: () => this.#addresses(connection),
+        addresses: (target) => this.#addresses(connection, target),
       },
       this.#offer,
       login.parameters,
@@ -316,13 +316,17 @@ export class IscsiServer implements ConnectionOwner {
   }
 
   /** `address:port,tag` of every portal; the one that the initiator used comes first. */
-  #addresses(connection: Connection): string[] {
+  #addresses(connection: Connection, target: TargetEntry): string[] {
     const { localAddress, localPort } = connection.transport;
     const own = `${bracketed(localAddress)}:${localPort},${this.#portalGroupTag}`;
     const addresses = [own];
     for (const { address, port } of this.#options.portals?.() ?? []) {
       if (address === '0.0.0.0' || address === '::') continue;
       const text = `${bracketed(address)}:${port},${this.#portalGroupTag}`;
+      if (!addresses.includes(text)) addresses.push(text);
+    }
+    for (const portal of target.otherPortals ?? []) {
+      const text = `${portal},${this.#portalGroupTag}`;
       if (!addresses.includes(text)) addresses.push(text);
     }
     return addresses;

@@ -28,6 +28,13 @@ export interface TargetEntry {
    * `offline`: logins are refused with 0301h, service unavailable (C10). `removed` targets are not in the directory.
    */
   readonly state: 'online' | 'offline';
+  /**
+   * Served elsewhere: `address:port` of the portal that logins are sent to (0101h, TargetAddress). An initiator follows
+   * it by itself. Left out: served here.
+   */
+  readonly movedTo?: string;
+  /** Portals of other machines that lead to the target as well, `address:port`: SendTargets names them after ours. */
+  readonly otherPortals?: readonly string[];
 }
 
 export interface TargetDirectory {

@@ -6,7 +6,12 @@ export { nodeLeaseName } from './agent/heartbeat.ts';
 export { LogBook, type LogFilter, type LogLine, type LogRequest } from './agent/log-book.ts';
 export { NativeMedia, type PoolMedia, type PoolPlace } from './agent/media.ts';
 export { logFilterOf, type Part, PodKeeper } from './agent/pods.ts';
-export { type NodeSurroundings, OpenPools } from './agent/surroundings.ts';
+export {
+  type Elsewhere,
+  type NodeExporter,
+  type NodeSurroundings,
+  OpenPools,
+} from './agent/surroundings.ts';
 export {
   type DiscoveredDevice,
   type DiscoverOptions,

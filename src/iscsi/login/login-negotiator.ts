@@ -322,7 +322,7 @@ export class LoginNegotiator {
       fail(LoginStatus.AuthorizationFailure, 'the target is not for this initiator');
     }
     if (target.state !== 'online') fail(LoginStatus.ServiceUnavailable, 'the target is offline');
-    const address = this.#options.redirect?.(target, this.#initiatorName) ?? null;
+    const address = this.#options.redirect?.(target, this.#initiatorName) ?? target.movedTo ?? null;
     if (address !== null) {
       const answer = [{ key: 'TargetAddress', value: address }];
       throw new LoginFailure(LoginStatus.TargetMovedTemporarily, 'redirected', answer);

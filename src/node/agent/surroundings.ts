@@ -7,6 +7,22 @@ import type { Catalog } from '../../controllers/index.ts';
 import type { Pool as StorePool } from '../../store/index.ts';
 import type { PoolMedia } from './media.ts';
 
+/** A target that this node does not serve. */
+export interface Elsewhere {
+  readonly alias: string;
+  readonly initiators: readonly string[];
+  /** Where logins are sent; null: nobody serves it now. */
+  readonly portal: string | null;
+  readonly otherPortals: readonly string[];
+}
+
+export interface NodeExporter extends Exporter {
+  /** The target is served elsewhere: logins are sent there. */
+  pointTo(iqn: string, elsewhere: Elsewhere): void;
+  /** There is no such target any more. One that is served here is withdrawn instead. */
+  forget(iqn: string): void;
+}
+
 export interface NodeSurroundings {
   readonly nodeName: string;
   readonly client: ObjectClient;
@@ -19,7 +35,7 @@ export interface NodeSurroundings {
   readonly turn: Turn;
   readonly buffers: DataBufferPool;
   readonly media: PoolMedia;
-  readonly exporter: Exporter;
+  readonly exporter: NodeExporter;
   readonly iqnPrefix: string;
   /** Pools in folders: how large they may grow. They take space as they are written. */
   readonly directoryPoolBytes: number;

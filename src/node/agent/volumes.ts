@@ -6,6 +6,7 @@ import type { WantedVolume } from '../../control/index.ts';
 import { type Controller, isDeleting, type Writer } from '../../controllers/index.ts';
 import {
   CHAP_KEYS,
+  NODE,
   POOL,
   quantityBytes,
   REPLICA,
@@ -58,15 +59,45 @@ export class VolumeKeeper implements Controller, Serving {
         .all(VOLUME)
         .filter(({ status }) => status?.target?.nodeName === nodeName)
         .map(({ metadata }) => metadata.name);
+    const all = (): string[] => catalog.all(VOLUME).map(({ metadata }) => metadata.name);
     this.triggers = [
       {
         kind: REPLICA as unknown as KindDefinition,
         keys: (replica: object) => [(replica as { spec: { volumeName: string } }).spec.volumeName],
       },
       { kind: POOL as unknown as KindDefinition, keys: mine },
+      // Its portals may be new.
+      { kind: NODE as unknown as KindDefinition, keys: all },
       { kind: SECRET as unknown as KindDefinition, keys: mine },
       { kind: VOLUME_POLICY as unknown as KindDefinition, keys: mine },
     ];
+  }
+
+  /** Hosts that come here all the same are sent to who serves it. */
+  #pointElsewhere(key: string, object: VolumeObject | null): void {
+    const { exporter, iqnPrefix, nodeName } = this.#around;
+    const iqn = `${iqnPrefix}:${key}`;
+    if (object === null) {
+      exporter.forget(iqn);
+      return;
+    }
+    const { serving, target } = object.status ?? {};
+    const isCurrent = serving !== undefined && serving.epoch === target?.epoch;
+    exporter.pointTo(iqn, {
+      alias: key,
+      initiators: (this.#policyOf(object).initiators ?? []).map((name) => name.toLowerCase()),
+      portal: isCurrent && serving.nodeName !== nodeName ? serving.portal : null,
+      otherPortals: this.#otherPortals(),
+    });
+  }
+
+  #otherPortals(): string[] {
+    const { catalog, nodeName } = this.#around;
+    return catalog
+      .all(NODE)
+      .filter(({ metadata }) => metadata.name !== nodeName)
+      .flatMap(({ status }) => status?.portals ?? [])
+      .sort();
   }
 
   isServed(volumeName: string): boolean {
@@ -88,6 +119,7 @@ export class VolumeKeeper implements Controller, Serving {
     const target = object?.status?.target;
     if (object === null || target?.nodeName !== nodeName) {
       await this.#withdraw(key);
+      this.#pointElsewhere(key, object);
       if (object?.status?.serving?.nodeName === nodeName) {
         await this.#writer.status(VOLUME, object, (status) => {
           delete status.serving;
@@ -152,9 +184,10 @@ export class VolumeKeeper implements Controller, Serving {
     const limits = limitsOf(policy);
     if (JSON.stringify(limits) !== JSON.stringify(throttle.limits)) throttle.setLimits(limits);
     const wanted = this.#wantedOf(object, policy);
-    const shape = JSON.stringify([wanted.initiators, wanted.chap, wanted.mutualChap]);
+    const otherPortals = this.#otherPortals();
+    const shape = JSON.stringify([wanted.initiators, wanted.chap, wanted.mutualChap, otherPortals]);
     if (shape === served.exported) return;
-    exporter.expose({ iqn, wanted, volume, device: throttle });
+    exporter.expose({ iqn, wanted, volume, device: throttle, otherPortals });
     served.exported = shape;
   }
 

@@ -46,6 +46,7 @@ import {
   type Volume,
 } from '../../../src/kinds/index.ts';
 import {
+  type Elsewhere,
   NodeAgent,
   type NodeSurroundings,
   PodKeeper,
@@ -57,6 +58,16 @@ import { MemoryPool } from '../../../src/store/index.ts';
 import { Throttle } from '../../../src/volume/index.ts';
 import { aClaim, spc, storageClass } from '../../sim/controllers/manifests.ts';
 import { FakeExporter } from '../control/builders.ts';
+
+class NodeFakeExporter extends FakeExporter {
+  readonly elsewhere = new Map<string, Elsewhere>();
+  pointTo(iqn: string, elsewhere: Elsewhere): void {
+    this.elsewhere.set(iqn, elsewhere);
+  }
+  forget(iqn: string): void {
+    this.elsewhere.delete(iqn);
+  }
+}
 
 let folder: string;
 before(() => {
@@ -107,7 +118,7 @@ class Plane {
   readonly buffers = new DataBufferPool(new ArrayBuffer(MAX_BUFFER_BYTES * 2));
   readonly media = new MemoryMedia(this.turn);
   readonly server: ResourceServer;
-  exporter = new FakeExporter();
+  exporter = new NodeFakeExporter();
   agent!: NodeAgent;
   #stops: (() => Promise<void> | void)[] = [];
 
@@ -125,7 +136,7 @@ class Plane {
     const { server, clock, turn, buffers, media } = this;
     const now = () => new Date();
     await makeBuiltIns(server);
-    this.exporter = new FakeExporter();
+    this.exporter = new NodeFakeExporter();
     const catalog = new Catalog({ client: server, clock, log: silentLog }, LOOKED_AT);
     await catalog.start();
     const events = new EventRecorder({
