@@ -138,6 +138,23 @@ export function listPhases(root) {
       limitS: 600,
     },
     {
+      id: 'one-node',
+      title: 'one node of the control plane: limits, wrong manifests, kill -9',
+      files: testFiles(root, 'test/e2e/walkthrough').filter((name) =>
+        name.endsWith('one-node.test.js'),
+      ),
+      commands: [
+        [
+          ...tap,
+          ...testFiles(root, 'test/e2e/walkthrough').filter((name) =>
+            name.endsWith('one-node.test.js'),
+          ),
+        ],
+      ],
+      tools: ['kubectl', 'qemu-io'],
+      limitS: 300,
+    },
+    {
       id: 'conformance',
       title: 'iscsi-test-cu, each test alone',
       commands: [['node', 'dist/test/conformance/run.js']],

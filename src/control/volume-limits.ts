@@ -21,7 +21,7 @@ export const LimitsSpec = Type.Object(
     ),
     iopsBurst: Type.Optional(
       Type.Integer({
-        description: 'Operations that idle time saves up. Default: a tenth of iops.',
+        description: 'Operations that idle time saves up. Default: a quarter of iops.',
       }),
     ),
     bandwidth: Type.Optional(
@@ -33,7 +33,7 @@ export const LimitsSpec = Type.Object(
     bandwidthBurst: Type.Optional(
       Type.Unsafe<string | number>({
         ...quantity,
-        description: 'Bytes that idle time saves up. Default: a tenth of bandwidth.',
+        description: 'Bytes that idle time saves up. Default: a quarter of bandwidth.',
       }),
     ),
     queueDepth: Type.Optional(

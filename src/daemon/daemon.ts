@@ -399,7 +399,7 @@ export class Daemon {
   }
 }
 
-function readTls({ api }: Config): { cert: string; key: string } | null {
+export function readTls({ api }: Config): { cert: string; key: string } | null {
   if (api.tls === null) return null;
   const read = (file: string): string => {
     try {

@@ -1,13 +1,13 @@
 // `ashlar node`, put together: the object store, the API over it, the controllers where this process leads, and what the
 // node itself runs. Started from the objects upwards, stopped from the hosts downwards.
 import { randomUUID } from 'node:crypto';
-import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import {
   buildHttp,
   EVENTS,
   EventRecorder,
+  Housekeeper,
   type KindDefinition,
   KindRegistry,
   LEASES,
@@ -17,6 +17,7 @@ import {
   type ObjectClient,
   ResourceServer,
   StoreBackend,
+  TokenAccess,
 } from '../apiserver/index.ts';
 import { SystemClock, SystemRandom, setCrc32c, Turn } from '../base/index.ts';
 import { BlockOp, BlockOpKind, DataBufferPool } from '../block/index.ts';
@@ -39,10 +40,12 @@ import {
   nodeLeaseName,
   PodKeeper,
 } from '../node/index.ts';
-import { type ObjectStore, openEmbeddedStore } from '../objects/index.ts';
+import type { ObjectStore } from '../objects/index.ts';
 import { findSignature, nativeArena, nativeCrc32c, setSpin } from '../store/index.ts';
 import { type Config, isLoopback, type PortalAddress, showAddress } from './config/index.ts';
+import { readTls } from './daemon.ts';
 import { buildNodeMetrics } from './node-metrics.ts';
+import { openObjects } from './objects.ts';
 import { podLog } from './pod-log.ts';
 import { portError } from './ports.ts';
 import { Targets } from './targets.ts';
@@ -172,8 +175,7 @@ export class NodeDaemon {
   }
 
   async #openObjects(): Promise<ObjectStore> {
-    const { config } = this.#options;
-    const store = await openEmbeddedStore(join(config.dataDir, 'objects'));
+    const store = await openObjects(this.#options.config);
     this.#stops.push(() => store.close());
     return store;
   }
@@ -199,7 +201,7 @@ export class NodeDaemon {
   }
 
   /** Controllers run here while this process holds their lease. */
-  #lead(client: ObjectClient, catalog: Catalog, observer: LeaseObserver): void {
+  #lead(client: ResourceServer, catalog: Catalog, observer: LeaseObserver): void {
     const { config, log } = this.#options;
     const { nodeSilentMs, nodeGoneMs } = config.control;
     const startedMs = this.#clock.nowMs();
@@ -218,6 +220,7 @@ export class NodeDaemon {
     });
     const manager = new ControllerManager(around('cstor-operator'), allControllers(around));
     this.#manager = manager;
+    let housekeeper: Housekeeper | null = null;
     const elector = new LeaderElector(
       {
         client,
@@ -235,10 +238,16 @@ export class NodeDaemon {
             log.child({ component }).info({ term }, 'this node leads: its controllers run');
           }
           manager.start();
+          housekeeper = new Housekeeper({ server: client, clock: this.#clock, log });
+          housekeeper.start().catch((error: unknown) => {
+            log.warn({ err: error }, 'housekeeping could not begin');
+          });
         },
         onLose: (why) => {
           log.child({ component: 'provisioner' }).info({ why }, 'this node no longer leads');
           manager.stop();
+          void housekeeper?.close();
+          housekeeper = null;
         },
       },
     );
@@ -246,6 +255,7 @@ export class NodeDaemon {
     this.#stops.push(async () => {
       await elector.close();
       manager.stop();
+      await housekeeper?.close();
       await manager.stopped();
     });
   }
@@ -367,7 +377,8 @@ export class NodeDaemon {
       server: resources,
       version,
       loopbackOnly: isLoopback(address),
-      access: null,
+      access: config.api.accounts === null ? null : new TokenAccess(config.api.accounts),
+      tls: readTls(config),
     });
     const api = log.child({ component: 'maya-apiserver' });
     app.addHook('onResponse', async (request, reply) => {

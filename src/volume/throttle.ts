@@ -3,8 +3,9 @@
 //
 // What must wait, waits in order of arrival: a host's flush does not overtake its writes here, and nobody starves.
 // A rate is kept as one number, the time at which the next operation falls due (the virtual scheduling of GCRA): it
-// moves on by cost / rate with each operation, and never lies further back than the burst. So nothing is lost to a
-// timer that fires late, and an operation larger than the burst passes and is paid for afterwards.
+// moves on by cost / rate with each operation. What arrives after a pause finds it no further back than the burst; what
+// was already waiting finds it where it was, so nothing is lost to a timer that fires late or a process that was not
+// scheduled. An operation larger than the burst passes and is paid for afterwards.
 import type { Clock, Timer, Turn } from '../base/index.ts';
 import {
   type BlockDevice,
@@ -20,11 +21,11 @@ import {
 export interface VolumeLimits {
   /** Operations per second, of every kind; null: no limit. */
   readonly iops: number | null;
-  /** Operations that idle time saves up; null: a tenth of a second's. */
+  /** Operations that idle time saves up; null: a quarter of a second's. */
   readonly iopsBurst: number | null;
   /** Bytes read and written per second; null: no limit. */
   readonly bytesPerSecond: number | null;
-  /** Bytes that idle time saves up; null: a tenth of a second's. */
+  /** Bytes that idle time saves up; null: a quarter of a second's. */
   readonly burstBytes: number | null;
   /** Operations under way below at one time; null: no limit. */
   readonly queueDepth: number | null;
@@ -39,7 +40,9 @@ export const NO_LIMITS: VolumeLimits = {
 };
 
 /** Long enough for a timer that fires some milliseconds late, short enough to stay out of a 10 s average. */
-const STANDARD_BURST_MS = 100;
+const STANDARD_BURST_MS = 250;
+/** Somebody who stopped the process for longer does not get it all at once. */
+const MOST_LATE_MS = 2000;
 /** A timer is no finer; it is asked for no less. */
 const LEAST_WAIT_MS = 1;
 
@@ -65,9 +68,11 @@ class Rate {
     return this.limited ? this.#dueMs - nowMs : 0;
   }
 
-  take(units: number, nowMs: number): void {
+  /** `waited`: the operation was here before it fell due. */
+  take(units: number, nowMs: number, waited: boolean): void {
     if (!this.limited) return;
-    this.#dueMs = Math.max(this.#dueMs, nowMs - this.#burstMs) + units * this.#msPerUnit;
+    const mostMs = waited ? Math.max(this.#burstMs, MOST_LATE_MS) : this.#burstMs;
+    this.#dueMs = Math.max(this.#dueMs, nowMs - mostMs) + units * this.#msPerUnit;
   }
 }
 
@@ -117,6 +122,8 @@ export class Throttle implements BlockDevice {
   #free: Passage | null = null;
   #timer: Timer | null = null;
   #pumping = false;
+  /** The first in line has been told to wait: what falls due from now on is its own. */
+  #kept = false;
   /** Operations that had to wait, since the volume was opened. */
   throttledOps = 0;
 
@@ -215,13 +222,17 @@ export class Throttle implements BlockDevice {
       if (queueDepth !== null && this.#below >= queueDepth) break; // An end will pump again.
       const nowMs = this.#clock.nowMs();
       waitMs = Math.max(this.#operations.waitMs(nowMs), this.#bytes.waitMs(nowMs));
-      if (waitMs > 0) break;
+      if (waitMs > 0) {
+        this.#kept = true;
+        break;
+      }
       waitMs = 0;
-      this.#operations.take(1, nowMs);
-      this.#bytes.take(this.#bytesOf(op), nowMs);
+      this.#operations.take(1, nowMs, this.#kept);
+      this.#bytes.take(this.#bytesOf(op), nowMs, this.#kept);
       this.#pass(op);
     }
     this.#pumping = false;
+    if (this.#waitingHead === null) this.#kept = false;
     this.#timer?.cancel();
     this.#timer = null;
     if (waitMs > 0) {

@@ -69,6 +69,18 @@ for (const depth of [1, 32, 128]) {
   });
 }
 
+test('a process that is not scheduled for a while loses nothing that was waiting, and no idle time is saved up', () => {
+  const { clock, load } = setUp({ iops: 1000 });
+  const running = load(128, 10_000);
+  running.run(700);
+  assert.ok(running.ended() >= 9_500 && running.ended() <= 10_500, `${running.ended()}`);
+  clock.advance(5_000);
+  const again = load(128, 1_000);
+  again.run();
+  // A second's worth, and the burst of a quarter.
+  assert.ok(again.ended() <= 1_300, `${again.ended()}`);
+});
+
 test('bytes per second hold for large and small operations', () => {
   for (const blocks of [1, 128]) {
     const { load } = setUp({ bytesPerSecond: 8 * 1024 * 1024 });
