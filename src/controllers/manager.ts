@@ -52,6 +52,11 @@ export class ControllerManager {
     await this.#stopped;
   }
 
+  /** Something about the object changed that no object tells. */
+  nudge(controller: Controller, key: string): void {
+    this.#queues?.get(controller)?.add(key);
+  }
+
   #queueOf(controller: Controller): WorkQueue {
     const { clock, log } = this.#surroundings;
     const queue: WorkQueue = new WorkQueue({

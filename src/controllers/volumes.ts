@@ -154,6 +154,13 @@ export class VolumeController implements Controller {
       nodes: catalog.all(NODE).filter((node) => this.#mayGet(node)),
       promisedBytes: this.#promised(),
     });
+    if (volume.status?.mode === 'single' && staying.length > 0) {
+      return pools.length === 0
+        ? missing
+        : 'there is a place now, but a volume that was made with one replica keeps one; restore it into a new claim to have more';
+    }
+    // What begins from another volume begins where that is, and is told how it is kept before it gets more.
+    if (source !== undefined && !first && volume.status?.mode === undefined) return '';
     for (const pool of pools) {
       await client.create<Replica>(REPLICA, {
         metadata: {

@@ -48,6 +48,7 @@ import { buildNodeMetrics } from './node-metrics.ts';
 import { openObjects } from './objects.ts';
 import { podLog } from './pod-log.ts';
 import { portError } from './ports.ts';
+import { Replication, replicaNodeOf } from './replication.ts';
 import { Targets } from './targets.ts';
 
 const LEADER_LEASE = 'controllers';
@@ -76,6 +77,7 @@ export class NodeDaemon {
   #portals: PortalAddress[] = [];
   #api: PortalAddress;
   #ready = false;
+  #replicaPortTaken = false;
   #stopping: Promise<void> | null = null;
 
   constructor(options: NodeDaemonOptions) {
@@ -279,6 +281,23 @@ export class NodeDaemon {
   ): NodeAgent {
     const { config, log, version } = this.#options;
     const media = new NativeMedia({ turn: this.#turn, buffers });
+    const replicationOptions = {
+      config: config.replication,
+      node: config.node.name,
+      version,
+      buffers,
+      turn: this.#turn,
+      clock: this.#clock,
+      log: log.child({ component: 'cstor-pool' }),
+    };
+    const replication = new Replication({
+      ...replicationOptions,
+      log: log.child({ component: 'cstor-target' }),
+      sessionsOf: (iqn) =>
+        this.#sessions()
+          .filter(({ target }) => target === iqn)
+          .map(({ tsih, sinceMs }) => `${tsih}@${sinceMs}`),
+    });
     const around = (component: string): NodeSurroundings => ({
       nodeName: config.node.name,
       client,
@@ -291,6 +310,14 @@ export class NodeDaemon {
       buffers,
       media,
       exporter: targets,
+      replication,
+      serveReplicas: async (pool) => {
+        const node = replicaNodeOf(replicationOptions, pool);
+        const { host, port } = config.replication.listen ?? { host: '127.0.0.1', port: 0 };
+        // A port for each pool: the configured one for the first, any for the others.
+        const bound = await node.start({ address: host, port: this.#takeReplicaPort(port) });
+        return { node, address: showAddress({ host, port: bound.port }) };
+      },
       iqnPrefix: config.iqnPrefix,
       directoryPoolBytes: config.directoryPool.sizeBytes,
     });
@@ -414,6 +441,12 @@ export class NodeDaemon {
     const bound = app.server.address();
     if (typeof bound === 'object' && bound !== null) this.#api = { ...address, port: bound.port };
     api.info({ address: showAddress(this.#api) }, 'the API is served');
+  }
+
+  #takeReplicaPort(port: number): number {
+    if (this.#replicaPortTaken) return 0;
+    this.#replicaPortTaken = port !== 0;
+    return port;
   }
 
   #sessions(): readonly SessionInfo[] {

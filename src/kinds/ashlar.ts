@@ -180,6 +180,9 @@ export const PoolStatus = Type.Object({
     Type.String({ description: 'Online, Degraded, Faulted, Offline, Pending.' }),
   ),
   id: Type.Optional(Type.String()),
+  replicaAddress: Type.Optional(
+    Type.String({ description: 'Where coordinators reach its replicas.' }),
+  ),
   capacityBytes: Type.Optional(Bytes),
   allocatedBytes: Type.Optional(Bytes),
   freeBytes: Type.Optional(Bytes),
@@ -333,6 +336,18 @@ export const VolumeStatus = Type.Object({
       portal: Type.String(),
     }),
   ),
+  mode: Type.Optional(
+    Type.String({
+      description:
+        'single: one replica, read and written where it is; replicated: over the wire. Decided once.',
+    }),
+  ),
+  members: Type.Optional(
+    Type.Array(Type.Object({ id: Type.String(), replica: Type.String() }), {
+      description: 'The replicas that its coordinator works with.',
+    }),
+  ),
+  made: Type.Optional(Type.Boolean({ description: 'Its first record is in all of its members.' })),
   iqn: Type.Optional(Type.String()),
   lun: Type.Optional(Type.Integer()),
   portals: Type.Optional(Type.Array(Type.String())),

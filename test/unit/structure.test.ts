@@ -65,6 +65,7 @@ const mayImport: Record<string, readonly string[]> = {
     'apiserver',
     'kinds',
     'controllers',
+    'replication',
     'control',
   ],
   // The CLI speaks to the REST API; only `serve`, which is the daemon, reaches further.

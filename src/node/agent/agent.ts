@@ -27,6 +27,7 @@ import { VolumeKeeper } from './volumes.ts';
 const SCAN_MS = 30_000;
 /** How often usage is told, where it changed. */
 const REPORT_MS = 5000;
+const MOST_TRIES = 5;
 
 export interface NodeAgentOptions {
   /** As each part of the node speaks and logs. */
@@ -93,6 +94,7 @@ export class NodeAgent {
       this.#volumes,
     ];
     this.#manager = new ControllerManager(pool as unknown as Surroundings, keepers);
+    this.#volumes.nudge = (name) => this.#manager.nudge(this.#volumes, name);
   }
 
   get volumes(): VolumeKeeper {
@@ -119,7 +121,6 @@ export class NodeAgent {
     this.#manager.start();
     this.#every(SCAN_MS, () => this.#devices.scan());
     this.#every(REPORT_MS, () => this.#report());
-    await this.#report();
     this.#partsChanged();
   }
 
@@ -133,6 +134,7 @@ export class NodeAgent {
     await this.#podQueue.stop();
     await this.#volumes.close();
     for (const [name, pool] of this.#open.all()) {
+      this.#open.find(name)?.replicas?.close();
       await pool.close();
       this.#open.delete(name);
     }
@@ -168,7 +170,19 @@ export class NodeAgent {
     }
   }
 
+  /** Others write its status, too: who was slower looks again. */
   async reportNode(): Promise<void> {
+    for (let tries = 0; ; tries += 1) {
+      try {
+        await this.#tryReportNode();
+        return;
+      } catch (error) {
+        if (!hasReason(error, 'Conflict') || tries >= MOST_TRIES) throw error;
+      }
+    }
+  }
+
+  async #tryReportNode(): Promise<void> {
     const { client, nodeName, exporter, now, catalog } = this.#around;
     const { addresses, apiAddress, version } = this.#options;
     const node = await client.get<Node>(NODE, null, nodeName);

@@ -49,8 +49,9 @@ export class PoolKeeper implements Controller {
   async report(key: string): Promise<void> {
     const { catalog, now, events } = this.#around;
     const pool = catalog.get(POOL, key);
-    const open = this.#open.get(key);
-    if (pool === null || open === null || isDeleting(pool)) return;
+    const found = this.#open.find(key);
+    if (pool === null || found === null || isDeleting(pool)) return;
+    const open = found.pool;
     const stats = open.stats();
     const bytes = (blocks: number): number => blocks * STORE_BLOCK_BYTES;
     const volumes = open.volumes();
@@ -59,6 +60,9 @@ export class PoolKeeper implements Controller {
     const reported = await this.#writer.status(POOL, pool, (status: PoolStatus) => {
       status.phase = isOnline ? 'Online' : 'Faulted';
       status.id = open.id;
+      const { replicaAddress } = found;
+      if (replicaAddress === '') delete status.replicaAddress;
+      else status.replicaAddress = replicaAddress;
       status.capacityBytes = bytes(stats.usableBlocks);
       status.allocatedBytes = bytes(stats.allocatedBlocks);
       // Without the reserve, which data cannot have.
@@ -116,7 +120,12 @@ export class PoolKeeper implements Controller {
       await open.close();
       throw new StoreError('STORE_NOT_FOUND', `opened pool ${open.id}, not ${id}`);
     }
-    this.#open.set(name, open);
+    const served = await this.#around.serveReplicas?.(open);
+    this.#open.set(name, {
+      pool: open,
+      replicas: served?.node ?? null,
+      replicaAddress: served?.address ?? '',
+    });
     open.onFault((why) => {
       log.error({ pool: name, why }, 'a pool is faulted');
       void this.report(name);
@@ -157,7 +166,9 @@ export class PoolKeeper implements Controller {
     }
     const place = this.#placeOf(pool);
     const there = open === null ? await media.probe(place) : { id: open.id, name };
+    const replicas = this.#open.find(name)?.replicas ?? null;
     this.#open.delete(name);
+    replicas?.close();
     await open?.close();
     // Only what is ours is erased.
     if (there !== null && (there.id === pool.status?.id || there.name === name)) {

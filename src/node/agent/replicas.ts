@@ -1,4 +1,6 @@
-// The replicas of this node: a volume of a pool for each, made, grown and deleted as their objects say.
+// The replicas of this node: what of a volume is in its pools, made, grown and deleted as their objects say. That of a
+// volume with one replica is a volume of the pool; those of a replicated one are made by its coordinator over the wire,
+// and are looked after here when nobody coordinates them any more.
 import { randomUUID } from 'node:crypto';
 import { type KindDefinition, setCondition } from '../../apiserver/index.ts';
 import {
@@ -8,11 +10,19 @@ import {
   isDeleting,
   type Writer,
 } from '../../controllers/index.ts';
-import { POOL, quantityBytes, REPLICA, type Replica, VOLUME } from '../../kinds/index.ts';
-import { STORE_BLOCK_BYTES, StoreError, type Pool as StorePool } from '../../store/index.ts';
-import type { NodeSurroundings, OpenPools } from './surroundings.ts';
+import {
+  POOL,
+  quantityBytes,
+  REPLICA,
+  type Replica,
+  VOLUME,
+  type Volume,
+} from '../../kinds/index.ts';
+import { STORE_BLOCK_BYTES, StoreError } from '../../store/index.ts';
+import { memberIdOf } from './members.ts';
+import type { NodeSurroundings, OpenPool, OpenPools } from './surroundings.ts';
 
-/** Which volumes this node serves: their replicas here are in sync, and in use. */
+/** Which volumes this node serves: their replicas here are in use. */
 export interface Serving {
   isServed(volumeName: string): boolean;
 }
@@ -57,11 +67,13 @@ export class ReplicaKeeper implements Controller {
     const { catalog, nodeName } = this.#around;
     const replica = catalog.get(REPLICA, key);
     if (replica === null || replica.spec.nodeName !== nodeName) return undefined;
-    const pool = this.#open.get(replica.spec.poolName);
+    const pool = this.#open.find(replica.spec.poolName);
     if (pool === null) return TRY_AGAIN_MS; // Its pool is not open yet, or is gone from here for a while.
+    const volume = catalog.get(VOLUME, replica.spec.volumeName);
     try {
-      if (isDeleting(replica)) return await this.#tearDown(replica, pool);
-      await this.#bringUp(replica, pool);
+      if (isDeleting(replica)) return await this.#tearDown(replica, volume, pool);
+      if (volume?.status?.mode === undefined) return undefined; // How it is kept is not decided yet.
+      if (volume.status.mode === 'single') await this.#bringUp(replica, volume, pool);
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
       await this.#fails(replica, error.code, error.message);
@@ -71,9 +83,9 @@ export class ReplicaKeeper implements Controller {
     return undefined;
   }
 
-  async #bringUp(replica: Replica, pool: StorePool): Promise<void> {
-    const { catalog, log, events } = this.#around;
-    const { volumeName, size } = replica.spec;
+  async #bringUp(replica: Replica, volume: Volume, { pool }: OpenPool): Promise<void> {
+    const { log, events } = this.#around;
+    const { volumeName } = replica.spec;
     if (pool.volume(volumeName) !== null) return;
     // Once made it is never made anew: an empty replica must not pass for the one that was lost.
     if (replica.status?.storeId !== undefined) {
@@ -82,7 +94,7 @@ export class ReplicaKeeper implements Controller {
         `its data is gone from pool ${replica.spec.poolName}`,
       );
     }
-    const bytes = quantityBytes(catalog.get(VOLUME, volumeName)?.spec.size ?? size) ?? 0;
+    const bytes = quantityBytes(volume.spec.size) ?? 0;
     await pool.createVolume({
       id: randomUUID(),
       name: volumeName,
@@ -92,21 +104,35 @@ export class ReplicaKeeper implements Controller {
     events.record(replica, 'Normal', 'ReplicaMade', `in pool ${replica.spec.poolName}`);
   }
 
+  #storeOf(replica: Replica) {
+    const { volumeName, poolName } = replica.spec;
+    const pool = this.#open.find(poolName);
+    const volume = this.#around.catalog.get(VOLUME, volumeName);
+    if (pool === null || volume === null) return null;
+    if (volume.status?.mode === 'single') return pool.pool.volume(volumeName);
+    const hosted = pool.replicas?.host.find(volume.metadata.uid, memberIdOf(replica));
+    return hosted?.volume ?? null;
+  }
+
+  /** What it takes; how it is, where nobody but us can say. */
   async report(key: string): Promise<void> {
     const { catalog, now } = this.#around;
     const replica = catalog.get(REPLICA, key);
     if (replica === null || isDeleting(replica)) return;
-    const { volumeName, poolName } = replica.spec;
-    const store = this.#open.get(poolName)?.volume(volumeName) ?? null;
+    const store = this.#storeOf(replica);
     if (store === null) return;
     const info = store.info();
+    const { volumeName } = replica.spec;
+    const isSingle = catalog.get(VOLUME, volumeName)?.status?.mode === 'single';
     const isServed = this.#serving.isServed(volumeName);
     await this.#writer.status(REPLICA, replica, (status) => {
-      status.phase = isServed ? 'Healthy' : 'Offline';
       status.storeId = store.id;
       status.sizeBytes = info.sizeBlocks * STORE_BLOCK_BYTES;
       status.usedBytes = info.mappedBlocks * STORE_BLOCK_BYTES;
       status.allocatedBytes = info.mappedBlocks * STORE_BLOCK_BYTES;
+      // Of several copies the coordinator says which are in sync.
+      if (!isSingle) return;
+      status.phase = isServed ? 'Healthy' : 'Offline';
       status.conditions ??= [];
       const message = isServed ? 'in sync' : 'its volume is not served';
       const is = isServed ? 'True' : 'False';
@@ -118,14 +144,35 @@ export class ReplicaKeeper implements Controller {
     });
   }
 
-  async #tearDown(replica: Replica, pool: StorePool): Promise<number | undefined> {
+  async #tearDown(
+    replica: Replica,
+    volume: Volume | null,
+    { pool, replicas }: OpenPool,
+  ): Promise<number | undefined> {
     const { log } = this.#around;
     if (!hasFinalizer(replica, Finalizer.Replica)) return undefined;
-    const { volumeName } = replica.spec;
+    const { volumeName, poolName } = replica.spec;
+    const id = memberIdOf(replica);
+    if (volume !== null && volume.metadata.deletionTimestamp === undefined) {
+      // Its coordinator lets go of it first, and has it deleted.
+      if (volume.status?.members?.some((member) => member.id === id)) return TRY_AGAIN_MS;
+    }
+    if (
+      volume?.status?.serving !== undefined &&
+      volume.status.members?.some((member) => member.id === id)
+    ) {
+      return TRY_AGAIN_MS / 10;
+    }
     if (this.#serving.isServed(volumeName)) return TRY_AGAIN_MS / 10;
-    if (pool.volume(volumeName) !== null) {
+    if (pool.volume(volumeName) !== null && volume?.status?.mode !== 'replicated') {
       await pool.deleteVolume(volumeName);
-      log.info({ volume: volumeName, pool: replica.spec.poolName }, 'a replica is deleted');
+      log.info({ volume: volumeName, pool: poolName }, 'a replica is deleted');
+    }
+    for (const entry of replicas?.host.list() ?? []) {
+      if (entry.replicaId !== id) continue;
+      const { volumeId, promised } = entry;
+      await replicas?.host.delete(volumeId, id, promised);
+      log.info({ volume: volumeName, pool: poolName, replica: id }, 'a replica is deleted');
     }
     await this.#writer.removeFinalizer(REPLICA, replica, Finalizer.Replica);
     return undefined;

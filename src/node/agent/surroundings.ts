@@ -2,8 +2,9 @@
 import type { EventRecorder, ObjectClient } from '../../apiserver/index.ts';
 import type { Clock, Log, Turn } from '../../base/index.ts';
 import type { DataBufferPool } from '../../block/index.ts';
-import type { Exporter } from '../../control/index.ts';
+import type { Exporter, ReplicationBackend } from '../../control/index.ts';
 import type { Catalog } from '../../controllers/index.ts';
+import type { ReplicaNode } from '../../replication/index.ts';
 import type { Pool as StorePool } from '../../store/index.ts';
 import type { PoolMedia } from './media.ts';
 
@@ -37,13 +38,26 @@ export interface NodeSurroundings {
   readonly media: PoolMedia;
   readonly exporter: NodeExporter;
   readonly iqnPrefix: string;
+  /** Coordinates volumes with several replicas; null: there are none here. */
+  readonly replication: ReplicationBackend | null;
+  /** Serves the replicas of a pool to coordinators, and says where; null: as above. */
+  readonly serveReplicas:
+    | ((pool: StorePool) => Promise<{ node: ReplicaNode; address: string }>)
+    | null;
   /** Pools in folders: how large they may grow. They take space as they are written. */
   readonly directoryPoolBytes: number;
 }
 
+export interface OpenPool {
+  readonly pool: StorePool;
+  readonly replicas: ReplicaNode | null;
+  /** `host:port`; empty: it serves none. */
+  readonly replicaAddress: string;
+}
+
 /** The pools that this node has open, by the name of their object. */
 export class OpenPools {
-  readonly #pools = new Map<string, StorePool>();
+  readonly #pools = new Map<string, OpenPool>();
   readonly #onChange: () => void;
 
   constructor(onChange: () => void = () => {}) {
@@ -51,10 +65,14 @@ export class OpenPools {
   }
 
   get(name: string): StorePool | null {
+    return this.#pools.get(name)?.pool ?? null;
+  }
+
+  find(name: string): OpenPool | null {
     return this.#pools.get(name) ?? null;
   }
 
-  set(name: string, pool: StorePool): void {
+  set(name: string, pool: OpenPool): void {
     this.#pools.set(name, pool);
     this.#onChange();
   }
@@ -65,6 +83,6 @@ export class OpenPools {
   }
 
   all(): [string, StorePool][] {
-    return [...this.#pools];
+    return [...this.#pools].map(([name, { pool }]) => [name, pool]);
   }
 }

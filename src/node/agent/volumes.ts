@@ -2,7 +2,7 @@
 // What an object changes of a served volume (size, limits, who may log in) takes effect while it is used.
 import { type KindDefinition, setCondition } from '../../apiserver/index.ts';
 import { IoStatus } from '../../block/index.ts';
-import type { WantedVolume } from '../../control/index.ts';
+import type { ReplicatedHandle, WantedReplica, WantedVolume } from '../../control/index.ts';
 import { type Controller, isDeleting, type Writer } from '../../controllers/index.ts';
 import {
   CHAP_KEYS,
@@ -10,6 +10,7 @@ import {
   POOL,
   quantityBytes,
   REPLICA,
+  type Replica,
   SECRET,
   VOLUME,
   VOLUME_POLICY,
@@ -18,10 +19,19 @@ import {
 } from '../../kinds/index.ts';
 import { STORE_BLOCK_BYTES, StoreError } from '../../store/index.ts';
 import { NO_LIMITS, Throttle, Volume, type VolumeLimits } from '../../volume/index.ts';
+import { memberIdOf, PHASES } from './members.ts';
 import type { Serving } from './replicas.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
 
 const TRY_AGAIN_MS = 500;
+/** A coordinator that is well is asked now and then how its replicas are. */
+const HEALTHY_LOOK_MS = 5000;
+
+interface Coordinated {
+  readonly handle: ReplicatedHandle;
+  /** Those it was told of last, with their addresses. */
+  members: string;
+}
 
 interface Served {
   readonly volume: Volume;
@@ -40,6 +50,9 @@ export class VolumeKeeper implements Controller, Serving {
   readonly #open: OpenPools;
   readonly #writer: Writer;
   readonly #served = new Map<string, Served>();
+  readonly #coordinated = new Map<string, Coordinated>();
+  /** Has the volume looked at again; set by who runs the keepers. */
+  nudge: (name: string) => void = () => {};
   readonly #onChange: () => void;
 
   /** `onChange`: what is served has changed. */
@@ -129,19 +142,202 @@ export class VolumeKeeper implements Controller, Serving {
       }
       return undefined;
     }
-    let served = this.#served.get(key) ?? null;
     try {
-      served ??= this.#serve(object);
+      if (object.status?.mode === undefined) return await this.#decide(object);
+      if (object.status.mode === 'replicated') return await this.#coordinate(object, target.epoch);
+      const served = this.#served.get(key) ?? this.#serve(object);
       if (served === null) return TRY_AGAIN_MS; // Its replica here is not there yet.
       served.epoch = target.epoch;
       await this.#follow(object, served);
     } catch (error) {
-      if (!(error instanceof StoreError) && !(error instanceof MissingSecret)) throw error;
+      const isOurs = error instanceof StoreError || error instanceof CannotServe;
+      if (!isOurs) throw error;
       await this.#fails(object, error.message);
       return TRY_AGAIN_MS * 10;
     }
     await this.report(key);
     return undefined;
+  }
+
+  #replicasOf(name: string): Replica[] {
+    return this.#around.catalog
+      .all(REPLICA)
+      .filter((replica) => replica.spec.volumeName === name && !isDeleting(replica))
+      .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  }
+
+  /** How it is kept, once for all: what is written down here is what a crash in between goes on with. */
+  async #decide(object: VolumeObject): Promise<number | undefined> {
+    const { name } = object.metadata;
+    const replicas = this.#replicasOf(name);
+    // All that have a place; our view of them may be a moment behind.
+    if (replicas.length < Math.max(1, object.status?.replicas?.placed ?? 1)) return TRY_AGAIN_MS;
+    const isReplicated = replicas.length > 1 && this.#around.replication !== null;
+    await this.#writer.status(VOLUME, object, (status) => {
+      status.mode = isReplicated ? 'replicated' : 'single';
+      status.made = false;
+      status.members = replicas.map((replica) => ({
+        id: memberIdOf(replica),
+        replica: replica.metadata.name,
+      }));
+    });
+    return undefined; // That change brings it back here.
+  }
+
+  /** Of a replicated volume: its replicas are made once, then its coordinator runs here while it is our target. */
+  async #coordinate(object: VolumeObject, epoch: number): Promise<number> {
+    const { replication } = this.#around;
+    const { name, uid } = object.metadata;
+    if (replication === null) throw new CannotServe('this node coordinates no replicas');
+    const members = this.#addressesOf(object);
+    if (members === null) return TRY_AGAIN_MS; // Not all of its pools have said where they are.
+    if (object.status?.made !== true) {
+      const sizeBlocks = Math.ceil((quantityBytes(object.spec.size) ?? 0) / STORE_BLOCK_BYTES);
+      try {
+        await replication.make(uid, sizeBlocks, members);
+      } catch (error) {
+        throw new CannotServe(`its replicas cannot be made: ${(error as Error).message}`);
+      }
+      await this.#writer.status(VOLUME, object, (status) => {
+        status.made = true;
+      });
+      return TRY_AGAIN_MS;
+    }
+    const coordinated = this.#coordinated.get(name) ?? this.#openCoordinator(object, members);
+    await this.#changeMembers(object, coordinated, members);
+    const served = this.#served.get(name) ?? null;
+    if (served === null || !coordinated.handle.serving) {
+      await this.#tellMembers(object, coordinated);
+      const advice = coordinated.handle.advice().join('; ');
+      await this.#fails(
+        object,
+        advice === '' ? 'its coordinator gathers a quorum' : advice,
+        'Normal',
+      );
+      return TRY_AGAIN_MS;
+    }
+    served.epoch = epoch;
+    await this.#follow(object, served);
+    await this.#tellMembers(object, coordinated);
+    await this.report(name);
+    return coordinated.handle.state() === 'Healthy' ? HEALTHY_LOOK_MS : TRY_AGAIN_MS * 2;
+  }
+
+  /** Where its members are; null: some pool has not said so yet. */
+  #addressesOf(object: VolumeObject): WantedReplica[] | null {
+    const { catalog } = this.#around;
+    const found: WantedReplica[] = [];
+    for (const { id, replica: replicaName } of object.status?.members ?? []) {
+      const replica = catalog.get(REPLICA, replicaName);
+      const pool = catalog.get(POOL, replica?.spec.poolName ?? '');
+      const node = pool?.status?.replicaAddress;
+      // One that is gone for good has no address, and needs none to be let go of.
+      if (replica === null || memberIdOf(replica) !== id) found.push({ id, node: '127.0.0.1:1' });
+      else if (node === undefined) return null;
+      else found.push({ id, node });
+    }
+    return found;
+  }
+
+  #openCoordinator(object: VolumeObject, members: readonly WantedReplica[]): Coordinated {
+    const { replication, exporter, iqnPrefix, log, turn, clock } = this.#around;
+    const { name, uid } = object.metadata;
+    const iqn = `${iqnPrefix}:${name}`;
+    exporter.forget(iqn);
+    exporter.reserve(iqn, this.#wantedOf(object, this.#policyOf(object)));
+    const handle = replication!.open({
+      id: uid,
+      name,
+      iqn,
+      blockSize: object.spec.blockSize === 512 ? 512 : 4096,
+      replicas: members,
+      onServing: (volume) => {
+        if (this.#served.get(name)?.volume !== volume) {
+          const throttle = new Throttle({ device: volume, clock, turn });
+          this.#served.set(name, { volume, throttle, iqn, epoch: 0, exported: '' });
+          this.#onChange();
+        } else {
+          // Taken down meanwhile: it is exported anew.
+          this.#served.get(name)!.exported = '';
+        }
+        log.info({ volume: name, epoch: handle.epoch() }, 'a volume is served');
+        this.nudge(name);
+      },
+      onOffline: (reason) => {
+        log.warn({ volume: name, reason }, 'a volume is not served');
+        exporter.takeDown(iqn, reason);
+        const served = this.#served.get(name);
+        if (served !== undefined) served.exported = '';
+        this.nudge(name);
+      },
+    });
+    const coordinated = { handle, members: JSON.stringify(members) };
+    this.#coordinated.set(name, coordinated);
+    log.info({ volume: name, members: members.length }, 'its coordinator is started');
+    return coordinated;
+  }
+
+  /** Replicas that came join, those that go leave; nodes that moved are found again. */
+  async #changeMembers(
+    object: VolumeObject,
+    coordinated: Coordinated,
+    members: readonly WantedReplica[],
+  ): Promise<void> {
+    const { catalog, log } = this.#around;
+    if (!coordinated.handle.serving) return;
+    const wanted: WantedReplica[] = [];
+    const names = new Map<string, string>();
+    for (const replica of this.#replicasOf(object.metadata.name)) {
+      const id = memberIdOf(replica);
+      const node = catalog.get(POOL, replica.spec.poolName)?.status?.replicaAddress;
+      const known = members.find((member) => member.id === id);
+      if (node === undefined && known === undefined) continue; // It joins when its pool is there.
+      wanted.push({ id, node: node ?? known!.node });
+      names.set(id, replica.metadata.name);
+    }
+    // Never the last one: a volume without replicas is none.
+    if (wanted.length === 0) return;
+    const key = JSON.stringify(wanted);
+    if (key === coordinated.members) return;
+    log.info({ volume: object.metadata.name, members: wanted.length }, 'its members change');
+    try {
+      await coordinated.handle.changeReplicas(wanted);
+    } catch (error) {
+      throw new CannotServe(`its members cannot be changed: ${(error as Error).message}`);
+    }
+    coordinated.members = key;
+    await this.#writer.status(VOLUME, object, (status) => {
+      status.members = wanted.map(({ id }) => ({ id, replica: names.get(id) ?? '' }));
+    });
+  }
+
+  /** What its coordinator knows of each replica. */
+  async #tellMembers(object: VolumeObject, { handle }: Coordinated): Promise<void> {
+    const { now } = this.#around;
+    const facts = new Map(handle.replicas().map((fact) => [fact.id, fact]));
+    for (const replica of this.#replicasOf(object.metadata.name)) {
+      const fact = facts.get(memberIdOf(replica));
+      if (fact === undefined) continue;
+      const phase = fact.connected ? (PHASES[fact.state] ?? 'Offline') : 'Offline';
+      await this.#writer.status(REPLICA, replica, (status) => {
+        status.phase = phase;
+        if (phase === 'Rebuilding') {
+          status.rebuild = {
+            doneBytes: fact.rebuiltBlocks * STORE_BLOCK_BYTES,
+            totalBytes: fact.rebuildBlocks * STORE_BLOCK_BYTES,
+            bytesPerSecond: Math.round(fact.bytesPerSecond),
+          };
+        } else delete status.rebuild;
+        status.conditions ??= [];
+        const is = phase === 'Healthy' ? 'True' : 'False';
+        const message = phase === 'Healthy' ? 'in sync' : fact.lastFault || phase.toLowerCase();
+        setCondition(
+          status.conditions,
+          { type: 'Ready', status: is, reason: fact.state, message },
+          now(),
+        );
+      });
+    }
   }
 
   #serve(object: VolumeObject): Served | null {
@@ -199,7 +395,7 @@ export class VolumeKeeper implements Controller, Serving {
     return { ...policy, ...spec, limits: { ...policy?.limits, ...spec.limits } };
   }
 
-  /** In the words of the exporter. Throws MissingSecret. */
+  /** In the words of the exporter. Throws CannotServe. */
   #wantedOf(object: VolumeObject, policy: VolumePolicySpec): WantedVolume {
     const { name, uid, resourceVersion, creationTimestamp } = object.metadata;
     const secret = this.#secretOf(policy);
@@ -213,7 +409,7 @@ export class VolumeKeeper implements Controller, Serving {
     };
     const chap = account(CHAP_KEYS.user, CHAP_KEYS.secret);
     if (secret !== null && chap === null) {
-      throw new MissingSecret(`its CHAP secret lacks ${CHAP_KEYS.user} or ${CHAP_KEYS.secret}`);
+      throw new CannotServe(`its CHAP secret lacks ${CHAP_KEYS.user} or ${CHAP_KEYS.secret}`);
     }
     return {
       metadata: { name, uid, resourceVersion, generation: 1, creationTimestamp },
@@ -234,8 +430,7 @@ export class VolumeKeeper implements Controller, Serving {
     const { name, namespace = 'default' } = chapSecret;
     const secret = this.#around.catalog.get(SECRET, `${namespace}/${name}`);
     // Without its secret it must not be open to everybody.
-    if (secret === null)
-      throw new MissingSecret(`secret "${namespace}/${name}" for CHAP not found`);
+    if (secret === null) throw new CannotServe(`secret "${namespace}/${name}" for CHAP not found`);
     return secret.data ?? {};
   }
 
@@ -248,10 +443,14 @@ export class VolumeKeeper implements Controller, Serving {
     const { volume, iqn, epoch } = served;
     const initiators = exporter.initiators(iqn);
     const [portal = ''] = exporter.portals;
+    const coordinated = this.#coordinated.get(key);
+    if (coordinated?.handle.serving === false) return;
+    const usedBlocks = coordinated?.handle.usedBlocks() ?? volume.store.info().mappedBlocks;
+    const usedBytes = usedBlocks * STORE_BLOCK_BYTES;
     await this.#writer.status(VOLUME, object, (status) => {
       status.serving = { nodeName, epoch, portal };
       status.capacityBytes = volume.geometry.blocks * volume.geometry.logicalBlockBytes;
-      status.usedBytes = volume.store.info().mappedBlocks * STORE_BLOCK_BYTES;
+      status.usedBytes = usedBytes;
       status.sessions = initiators.length;
       status.initiators = [...new Set(initiators)].sort();
       status.conditions ??= [];
@@ -263,7 +462,11 @@ export class VolumeKeeper implements Controller, Serving {
     });
   }
 
-  async #fails(object: VolumeObject, message: string): Promise<void> {
+  async #fails(
+    object: VolumeObject,
+    message: string,
+    severity: 'Normal' | 'Warning' = 'Warning',
+  ): Promise<void> {
     const { events, now } = this.#around;
     const said = await this.#writer.status(VOLUME, object, (status) => {
       status.conditions ??= [];
@@ -275,18 +478,21 @@ export class VolumeKeeper implements Controller, Serving {
       } as const;
       setCondition(status.conditions, condition, now());
     });
-    if (said !== object) events.record(object, 'Warning', 'CannotServe', message);
+    if (said !== object) events.record(object, severity, 'NotServed', message);
   }
 
   /** Resolves when nothing of it can take effect any more. */
   async #withdraw(name: string): Promise<void> {
     const served = this.#served.get(name);
-    if (served === undefined) return;
-    const { exporter, log } = this.#around;
+    const coordinated = this.#coordinated.get(name);
+    if (served === undefined && coordinated === undefined) return;
+    const { exporter, log, iqnPrefix } = this.#around;
     // What a limit holds back would only make the sessions linger.
-    served.throttle.setLimits(NO_LIMITS);
-    await exporter.withdraw(served.iqn);
-    await served.volume.close();
+    served?.throttle.setLimits(NO_LIMITS);
+    await exporter.withdraw(`${iqnPrefix}:${name}`);
+    if (coordinated === undefined) await served?.volume.close();
+    else await coordinated.handle.stop();
+    this.#coordinated.delete(name);
     this.#served.delete(name);
     this.#onChange();
     log.info({ volume: name }, 'a volume is no longer served here');
@@ -294,16 +500,19 @@ export class VolumeKeeper implements Controller, Serving {
 
   /** At the end: hosts are gone already. */
   async close(): Promise<void> {
-    for (const { volume, throttle } of this.#served.values()) {
+    for (const [name, { volume, throttle }] of this.#served) {
       throttle.setLimits(NO_LIMITS);
-      await volume.close();
+      if (!this.#coordinated.has(name)) await volume.close();
     }
+    await Promise.all([...this.#coordinated.values()].map(({ handle }) => handle.stop()));
+    this.#coordinated.clear();
     this.#served.clear();
   }
 }
 
-class MissingSecret extends Error {
-  override readonly name = 'MissingSecret';
+/** Told in the volume's condition, and tried again. */
+class CannotServe extends Error {
+  override readonly name = 'CannotServe';
 }
 
 function limitsOf({ limits }: VolumePolicySpec): VolumeLimits {

@@ -164,6 +164,8 @@ class Plane {
       exporter: this.exporter,
       iqnPrefix: 'iqn.2026-11.io.ashlar',
       directoryPoolBytes: 1 << 30,
+      replication: null,
+      serveReplicas: null,
     };
     this.agent = new NodeAgent({
       around: () => node,

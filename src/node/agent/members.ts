@@ -1,0 +1,17 @@
+// Replicas as their coordinator knows them: short names that are never used again.
+import type { Replica } from '../../kinds/index.ts';
+
+/** A replica that is made anew under the same name is another one: it begins empty. */
+export function memberIdOf({ metadata }: Replica): string {
+  return `r-${metadata.uid}`;
+}
+
+/** How a coordinator's word for a member is told to people. */
+export const PHASES: Readonly<Record<string, string>> = {
+  InSync: 'Healthy',
+  Joining: 'Rebuilding',
+  Stale: 'Degraded',
+  Witness: 'Healthy',
+  Blank: 'Pending',
+  Unknown: 'Offline',
+};
