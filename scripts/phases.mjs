@@ -92,6 +92,16 @@ export function listPhases(root) {
       limitS: 900,
     },
     {
+      id: 'model',
+      title: 'the engine against a model',
+      commands: [
+        configure('build/native-crash', '-DASHLAR_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release'),
+        ['cmake', '--build', 'build/native-crash', '-j', jobs, '--target', 'model_run'],
+        ['build/native-crash/model_run', '--seeds', '200', '--jobs', jobs],
+      ],
+      limitS: 600,
+    },
+    {
       id: 'fuzz',
       title: 'a million malformed PDUs, a hundred thousand frames',
       commands: [

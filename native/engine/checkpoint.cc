@@ -178,8 +178,8 @@ void PoolImpl::Cut() {
 }
 
 // Nothing in it, or one hole all of it: its pointer can say that (W6).
-bool PoolImpl::PageIsEmpty(Page* page, uint64_t* hole_version) const {
-  *hole_version = 0;
+bool PoolImpl::PageIsEmpty(Page* page, PagePtr* hole) const {
+  *hole = PagePtr{};
   if (page->children > 0 || page->pins > 0) return false;
   // An image of a snapshot's own stays what it is.
   const VolumeState* owner = page->tree->owner;
@@ -188,19 +188,23 @@ bool PoolImpl::PageIsEmpty(Page* page, uint64_t* hole_version) const {
   }
   if (page->level > 0) {
     const PagePtr* slots = page->inner()->slots;
-    *hole_version = slots[0].max_version;
-    return std::all_of(slots, slots + kFanOut, [slots](const PagePtr& p) {
-      return p.null() && p.max_version == slots[0].max_version;
+    *hole = HoleOf(slots[0]);
+    return std::all_of(slots, slots + kFanOut, [hole](const PagePtr& p) {
+      return p.null() && p.max_version == hole->max_version && HoleOf(p).born == hole->born;
     });
   }
   switch (page->tree->role) {
     case Role::kMap: {
       if (page->used + page->holes == 0) return true;
       if (page->holes < kLeafEntries) return false;
-      const uint64_t* versions = page->map_leaf()->version;
-      *hole_version = versions[0];
-      return std::all_of(versions, versions + kLeafEntries,
-                         [versions](uint64_t v) { return v == versions[0]; });
+      const MapLeaf* leaf = page->map_leaf();
+      hole->max_version = leaf->version[0];
+      hole->born = leaf->born[0];
+      bool same = true;
+      for (uint32_t e = 1; e < kLeafEntries; ++e) {
+        same &= leaf->version[e] == hole->max_version && leaf->born[e] == hole->born;
+      }
+      return same;
     }
     case Role::kSpace:
       return page->used == 0;
@@ -221,8 +225,8 @@ void PoolImpl::DropEmptyPages() {
     for (Page* page = cache_.dirty_head(); page != nullptr; page = next) {
       next = page->dirty_next;
       // Dropping one may put its parent at the list's head: never in between.
-      uint64_t hole_version = 0;
-      if (page->level == level && PageIsEmpty(page, &hole_version)) DropPage(page, hole_version);
+      PagePtr hole;
+      if (page->level == level && PageIsEmpty(page, &hole)) DropPage(page, hole);
     }
   }
 }

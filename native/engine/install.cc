@@ -9,6 +9,43 @@
 
 namespace ashlar {
 
+// An unmap goes step by step, so that what is submitted after it may be applied before its last
+// step. Versions make that good for changes; an install that goes back to an older version must see
+// what came before it. It waits for the unmaps that were under way, and only for those: a stream of
+// them goes on in the next phase.
+void PoolImpl::StartInstall(OpState* state) {
+  VolumeState* v = state->volume;
+  if (v->unmaps[0] + v->unmaps[1] == 0 && v->installs_waiting.empty()) return StartWrite(state);
+  v->installs_next.push_back(state);
+  PassPhase(v);
+}
+
+void PoolImpl::UnmapEnded(VolumeState* volume, uint8_t phase) {
+  --volume->unmaps[phase];
+  PassPhase(volume);
+}
+
+void PoolImpl::PassPhase(VolumeState* v) {
+  for (;;) {
+    if (v->installs_waiting.empty()) {
+      if (v->installs_next.empty()) return;
+      v->installs_waiting.swap(v->installs_next);
+      v->phase ^= 1;
+    }
+    if (v->unmaps[v->phase ^ 1] > 0 && !Faulted()) return;
+    std::vector<OpState*> ready;
+    ready.swap(v->installs_waiting);
+    for (OpState* state : ready) {
+      if (Faulted()) {
+        state->status = Status::kIoError;
+        FinishOp(state);
+      } else {
+        StartWrite(state);
+      }
+    }
+  }
+}
+
 // The bytes are what their sender says they are (H1), each of them, before anything is changed.
 bool PoolImpl::TagsMatch(const Op* op, uint64_t* bad_lba) const {
   for (uint64_t i = 0; i < op->blocks; ++i) {

@@ -284,13 +284,15 @@ void PoolImpl::Submit(Op* op) {
       StartRead(state);
       break;
     case OpKind::kWrite:
-      StartWrite(state);
+      op->guard == Guard::kNewer ? StartWrite(state) : StartInstall(state);
       break;
     case OpKind::kUnmap:
       // Where holes have no versions, an unmap of nothing leaves no entry: the chain does without.
       if (op->version > volume->hole_floor) {
         state->ticket = volume->progress.Begin(op->version, 1, &state->previous);
       }
+      state->phase = volume->phase;
+      ++volume->unmaps[state->phase];
       StepUnmap(state);
       break;
     case OpKind::kVerify:
@@ -385,6 +387,7 @@ void PoolImpl::FinishOp(OpState* state) {
   OpLogged(state);
   const bool change = op->kind == OpKind::kWrite || op->kind == OpKind::kUnmap;
   state->volume->progress.End(state->ticket, state->status == Status::kOk);
+  if (op->kind == OpKind::kUnmap) UnmapEnded(state->volume, state->phase);
   if (state->status == Status::kOk && change && (op->flags & kOpFua) != 0 && !Faulted()) {
     RequestFlush(&PoolImpl::FuaFlushed, state);
     return;
@@ -483,6 +486,9 @@ void PoolImpl::Fault(std::string why) {
     for (Piece* piece : pieces) {
       if (piece != nullptr && piece->ios == 0) FinishPiece(piece, Status::kIoError);
     }
+  }
+  for (const auto& v : volumes_) {
+    if (v != nullptr) PassPhase(v.get());
   }
   std::vector<FlushWaiter> waiting;
   waiting.swap(flush_waiting_);

@@ -86,6 +86,10 @@ struct VolumeState {
   Progress progress;
   uint64_t durable_contig = 0;  // What the last completed flush covered.
   uint64_t flush_contig = 0;    // What the one under way will.
+  // Installs wait for the unmaps before them: see install.cc.
+  uint8_t phase = 0;
+  uint32_t unmaps[2] = {0, 0};  // Under way, by the phase they began in.
+  std::vector<struct OpState*> installs_next, installs_waiting;
   Tree map;
   BlobStore blobs;
   Page* record = nullptr;  // Its catalog leaf, pinned: a volume's from the first cut on, others'
@@ -163,6 +167,7 @@ struct OpState {
   uint64_t snapshots_begun = 0;  // Of its volume, when it was submitted.
   uint32_t unlogged = 0;         // Write: parts of it.
   bool logged = true;            // In full, or no change.
+  uint8_t phase = 0;             // Unmap: the volume's when it began.
   OpState* next = nullptr;
 };
 
@@ -391,7 +396,8 @@ class PoolImpl final : public Pool {
   }
   void Thaw(Page* page);
   // Takes a page out of its tree and frees its addresses. It must have no children.
-  void DropPage(Page* page, uint64_t hole_version = 0);
+  void DropPage(Page* page, const PagePtr& hole = PagePtr{});
+  static PagePtr HoleOf(const PagePtr& ptr);
   void Grow(Tree* tree, uint32_t height);
   uint64_t NullSpan(Tree* tree, uint64_t leaf);
   enum class Newness : uint8_t { kBorn, kMaxVersion };
@@ -558,6 +564,9 @@ class PoolImpl final : public Pool {
   bool ReplayWriteAtomic(VolumeState* volume, const LogEntryHeader& header,
                          const std::vector<PhysRun>& runs, const uint32_t* crc);
   // --- install.cc ---
+  void StartInstall(OpState* state);
+  void UnmapEnded(VolumeState* volume, uint8_t phase);
+  void PassPhase(VolumeState* volume);
   bool TagsMatch(const Op* op, uint64_t* bad_lba) const;
   static bool InstallIsSound(const Op* op);
   bool LogInstall(Piece* piece);
@@ -588,6 +597,7 @@ class PoolImpl final : public Pool {
   Admission LogUnmap(Piece* piece);
   void UnmapRange(VolumeState* volume, uint64_t lba, uint64_t blocks, uint64_t version, bool wait);
   void MarkHole(Tree* tree, uint32_t level, uint64_t index, uint64_t version);
+  bool SetHole(const Tree* tree, PagePtr* ptr, uint64_t version);
   void ApplyUnmapLeaf(VolumeState* volume, Page* leaf, uint64_t lba, uint64_t blocks,
                       uint64_t version);
   void ClearEntry(const VolumeState* volume, Page* page, uint32_t e, uint64_t version);
@@ -615,7 +625,7 @@ class PoolImpl final : public Pool {
   uint64_t RoomForPages() const;
   void Cut();
   void DropEmptyPages();
-  bool PageIsEmpty(Page* page, uint64_t* hole_version) const;
+  bool PageIsEmpty(Page* page, PagePtr* hole) const;
   bool AssignAddresses();
   bool PlacePending();
   void StepClose();

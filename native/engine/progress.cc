@@ -83,11 +83,10 @@ void Progress::Load(const ProgressRecord& record) {
 }
 
 void Progress::Replayed(uint64_t version, uint64_t previous, uint32_t part, uint32_t total) {
+  if (previous == kUntracked || total == 0 || total > 15 || part >= total) return;
   last_ = std::max(last_, version);
   LeaveRest(version);
-  if (previous == kUntracked || version <= contig_ || total == 0 || total > 15 || part >= total) {
-    return;
-  }
+  if (version <= contig_) return;
   SavedChange& saved = waiting_[previous];
   if (saved.version != version) saved = SavedChange{version, previous, 0, 0, {}};
   saved.total = static_cast<uint8_t>(total);

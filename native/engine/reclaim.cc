@@ -409,7 +409,11 @@ bool PoolImpl::DropSubtree(Tree* tree, uint64_t leaf, uint64_t span) {
     if (parent == nullptr) return true;
     slot = &parent->inner()->slots[index & (kFanOut - 1)];
   }
-  if (slot->null()) return true;
+  if (slot->null()) {
+    // A page of nothing but holes (W6) has no leaf whose going would take it along.
+    if (parent != nullptr) DropUpward(parent);
+    return true;
+  }
   const uint64_t mapped = tree->role == Role::kMap ? slot->aux : 0;
   if (parent != nullptr) {
     Touch(parent);

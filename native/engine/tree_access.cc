@@ -67,19 +67,28 @@ Page* PoolImpl::MakePath(Tree* tree, uint32_t to_level, uint64_t index) {
     if (at == nullptr) {
       const PagePtr* ptr =
           parent == nullptr ? &tree->root.ptr : &parent->inner()->slots[i & (kFanOut - 1)];
-      const uint64_t hole = tree->role == Role::kMap ? ptr->max_version : 0;
+      const PagePtr hole = tree->role == Role::kMap ? HoleOf(*ptr) : PagePtr{};
       at = cache_.Create(tree, level, i, parent);
-      if (hole != 0 && level > 0) {
-        for (PagePtr& slot : at->inner()->slots) slot.max_version = hole;
-      } else if (hole != 0) {
+      if (hole.max_version != 0 && level > 0) {
+        std::fill_n(at->inner()->slots, kFanOut, hole);
+      } else if (hole.max_version != 0) {
         std::fill_n(at->map_leaf()->kind, kLeafEntries, static_cast<uint8_t>(kEntryHole));
-        std::fill_n(at->map_leaf()->version, kLeafEntries, hole);
+        std::fill_n(at->map_leaf()->version, kLeafEntries, hole.max_version);
+        std::fill_n(at->map_leaf()->born, kLeafEntries, hole.born);
         at->holes = kLeafEntries;
       }
     }
     if (level == to_level) return at;
     parent = at;
   }
+}
+
+// What a null pointer says of what is below it.
+PagePtr PoolImpl::HoleOf(const PagePtr& ptr) {
+  PagePtr hole;
+  hole.max_version = ptr.max_version;
+  hole.born = ptr.max_version == 0 ? 0 : ptr.born;
+  return hole;
 }
 
 // The version of the hole that a leaf which is not there is part of. 0: none.
@@ -236,7 +245,7 @@ void PoolImpl::Thaw(Page* page) {
   std::memcpy(page->data, page->frozen, kBlockBytes);
 }
 
-void PoolImpl::DropPage(Page* page, uint64_t hole_version) {
+void PoolImpl::DropPage(Page* page, const PagePtr& hole) {
   assert(page->children == 0);
   Page* parent = page->parent;
   if (parent != nullptr) Touch(parent);
@@ -244,9 +253,8 @@ void PoolImpl::DropPage(Page* page, uint64_t hole_version) {
   PagePtr* slot = LiveSlot(page);
   if (!slot->null()) {
     RetirePage(page->tree, *slot, page->dirty ? page->since : generation_);
-    *slot = PagePtr{};
   }
-  slot->max_version = hole_version;
+  *slot = hole;
   if (page->dirty && page->grows) --unplaced_pages_;
   if (parent == nullptr && page->tree->owner != nullptr) MarkRecord(page->tree->owner);
   cache_.Remove(page);

@@ -162,14 +162,24 @@ void PoolImpl::UnmapRange(VolumeState* volume, uint64_t lba, uint64_t blocks, ui
 // The subtree is not there, so its ancestors in memory say so. It is one hole from now on.
 void PoolImpl::MarkHole(Tree* tree, uint32_t level, uint64_t index, uint64_t version) {
   if (level == tree->root.height) {
-    tree->root.ptr.max_version = std::max(tree->root.ptr.max_version, version);
+    SetHole(tree, &tree->root.ptr, version);
     return;
   }
   Page* parent = MakePath(tree, level + 1, index >> kFanOutBits);
   const uint64_t slot = index & (kFanOut - 1);
-  if (parent->inner()->slots[slot].max_version >= version) return;
+  PagePtr marked = parent->inner()->slots[slot];
+  if (!SetHole(tree, &marked, version)) return;
   Touch(parent);
-  parent->inner()->slots[slot].max_version = version;
+  parent->inner()->slots[slot] = marked;
+}
+
+// W2, for a hole that is a null pointer. False: it stays as it is.
+bool PoolImpl::SetHole(const Tree* tree, PagePtr* ptr, uint64_t version) {
+  const VolumeState* volume = tree->owner;
+  if (ptr->max_version >= version && ptr->born > volume->version_base) return false;
+  ptr->max_version = version;
+  ptr->born = generation_;
+  return true;
 }
 
 void PoolImpl::ApplyUnmapLeaf(VolumeState* volume, Page* page, uint64_t lba, uint64_t blocks,

@@ -55,7 +55,9 @@ void PoolImpl::StartWrite(OpState* state) {
       piece->summed = true;
     }
     lba += piece->blocks;
-    if (queue) {
+    if (queue && BeforeASnapshot(state)) {
+      ready_.Push(piece);  // An install that had to wait: the snapshot waits for it.
+    } else if (queue) {
       stalled_.Push(piece);
     } else {
       AdmitPiece(piece);

@@ -1,0 +1,88 @@
+// One seed: a pool on a medium in memory and its model, driven by the same random operations,
+// compared all along.
+#pragma once
+
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "native/io/mem_file.h"
+#include "native/test/model/model.h"
+
+namespace ashlar::model {
+
+struct DriverOptions {
+  uint64_t seed = 1;
+  uint32_t operations = 10000;
+};
+
+struct DriverCounts {
+  uint64_t operations = 0, blocks_compared = 0, reopenings = 0, kills = 0, checks = 0, refusals = 0,
+           installs = 0, deletions = 0;
+};
+
+class Driver {
+ public:
+  explicit Driver(const DriverOptions& options);
+  ~Driver();
+  // Empty, or what differed.
+  std::string Run();
+  const DriverCounts& counts() const { return counts_; }
+
+ private:
+  struct HostOp;
+  using Rng = std::mt19937_64;
+
+  uint64_t Below(uint64_t n) { return n == 0 ? 0 : rng_() % n; }
+  bool Chance(uint32_t percent) { return Below(100) < percent; }
+  bool Fail(std::string why);
+  Volume* Pick();
+  void Range(const Volume& v, uint64_t longest, uint64_t* lba, uint64_t* blocks);
+
+  bool Open();
+  bool Reopen();
+  bool Step();
+  bool Wait(uint32_t limit);
+  Status Control(void (*start)(Driver*, DoneFn, void*));
+  template <typename F>
+  Status Do(F start);
+
+  void SubmitWrite(Volume* v);
+  void SubmitUnmap(Volume* v);
+  void SubmitInstall(Volume* v);
+  void Submit(std::unique_ptr<HostOp> op);
+  static void OnDone(Op* op);
+
+  bool ReadAndCompare(Volume* v, uint64_t lba, uint64_t blocks, bool tags_only);
+  bool CompareChanged(Volume* v);
+  bool CompareMap(Volume* v);
+  bool CompareVolume(Volume* v);
+  bool CompareEverything();
+  bool CompareSpace();
+  bool CheckOffline();
+
+  bool Create();
+  bool Delete();
+  bool Resize();
+  bool Blob();
+  bool Marks();
+
+  DriverOptions options_;
+  DriverCounts counts_;
+  Rng rng_;
+  std::unique_ptr<MemFile> file_;
+  std::unique_ptr<Pool> pool_;
+  std::vector<std::unique_ptr<Volume>> volumes_;
+  std::map<std::string, std::vector<uint8_t>> blobs_;
+  uint32_t in_flight_ = 0;
+  uint32_t unmaps_in_flight_ = 0;
+  uint32_t depth_ = 1;
+  bool small_ = false;  // The pool may run full: one operation at a time, refused or done.
+  uint64_t next_value_ = 1;
+  uint64_t next_name_ = 1;
+  uint64_t epoch_ = 1;
+  std::string error_;
+};
+
+}  // namespace ashlar::model

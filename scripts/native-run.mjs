@@ -1,0 +1,26 @@
+// Builds one program of the engine's tests in release mode and runs it: node scripts/native-run.mjs PROGRAM [ARGUMENTS].
+// What npm run test:model and its like do; npm test runs the same programs with fewer states.
+import { spawnSync } from 'node:child_process';
+import { cpus } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const [program, ...args] = process.argv.slice(2);
+if (program === undefined || !/^[a-z_]+$/.test(program)) {
+  console.error('node scripts/native-run.mjs PROGRAM [ARGUMENTS]');
+  process.exit(2);
+}
+const jobs = String(Math.max(2, cpus().length));
+
+function run(command, parameters, stdio) {
+  const { status, error } = spawnSync(command, parameters, { cwd: root, stdio });
+  if (error !== undefined) console.error(`${command}: ${error.message}`);
+  if (status !== 0) process.exit(status ?? 1);
+}
+
+const folder = join('build', 'native-crash');
+const quiet = ['ignore', 'ignore', 'inherit'];
+run('cmake', ['-S', '.', '-B', folder, '-DASHLAR_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release'], quiet);
+run('cmake', ['--build', folder, '-j', jobs, '--target', program], quiet);
+run(join(folder, program), args.includes('--jobs') ? args : [...args, '--jobs', jobs], 'inherit');
