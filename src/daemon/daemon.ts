@@ -23,6 +23,7 @@ import type { Engine, EngineOptions } from './engine.ts';
 import { samplePool } from './pool-sample.ts';
 import { portError, StartError } from './ports.ts';
 import { Replication, replicaNodeOf } from './replication.ts';
+import { SpaceWatch } from './space-watch.ts';
 import { Targets } from './targets.ts';
 
 /** Which volumes were made when the pool was: they are not made again after somebody deleted them. */
@@ -214,6 +215,14 @@ export class Daemon {
     this.#controller = controller;
     this.#stops.push(() => controller.close());
     await controller.start();
+    const watch = new SpaceWatch({
+      stats: () => pool.stats(),
+      thresholdPercent: config.pool.spaceThresholdPercent,
+      clock: this.#clock,
+      log,
+      tell: (low) => targets.setSpaceLow(low),
+    });
+    this.#stops.push(async () => watch.stop());
     await this.#makeFirstVolume(pool, controller);
 
     await this.#serveHosts(turn, buffers, targets);

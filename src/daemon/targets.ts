@@ -36,6 +36,7 @@ export class Targets implements TargetDirectory, NodeExporter {
   #entries: readonly TargetEntry[] = [];
   #sessions: SessionEnder | null = null;
   #offline = false;
+  #spaceLow = false;
 
   constructor(options: TargetsOptions) {
     this.#options = options;
@@ -109,6 +110,12 @@ export class Targets implements TargetDirectory, NodeExporter {
     this.#changed();
   }
 
+  /** The pool's space has become scarce, or is no longer: hosts hear of it. */
+  setSpaceLow(low: boolean): void {
+    this.#spaceLow = low;
+    for (const { device } of this.#exported.values()) device.setSpaceLow(low);
+  }
+
   async withdraw(iqn: string): Promise<void> {
     const exported = this.#exported.get(iqn);
     if (exported === undefined) return;
@@ -179,13 +186,15 @@ export class Targets implements TargetDirectory, NodeExporter {
 
   #makeDevice(iqn: string): ScsiTargetDevice {
     const { buffers, turn, allowSanitize } = this.#options;
-    return new ScsiTargetDevice({
+    const device = new ScsiTargetDevice({
       name: iqn,
       buffers,
       turn,
       allowSanitize,
       copyCandidates: () => this.#units(),
     });
+    device.setSpaceLow(this.#spaceLow);
+    return device;
   }
 
   *#units(): Iterable<LogicalUnit> {

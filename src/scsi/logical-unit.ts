@@ -74,6 +74,7 @@ export class LogicalUnit {
   sanitize: SanitizeHooks = nothingSanitized;
   readonly #nexuses = new Map<Nexus, NexusState>();
   readonly #pool: ExecutionPool;
+  #spaceLow = false;
   #lastNexus: NexusState | null = null;
 
   constructor(options: LogicalUnitOptions, pool: ExecutionPool) {
@@ -106,6 +107,16 @@ export class LogicalUnit {
     const state = new NexusState(nexus);
     this.#nexuses.set(nexus, state);
     state.attentions.add(Asc.PowerOnResetOrBusDeviceReset);
+    if (this.#spaceLow) state.attentions.add(Asc.ThinProvisioningSoftThresholdReached);
+  }
+
+  /**
+   * The space behind the unit has become scarce, or is no longer: SBC-4 §4.7.3.8. Each nexus hears of it once, those that
+   * come later at their login, and all again when it becomes scarce again.
+   */
+  setSpaceLow(low: boolean): void {
+    if (low && !this.#spaceLow) this.attentionToAll(Asc.ThinProvisioningSoftThresholdReached);
+    this.#spaceLow = low;
   }
 
   /** Forgets a nexus whose tasks have all ended. */

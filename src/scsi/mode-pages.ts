@@ -57,7 +57,8 @@ function zeros(count: number): number[] {
 
 function makePages(): { caching: Page; control: Page; all: readonly Page[] } {
   // AWRE and ARRE: bad blocks are repaired as they are met, by the layers below.
-  const errorRecovery = page([0x81, 0x0a, 0xc0, ...zeros(9)]);
+  // LBPERE: thin provisioning thresholds are reported, by 38h/07h.
+  const errorRecovery = page([0x81, 0x0a, 0xc0, 0, 0, 0, 0, 0x80, ...zeros(4)]);
   const caching = page([0x88, 0x12, WCE, ...zeros(17)], { 2: WCE });
   // GLTSD: log parameters are not saved. QUEUE ALGORITHM MODIFIER 1: SIMPLE tasks are reordered freely.
   const control = page([0x8a, 0x0a, 0x02, 0x10, ...zeros(8)], {

@@ -42,6 +42,7 @@ export class ScsiTargetDevice implements ScsiTarget, TargetFace {
   /** By LUN; sparse. */
   readonly #units: (LogicalUnit | undefined)[] = [];
   #luns: readonly number[] = [];
+  #spaceLow = false;
 
   constructor(options: ScsiTargetOptions) {
     this.name = options.name;
@@ -68,6 +69,7 @@ export class ScsiTargetDevice implements ScsiTarget, TargetFace {
     plugHooks(unit);
     this.#units[lun] = unit;
     this.#luns = [...this.#luns, lun].sort((a, b) => a - b);
+    unit.setSpaceLow(this.#spaceLow);
     for (const nexus of this.#nexuses) unit.attach(nexus);
     this.#inventoryChanged(unit);
     return unit;
@@ -83,6 +85,12 @@ export class ScsiTargetDevice implements ScsiTarget, TargetFace {
     const count = new Countdown(done);
     count.add(unit.abort(() => true, null, count));
     count.seal();
+  }
+
+  /** See LogicalUnit.setSpaceLow: of all its units, those to come too. */
+  setSpaceLow(low: boolean): void {
+    this.#spaceLow = low;
+    for (const lun of this.#luns) this.#units[lun]!.setSpaceLow(low);
   }
 
   luns(): readonly number[] {

@@ -149,6 +149,7 @@ function compose(
       sizeBytes: values.pool.size,
       cacheBytes: values.pool.cache,
       sparse: values.pool.sparse,
+      spaceThresholdPercent: values.pool.spaceThreshold,
     },
     memory: { buffersBytes: values.memory.buffers },
     cpu: values.cpu,

@@ -26,6 +26,8 @@ export interface Config {
     readonly sizeBytes: number;
     readonly cacheBytes: number;
     readonly sparse: boolean;
+    /** How full it is when hosts are told; 0: never. */
+    readonly spaceThresholdPercent: number;
   };
   readonly memory: { readonly buffersBytes: number };
   /** How long the event loop may look for work before it sleeps: latency for idle processor time. */
@@ -124,6 +126,7 @@ export const CONFIG_KEYS = {
     size: key(4 * 2 ** 30, readBytes('4Gi', 64 * 2 ** 20, 2 ** 52)),
     cache: key(256 * 2 ** 20, readBytes('256Mi', 16 * 2 ** 20, 2 ** 40)),
     sparse: key(false, readBoolean),
+    spaceThreshold: key(85, readInteger(0, 100)),
   },
   memory: { buffers: key(128 * 2 ** 20, readBytes('128Mi', 32 * 2 ** 20, 2 ** 30)) },
   cpu: { spinMicroseconds: key(50, readInteger(0, 1000)) },

@@ -8,7 +8,12 @@ import { planPool } from '../../../src/daemon/pool-file.ts';
 test('a pool is opened where there is one, made where there is none, smaller where the disk is short', () => {
   const folder = mkdtempSync(join(tmpdir(), 'ashlar-pool-'));
   try {
-    const pool = { path: join(folder, 'sub', 'pool.img'), cacheBytes: 1, sparse: false };
+    const pool = {
+      path: join(folder, 'sub', 'pool.img'),
+      cacheBytes: 1,
+      sparse: false,
+      spaceThresholdPercent: 85,
+    };
     const small = planPool({ ...pool, sizeBytes: 64 * 2 ** 20 }, true);
     assert.deepEqual([small.create, small.sizeBytes, small.note], [true, 64 * 2 ** 20, '']);
 

@@ -1,0 +1,53 @@
+// The soft threshold: told once when it is reached, and again only after there was space in between.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ManualClock, silentLog } from '../../../src/base/index.ts';
+import { SpaceWatch } from '../../../src/daemon/space-watch.ts';
+import type { PoolStats } from '../../../src/store/index.ts';
+
+function aWatch(thresholdPercent: number) {
+  const clock = new ManualClock();
+  const told: boolean[] = [];
+  const stats = { usableBlocks: 1000, allocatedBlocks: 0, pendingFreeBlocks: 0 };
+  const watch = new SpaceWatch({
+    stats: () => stats as PoolStats,
+    thresholdPercent,
+    clock,
+    log: silentLog,
+    tell: (low) => told.push(low),
+  });
+  return { clock, told, stats, watch };
+}
+
+test('it is told when the threshold is reached, once, and again after there was space', () => {
+  const { clock, told, stats, watch } = aWatch(85);
+  stats.allocatedBlocks = 849;
+  clock.advance(10_000);
+  assert.deepEqual(told, []);
+  stats.allocatedBlocks = 850;
+  clock.advance(20_000);
+  assert.deepEqual(told, [true]);
+  // A little less is not enough: it would be told over and over at the edge.
+  stats.allocatedBlocks = 830;
+  clock.advance(10_000);
+  stats.allocatedBlocks = 860;
+  clock.advance(10_000);
+  assert.deepEqual(told, [true]);
+  // Freed and waiting for a checkpoint is as good as free.
+  stats.pendingFreeBlocks = 100;
+  clock.advance(10_000);
+  stats.pendingFreeBlocks = 0;
+  clock.advance(10_000);
+  assert.deepEqual(told, [true, false, true]);
+  watch.stop();
+  stats.allocatedBlocks = 0;
+  clock.advance(60_000);
+  assert.equal(told.length, 3);
+});
+
+test('a threshold of 0 is none', () => {
+  const { clock, told, stats } = aWatch(0);
+  stats.allocatedBlocks = 1000;
+  clock.advance(60_000);
+  assert.deepEqual(told, []);
+});
