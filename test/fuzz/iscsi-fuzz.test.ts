@@ -4,10 +4,11 @@ import fc from 'fast-check';
 import { PduParser, type PduSink } from '../../src/iscsi/pdu/index.ts';
 import { runIscsiFuzz } from './iscsi-fuzz.ts';
 
-const PDUS = 1_000_000;
+/** A taste: the million is a phase of its own. */
+const PDUS = 100_000;
 
-test(`${PDUS} malformed PDUs do no harm`, () => {
-  const report = runIscsiFuzz({ pdus: PDUS, seed: Number(process.env['FUZZ_SEED'] ?? '1') });
+test(`${PDUS} malformed PDUs do no harm`, async () => {
+  const report = await runIscsiFuzz({ pdus: PDUS, seed: Number(process.env['FUZZ_SEED'] ?? '1') });
   assert.ok(report.pdus >= PDUS);
 });
 

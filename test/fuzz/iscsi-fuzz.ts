@@ -1,8 +1,10 @@
-// Goal: no bytes at all bring the iSCSI codec down. Parser, login and text are fed malformed PDUs; nothing may throw,
-// hang or grow, and any way of cutting a stream must give the same PDUs.
+// Goal: no bytes at all bring the iSCSI target down. Parser, login and text are fed malformed PDUs, and whole sessions in
+// full feature phase PDUs that are nearly right; nothing may throw, hang or grow, and any way of cutting a stream must give
+// the same PDUs.
 //
 //   node dist/test/fuzz/iscsi-fuzz.js --pdus 1000000 --seed 1
 import assert from 'node:assert/strict';
+import { setImmediate as nextLoop } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
@@ -33,6 +35,7 @@ import {
 } from '../../src/iscsi/pdu/index.ts';
 import { DEFAULT_OFFER, defaultParameters, TextExchange } from '../../src/iscsi/text/index.ts';
 import { aDirectory, aTarget, aText, readKeys } from '../unit/iscsi/login/initiator.ts';
+import { attack } from '../unit/iscsi/support/hostile.ts';
 import { PduGenerator } from './pdu-generator.ts';
 
 const USER = 'alice';
@@ -55,7 +58,7 @@ const MAX_DATA_SEGMENT_BYTES = 8192;
 /** What the heap may differ by between an early and a late look: noise, not a leak of a million PDUs. */
 const MAX_GROWTH_BYTES = 24 * 1024 * 1024;
 /** A stream is some dozens of KiB: one that takes this long hangs. */
-const MAX_STREAM_MS = 2000;
+const MAX_STREAM_MS = 30_000;
 
 /** A running hash of everything delivered: two runs compare by one number. */
 class HashingSink implements PduSink {
@@ -271,24 +274,36 @@ const HARNESSES: readonly ((generator: PduGenerator, seed: number) => number)[] 
   fuzzText,
 ];
 
+/** A session's stream is long: with one in so many a tenth of all PDUs are of the full feature phase. */
+const SESSION_EVERY = 384;
+
 export interface FuzzReport {
   readonly pdus: number;
+  /** Of them, to sessions in full feature phase. */
+  readonly sessionPdus: number;
   readonly ms: number;
   /** Heap and buffers, later less earlier, both after a collection. */
   readonly growthBytes: number;
 }
 
 /** Runs until `pdus` malformed PDUs were tried. Throws at the first fault, naming the seed of the stream. */
-export function runIscsiFuzz({ pdus, seed }: { pdus: number; seed: number }): FuzzReport {
+export async function runIscsiFuzz(asked: { pdus: number; seed: number }): Promise<FuzzReport> {
+  const { pdus, seed } = asked;
   const started = performance.now();
   let done = 0;
+  let sessionPdus = 0;
   let early = 0;
   for (let stream = 0; done < pdus; stream += 1) {
     const streamSeed = (seed * 1_000_003 + stream) >>> 0;
     const before = performance.now();
     try {
       const generator = new PduGenerator(streamSeed);
-      done += HARNESSES[stream % HARNESSES.length]!(generator, streamSeed);
+      if (stream % SESSION_EVERY === SESSION_EVERY - 1) {
+        const sent = attack(streamSeed, new Set());
+        sessionPdus += sent;
+        done += sent;
+        await nextLoop(); // What waits for a microtask holds its whole session.
+      } else done += HARNESSES[stream % HARNESSES.length]!(generator, streamSeed);
     } catch (cause) {
       throw new Error(`fuzzing failed at stream ${stream} of seed ${seed}`, { cause });
     }
@@ -297,7 +312,7 @@ export function runIscsiFuzz({ pdus, seed }: { pdus: number; seed: number }): Fu
   }
   const growthBytes = usedBytes() - early;
   assert.ok(growthBytes < MAX_GROWTH_BYTES, `memory grew by ${growthBytes} bytes`);
-  return { pdus: done, ms: Math.round(performance.now() - started), growthBytes };
+  return { pdus: done, sessionPdus, ms: Math.round(performance.now() - started), growthBytes };
 }
 
 function usedBytes(): number {
@@ -314,6 +329,6 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
       seed: { type: 'string', default: '1' },
     },
   });
-  const report = runIscsiFuzz({ pdus: Number(values.pdus), seed: Number(values.seed) });
+  const report = await runIscsiFuzz({ pdus: Number(values.pdus), seed: Number(values.seed) });
   console.log(JSON.stringify({ seed: Number(values.seed), ...report }));
 }
