@@ -10,7 +10,7 @@ import type { LoginOptions, LoginResult } from './login/index.ts';
 import { SendRegions } from './output.ts';
 import { LoginStatus } from './pdu/index.ts';
 import { Session } from './session.ts';
-import { DEFAULT_OFFER, type Offer, TextExchange } from './text/index.ts';
+import { DEFAULT_OFFER, mayLogIn, type Offer, TextExchange } from './text/index.ts';
 import type { Transport } from './transport.ts';
 import type { SessionInfo, TargetDirectory, TargetEntry } from './types.ts';
 
@@ -250,9 +250,10 @@ export class IscsiServer implements ConnectionOwner {
       connection.refuse(LoginStatus.OutOfResources, 'too many sessions');
       return;
     }
-    // The wait may have been long: the target may have gone or been made anew.
-    if (login.target !== null && this.#currentTarget(login.target) !== login.target.scsi) {
-      connection.refuse(LoginStatus.ServiceUnavailable, 'the target went');
+    // The login may have taken long: the target may have gone, been made anew, or be for others now. Who was let in by
+    // the old rules tries again, and meets the new ones.
+    if (login.target !== null && !this.#stillLetsIn(login.target, login.initiatorName)) {
+      connection.refuse(LoginStatus.ServiceUnavailable, 'the target went, or was changed');
       return;
     }
     const { buffers, clock, directory, log } = this.#options;
@@ -291,9 +292,15 @@ export class IscsiServer implements ConnectionOwner {
     connection.output.growRegions();
   }
 
-  #currentTarget(target: TargetEntry): TargetEntry['scsi'] | null {
+  #stillLetsIn(target: TargetEntry, initiatorName: string): boolean {
     const now = this.#options.directory.find(target.name);
-    return now === null || now.state !== 'online' ? null : now.scsi;
+    return (
+      now !== null &&
+      now.state === 'online' &&
+      now.scsi === target.scsi &&
+      now.auth === target.auth &&
+      mayLogIn(now, initiatorName)
+    );
   }
 
   /** RFC 7143 §10.1, in the words of SPC-4's transport identifiers. */

@@ -11,6 +11,11 @@ const TARGET_CHAP = { user: 'ashlar', secret: 'ashlar-secret-002' };
 export const loginScenarios: readonly Scenario[] = [
   { name: 'discovery lists every volume with its portal', run: discovery },
   {
+    name: 'what the daemon prints at its start works as it is printed',
+    run: asPrinted,
+    needs: 'hints',
+  },
+  {
     name: 'login without CHAP gives a disk of the right size; logout takes it away',
     run: plainLogin,
   },
@@ -32,6 +37,30 @@ async function discovery(world: World): Promise<void> {
       `${iqn} is not in\n${listed.join('\n')}`,
     );
   }
+}
+
+/** The lines after "On a Linux host with open-iscsi", typed as they are; the README shows the same. */
+async function asPrinted(world: World): Promise<void> {
+  const { iqn } = await world.volume({ sizeMiB: 64 });
+  await world.target.stop();
+  await world.target.start();
+  const hints = world.target.hints?.() ?? [];
+  assert.equal(hints.length, 4);
+  const [discover, login, format, logout] = hints;
+  assert.ok(
+    hints.every((line) => line.startsWith('sudo ')) && login!.includes(iqn),
+    hints.join('\n'),
+  );
+  const disk = format!.split(' ').at(-1);
+  const output = await world.must(`
+    sudo() { "$@"; }
+    ${discover}
+    ${login}
+    for i in $(seq 600); do [ -b ${disk} ] && break; sleep 0.1; done
+    ${format} 2>&1
+    blkid -o value -s TYPE $(disk_of ${iqn})
+    ${logout}`);
+  assert.match(output, /successful[\s\S]*^ext4$[\s\S]*Logout of .* successful/m);
 }
 
 async function plainLogin(world: World): Promise<void> {

@@ -55,6 +55,8 @@ export interface Target {
   usedBytes(name: string): Promise<number | undefined>;
   /** Initiator names of the sessions that are logged in, or undefined where the target cannot tell. */
   sessionInitiators(): Promise<readonly string[] | undefined>;
+  /** What it told a person to type at its last start, where it does. */
+  hints?(): readonly string[];
   /** Stops it and removes everything it left on disk. */
   dispose(): Promise<void>;
 }
@@ -222,6 +224,12 @@ export class AshlarTarget implements Target {
 
   async resizeVolume(name: string, sizeMiB: number): Promise<void> {
     await this.cli(['resize', 'volume', name, '--size', `${sizeMiB}Mi`]);
+  }
+
+  hints(): readonly string[] {
+    const log = readFileSync(this.logFile, 'utf8');
+    const told = log.slice(log.lastIndexOf('On a Linux host')).split('\n').slice(1);
+    return told.slice(0, told.indexOf('')).map((line) => line.trim());
   }
 
   async usedBytes(name: string): Promise<number | undefined> {

@@ -48,6 +48,27 @@ test('a login with the same name and ISID waits until the old tasks can do nothi
   assert.ok(newest.one(Opcode.DataIn).data.every((byte) => byte === 0));
 });
 
+test('a login that waited while its target was changed meets the new rules, not the old ones', () => {
+  for (const change of ['chap', 'initiators'] as const) {
+    const world = new World();
+    const old = world.login();
+    world.target.hold = true;
+    old.write(0, 1, { data: pattern(512) });
+    const held = world.target.held[0]!;
+    const waiting = world.connect();
+    waiting.login();
+    assert.equal(waiting.loginStatus, -1);
+    if (change === 'chap') {
+      const chap = [{ user: 'alice', secret: 'a-secret-of-alice' }];
+      world.entry = { ...world.entry, auth: { chap, mutual: null } };
+    } else world.entry = { ...world.entry, initiators: ['iqn.2026-11.test:another'] };
+    world.run(() => world.target.finish(held));
+    waiting.checkLogin();
+    assert.equal(waiting.loginStatus, LoginStatus.ServiceUnavailable);
+    assert.deepEqual(world.server.sessions(), []);
+  }
+});
+
 test('other ISIDs are other sessions; discovery sessions replace nothing', () => {
   const world = new World();
   world.login({}, '000000000001');

@@ -111,7 +111,8 @@ export class World {
   readonly turn = new Turn();
   readonly pool: DataBufferPool;
   readonly target: MemoryTarget;
-  readonly entry: TargetEntry;
+  /** What the directory tells of the target; a test may change it. */
+  entry: TargetEntry;
   readonly server: IscsiServer;
 
   /** `device`: the real device server over a disk in memory, in place of the test's own target. */
@@ -142,8 +143,8 @@ export class World {
       log: options.log ?? silentLog,
       buffers: this.pool,
       directory: {
-        find: (name) => (name === TARGET_NAME ? entry : null),
-        list: () => [entry],
+        find: (name) => (name === TARGET_NAME ? this.entry : null),
+        list: () => [this.entry],
         discoveryAuth: auth,
       },
       ...(options.limits === undefined ? {} : { limits: options.limits }),
