@@ -186,7 +186,7 @@ export function parseBody(body: Buffer | undefined, contentType: string): unknow
   if (contentType.endsWith('yaml')) {
     let value: unknown;
     try {
-      value = parseYaml(text, { maxAliasCount: 0, uniqueKeys: true });
+      value = parseYaml(text, { maxAliasCount: 0, uniqueKeys: true, logLevel: 'error' });
     } catch (error) {
       throw new ApiError('BadRequest', `the body is not YAML: ${(error as Error).message}`);
     }

@@ -108,6 +108,9 @@ export function pathOf(kind: Kind, namespace: string | null, name: string | null
   const base = kind.group === '' ? `/api/${kind.version}` : `/apis/${kind.apiVersion}`;
   const scope =
     kind.namespaced && namespace !== null ? `/namespaces/${encodeURIComponent(namespace)}` : '';
-  const end = name === null ? '' : `/${encodeURIComponent(name)}`;
+  // People write db@monday; an object's name has a dot there.
+  const isSnapshot = kind.group === OWN_GROUP && kind.plural === 'snapshots';
+  const named = isSnapshot ? name?.replace('@', '.') : name;
+  const end = named === null || named === undefined ? '' : `/${encodeURIComponent(named)}`;
   return `${base}${scope}/${kind.plural}${end}`;
 }

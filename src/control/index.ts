@@ -27,6 +27,7 @@ export type {
   VolumeSpec,
 } from './schemas.ts';
 export { VOLUME_NAME } from './schemas.ts';
+export { SnapshotScheduler, type SnapshotSchedulerOptions } from './snapshot-schedule.ts';
 export {
   type Exporter,
   type ExposedVolume,

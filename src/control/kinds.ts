@@ -26,6 +26,7 @@ import {
   VolumeSpec,
   VolumeStatus,
 } from './schemas.ts';
+import { snapshotKind } from './snapshots.ts';
 import type { VolumeController } from './volume-controller.ts';
 
 /** A session as the iSCSI room reports it (SessionInfo). */
@@ -68,9 +69,10 @@ export interface NodeKindsOptions {
 const ours = { group: GROUP, version: 'v1', namespaced: false, categories: ['ashlar'] } as const;
 
 export function nodeKinds(options: NodeKindsOptions): KindDefinition[] {
-  const { controller, clock } = options;
+  const { controller, poolFacts, clock } = options;
   const kinds = [
     volumes(options),
+    snapshotKind({ controller, pool: poolFacts.pool, clock }),
     replicaKind(controller, clock),
     sessions(options),
     pools(options),

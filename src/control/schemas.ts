@@ -14,6 +14,7 @@ import {
   MAX_IQN_BYTES,
   MAX_NAME_CHARACTERS,
 } from './limits.ts';
+import { SnapshotSchedule } from './snapshot-schedule.ts';
 import { LimitsSpec } from './volume-limits.ts';
 
 export type { Condition };
@@ -61,6 +62,7 @@ export const VolumeSpec = Type.Object(
     chap: Type.Optional(Type.Union([ChapSpec, Type.Null()])),
     mutualChap: Type.Optional(Type.Union([ChapSpec, Type.Null()])),
     limits: Type.Optional(Type.Union([LimitsSpec, Type.Null()])),
+    snapshots: Type.Optional(Type.Union([SnapshotSchedule, Type.Null()])),
     replicaNodes: Type.Optional(
       Type.Array(Type.String({ maxLength: 300 }), {
         maxItems: 5,
@@ -69,7 +71,7 @@ export const VolumeSpec = Type.Object(
       }),
     ),
   },
-  closed,
+  { ...closed, description: 'What its owner wants.' },
 );
 export type VolumeSpec = Static<typeof VolumeSpec>;
 

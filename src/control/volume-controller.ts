@@ -7,7 +7,13 @@
 import { randomUUID } from 'node:crypto';
 import { type Clock, formatQuantity, type Log, type Turn } from '../base/index.ts';
 import { type BlockDevice, type DataBufferPool, IoStatus } from '../block/index.ts';
-import { type Pool, STORE_BLOCK_BYTES, StoreError, type StoreVolume } from '../store/types.ts';
+import {
+  type Pool,
+  STORE_BLOCK_BYTES,
+  StoreError,
+  type StoreSnapshot,
+  type StoreVolume,
+} from '../store/types.ts';
 import { NO_LIMITS, Throttle, Volume } from '../volume/index.ts';
 import { ApiError, invalid, notFound, type StatusCause } from './errors.ts';
 import { MAX_VOLUMES, RESOURCE_VERSION_STRIDE } from './limits.ts';
@@ -21,6 +27,7 @@ import {
   type VolumeObject,
   type VolumeSpec,
 } from './schemas.ts';
+import type { SnapshotSchedule } from './snapshot-schedule.ts';
 import { toVolumeLimits } from './volume-limits.ts';
 import {
   assertStorable,
@@ -30,6 +37,7 @@ import {
   type VolumeDefaults,
   type WantedVolume,
 } from './volume-manifest.ts';
+import { busy, hasSnapshots, sameMetadata, sameSpec, storeFailure } from './volume-parts.ts';
 
 /** Volumes of the pool that are replicas of somebody's: no business of this controller. */
 const REPLICA_PREFIX = 'replica/';
@@ -334,6 +342,7 @@ export class VolumeController {
       if (initiators.length > 0 && !options.force) {
         throw busy(name, initiators);
       }
+      this.#refuseWithSnapshots(name);
       if ((metadata.finalizers ?? []).length > 0 && options.finalized !== true) {
         if (metadata.deletionTimestamp === undefined) {
           const resourceVersion = await this.#nextVersion();
@@ -350,11 +359,58 @@ export class VolumeController {
     });
   }
 
+  /** Snapshots of these volumes at one instant, all or none; in their order. Durable before it resolves. */
+  async takeSnapshots(names: readonly string[], short: string): Promise<readonly StoreSnapshot[]> {
+    this.#refuseWhenDown();
+    const { pool, now } = this.#options;
+    const volumes = names.map((name) => {
+      const { volume, failure } = this.#find(name);
+      if (volume !== null) return { name, volume };
+      throw new ApiError('Conflict', `volumes "${name}" is not open: ${failure}`);
+    });
+    return await this.#translated(`${names[0]}.${short}`, () =>
+      // Versions and the cut in one go: no change comes between (P1).
+      pool.createSnapshots(
+        volumes.map(({ name, volume }) => ({
+          volume: name,
+          name: short,
+          id: randomUUID(),
+          ...volume.cut(),
+        })),
+        now().getTime(),
+      ),
+    );
+  }
+
+  /** By `volume@name`. Refused, naming them, while it has clones. */
+  async deleteSnapshot(fullName: string): Promise<void> {
+    this.#refuseWhenDown();
+    await this.#translated(fullName, () => this.#options.pool.deleteSnapshot(fullName));
+  }
+
+  /** Volumes whose snapshots are taken by a schedule. */
+  scheduled(): { name: string; schedule: SnapshotSchedule }[] {
+    return [...this.#hosted].flatMap(([name, { wanted, volume }]) =>
+      volume === null || !wanted.snapshots ? [] : [{ name, schedule: wanted.snapshots }],
+    );
+  }
+
   /** Throws where a deletion would be refused. */
   assertDeletable(name: string, force: boolean): void {
     this.#refuseWhenDown();
     const initiators = this.#options.exporter.initiators(this.iqn(name));
     if (initiators.length > 0 && !force) throw busy(name, initiators);
+    this.#refuseWithSnapshots(name);
+  }
+
+  /** Before its hosts are thrown out: the store would refuse it afterwards. */
+  #refuseWithSnapshots(name: string): void {
+    const kept = this.#options.pool.snapshots(name);
+    if (kept.length > 0)
+      throw hasSnapshots(
+        name,
+        kept.map((one) => one.name),
+      );
   }
 
   iqn(name: string): string {
@@ -640,6 +696,7 @@ export class VolumeController {
     if (wanted.chap !== null) spec.chap = { user: wanted.chap.user };
     if (wanted.mutualChap !== null) spec.mutualChap = { user: wanted.mutualChap.user };
     if (wanted.limits !== null) spec.limits = { ...wanted.limits };
+    if (wanted.snapshots) spec.snapshots = { ...wanted.snapshots };
     if (wanted.replicas.length > 0) spec.replicaNodes = wanted.replicas.map(({ node }) => node);
     return { metadata: wanted.metadata, spec };
   }
@@ -728,65 +785,4 @@ export class VolumeController {
     // Kubernetes writes whole seconds.
     return `${this.#options.now().toISOString().slice(0, 19)}Z`;
   }
-}
-
-function busy(name: string, initiators: readonly string[]): ApiError {
-  const causes: StatusCause[] = [...new Set(initiators)].map((initiator) => ({
-    reason: 'Busy',
-    field: 'status.initiators',
-    message: `${initiator} is logged in`,
-  }));
-  const who = causes.map((cause) => cause.message).join('; ');
-  return new ApiError(
-    'Conflict',
-    `volumes "${name}" is in use: ${who}. Log out there first (iscsiadm -m node -T … --logout), or force it`,
-    { name, group: GROUP, kind: 'volumes', causes },
-  );
-}
-
-function storeFailure(name: string, code: string, message: string, cause?: Error): ApiError {
-  const details = { name, group: GROUP, kind: 'volumes' };
-  const options = cause === undefined ? {} : { cause };
-  switch (code) {
-    case 'STORE_NO_SPACE':
-      return new ApiError('InsufficientStorage', message, details, options);
-    case 'STORE_EXISTS':
-      return new ApiError('AlreadyExists', message, details, options);
-    case 'STORE_NOT_FOUND':
-      return new ApiError('NotFound', message, details, options);
-    case 'STORE_INVALID':
-      return new ApiError('Invalid', message, details, options);
-    case 'STORE_FAULTED':
-    case 'STORE_CLOSED':
-    case 'STORE_IO':
-      return new ApiError('ServiceUnavailable', message, details, options);
-    default:
-      return new ApiError('InternalError', message, details, options);
-  }
-}
-
-function sameSpec(a: Omit<WantedVolume, 'metadata'>, b: Omit<WantedVolume, 'metadata'>): boolean {
-  const parts = (wanted: Omit<WantedVolume, 'metadata'>): string =>
-    JSON.stringify([
-      wanted.size,
-      wanted.blockSize,
-      wanted.writeCache,
-      wanted.initiators,
-      wanted.chap,
-      wanted.mutualChap,
-      wanted.limits,
-    ]);
-  return parts(a) === parts(b);
-}
-
-function sameMetadata(a: Metadata, b: Metadata): boolean {
-  const parts = (metadata: Metadata): string =>
-    JSON.stringify([
-      Object.entries(metadata.labels ?? {}).sort(),
-      Object.entries(metadata.annotations ?? {}).sort(),
-      metadata.finalizers ?? [],
-      metadata.ownerReferences ?? [],
-      metadata.deletionTimestamp ?? '',
-    ]);
-  return parts(a) === parts(b);
 }

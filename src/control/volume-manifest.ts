@@ -14,6 +14,7 @@ import {
 } from './limits.ts';
 import { parseNode, planReplicas, type WantedReplica } from './replication.ts';
 import { GROUP_VERSION, type Metadata, VOLUME_NAME, type VolumeManifest } from './schemas.ts';
+import { checkSchedule, type SnapshotSchedule } from './snapshot-schedule.ts';
 import { checkLimits, type LimitsSpec } from './volume-limits.ts';
 
 const STORE_BLOCK_BYTES = 4096;
@@ -34,6 +35,8 @@ export interface WantedVolume {
   readonly chap: ChapAccount | null;
   readonly mutualChap: ChapAccount | null;
   readonly limits: LimitsSpec | null;
+  /** Null or absent: none by the clock. */
+  readonly snapshots?: SnapshotSchedule | null;
   /** None: the blocks live in the pool. */
   readonly replicas: readonly WantedReplica[];
 }
@@ -88,6 +91,7 @@ export function checkVolume(
   const chap = checkChap('spec.chap', spec.chap, before?.chap ?? null, bad);
   const mutualChap = checkChap('spec.mutualChap', spec.mutualChap, before?.mutualChap ?? null, bad);
   const limits = checkLimits(spec.limits, bad);
+  const snapshots = checkSchedule(spec.snapshots, bad);
   const replicas = checkReplicas(name, spec.replicaNodes ?? [], before, bad);
   if (mutualChap !== null && chap === null) {
     bad('spec.mutualChap', 'needs spec.chap: the initiator proves itself first');
@@ -116,6 +120,7 @@ export function checkVolume(
     chap,
     mutualChap,
     limits,
+    snapshots,
     replicas,
   };
 }
@@ -161,6 +166,7 @@ export function decodeManifest(bytes: Uint8Array): WantedVolume | null {
       chap: spec.chap ?? null,
       mutualChap: spec.mutualChap ?? null,
       limits: spec.limits ?? null,
+      snapshots: spec.snapshots ?? null,
       replicas: spec.replicas ?? [],
     };
   } catch {

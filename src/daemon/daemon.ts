@@ -11,6 +11,7 @@ import {
   type ApiOptions,
   buildApi,
   buildResources,
+  SnapshotScheduler,
   VolumeController,
 } from '../control/index.ts';
 import { IscsiServer, type SessionInfo } from '../iscsi/index.ts';
@@ -223,6 +224,15 @@ export class Daemon {
       tell: (low) => targets.setSpaceLow(low),
     });
     this.#stops.push(async () => watch.stop());
+    const scheduler = new SnapshotScheduler({
+      controller,
+      pool,
+      clock: this.#clock,
+      now: () => new Date(),
+      log,
+    });
+    scheduler.start();
+    this.#stops.push(() => scheduler.close());
     await this.#makeFirstVolume(pool, controller);
 
     await this.#serveHosts(turn, buffers, targets);

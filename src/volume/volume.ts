@@ -281,15 +281,28 @@ export class Volume implements BlockDevice, BlockOpOwner {
     this.#toStore(op);
   }
 
+  /**
+   * The version of a snapshot that is taken now (P1): above every change submitted so far, below every later one. The
+   * caller hands it to the store before anything else is submitted.
+   */
+  cut(): { readonly epoch: number; readonly opNumber: number } {
+    this.#nextVersion();
+    return { epoch: this.#epoch, opNumber: this.#opNumber };
+  }
+
+  #nextVersion(): void {
+    if (this.#opNumber === MAX_OP_NUMBER) {
+      this.#epoch += 1;
+      this.#opNumber = 0;
+    }
+    this.#opNumber += 1;
+  }
+
   /** Everything on its way to the store passes here: the version is given at issue (W2). */
   #toStore(op: BlockOp): void {
     if (op.kind === BlockOpKind.Write || op.kind === BlockOpKind.Unmap) {
       if (!this.#writeCache) op.fua = true;
-      if (this.#opNumber === MAX_OP_NUMBER) {
-        this.#epoch += 1;
-        this.#opNumber = 0;
-      }
-      this.#opNumber += 1;
+      this.#nextVersion();
       this.store.submit(op, this.#epoch, this.#opNumber);
     } else {
       this.store.submit(op, this.#epoch, 0);

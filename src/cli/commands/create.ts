@@ -33,6 +33,8 @@ interface CreateFlags extends OutputFlags {
   readonly limit?: readonly string[];
   readonly replicas?: string;
   readonly replicaNode?: readonly string[];
+  readonly snapshotsEvery?: string;
+  readonly snapshotsKeep: string;
 }
 
 export function addCreate(program: Command): void {
@@ -66,6 +68,29 @@ export function addCreate(program: Command): void {
       },
     );
   addCreateVolume(program, create);
+  addCreateSnapshot(program, create);
+}
+
+function addCreateSnapshot(program: Command, create: Command): void {
+  create
+    .command('snapshot <name>')
+    .description('keep a volume, or several at one instant, as they are now')
+    .requiredOption('--volume <name>', 'of this volume; may be repeated', collect, [])
+    .option('--dry-run', 'check only')
+    .addOption(outputOption())
+    .action(async (name: string, _flags: OutputFlags, command: Command) => {
+      const flags = command.optsWithGlobals<OutputFlags & { volume: string[]; dryRun?: boolean }>();
+      const [volumeName = '', ...alsoVolumes] = flags.volume;
+      const client = await clientOf(program);
+      const kind = findKind(await fetchKinds(client), 'snapshots.ashlar.io');
+      const spec = { volumeName, ...(alsoVolumes.length === 0 ? {} : { alsoVolumes }) };
+      const metadata = { name: `${volumeName}.${name}` };
+      const manifest = { apiVersion: kind.apiVersion, kind: kind.kind, metadata, spec };
+      const query = flags.dryRun === true ? '?dryRun=All' : '';
+      const made = (await client.create(pathOf(kind, null, null) + query, manifest)) as ApiObject;
+      const suffix = flags.dryRun === true ? ' (dry run)' : '';
+      printChanged(kind, made, `created${suffix}`, flags.output);
+    });
 }
 
 function addCreateVolume(program: Command, create: Command): void {
@@ -89,6 +114,8 @@ function addCreateVolume(program: Command, create: Command): void {
       collect,
       [],
     )
+    .option('--snapshots-every <period>', 'snapshots by the clock: 15m, 1h, 1d')
+    .option('--snapshots-keep <count>', 'how many of them are kept', '24')
     .option('--dry-run', 'check only')
     .addOption(outputOption())
     .action(async (name: string, _flags: CreateFlags, command: Command) => {
@@ -125,6 +152,10 @@ function volumeSpec(flags: CreateFlags): VolumeManifest['spec'] {
   if (mutual !== null) spec.mutualChap = mutual;
   if ((flags.limit ?? []).length > 0) {
     spec.limits = toLimits(flags.limit ?? []) as NonNullable<typeof spec.limits>;
+  }
+  if (flags.snapshotsEvery !== undefined) {
+    const keep = toInteger('--snapshots-keep', flags.snapshotsKeep);
+    spec.snapshots = { every: flags.snapshotsEvery, keep };
   }
   return spec;
 }

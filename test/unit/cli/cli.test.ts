@@ -68,6 +68,24 @@ test('a volume goes through its life by commands', async () => {
   assert.equal(gone.err, 'Error from server (NotFound): volumes.ashlar.io "db" not found\n');
 });
 
+test('snapshots are taken, listed and deleted under the names that people write', async () => {
+  const volume = ['create', 'volume', 'kept', '--size', '64Mi'];
+  const tried = await ashlar(...volume, '--snapshots-every', '1h', '--dry-run', '-o', 'json');
+  assert.deepEqual(JSON.parse(tried.out).spec.snapshots, { every: '1h', keep: 24 });
+  await ashlar(...volume);
+  const made = await ashlar('create', 'snapshot', 'monday', '--volume', 'kept', '--volume', 'demo');
+  assert.equal(made.out, 'snapshot/kept.monday created\n', made.err);
+  const table = (await ashlar('get', 'snapshots')).out.split('\n');
+  assert.match(table[0]!, /^NAME +VOLUME +USED +REFERENCED +WRITTEN +AGE$/);
+  assert.match(table[1]!, /^demo\.monday +demo +0 +0 +0 +\d+s$/);
+  assert.match((await ashlar('describe', 'snapshot', 'kept@monday')).out, /^Name: +kept\.monday$/m);
+  const refused = await ashlar('delete', 'volume', 'kept');
+  assert.match(refused.err, /has 1 snapshots: kept@monday\. Delete them first/);
+  const gone = await ashlar('delete', 'snapshot', 'kept@monday', 'demo@monday');
+  assert.equal(gone.code, 0, gone.err);
+  assert.equal((await ashlar('delete', 'volume', 'kept')).code, 0);
+});
+
 test('CHAP secrets are read from files and shown nowhere', async () => {
   const secretFile = join(folder, 'secret');
   const mutualFile = join(folder, 'mutual');

@@ -229,7 +229,7 @@ test('health, version, metrics, discovery and the OpenAPI document are served', 
     resources
       .map((resource: { name: string }) => resource.name)
       .filter((name: string) => !name.includes('/')),
-    ['volumes', 'replicas', 'sessions', 'pools'],
+    ['volumes', 'snapshots', 'replicas', 'sessions', 'pools'],
   );
   const openapi = (await app.inject('/openapi.json')).json();
   assert.match(openapi.openapi, /^3\./);

@@ -1,0 +1,115 @@
+// Snapshots by the clock: how a volume's owner asks for them, and who takes them and lets the old ones go.
+//
+// Nothing is remembered but the snapshots themselves: the newest one that a schedule made says when the next is due, so a
+// daemon that was down takes one when it is back, and not all that it missed. Those that people took are not touched.
+import { type Static, Type } from 'typebox';
+import { kubeTime } from '../apiserver/index.ts';
+import type { Clock, Log, Timer } from '../base/index.ts';
+import type { Pool, StoreSnapshot } from '../store/types.ts';
+import { MAX_KEPT_SNAPSHOTS } from './limits.ts';
+import type { VolumeController } from './volume-controller.ts';
+
+export const SnapshotSchedule = Type.Object(
+  {
+    every: Type.String({ description: 'How often: 15m, 1h, 1d. At least 1m.', maxLength: 16 }),
+    keep: Type.Integer({
+      description: 'How many of them are kept; older ones go.',
+      minimum: 1,
+      maximum: MAX_KEPT_SNAPSHOTS,
+    }),
+  },
+  { additionalProperties: false, description: 'Snapshots by the clock, named by their time.' },
+);
+export type SnapshotSchedule = Static<typeof SnapshotSchedule>;
+
+const UNIT_MS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
+/** What a schedule made is named `auto-20261127t210000z`. */
+const PREFIX = 'auto-';
+const MADE = /^auto-\d{8}t\d{6}z$/;
+const LOOK_MS = 15_000;
+
+/** Milliseconds, or null for what is no period. */
+export function periodMs(every: string): number | null {
+  const [, count, unit = ''] = /^([1-9]\d{0,4})([mhd])$/.exec(every) ?? [];
+  return count === undefined ? null : Number(count) * UNIT_MS[unit]!;
+}
+
+export function checkSchedule(
+  schedule: SnapshotSchedule | null | undefined,
+  bad: (field: string, message: string) => void,
+): SnapshotSchedule | null {
+  if (schedule === null || schedule === undefined) return null;
+  if (periodMs(schedule.every) === null) {
+    bad('spec.snapshots.every', `'${schedule.every}' is not a period; write it like 15m, 1h or 1d`);
+  }
+  return schedule;
+}
+
+export interface SnapshotSchedulerOptions {
+  readonly controller: VolumeController;
+  readonly pool: Pool;
+  readonly clock: Clock;
+  readonly now: () => Date;
+  readonly log: Log;
+}
+
+export class SnapshotScheduler {
+  readonly #options: SnapshotSchedulerOptions;
+  #timer: Timer | null = null;
+  #round: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(options: SnapshotSchedulerOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    if (this.#closed) return;
+    this.#timer = this.#options.clock.schedule(LOOK_MS, () => {
+      this.#round = this.look().finally(() => this.start());
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    await this.#round;
+  }
+
+  /** Takes what is due and lets go what is too old. Never rejects: what failed is tried at the next look. */
+  async look(): Promise<void> {
+    const { controller, log } = this.#options;
+    for (const { name, schedule } of controller.scheduled()) {
+      if (this.#closed) return;
+      try {
+        await this.#tend(name, schedule);
+      } catch (error) {
+        log.warn({ volume: name, err: error }, 'the schedule of snapshots could not be kept');
+      }
+    }
+  }
+
+  async #tend(volume: string, { every, keep }: SnapshotSchedule): Promise<void> {
+    const { controller, pool, now, log } = this.#options;
+    const made = pool.snapshots(volume).filter(({ shortName }) => MADE.test(shortName));
+    const nowMs = now().getTime();
+    const newestMs = Math.max(...made.map((one) => one.snapshotInfo().createdMs));
+    const everyMs = periodMs(every) ?? Number.POSITIVE_INFINITY;
+    // A clock that was set back must not stop the schedule until it has caught up.
+    if (made.length === 0 || nowMs - newestMs >= everyMs || newestMs > nowMs + everyMs) {
+      const name = `${PREFIX}${kubeTime(now()).replaceAll(/[-:]/g, '').toLowerCase()}`;
+      const taken = await controller.takeSnapshots([volume], name);
+      log.info({ volume, snapshot: name }, 'a snapshot by the clock');
+      made.push(...taken);
+    }
+    for (const old of made.slice(0, Math.max(0, made.length - keep))) await this.#letGo(old);
+  }
+
+  /** One with clones stays until they are gone. */
+  async #letGo(snapshot: StoreSnapshot): Promise<void> {
+    const { controller, log } = this.#options;
+    if (snapshot.snapshotInfo().clones.length > 0) return;
+    await controller.deleteSnapshot(snapshot.name);
+    log.info({ snapshot: snapshot.name }, 'a snapshot was old enough to go');
+  }
+}

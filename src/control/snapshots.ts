@@ -1,0 +1,182 @@
+// Snapshots on one node: objects of kind Snapshot, as the pool has them. The pool is the truth; what is here shows it.
+//
+// A snapshot's object is named VOLUME.NAME (a volume's name has no dot; '@', which people write, cannot be in an object's
+// name): the snapshot `monday` of `db`, `db@monday` in the pool and on the command line, is the object `db.monday`.
+import { type Static, Type } from 'typebox';
+import {
+  ageColumn,
+  type KindDefinition,
+  type KubeObject,
+  kubeTime,
+  type ObjectMeta,
+  PolledBackend,
+  type StatusCause,
+} from '../apiserver/index.ts';
+import { type Clock, formatBytes } from '../base/index.ts';
+import { type Pool, STORE_BLOCK_BYTES, type StoreSnapshot } from '../store/types.ts';
+import { notFound } from './errors.ts';
+import { MAX_SNAPSHOT_NAME_CHARACTERS } from './limits.ts';
+import { GROUP, GROUP_VERSION } from './schemas.ts';
+import type { VolumeController } from './volume-controller.ts';
+
+export const SnapshotSpec = Type.Object(
+  {
+    volumeName: Type.String({ maxLength: 63, description: 'The volume that it is of.' }),
+    alsoVolumes: Type.Optional(
+      Type.Array(Type.String({ maxLength: 63 }), {
+        maxItems: 64,
+        description:
+          'Volumes of the same pool whose snapshots of this name are taken at the same instant.',
+      }),
+    ),
+  },
+  { additionalProperties: false, description: 'What to take.' },
+);
+
+export const SnapshotStatus = Type.Object({
+  phase: Type.String({ description: 'Ready.' }),
+  takenAt: Type.String(),
+  sizeBytes: Type.Integer({ description: 'Of the volume then.' }),
+  referencedBytes: Type.Integer({ description: 'Data that it holds.' }),
+  uniqueBytes: Type.Integer({ description: 'What its deletion gives back.' }),
+  writtenBytes: Type.Integer({ description: 'Data written since the snapshot before.' }),
+  settled: Type.Boolean({ description: 'False while uniqueBytes is being counted anew.' }),
+  clones: Type.Array(Type.String(), { description: 'Volumes made from it.' }),
+});
+
+export interface SnapshotObject extends KubeObject {
+  spec: Static<typeof SnapshotSpec>;
+  status: Static<typeof SnapshotStatus>;
+}
+
+const SHORT_NAME = new RegExp(
+  `^[a-z0-9]([-a-z0-9]{0,${MAX_SNAPSHOT_NAME_CHARACTERS - 2}}[a-z0-9])?$`,
+);
+
+export interface SnapshotKindOptions {
+  readonly controller: VolumeController;
+  readonly pool: Pool;
+  readonly clock: Clock;
+}
+
+export function snapshotKind(options: SnapshotKindOptions): KindDefinition<SnapshotObject> {
+  const { controller, pool, clock } = options;
+  const backend = new PolledBackend(
+    {
+      list: () =>
+        // What replicas of others' volumes keep is theirs.
+        controller
+          .list()
+          .flatMap(({ metadata }) => pool.snapshots(metadata.name).map(presentSnapshot)),
+      get: (_namespace, name) => {
+        const found = pool.snapshot(fullNameOf(name));
+        return found === null ? null : presentSnapshot(found);
+      },
+      create: async (object, dryRun) => {
+        const { spec, metadata } = object as SnapshotObject;
+        const [, short] = split(metadata.name);
+        const volumes = [spec.volumeName, ...(spec.alsoVolumes ?? [])];
+        for (const volume of volumes) {
+          if (pool.volume(volume) === null) throw notFound('volumes', volume);
+        }
+        if (dryRun) return object;
+        const [made] = await controller.takeSnapshots(volumes, short);
+        return presentSnapshot(made!);
+      },
+      remove: async (before, dryRun) => {
+        if (dryRun) return;
+        await controller.deleteSnapshot(fullNameOf(before.metadata.name));
+      },
+    },
+    clock,
+    Date.now(),
+  );
+  return {
+    group: GROUP,
+    version: 'v1',
+    namespaced: false,
+    kind: 'Snapshot',
+    plural: 'snapshots',
+    shortNames: ['asnap'],
+    categories: ['ashlar'],
+    verbs: ['create', 'delete', 'deletecollection', 'get', 'list', 'watch'],
+    description: 'A volume as it was at one moment. Its object is named VOLUME.NAME.',
+    fields: { spec: SnapshotSpec, status: SnapshotStatus },
+    required: ['spec'],
+    hasStatus: true,
+    validate: ({ metadata, spec }) => checkName(metadata, spec.volumeName),
+    selectable: { 'spec.volumeName': ({ spec }) => spec.volumeName },
+    backend,
+    columns: [
+      { name: 'Volume', description: 'Of which volume.', value: ({ spec }) => spec.volumeName },
+      {
+        name: 'Used',
+        description: 'What its deletion gives back.',
+        value: ({ status }) => formatBytes(status.uniqueBytes),
+      },
+      {
+        name: 'Referenced',
+        description: 'Data that it holds.',
+        value: ({ status }) => formatBytes(status.referencedBytes),
+      },
+      {
+        name: 'Written',
+        description: 'Since the snapshot before.',
+        value: ({ status }) => formatBytes(status.writtenBytes),
+      },
+      ageColumn,
+      { name: 'Size', wide: true, value: ({ status }) => formatBytes(status.sizeBytes) },
+      { name: 'Clones', wide: true, value: ({ status }) => status.clones.join(',') },
+    ],
+  };
+}
+
+function checkName({ name }: ObjectMeta, volume: string): StatusCause[] {
+  const [of, short] = split(name ?? '');
+  if (of === volume && SHORT_NAME.test(short)) return [];
+  return [
+    {
+      reason: 'FieldValueInvalid',
+      field: 'metadata.name',
+      message: `'${name}' cannot name a snapshot of ${volume}; write it ${volume}.NAME, where NAME has lower-case letters, digits and '-', at most ${MAX_SNAPSHOT_NAME_CHARACTERS}`,
+    },
+  ];
+}
+
+function split(name: string): [volume: string, short: string] {
+  const at = name.indexOf('.');
+  return at < 0 ? [name, ''] : [name.slice(0, at), name.slice(at + 1)];
+}
+
+function fullNameOf(name: string): string {
+  const [volume, short] = split(name);
+  return `${volume}@${short}`;
+}
+
+function presentSnapshot(snapshot: StoreSnapshot): SnapshotObject {
+  const info = snapshot.snapshotInfo();
+  const bytes = (blocks: number): number => blocks * STORE_BLOCK_BYTES;
+  const takenAt = kubeTime(new Date(info.createdMs));
+  return {
+    apiVersion: GROUP_VERSION,
+    kind: 'Snapshot',
+    metadata: {
+      name: `${info.volume}.${info.name}`,
+      uid: info.id,
+      resourceVersion: '',
+      generation: 1,
+      creationTimestamp: takenAt,
+    },
+    spec: { volumeName: info.volume },
+    status: {
+      phase: 'Ready',
+      takenAt,
+      sizeBytes: bytes(info.sizeBlocks),
+      referencedBytes: bytes(info.mappedBlocks),
+      uniqueBytes: bytes(info.uniqueBlocks),
+      writtenBytes: bytes(info.writtenBlocks),
+      settled: info.settled,
+      clones: [...info.clones],
+    },
+  };
+}

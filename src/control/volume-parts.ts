@@ -1,0 +1,85 @@
+// What the volume controller compares by, and how it says what went wrong.
+import { ApiError, type StatusCause } from './errors.ts';
+import { GROUP, type Metadata } from './schemas.ts';
+import type { WantedVolume } from './volume-manifest.ts';
+
+export function busy(name: string, initiators: readonly string[]): ApiError {
+  const causes: StatusCause[] = [...new Set(initiators)].map((initiator) => ({
+    reason: 'Busy',
+    field: 'status.initiators',
+    message: `${initiator} is logged in`,
+  }));
+  const who = causes.map((cause) => cause.message).join('; ');
+  return new ApiError(
+    'Conflict',
+    `volumes "${name}" is in use: ${who}. Log out there first (iscsiadm -m node -T … --logout), or force it`,
+    { name, group: GROUP, kind: 'volumes', causes },
+  );
+}
+
+export function hasSnapshots(name: string, snapshots: readonly string[]): ApiError {
+  const shown = snapshots.length > 8 ? [...snapshots.slice(0, 8), '…'] : snapshots;
+  const message = `volumes "${name}" has ${snapshots.length} snapshots: ${shown.join(', ')}. Delete them first (ashlar delete snapshot ${snapshots[0]})`;
+  const causes: StatusCause[] = [{ reason: 'Busy', field: 'metadata.name', message }];
+  return new ApiError('Conflict', message, { name, group: GROUP, kind: 'volumes', causes });
+}
+
+export function storeFailure(name: string, code: string, message: string, cause?: Error): ApiError {
+  const details = { name, group: GROUP, kind: 'volumes' };
+  const options = cause === undefined ? {} : { cause };
+  switch (code) {
+    case 'STORE_NO_SPACE':
+      return new ApiError('InsufficientStorage', message, details, options);
+    case 'STORE_EXISTS':
+      return new ApiError('AlreadyExists', message, details, options);
+    case 'STORE_NOT_FOUND':
+      return new ApiError('NotFound', message, details, options);
+    case 'STORE_INVALID':
+      return new ApiError('Invalid', message, details, options);
+    case 'STORE_HAS_SNAPSHOTS':
+    case 'STORE_HAS_CLONES':
+      return new ApiError(
+        'Conflict',
+        message,
+        // With a cause: it is no race, and trying again does not help.
+        { ...details, causes: [{ reason: 'Busy', field: 'status', message }] },
+        options,
+      );
+    case 'STORE_FAULTED':
+    case 'STORE_CLOSED':
+    case 'STORE_IO':
+      return new ApiError('ServiceUnavailable', message, details, options);
+    default:
+      return new ApiError('InternalError', message, details, options);
+  }
+}
+
+export function sameSpec(
+  a: Omit<WantedVolume, 'metadata'>,
+  b: Omit<WantedVolume, 'metadata'>,
+): boolean {
+  const parts = (wanted: Omit<WantedVolume, 'metadata'>): string =>
+    JSON.stringify([
+      wanted.size,
+      wanted.blockSize,
+      wanted.writeCache,
+      wanted.initiators,
+      wanted.chap,
+      wanted.mutualChap,
+      wanted.limits,
+      wanted.snapshots ?? null,
+    ]);
+  return parts(a) === parts(b);
+}
+
+export function sameMetadata(a: Metadata, b: Metadata): boolean {
+  const parts = (metadata: Metadata): string =>
+    JSON.stringify([
+      Object.entries(metadata.labels ?? {}).sort(),
+      Object.entries(metadata.annotations ?? {}).sort(),
+      metadata.finalizers ?? [],
+      metadata.ownerReferences ?? [],
+      metadata.deletionTimestamp ?? '',
+    ]);
+  return parts(a) === parts(b);
+}
