@@ -62,8 +62,8 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     bodyLimit: MAX_REQUEST_BYTES,
     // The daemon logs what was changed; a log of every poll of /metrics helps nobody.
     logger: false,
-    // Requests are small: who takes longer to send one is stuck.
-    requestTimeout: 30_000,
+    // By the hook below: a stream that is received takes as long as it takes.
+    requestTimeout: 0,
     connectionTimeout: 60_000,
     routerOptions: { maxParamLength: 4096 },
     ...(options.tls === undefined || options.tls === null
@@ -77,6 +77,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
       throw new ApiError('Forbidden', 'this API answers only to localhost (check the Host header)');
     }
   });
+  addDeadline(app);
   app.addHook('preClose', async () => streams.closeAll());
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const answer = toApiError(error, request.url);
@@ -95,6 +96,28 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     }
   });
   return app;
+}
+
+/** What carries a stream of data and has no length worth a limit; its socket still must not fall silent. */
+export const STREAM_TYPE = 'application/vnd.ashlar.stream';
+/** Requests are small: who takes longer to send one is stuck. */
+const REQUEST_DEADLINE_MS = 30_000;
+
+function addDeadline(app: FastifyInstance): void {
+  const deadlines = new WeakMap<FastifyRequest, NodeJS.Timeout>();
+  const end = async (request: FastifyRequest): Promise<void> => {
+    clearTimeout(deadlines.get(request));
+  };
+  app.addHook('onRequest', async (request) => {
+    if (request.headers['content-type'] === STREAM_TYPE) return;
+    const late = setTimeout(() => request.raw.socket.destroy(), REQUEST_DEADLINE_MS);
+    late.unref();
+    deadlines.set(request, late);
+  });
+  // The body has been read by then.
+  app.addHook('preHandler', end);
+  app.addHook('onResponse', end);
+  app.addHook('onRequestAbort', end);
 }
 
 function addDiscovery(app: FastifyInstance, options: HttpOptions): void {

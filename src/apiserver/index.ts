@@ -44,7 +44,7 @@ export {
 } from './errors.ts';
 export { EventRecorder, type EventRecorderOptions } from './events.ts';
 export { Housekeeper, type HousekeeperOptions } from './housekeeping.ts';
-export { buildHttp, type HttpOptions, namesLoopback } from './http.ts';
+export { buildHttp, type HttpOptions, namesLoopback, STREAM_TYPE } from './http.ts';
 export { Informer, type InformerOptions } from './informer.ts';
 export {
   type CheckContext,

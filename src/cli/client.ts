@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
+import { Readable } from 'node:stream';
 
 export const STANDARD_API = '127.0.0.1:9808';
 /** Creation and deletion answer when done; this is for a server that never answers. */
@@ -122,6 +123,31 @@ export class Client {
     for await (const chunk of answer) yield chunk as string;
   }
 
+  /** The answer's bytes, as they come. */
+  async download(path: string): Promise<IncomingMessage> {
+    const answer = await this.#send({ ...GET, path, accept: '*/*', timeoutMs: 0 });
+    if ((answer.statusCode ?? 0) >= 300) throw await this.#refusal(answer);
+    return answer;
+  }
+
+  /** Sends bytes as they come. Rejects as the server says, which may be before all were sent. */
+  async upload(path: string, contentType: string, body: Readable): Promise<unknown> {
+    return await this.#json({ ...GET, method: 'POST', path, contentType, body, timeoutMs: 0 });
+  }
+
+  /** What the server says of a long piece of work: JSON, a line a step. */
+  async *steps(path: string, body: unknown): AsyncGenerator<unknown> {
+    const answer = await this.#send({ ...GET, method: 'POST', path, body, timeoutMs: 0 });
+    if ((answer.statusCode ?? 0) >= 300) throw await this.#refusal(answer);
+    answer.setEncoding('utf8');
+    let rest = '';
+    for await (const chunk of answer) {
+      const lines = (rest + (chunk as string)).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) if (line !== '') yield JSON.parse(line) as unknown;
+    }
+  }
+
   /** A watch: an event a line. */
   async *watch(path: string, accept: string): AsyncGenerator<{ type: string; object: unknown }> {
     let rest = '';
@@ -177,9 +203,11 @@ export class Client {
   }
 
   #send({ method, path, accept, body, contentType, timeoutMs }: Call): Promise<IncomingMessage> {
-    const payload = body === null ? '' : JSON.stringify(body);
+    const stream = body instanceof Readable ? body : null;
+    const payload = body === null || stream !== null ? '' : JSON.stringify(body);
     const headers: Record<string, string> = { accept, 'user-agent': 'ashlar' };
     if (this.#token !== null) headers['authorization'] = `Bearer ${this.#token}`;
+    if (stream !== null) headers['content-type'] = contentType;
     if (payload !== '') {
       headers['content-type'] = contentType;
       headers['content-length'] = String(Buffer.byteLength(payload));
@@ -195,7 +223,16 @@ export class Client {
       );
       call.on('timeout', () => call.destroy(new Error(`no answer in ${timeoutMs / 1000} s`)));
       call.on('error', (cause) => reject(this.#unreachable(cause)));
-      call.end(payload);
+      if (stream === null) {
+        call.end(payload);
+        return;
+      }
+      // The answer to what was refused comes while we still send; what cannot be read is nobody's answer.
+      call.on('response', () => stream.unpipe(call));
+      stream.on('error', (cause) => {
+        call.destroy(cause);
+      });
+      stream.pipe(call);
     });
   }
 

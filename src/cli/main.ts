@@ -9,6 +9,7 @@ import { addCreate } from './commands/create.ts';
 import { addGet } from './commands/get.ts';
 import { addKubeconfig } from './commands/kubeconfig.ts';
 import { addNodes } from './commands/nodes.ts';
+import { addTransfers } from './commands/transfer.ts';
 import { clientOf } from './connect.ts';
 import { printStructured } from './print.ts';
 import {
@@ -48,6 +49,7 @@ function buildProgram(): Command {
   addCreate(program);
   addGet(program);
   addChanges(program);
+  addTransfers(program);
   addKubeconfig(program);
   addNodes(program);
   addVersion(program);

@@ -15,6 +15,8 @@ import {
 import { type Clock, type Log, SystemClock } from '../base/index.ts';
 import { MemoryObjectStore, type ObjectStore } from '../objects/index.ts';
 import { type NodeKindsOptions, nodeKinds, type PoolFacts, type SessionFacts } from './kinds.ts';
+import { addTransfers } from './transfer-routes.ts';
+import type { Transfers } from './transfers.ts';
 import type { VolumeController } from './volume-controller.ts';
 
 export type { PoolFacts, SessionFacts } from './kinds.ts';
@@ -40,6 +42,8 @@ export interface ApiOptions {
   readonly access?: Access | null;
   readonly tls?: { readonly cert: string; readonly key: string } | null;
   readonly clock?: Clock;
+  /** Streams and backups of this node's volumes, where there are some. */
+  readonly transfers?: Transfers;
 }
 
 /** Namespaces that there always are. */
@@ -90,6 +94,12 @@ export async function buildApi(
     tls: options.tls ?? null,
   });
   addHealth(app, options);
+  if (options.transfers !== undefined) {
+    const { access } = options;
+    await app.register(async (scope) => {
+      addTransfers(scope, options.transfers!, access ?? null);
+    });
+  }
   return app;
 }
 

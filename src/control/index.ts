@@ -28,6 +28,7 @@ export type {
 } from './schemas.ts';
 export { VOLUME_NAME } from './schemas.ts';
 export { SnapshotScheduler, type SnapshotSchedulerOptions } from './snapshot-schedule.ts';
+export { Transfers, type TransfersOptions } from './transfers.ts';
 export {
   type Exporter,
   type ExposedVolume,

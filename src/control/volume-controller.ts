@@ -43,6 +43,17 @@ import { busy, hasSnapshots, sameMetadata, sameSpec, storeFailure } from './volu
 const REPLICA_PREFIX = 'replica/';
 const MANIFEST_KEY = 'manifest';
 const VERSION_KEY = 'control.resourceVersion';
+const RECEIVING_KEY = 'control.receiving';
+
+/** Of a volume that a stream is received into, kept with it: until the stream is whole, no host may log in. */
+export interface Receiving {
+  readonly snapshotId: string;
+  readonly snapshot: string;
+  /** Of an incremental stream. */
+  readonly fromId: string | null;
+  /** All below is there, on stable storage. In 4 KiB blocks. */
+  readonly lba: number;
+}
 
 /** What hosts reach a volume by: the daemon makes it an iSCSI target. The control room has not heard of SCSI. */
 export interface Exporter {
@@ -141,6 +152,7 @@ export class VolumeController {
       const bytes = store.getBlob(MANIFEST_KEY);
       const wanted = bytes === null ? null : decodeManifest(bytes);
       if (wanted !== null && wanted.metadata.name === store.name) {
+        await this.#finishReceiving(store);
         await this.#open(store, wanted);
       } else if (bytes === null && store.info().mappedBlocks === 0) {
         log.info({ volume: store.name }, 'removing a volume whose creation never finished');
@@ -208,7 +220,10 @@ export class VolumeController {
     }
   }
 
-  create(sent: VolumeManifest, options: { dryRun: boolean; uid?: string }): Promise<VolumeObject> {
+  create(
+    sent: VolumeManifest,
+    options: { dryRun: boolean; uid?: string; receiving?: Receiving },
+  ): Promise<VolumeObject> {
     const checked = checkVolume(sent, null, this.#options.defaults);
     const { name } = checked.metadata;
     return this.#exclusively(name, async () => {
@@ -242,6 +257,7 @@ export class VolumeController {
       const store = await this.#translated(name, () => pool.createVolume({ id, name, sizeBlocks }));
       try {
         if (wanted.replicas.length > 0) await this.#makeReplicas(id, sizeBlocks, wanted);
+        if (options.receiving !== undefined) await this.#putReceiving(store, options.receiving);
         await this.#keep(store, wanted);
       } catch (error) {
         // Without its manifest the volume was never made: a second attempt must find the name free.
@@ -413,6 +429,79 @@ export class VolumeController {
       );
   }
 
+  /** What hosts count in. */
+  blockSize(name: string): 512 | 4096 {
+    return this.#find(name).wanted.blockSize;
+  }
+
+  /** The stream that is being received into the volume, or was until it broke off; null: none. */
+  receiving(name: string): Receiving | null {
+    const bytes = this.#find(name).store.getBlob(RECEIVING_KEY);
+    return bytes === null ? null : (JSON.parse(Buffer.from(bytes).toString()) as Receiving);
+  }
+
+  /** The volume to write into. Throws where it cannot be opened. */
+  receivingVolume(name: string): Volume {
+    const { volume, replicated, failure } = this.#find(name);
+    if (replicated !== null) {
+      throw new ApiError('Conflict', `volumes "${name}" is on replicas: receive into another`);
+    }
+    if (volume === null) {
+      throw new ApiError('Conflict', `volumes "${name}" is not open: ${failure}`);
+    }
+    return volume;
+  }
+
+  /** Takes the volume away from hosts. Refused while one is logged in. */
+  beginReceiving(name: string, receiving: Receiving): Promise<void> {
+    return this.#exclusively(name, async () => {
+      this.#refuseWhenDown();
+      const { store } = this.#find(name);
+      this.receivingVolume(name);
+      const { exporter } = this.#options;
+      const initiators = exporter.initiators(this.iqn(name));
+      if (initiators.length > 0) throw busy(name, initiators);
+      await exporter.withdraw(this.iqn(name));
+      await this.#putReceiving(store, receiving);
+    });
+  }
+
+  async keepReceiving(name: string, receiving: Receiving): Promise<void> {
+    await this.#putReceiving(this.#find(name).store, receiving);
+  }
+
+  /** The stream is whole: hosts may log in. */
+  endReceiving(name: string): Promise<void> {
+    return this.#exclusively(name, async () => {
+      const hosted = this.#find(name);
+      await this.#putReceiving(hosted.store, null);
+      this.#expose(hosted);
+    });
+  }
+
+  /** A crash after the last step of a stream, the snapshot, and before this one. */
+  async #finishReceiving(store: StoreVolume): Promise<void> {
+    const bytes = store.getBlob(RECEIVING_KEY);
+    if (bytes === null) return;
+    const { snapshotId } = JSON.parse(Buffer.from(bytes).toString()) as Receiving;
+    const { pool } = this.#options;
+    const whole = pool.snapshots(store.name).some((one) => one.snapshotInfo().id === snapshotId);
+    if (whole) await this.#putReceiving(store, null);
+  }
+
+  async #putReceiving(store: StoreVolume, receiving: Receiving | null): Promise<void> {
+    const value = receiving === null ? null : Buffer.from(JSON.stringify(receiving));
+    const status = await new Promise<IoStatus>((resolve) => {
+      store.putBlob(RECEIVING_KEY, value, resolve);
+    });
+    if (status === IoStatus.Ok) return;
+    throw storeFailure(
+      store.name,
+      status === IoStatus.NoSpace ? 'STORE_NO_SPACE' : 'STORE_IO',
+      `how far volume "${store.name}" was received could not be kept`,
+    );
+  }
+
   iqn(name: string): string {
     return `${this.#options.iqnPrefix}:${name}`;
   }
@@ -553,6 +642,7 @@ export class VolumeController {
     const { volume, throttle, wanted, replicated } = hosted;
     if (volume === null || throttle === null) return;
     if (replicated?.serving === false) return;
+    if (hosted.store.getBlob(RECEIVING_KEY) !== null) return;
     const iqn = this.iqn(wanted.metadata.name);
     throttle.setLimits(toVolumeLimits(wanted.limits));
     this.#options.exporter.expose({ iqn, wanted, volume, device: throttle });
@@ -732,7 +822,8 @@ export class VolumeController {
     const info = hosted.store.info();
     const initiators = this.#options.exporter.initiators(object.status.iqn);
     const { status } = object;
-    const serving = phase === 'Ready' && volume !== null;
+    const receiving = hosted.store.getBlob(RECEIVING_KEY) !== null;
+    const serving = phase === 'Ready' && volume !== null && !receiving;
     status.phase = wanted.metadata.deletionTimestamp !== undefined ? 'Deleting' : phase;
     status.state = this.#fault !== '' ? 'Faulted' : serving ? 'Healthy' : 'Offline';
     status.observedGeneration = wanted.metadata.generation;
@@ -776,6 +867,11 @@ export class VolumeController {
     if (hosted.failure !== '') {
       const message = `served, but not as its manifest says: ${hosted.failure}`;
       return { type: 'Ready', status: 'True', reason: 'Behind', message, lastTransitionTime };
+    }
+    if (hosted.store.getBlob(RECEIVING_KEY) !== null) {
+      const { snapshot, lba } = this.receiving(hosted.wanted.metadata.name)!;
+      const message = `the stream of snapshot ${snapshot} is not whole: send it again (--resume ${lba} goes on where it broke off), or delete the volume`;
+      return { type: 'Ready', status: 'False', reason: 'Receiving', message, lastTransitionTime };
     }
     const message = 'hosts can log in';
     return { type: 'Ready', status: 'True', reason: 'Serving', message, lastTransitionTime };

@@ -12,6 +12,7 @@ import {
   buildApi,
   buildResources,
   SnapshotScheduler,
+  Transfers,
   VolumeController,
 } from '../control/index.ts';
 import { IscsiServer, type SessionInfo } from '../iscsi/index.ts';
@@ -361,6 +362,7 @@ export class Daemon {
       log,
       access: config.api.accounts === null ? null : new TokenAccess(config.api.accounts),
       tls: readTls(config),
+      transfers: new Transfers({ pool, controller, buffers, log, now: () => new Date() }),
     };
     const resources = await buildResources({ ...options, objects, clock: this.#clock });
     const housekeeper = new Housekeeper({ server: resources, clock: this.#clock, log });
