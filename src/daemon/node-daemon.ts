@@ -206,7 +206,7 @@ export class NodeDaemon {
   #lead(client: ResourceServer, catalog: Catalog, observer: LeaseObserver): void {
     const { config, log } = this.#options;
     const { nodeSilentMs, nodeGoneMs } = config.control;
-    const startedMs = this.#clock.nowMs();
+    let leadsSinceMs = this.#clock.nowMs();
     const around = (component: string): Surroundings => ({
       client,
       catalog,
@@ -215,10 +215,13 @@ export class NodeDaemon {
       log: log.child({ component }),
       now: () => new Date(),
       settings: { iqnPrefix: config.iqnPrefix, nodeSilentMs, nodeGoneMs },
-      // Of a node never heard of, nothing is known before it had time to speak.
-      silenceMs: (name) =>
-        observer.silenceMs(OPENEBS_NAMESPACE, nodeLeaseName(name)) ??
-        this.#clock.nowMs() - startedMs,
+      // Counted from when this process began to lead: while the store was away nobody could be heard, and a node must
+      // have had time to speak before it is called silent.
+      silenceMs: (name) => {
+        const sinceMs = this.#clock.nowMs() - leadsSinceMs;
+        const heardMs = observer.silenceMs(OPENEBS_NAMESPACE, nodeLeaseName(name));
+        return heardMs === null ? sinceMs : Math.min(heardMs, sinceMs);
+      },
     });
     const manager = new ControllerManager(around('cstor-operator'), allControllers(around));
     this.#manager = manager;
@@ -236,6 +239,7 @@ export class NodeDaemon {
       },
       {
         onLead: (term) => {
+          leadsSinceMs = this.#clock.nowMs();
           for (const component of ['provisioner', 'cstor-operator']) {
             log.child({ component }).info({ term }, 'this node leads: its controllers run');
           }

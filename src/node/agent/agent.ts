@@ -21,6 +21,7 @@ import { Heartbeat } from './heartbeat.ts';
 import type { Part, PodKeeper } from './pods.ts';
 import { PoolKeeper } from './pools.ts';
 import { ReplicaKeeper } from './replicas.ts';
+import { SnapshotKeeper } from './snapshots.ts';
 import { type NodeSurroundings, OpenPools } from './surroundings.ts';
 import { VolumeKeeper } from './volumes.ts';
 
@@ -92,6 +93,7 @@ export class NodeAgent {
       this.#pools,
       this.#replicas,
       this.#volumes,
+      new SnapshotKeeper(target, this.#open, writer, this.#volumes),
     ];
     this.#manager = new ControllerManager(pool as unknown as Surroundings, keepers);
     this.#volumes.nudge = (name) => this.#manager.nudge(this.#volumes, name);

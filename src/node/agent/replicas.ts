@@ -3,6 +3,7 @@
 // and are looked after here when nobody coordinates them any more.
 import { randomUUID } from 'node:crypto';
 import { type KindDefinition, setCondition } from '../../apiserver/index.ts';
+import { IoStatus } from '../../block/index.ts';
 import {
   type Controller,
   Finalizer,
@@ -15,16 +16,33 @@ import {
   quantityBytes,
   REPLICA,
   type Replica,
+  SNAPSHOT,
   VOLUME,
   type Volume,
 } from '../../kinds/index.ts';
-import { STORE_BLOCK_BYTES, StoreError } from '../../store/index.ts';
+import {
+  STORE_BLOCK_BYTES,
+  StoreError,
+  type Pool as StorePool,
+  type StoreVolume,
+} from '../../store/index.ts';
+import type { Volume as ServedVolume } from '../../volume/index.ts';
+import { copyBlocks } from './copy.ts';
 import { memberIdOf } from './members.ts';
 import type { NodeSurroundings, OpenPool, OpenPools } from './surroundings.ts';
 
 /** Which volumes this node serves: their replicas here are in use. */
 export interface Serving {
   isServed(volumeName: string): boolean;
+  /** The volume as it is served; null: it is not. */
+  volume(volumeName: string): ServedVolume | null;
+}
+
+const FILLED_KEY = 'ashlar.filled';
+
+/** Of a volume that began from another: it holds all of that. */
+export function isFilled(store: StoreVolume): boolean {
+  return store.getBlob(FILLED_KEY) !== null;
 }
 
 const TRY_AGAIN_MS = 1000;
@@ -86,7 +104,11 @@ export class ReplicaKeeper implements Controller {
   async #bringUp(replica: Replica, volume: Volume, { pool }: OpenPool): Promise<void> {
     const { log, events } = this.#around;
     const { volumeName } = replica.spec;
-    if (pool.volume(volumeName) !== null) return;
+    const there = pool.volume(volumeName);
+    if (there !== null) {
+      await this.#fill(replica, volume, pool, there);
+      return;
+    }
     // Once made it is never made anew: an empty replica must not pass for the one that was lost.
     if (replica.status?.storeId !== undefined) {
       throw new StoreError(
@@ -95,13 +117,52 @@ export class ReplicaKeeper implements Controller {
       );
     }
     const bytes = quantityBytes(volume.spec.size) ?? 0;
-    await pool.createVolume({
+    const made = await pool.createVolume({
       id: randomUUID(),
       name: volumeName,
       sizeBlocks: Math.ceil(bytes / STORE_BLOCK_BYTES),
     });
     log.info({ volume: volumeName, pool: replica.spec.poolName }, 'a replica is made');
     events.record(replica, 'Normal', 'ReplicaMade', `in pool ${replica.spec.poolName}`);
+    await this.#fill(replica, volume, pool, made);
+  }
+
+  /** What it begins from is copied into it before anybody may see it; a crash in between copies again. */
+  async #fill(
+    replica: Replica,
+    volume: Volume,
+    pool: StorePool,
+    store: StoreVolume,
+  ): Promise<void> {
+    const { source } = volume.spec;
+    if (source === undefined || isFilled(store)) return;
+    const { log, events, buffers, turn, catalog } = this.#around;
+    const { volumeName } = replica.spec;
+    const named = source.snapshot === undefined ? null : catalog.get(SNAPSHOT, source.snapshot);
+    const of = source.volume ?? named?.spec.volumeName ?? '';
+    // Of a volume in use, what it holds at one moment.
+    const short = source.snapshot ?? `copy-${volume.metadata.uid}`;
+    let from = pool.snapshot(`${of}@${short}`);
+    if (from === null && source.volume !== undefined) {
+      const served = this.#serving.volume(of);
+      if (served === null)
+        throw new StoreError('STORE_NOT_FOUND', `volume ${of} is not served here`);
+      const request = { volume: of, name: short, id: randomUUID(), ...served.cut() };
+      [from = null] = await pool.createSnapshots([request], Date.now());
+    }
+    if (from === null) {
+      throw new StoreError('STORE_NOT_FOUND', `snapshot ${of}@${short} is not in this pool`);
+    }
+    log.info({ volume: volumeName, from: from.name }, 'a volume is filled');
+    await copyBlocks({ from, to: store, buffers, turn, onProgress: () => {} });
+    await new Promise<void>((resolve, reject) => {
+      store.putBlob(FILLED_KEY, Uint8Array.of(1), (status) => {
+        if (status === IoStatus.Ok) resolve();
+        else reject(new StoreError('STORE_IO', `that ${volumeName} is filled could not be kept`));
+      });
+    });
+    if (source.volume !== undefined) await pool.deleteSnapshot(from.name);
+    events.record(replica, 'Normal', 'Filled', `with what ${from.name} holds`);
   }
 
   #storeOf(replica: Replica) {

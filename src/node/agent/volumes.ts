@@ -20,7 +20,7 @@ import {
 import { STORE_BLOCK_BYTES, StoreError } from '../../store/index.ts';
 import { NO_LIMITS, Throttle, Volume, type VolumeLimits } from '../../volume/index.ts';
 import { memberIdOf, PHASES } from './members.ts';
-import type { Serving } from './replicas.ts';
+import { isFilled, type Serving } from './replicas.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
 
 const TRY_AGAIN_MS = 500;
@@ -349,6 +349,7 @@ export class VolumeKeeper implements Controller, Serving {
     if (replica === undefined || isDeleting(replica)) return null;
     const store = this.#open.get(replica.spec.poolName)?.volume(name) ?? null;
     if (store === null) return null;
+    if (object.spec.source !== undefined && !isFilled(store)) return null;
     const logicalBlockBytes = object.spec.blockSize === 512 ? 512 : 4096;
     const volume = new Volume({ store, logicalBlockBytes, buffers, turn });
     const throttle = new Throttle({ device: volume, clock, turn });

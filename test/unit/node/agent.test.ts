@@ -36,6 +36,8 @@ import {
   allKinds,
   CLAIM,
   type Claim,
+  EXTERNAL_SNAPSHOT,
+  type ExternalSnapshot,
   POD,
   POOL,
   REPLICA,
@@ -56,7 +58,13 @@ import {
 import { MemoryObjectStore } from '../../../src/objects/index.ts';
 import { MemoryPool } from '../../../src/store/index.ts';
 import { Throttle } from '../../../src/volume/index.ts';
-import { aClaim, spc, storageClass } from '../../sim/controllers/manifests.ts';
+import {
+  aClaim,
+  restore,
+  spc,
+  storageClass,
+  volumeSnapshot,
+} from '../../sim/controllers/manifests.ts';
 import { FakeExporter } from '../control/builders.ts';
 
 class NodeFakeExporter extends FakeExporter {
@@ -370,5 +378,42 @@ test('a pool whose data is gone is not made anew, and a lost replica is not pass
     return items.some((replica) => JSON.stringify(replica).includes('its data is gone from pool'));
   });
   assert.equal(pool.volume(volume.metadata.name), null);
+  await plane.stop();
+});
+
+test('a snapshot keeps what was written before it; restored claims and copied ones begin with that', async () => {
+  const plane = await aPlane();
+  await plane.server.create(CLAIM, aClaim('cstor-pvc', {}, '64Mi'));
+  const source = await plane.bound('cstor-pvc');
+  await plane.io(source.disk, BlockOpKind.Write, 0x5a);
+  await plane.server.create(EXTERNAL_SNAPSHOT, volumeSnapshot);
+  await plane.until('the snapshot is ready', async () => {
+    const found = await plane.server.get<ExternalSnapshot>(
+      EXTERNAL_SNAPSHOT,
+      'default',
+      'snapshot-cstor',
+    );
+    return found.status?.conditions?.some(
+      ({ type, status }) => type === 'Ready' && status === 'True',
+    );
+  });
+  await plane.io(source.disk, BlockOpKind.Write, 0xa5);
+  await plane.server.create(CLAIM, aClaim('restored', restore, '64Mi'));
+  const claimSource = { dataSource: { kind: 'PersistentVolumeClaim', name: 'cstor-pvc' } };
+  await plane.server.create(CLAIM, aClaim('copied', claimSource, '64Mi'));
+  const restored = await plane.bound('restored');
+  const copied = await plane.bound('copied');
+  assert.equal(await plane.io(restored.disk, BlockOpKind.Read), 0x5a);
+  assert.equal(await plane.io(copied.disk, BlockOpKind.Read), 0xa5);
+  await plane.io(restored.disk, BlockOpKind.Write, 0x77);
+  assert.equal(await plane.io(source.disk, BlockOpKind.Read), 0xa5);
+  // The source waits for its snapshot, and goes when that has gone.
+  await plane.server.delete(CLAIM, 'default', 'cstor-pvc');
+  await plane.server.delete(EXTERNAL_SNAPSHOT, 'default', 'snapshot-cstor');
+  await plane.until(
+    'the source is gone',
+    async () => (await plane.server.list(VOLUME)).items.length === 2,
+  );
+  assert.equal(await plane.io(restored.disk, BlockOpKind.Read), 0x77);
   await plane.stop();
 });

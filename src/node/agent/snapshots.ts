@@ -1,0 +1,132 @@
+// Snapshots of the volumes that this node serves: cut in the stream of their operations, without a pause, and deleted
+// when their objects go.
+import { type KindDefinition, setCondition } from '../../apiserver/index.ts';
+import {
+  type Controller,
+  Finalizer,
+  hasFinalizer,
+  isDeleting,
+  type Writer,
+} from '../../controllers/index.ts';
+import { REPLICA, SNAPSHOT, type Snapshot, VOLUME, type Volume } from '../../kinds/index.ts';
+import { STORE_BLOCK_BYTES, StoreError, type Pool as StorePool } from '../../store/index.ts';
+import type { NodeSurroundings, OpenPools } from './surroundings.ts';
+import type { VolumeKeeper } from './volumes.ts';
+
+const TRY_AGAIN_MS = 2000;
+
+export class SnapshotKeeper implements Controller {
+  readonly name = 'node-snapshots';
+  readonly kind = SNAPSHOT as unknown as KindDefinition;
+  readonly triggers;
+  readonly #around: NodeSurroundings;
+  readonly #open: OpenPools;
+  readonly #writer: Writer;
+  readonly #volumes: VolumeKeeper;
+
+  constructor(around: NodeSurroundings, open: OpenPools, writer: Writer, volumes: VolumeKeeper) {
+    this.#around = around;
+    this.#open = open;
+    this.#writer = writer;
+    this.#volumes = volumes;
+    const { catalog } = around;
+    this.triggers = [
+      {
+        kind: VOLUME as unknown as KindDefinition,
+        keys: ({ metadata }: { metadata: { name: string } }) =>
+          catalog
+            .all(SNAPSHOT)
+            .filter(({ spec }) => spec.volumeName === metadata.name)
+            .filter((snapshot) => isDeleting(snapshot) || snapshot.status?.phase !== 'Ready')
+            .map((snapshot) => snapshot.metadata.name),
+      },
+    ];
+  }
+
+  async reconcile(key: string): Promise<number | undefined> {
+    const { catalog, nodeName } = this.#around;
+    const snapshot = catalog.get(SNAPSHOT, key);
+    if (snapshot === null) return undefined;
+    const volume = catalog.get(VOLUME, snapshot.spec.volumeName);
+    if (volume?.status?.target?.nodeName !== nodeName) return undefined;
+    try {
+      if (volume.status.mode === 'replicated') {
+        if (isDeleting(snapshot)) {
+          await this.#writer.removeFinalizer(SNAPSHOT, snapshot, Finalizer.Snapshot);
+          return undefined;
+        }
+        await this.#fails(
+          snapshot,
+          'Unsupported',
+          'its volume has several replicas, and snapshots are taken of volumes with one',
+        );
+        return undefined;
+      }
+      const pool = this.#poolOf(volume);
+      if (pool === null) return TRY_AGAIN_MS;
+      if (isDeleting(snapshot)) await this.#delete(snapshot, pool);
+      else if (snapshot.status?.phase !== 'Ready') return await this.#take(snapshot, pool);
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      await this.#fails(snapshot, error.code, error.message);
+      return TRY_AGAIN_MS * 5;
+    }
+    return undefined;
+  }
+
+  #poolOf({ metadata }: Volume): StorePool | null {
+    const { catalog, nodeName } = this.#around;
+    const replica = catalog
+      .all(REPLICA)
+      .find(({ spec }) => spec.volumeName === metadata.name && spec.nodeName === nodeName);
+    return replica === undefined ? null : this.#open.get(replica.spec.poolName);
+  }
+
+  async #take(snapshot: Snapshot, pool: StorePool): Promise<number | undefined> {
+    const { events, log, now } = this.#around;
+    const { name, uid } = snapshot.metadata;
+    const { volumeName } = snapshot.spec;
+    const full = `${volumeName}@${name}`;
+    let taken = pool.snapshot(full);
+    if (taken === null) {
+      const volume = this.#volumes.volume(volumeName);
+      if (volume === null) return TRY_AGAIN_MS; // It is served in a moment.
+      const request = { volume: volumeName, name, id: uid, ...volume.cut() };
+      [taken = null] = await pool.createSnapshots([request], Date.now());
+      log.info({ volume: volumeName, snapshot: name }, 'a snapshot is taken');
+    }
+    const info = taken?.snapshotInfo();
+    if (info === undefined) return TRY_AGAIN_MS;
+    await this.#writer.status(SNAPSHOT, snapshot, (status) => {
+      status.phase = 'Ready';
+      status.takenAt = `${new Date(info.createdMs).toISOString().slice(0, 19)}Z`;
+      status.sizeBytes = info.sizeBlocks * STORE_BLOCK_BYTES;
+      status.conditions ??= [];
+      const condition = { type: 'Ready', status: 'True', reason: 'Taken' } as const;
+      setCondition(status.conditions, { ...condition, message: 'it can be restored from' }, now());
+    });
+    events.record(snapshot, 'Normal', 'SnapshotTaken', `of ${volumeName}`);
+    return undefined;
+  }
+
+  async #delete(snapshot: Snapshot, pool: StorePool): Promise<void> {
+    const { log } = this.#around;
+    if (!hasFinalizer(snapshot, Finalizer.Snapshot)) return;
+    const full = `${snapshot.spec.volumeName}@${snapshot.metadata.name}`;
+    if (pool.snapshot(full) !== null) {
+      await pool.deleteSnapshot(full);
+      log.info({ volume: snapshot.spec.volumeName, snapshot: full }, 'a snapshot is deleted');
+    }
+    await this.#writer.removeFinalizer(SNAPSHOT, snapshot, Finalizer.Snapshot);
+  }
+
+  async #fails(snapshot: Snapshot, reason: string, message: string): Promise<void> {
+    const { events, now } = this.#around;
+    const said = await this.#writer.status(SNAPSHOT, snapshot, (status) => {
+      status.phase = 'Failed';
+      status.conditions ??= [];
+      setCondition(status.conditions, { type: 'Ready', status: 'False', reason, message }, now());
+    });
+    if (said !== snapshot) events.record(snapshot, 'Warning', 'SnapshotFailed', message);
+  }
+}
