@@ -148,6 +148,23 @@ export function listPhases(root) {
       limitS: 600,
     },
     {
+      id: 'three-nodes',
+      title: 'three nodes with etcd: failover, etcd away, the leader killed',
+      files: testFiles(root, 'test/e2e/walkthrough').filter((name) =>
+        name.endsWith('three-nodes.test.js'),
+      ),
+      commands: [
+        [
+          ...tap,
+          ...testFiles(root, 'test/e2e/walkthrough').filter((name) =>
+            name.endsWith('three-nodes.test.js'),
+          ),
+        ],
+      ],
+      tools: ['kubectl', 'qemu-io', 'etcd'],
+      limitS: 420,
+    },
+    {
       id: 'one-node',
       title: 'one node of the control plane: limits, wrong manifests, kill -9',
       files: testFiles(root, 'test/e2e/walkthrough').filter((name) =>

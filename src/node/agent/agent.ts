@@ -209,6 +209,7 @@ export class NodeAgent {
   async #report(): Promise<void> {
     const { catalog, nodeName } = this.#around;
     await this.reportNode();
+    await this.#replicas.sweep();
     for (const [name] of this.#open.all()) await this.#pools.report(name);
     for (const { name } of this.#volumes.all()) await this.#volumes.report(name);
     for (const replica of catalog.all(REPLICA)) {

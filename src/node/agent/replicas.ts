@@ -55,6 +55,7 @@ export class ReplicaKeeper implements Controller {
   readonly #open: OpenPools;
   readonly #writer: Writer;
   readonly #serving: Serving;
+  #strays: ReadonlySet<string> = new Set();
 
   constructor(around: NodeSurroundings, open: OpenPools, writer: Writer, serving: Serving) {
     this.#around = around;
@@ -163,6 +164,35 @@ export class ReplicaKeeper implements Controller {
     });
     if (source.volume !== undefined) await pool.deleteSnapshot(from.name);
     events.record(replica, 'Normal', 'Filled', `with what ${from.name} holds`);
+  }
+
+  /**
+   * Stores that a coordinator made while their volume was being deleted: nobody's, and never coordinated (E2: no epoch was
+   * promised), so nothing was ever written there. Those with data are left to an operator, whatever the objects say.
+   */
+  async sweep(): Promise<void> {
+    const { client, catalog, log } = this.#around;
+    const known = new Set(catalog.all(VOLUME).map(({ metadata }) => metadata.uid));
+    const strays: { pool: OpenPool; volumeId: string; replicaId: string }[] = [];
+    for (const [name] of this.#open.all()) {
+      const pool = this.#open.find(name);
+      for (const { volumeId, replicaId, promised } of pool?.replicas?.host.list() ?? []) {
+        if (pool === null || promised > 0 || known.has(volumeId)) continue;
+        strays.push({ pool, volumeId, replicaId });
+      }
+    }
+    const before = this.#strays;
+    this.#strays = new Set(strays.map(({ replicaId }) => replicaId));
+    const seenTwice = strays.filter(({ replicaId }) => before.has(replicaId));
+    if (seenTwice.length === 0) return;
+    const live = new Set(
+      (await client.list<Volume>(VOLUME)).items.map(({ metadata }) => metadata.uid),
+    );
+    for (const { pool, volumeId, replicaId } of seenTwice) {
+      if (live.has(volumeId)) continue;
+      await pool.replicas?.host.delete(volumeId, replicaId, 0);
+      log.info({ volumeId, replica: replicaId }, 'a replica that was never used is deleted');
+    }
   }
 
   #storeOf(replica: Replica) {

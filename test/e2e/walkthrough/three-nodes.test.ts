@@ -1,0 +1,207 @@
+// Goal: three nodes with etcd: replicas on each, a coordinator that resumes elsewhere when its node is killed, hosts that
+// are sent to it, I/O that goes on while etcd is away, controllers that are killed in the middle of anything and leave
+// nothing behind.
+// ASHLAR_LEADER_KILLS: how often the leader is killed; standard 3, the long run is 50.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { type EtcdUnderTest, startEtcd } from '../../support/etcd.ts';
+import { Cluster, type ClusterNode, MANIFESTS } from './cluster.ts';
+
+interface Volume {
+  readonly metadata: { readonly name: string };
+  readonly status?: {
+    readonly state?: string;
+    readonly iqn?: string;
+    readonly serving?: {
+      readonly nodeName: string;
+      readonly portal: string;
+      readonly epoch: number;
+    };
+    readonly target?: { readonly nodeName: string; readonly epoch: number };
+  };
+}
+
+const KILLS = Number(process.env['ASHLAR_LEADER_KILLS'] ?? 3);
+let cluster: Cluster;
+let etcd: EtcdUnderTest;
+let folder: string;
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'ashlar-etcd-'));
+  etcd = await startEtcd(folder);
+  cluster = new Cluster({
+    nodes: 3,
+    disks: 1,
+    etcd: [etcd.endpoint],
+    config: { control: '{nodeGone: 20s}' },
+  });
+  await cluster.start();
+  const spc = readFileSync(join(MANIFESTS, 'spc.yaml'), 'utf8').replace(/.*blockdevice-2\n/, '');
+  writeFileSync(join(cluster.folder, 'spc.yaml'), spc);
+  const { status, stderr } = await cluster.kubectl(
+    ...['apply', '-f', join(cluster.folder, 'spc.yaml')],
+    ...['-f', join(MANIFESTS, 'storageclass.yaml'), '-f', join(MANIFESTS, 'cstor-pvc.yaml')],
+  );
+  assert.equal(status, 0, stderr);
+});
+after(async () => {
+  await cluster.stop();
+  await etcd.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function theVolume(): Promise<Volume> {
+  const claim = await cluster.get<{ spec: { volumeName?: string } }>('pvc', 'cstor-pvc');
+  const volume = await cluster.get<Volume>('volumes.ashlar.io', claim?.spec.volumeName ?? '-');
+  assert.ok(volume !== null);
+  return volume;
+}
+const healthy = (limitMs = 60_000): Promise<Volume> =>
+  cluster.until(
+    'the volume is healthy',
+    async () => {
+      const claim = await cluster.get<{ spec: { volumeName?: string } }>('pvc', 'cstor-pvc');
+      if (claim?.spec.volumeName === undefined) return false;
+      const volume = await theVolume();
+      const { serving, target, state } = volume.status ?? {};
+      return state === 'Healthy' && serving?.epoch === target?.epoch && volume;
+    },
+    limitMs,
+  );
+const urlAt = (node: ClusterNode, volume: Volume): string =>
+  `iscsi://${node.portal}/${volume.status?.iqn}/0`;
+const nodeOf = (name: string | undefined): ClusterNode => {
+  const node = cluster.nodes.find((known) => known.name === name);
+  assert.ok(node !== undefined, name);
+  return node;
+};
+
+test('a claim of three replicas is healthy on three nodes; any node leads hosts to it', async () => {
+  const volume = await healthy();
+  for (const [index, node] of cluster.nodes.entries()) {
+    const at = `${index}M`;
+    await cluster.io(
+      urlAt(node, volume),
+      `write -P ${index + 1} ${at} 64k`,
+      'flush',
+      `read -P ${index + 1} ${at} 64k`,
+    );
+  }
+});
+
+test('etcd away: I/O goes on, changes wait, nothing is torn down', async () => {
+  const volume = await healthy();
+  const node = nodeOf(volume.status?.serving?.nodeName);
+  await etcd.kill();
+  for (let round = 0; round < 8; round += 1) {
+    await cluster.io(urlAt(node, volume), `write -P ${0x40 + round} 8M 64k`, 'flush');
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+  await cluster.io(urlAt(node, volume), 'read -P 0x47 8M 64k', 'read -P 1 0M 64k');
+  await etcd.start();
+  const again = await healthy();
+  assert.deepEqual(again.status?.target, volume.status?.target, 'its coordinator stayed');
+});
+
+test('the node of the coordinator is killed: another one serves what was acknowledged', async () => {
+  const volume = await healthy();
+  const killed = nodeOf(volume.status?.serving?.nodeName);
+  await cluster.io(urlAt(killed, volume), 'write -P 0x5a 16M 4M', 'flush', 'write -P 0x5b 20M 64k');
+  const [other] = cluster.nodes.filter((node) => node !== killed);
+  await cluster.pointTo(other!);
+  const startMs = Date.now();
+  await killed.end('SIGKILL');
+  const moved = await cluster.until('it is served elsewhere', async () => {
+    const now = await theVolume();
+    const { serving, target } = now.status ?? {};
+    return serving?.nodeName !== killed.name && serving?.epoch === target?.epoch && now;
+  });
+  process.stdout.write(`# resumed elsewhere after ${Date.now() - startMs} ms\n`);
+  await cluster.io(urlAt(other!, moved), 'read -P 0x5a 16M 4M', 'read -P 0x5b 20M 64k');
+  await killed.start();
+  await healthy(90_000);
+});
+
+test(`the leader killed ${KILLS} times at random instants: nothing leaks, nothing is lost`, async () => {
+  const volume = await healthy();
+  await cluster.io(urlAt(cluster.nodes[0]!, volume), 'write -P 0x66 32M 64k', 'flush');
+  let seed = 12345;
+  const random = (below: number): number => {
+    seed = (seed * 1103515245 + 12345) % 2 ** 31;
+    return seed % below;
+  };
+  for (let kill = 0; kill < KILLS; kill += 1) {
+    const lease = await cluster.get<{ spec: { holderIdentity: string } }>(
+      ...['leases', '-n', 'openebs', 'controllers'],
+    );
+    const leader = nodeOf(lease?.spec.holderIdentity.split('_')[0]);
+    const [other] = cluster.nodes.filter((node) => node !== leader);
+    await cluster.pointTo(other!);
+    const name = `extra-${kill}`;
+    await apply({
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name },
+      spec: {
+        storageClassName: 'openebs-cstor-disk',
+        accessModes: ['ReadWriteOnce'],
+        resources: { requests: { storage: '64Mi' } },
+      },
+    });
+    await new Promise((resolve) => setTimeout(resolve, random(1500)));
+    await leader.end('SIGKILL');
+    if (random(2) === 0) await cluster.kubectl('delete', 'pvc', name, '--wait=false');
+    await leader.start();
+  }
+  await cluster.until(
+    'every claim is bound or gone',
+    async () => {
+      const claims = await cluster.get<{ items: { status?: { phase?: string } }[] }>('pvc');
+      return claims?.items.every(({ status }) => status?.phase === 'Bound');
+    },
+    120_000,
+  );
+  await cluster.kubectl(
+    'delete',
+    'pvc',
+    '--wait=false',
+    ...Array.from({ length: KILLS }, (_, index) => `extra-${index}`),
+  );
+  await cluster.until(
+    'only what is wanted is left',
+    async () => {
+      const volumes = await cluster.get<{ items: Volume[] }>('volumes.ashlar.io');
+      const replicas = await cluster.get<{ items: object[] }>('replicas.ashlar.io');
+      return volumes?.items.length === 1 && replicas?.items.length === 3;
+    },
+    120_000,
+  );
+  const again = await healthy(90_000);
+  await cluster.io(urlAt(cluster.nodes[0]!, again), 'read -P 0x66 32M 64k', 'read -P 0x5a 16M 4M');
+  // What nodes really hold: one store of one volume in each pool.
+  const pools = await cluster.get<{
+    items: { spec: { directory?: string }; status: { replicas: number } }[];
+  }>('pools');
+  await cluster.until('pools hold one replica each', async () => {
+    const now = await cluster.get<typeof pools & object>('pools');
+    return now?.items
+      .filter(({ spec }) => spec.directory === undefined)
+      .every(({ status }) => status.replicas === 1);
+  });
+});
+
+function apply(manifest: object): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const args = ['--kubeconfig', `${cluster.folder}/kubeconfig`, 'apply', '-f', '-'];
+    const child = spawn('kubectl', args, { env: { ...process.env, HOME: cluster.folder } });
+    let err = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      err += chunk.toString();
+    });
+    child.once('close', (code) => (code === 0 ? resolve() : reject(new Error(err))));
+    child.stdin.end(JSON.stringify(manifest));
+  });
+}
