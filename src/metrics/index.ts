@@ -47,6 +47,10 @@ const POOL_STATES = ['Online', 'Faulted', 'Closed'] as const;
 export function buildMetrics(source: MetricsSource): Registry {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
+  // Gauges named like counters, which promtool objects to; each is also there by type, under a right name.
+  for (const kind of ['handles', 'requests', 'resources']) {
+    registry.removeSingleMetric(`nodejs_active_${kind}_total`);
+  }
   const registers = [registry];
   const gauge = (
     name: string,
