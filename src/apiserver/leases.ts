@@ -138,6 +138,10 @@ export class LeaderElector {
     const isOurs = holder === identity;
     const ranOut = clock.nowMs() - this.#seen.atMs >= (spec.leaseDurationSeconds ?? seconds) * 1000;
     if (!isOurs && holder !== '' && !ranOut) return null;
+    // A renewal that changed nothing would be none: others see it by the new version. Not even a clock that was set back,
+    // or stands still, may take that away.
+    const last = Date.parse(spec.renewTime ?? '') || 0;
+    const renewTime = new Date(Math.max(now().getTime(), last + 1)).toISOString();
     // Ours, but we had stopped: whoever led meanwhile did so under a term of his own, and so do we from now on.
     const isNewTerm = !isOurs || !this.#leading;
     return await this.#written(() =>
@@ -147,8 +151,8 @@ export class LeaderElector {
           ...spec,
           holderIdentity: identity,
           leaseDurationSeconds: seconds,
-          renewTime: at,
-          ...(isNewTerm ? { acquireTime: at } : {}),
+          renewTime,
+          ...(isNewTerm ? { acquireTime: renewTime } : {}),
           leaseTransitions: (spec.leaseTransitions ?? 0) + (isNewTerm ? 1 : 0),
         },
       } as LeaseObject),
