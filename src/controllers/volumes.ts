@@ -230,6 +230,14 @@ export class VolumeController implements Controller {
   async #removeSurplus(volume: Volume, wanted: Wanted): Promise<void> {
     const { events } = this.#around;
     const replicas = this.#replicasOf(volume).filter((replica) => !isDeleting(replica));
+    if (volume.status?.mode === 'single') {
+      // It has the one that it was made with; what was placed at the same moment is not needed.
+      const members = new Set(volume.status.members?.map(({ replica }) => replica));
+      for (const replica of replicas) {
+        if (!members.has(replica.metadata.name)) await this.#writer.remove(REPLICA, replica);
+      }
+      return;
+    }
     const staying = this.#staying(replicas);
     const inSync = staying.filter(({ status }) => status?.phase === 'Healthy');
     if (inSync.length < Math.min(wanted.replicas, 1)) return;
@@ -322,21 +330,25 @@ export class VolumeController implements Controller {
 
   /** Who coordinates. Keeps the one there is while it can. */
   #targetOf(
-    { status }: Volume,
+    volume: Volume,
     replicas: readonly Replica[],
     wanted: Wanted,
   ): { nodeName: string; epoch: number } | undefined {
     const { catalog } = this.#around;
-    const now = status?.target;
+    const now = volume.status?.target;
     if (now === undefined && replicas.length < wanted.minimum) return undefined;
+    // How it is kept is decided with the first assignment: pools that are being made come first.
+    if (now === undefined && replicas.length < wanted.replicas && this.#poolsAreComing(volume)) {
+      return undefined;
+    }
     const usable = (nodeName: string): boolean => {
       const node = catalog.get(NODE, nodeName);
       return node !== null && node.spec.drain !== true && this.#isReady(nodeName);
     };
     if (now !== undefined && usable(now.nodeName)) return now;
     const load = new Map<string, number>();
-    for (const volume of catalog.all(VOLUME)) {
-      const name = volume.status?.target?.nodeName;
+    for (const other of catalog.all(VOLUME)) {
+      const name = other.status?.target?.nodeName;
       if (name !== undefined) load.set(name, (load.get(name) ?? 0) + 1);
     }
     const [best] = replicas
@@ -350,6 +362,20 @@ export class VolumeController implements Controller {
     // Nobody can: what was said stands, for when the node comes back.
     if (best === undefined) return now;
     return { nodeName: best.spec.nodeName, epoch: (now?.epoch ?? 0) + 1 };
+  }
+
+  /** Pools that it may use, on nodes that live, which have not said yet how they are. */
+  #poolsAreComing(volume: Volume): boolean {
+    return this.#around.catalog
+      .all(POOL)
+      .some(
+        (pool) =>
+          isFor(volume, pool.spec) &&
+          !isDeleting(pool) &&
+          (pool.status?.phase ?? 'Pending') === 'Pending' &&
+          (pool.status?.conditions ?? []).length === 0 &&
+          this.#isReady(pool.spec.nodeName),
+      );
   }
 
   /** All nodes are portals of every target; the one that serves comes first. */

@@ -92,7 +92,8 @@ export class ReplicaKeeper implements Controller {
     try {
       if (isDeleting(replica)) return await this.#tearDown(replica, volume, pool);
       if (volume?.status?.mode === undefined) return undefined; // How it is kept is not decided yet.
-      if (volume.status.mode === 'single') await this.#bringUp(replica, volume, pool);
+      const isMember = volume.status.members?.some(({ id }) => id === memberIdOf(replica)) === true;
+      if (volume.status.mode === 'single' && isMember) await this.#bringUp(replica, volume, pool);
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
       await this.#fails(replica, error.code, error.message);
