@@ -31,7 +31,7 @@ function testFiles(root, folder) {
 export function listPhases(root) {
   const tap = ['node', '--test', '--test-reporter=tap'];
   const cli = testFiles(root, 'test/e2e').filter((name) => /\/cli[^/]*\.test\.js$/.test(name));
-  const folders = ['test/unit', 'test/contract', 'test/conformance', 'test/fuzz'];
+  const folders = ['test/unit', 'test/contract', 'test/format', 'test/conformance', 'test/fuzz'];
   const units = folders.flatMap((folder) => testFiles(root, folder));
   const sims = testFiles(root, 'test/sim');
   const clang = firstOf('clang++-14', 'clang++-18', 'clang++');

@@ -387,7 +387,8 @@ bool PoolImpl::DeleteTree(VolumeState* volume, Tree* tree) {
     } else {
       const auto* leaf = reinterpret_cast<const BlobLeaf*>(page->data);
       for (uint32_t i = 0; i * kBlockBytes < leaf->bytes; ++i) FreeRun(leaf->phys[i], 1);
-      if (leaf->bytes > 0) --page->pins;
+      // Held since it was read or written; in a volume that was found deleted, by nobody.
+      if (leaf->bytes > 0 && page->pins > 0) --page->pins;
     }
     DropUpward(page);
     volume->delete_cursor = at = next;

@@ -125,6 +125,16 @@ std::string Judge(Pool& pool, const Workload& workload, uint64_t cut, CutKind ki
     if (!(info->id == volume->id)) return volume->name + " has another id";
     if (!volume->size.Allows(info->size_blocks, cut, kind, 0))
       return volume->name + " has size " + std::to_string(info->size_blocks);
+    // T7: contig is at least what the last flush covered; and what it says is true, below.
+    uint64_t least = 0;
+    for (const ContigMark& mark : volume->contig_marks) {
+      if (mark.at <= cut) least = kind == CutKind::kKill ? mark.applied : mark.durable;
+    }
+    if (info->contig < least) {
+      return volume->name + " has contig " + std::to_string(info->contig) + ", had " +
+             std::to_string(least);
+    }
+    contents->values.push_back(info->contig);
     uint64_t mapped = 0;
     std::vector<uint64_t> values;
     for (uint64_t lba = 0; lba < info->size_blocks; lba += 64) {
@@ -136,7 +146,7 @@ std::string Judge(Pool& pool, const Workload& workload, uint64_t cut, CutKind ki
         const std::string place = volume->name + " block " + std::to_string(lba + at);
         if (!ReadBlock(volume->id.bytes[0], lba + at, buffer.data + at * kBlockBytes, &value))
           return place + " holds foreign bytes";
-        if (!volume->blocks[lba + at].Allows(value, cut, kind, 0))
+        if (!volume->blocks[lba + at].Allows(value, cut, kind, 0, info->contig))
           return place + " holds value " + std::to_string(value);
         mapped += value == 0 ? 0 : 1;
         contents->values.push_back(value);

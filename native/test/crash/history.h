@@ -21,6 +21,7 @@ struct Change {
   uint64_t issued = 0;        // Events that had happened when it was submitted.
   uint64_t acked = kNever;    // ... when the host heard of it.
   uint64_t durable = kNever;  // ... when a FUA ack or a later flush promised it.
+  uint64_t version = 0;       // E1, of a change that counts for contig (W10). 0: of none.
   uint64_t acked_tick =
       kNever;  // When the host heard of it, on the host's own count of what it did and heard.
 };
@@ -45,12 +46,15 @@ class Register {
   }
 
   // May a crash at `cut` leave `value`? `initial` is the register's value before its first change.
-  bool Allows(uint64_t value, uint64_t cut, CutKind kind, uint64_t initial) const {
+  // What the pool calls contiguous is there.
+  bool Allows(uint64_t value, uint64_t cut, CutKind kind, uint64_t initial,
+              uint64_t contig = 0) const {
     bool allowed = value == initial;
     for (const Change& change : changes_) {
       if (change.issued > cut) break;
       const uint64_t promised = kind == CutKind::kKill ? change.acked : change.durable;
-      if (promised <= cut) allowed = false;  // Everything older is gone for good.
+      // Everything older is gone for good.
+      if (promised <= cut || (change.version != 0 && change.version <= contig)) allowed = false;
       if (change.value == value) allowed = true;
     }
     return allowed;
@@ -79,6 +83,13 @@ struct AtomicWrite {
   std::vector<size_t> changes;  // Its change in the register of each block.
 };
 
+// What the pool said of W10's contig when a change or a flush had ended.
+struct ContigMark {
+  uint64_t at = 0;       // Events that had happened.
+  uint64_t applied = 0;  // contig: a kill may not lower it.
+  uint64_t durable = 0;  // The part that a flush covered: a power cut may not.
+};
+
 struct VolumeHistory {
   std::string name;
   Uuid id{};
@@ -89,6 +100,8 @@ struct VolumeHistory {
   std::vector<Register> blocks;
   std::map<std::string, Register> blobs;
   std::vector<AtomicWrite> atomic_writes;
+  bool keeps_holes = false;  // W6: unmaps too count for contig, and blocks are installed (B4).
+  std::vector<ContigMark> contig_marks;
 };
 
 // The bytes of block `lba` holding `value`: every byte depends on all three.

@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "native/engine/crc32c.h"
+
 namespace ashlar::crash {
 namespace {
 
@@ -24,6 +26,7 @@ struct Workload::HostOp {
   VolumeHistory* volume = nullptr;
   std::unique_ptr<uint8_t[], FreeDeleter> data;
   std::vector<size_t> changes;  // Index of the change in each block's register.
+  std::vector<BlockTag> tags;   // Of an install.
   uint64_t tick = 0;
 };
 
@@ -129,11 +132,25 @@ void Workload::SubmitBlockOp() {
   if (op.kind != OpKind::kRead) {
     const uint64_t value = op.kind == OpKind::kUnmap ? 0 : next_value_++;
     op.version = (uint64_t{1} << 40) | host->tick;
+    const bool install =
+        op.kind == OpKind::kWrite && !atomic && volume->keeps_holes && Chance(rng_, 25);
+    const bool counts = !install && (op.kind == OpKind::kWrite || volume->keeps_holes);
+    if (install) {
+      // A copy from a peer: older than all that is here, and taken for being below `j` (B4).
+      op.guard = Guard::kJoin;
+      host->tags.resize(op.blocks);
+      op.tags = host->tags.data();
+    }
     for (uint64_t at = 0; at < op.blocks; at += 1) {
       const uint64_t lba = op.lba + at;
       host->changes.push_back(volume->blocks[lba].Issue(value, Now()));
-      if (op.data != nullptr)
-        FillBlock(volume->id.bytes[0], lba, value, op.data + at * kBlockBytes);
+      if (counts) volume->blocks[lba].change(host->changes.back()).version = op.version;
+      uint8_t* const block = op.data == nullptr ? nullptr : op.data + at * kBlockBytes;
+      if (block != nullptr) FillBlock(volume->id.bytes[0], lba, value, block);
+      if (!install) continue;
+      host->tags[at].version = host->tick;
+      host->tags[at].kind = BlockKind::kData;
+      host->tags[at].crc = Crc32c(block, kBlockBytes);
     }
     if (atomic) volume->atomic_writes.push_back({op.lba, value, Now(), host->changes});
   }
@@ -166,6 +183,10 @@ void Workload::OnOpDone(Op* op) {
       self.error_ =
           "an operation failed with status " + std::to_string(static_cast<int>(op->status));
     return;
+  }
+  VolumeInfo info;
+  if (op->kind != OpKind::kRead && self.pool_->Volume(op->volume, &info)) {
+    host->volume->contig_marks.push_back({self.Now(), info.contig, info.durable});
   }
   if (op->kind == OpKind::kFlush) {
     self.Promise(host->tick);
@@ -224,6 +245,7 @@ void Workload::SubmitControl() {
     fresh->name = "volume-" + std::to_string(number);
     for (uint8_t& byte : fresh->id.bytes) byte = static_cast<uint8_t>(rng_());
     fresh->blocks.resize(options_.max_blocks);
+    fresh->keeps_holes = Chance(rng_, 50);
     control->volume = fresh.get();
     control->reg = &fresh->existence;
     control->change = fresh->existence.Issue(1, Now());
@@ -235,7 +257,7 @@ void Workload::SubmitControl() {
     VolumeHistory* raw = fresh.get();
     volumes_.push_back(std::move(fresh));
     pool_->CreateVolume(raw->id, raw->name, size, &raw->handle, &Workload::OnControlDone,
-                        control.release());
+                        control.release(), raw->keeps_holes ? 0 : ~0ull);
   } else if (dice < 50 && open > 1 && in_flight_ == 0) {
     volume->open = false;
     control->volume = volume;
