@@ -19,7 +19,7 @@ struct DriverOptions {
 
 struct DriverCounts {
   uint64_t operations = 0, blocks_compared = 0, reopenings = 0, kills = 0, checks = 0, refusals = 0,
-           installs = 0, deletions = 0;
+           installs = 0, deletions = 0, snapshots = 0;
 };
 
 class Driver {
@@ -67,6 +67,9 @@ class Driver {
   bool Resize();
   bool Blob();
   bool Marks();
+  bool TakeSnapshots();
+  bool DropSnapshot();
+  bool CompareSnapshot(const Volume& v, const Snapshot& s);
 
   DriverOptions options_;
   DriverCounts counts_;

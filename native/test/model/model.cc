@@ -17,6 +17,23 @@ uint64_t Volume::Mapped() const {
       blocks.begin(), blocks.end(), [](const Block& b) { return b.kind == BlockKind::kData; }));
 }
 
+uint64_t Volume::Different() const {
+  uint64_t sum = 0;
+  std::vector<uint64_t> values;
+  for (uint64_t lba = 0; lba < size; ++lba) {
+    values.clear();
+    if (blocks[lba].kind == BlockKind::kData) values.push_back(blocks[lba].value);
+    for (const Snapshot& s : snapshots) {
+      if (lba < s.blocks.size() && s.blocks[lba].kind == BlockKind::kData) {
+        values.push_back(s.blocks[lba].value);
+      }
+    }
+    std::sort(values.begin(), values.end());
+    sum += static_cast<uint64_t>(std::unique(values.begin(), values.end()) - values.begin());
+  }
+  return sum;
+}
+
 void Volume::Write(uint64_t lba, uint64_t count, uint64_t version, uint64_t value) {
   for (uint64_t at = lba; at < lba + count; ++at) {
     if (blocks[at].version <= version) blocks[at] = {BlockKind::kData, version, value};

@@ -18,6 +18,13 @@ struct Block {
   friend bool operator==(const Block&, const Block&) = default;
 };
 
+// What a volume held at one instant.
+struct Snapshot {
+  std::string name;
+  uint32_t handle = 0;
+  std::vector<Block> blocks;
+};
+
 struct Volume {
   std::string name;
   Uuid id{};
@@ -28,8 +35,11 @@ struct Volume {
   uint64_t newest = 0;  // Version of the newest change given out.
   std::vector<Block> blocks;
   std::map<std::string, std::vector<uint8_t>> blobs;
+  std::vector<Snapshot> snapshots;  // Oldest first.
 
   uint64_t Mapped() const;
+  // Different data blocks of it and its snapshots: what they take on the medium.
+  uint64_t Different() const;
   bool KeepsHoles(uint64_t version) const { return version > hole_floor; }
   void Write(uint64_t lba, uint64_t count, uint64_t version, uint64_t value);  // W2
   void Unmap(uint64_t lba, uint64_t count, uint64_t version);                  // W6, B7

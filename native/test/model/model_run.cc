@@ -65,6 +65,7 @@ int Job(const Options& options, uint64_t job, int out) {
     sum.refusals += c.refusals;
     sum.installs += c.installs;
     sum.deletions += c.deletions;
+    sum.snapshots += c.snapshots;
   }
   return write(out, &sum, sizeof sum) == sizeof sum ? 0 : 1;
 }
@@ -103,17 +104,18 @@ int Main(int argc, char** argv) {
     sum.refusals += one.refusals;
     sum.installs += one.installs;
     sum.deletions += one.deletions;
+    sum.snapshots += one.snapshots;
   }
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   auto n = [](uint64_t value) { return static_cast<unsigned long long>(value); };
   std::printf(
       "%llu seeds, %llu operations in %.1f s: %llu installs, %llu refused for want of space, %llu "
-      "deletions, %llu "
+      "deletions, %llu snapshots, %llu "
       "reopenings (%llu without a close), %llu offline checks, %llu blocks compared: %s\n",
       n(options.seeds), n(sum.operations), seconds, n(sum.installs), n(sum.refusals),
-      n(sum.deletions), n(sum.reopenings), n(sum.kills), n(sum.checks), n(sum.blocks_compared),
-      good ? "none differs" : "FAILED");
+      n(sum.deletions), n(sum.snapshots), n(sum.reopenings), n(sum.kills), n(sum.checks),
+      n(sum.blocks_compared), good ? "none differs" : "FAILED");
   return good ? 0 : 1;
 }
 
