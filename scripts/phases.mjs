@@ -182,6 +182,16 @@ export function listPhases(root) {
       limitS: 300,
     },
     {
+      id: 'replication',
+      title: 'replicas as processes: killed, stopped, cut off, emptied',
+      files: testFiles(root, 'test/chaos'),
+      commands: [
+        [...tap, '--test-concurrency=1', ...testFiles(root, 'test/chaos')],
+        ['node', 'dist/test/chaos/run.js', '--minutes', '2', '--seed', '1'],
+      ],
+      limitS: 900,
+    },
+    {
       id: 'conformance',
       title: 'iscsi-test-cu, each test alone',
       commands: [['node', 'dist/test/conformance/run.js']],

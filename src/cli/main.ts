@@ -10,6 +10,7 @@ import { addGet } from './commands/get.ts';
 import { addKubeconfig } from './commands/kubeconfig.ts';
 import { addNodes } from './commands/nodes.ts';
 import { addTransfers } from './commands/transfer.ts';
+import { addReplicaCommands } from './commands/replicas.ts';
 import { clientOf } from './connect.ts';
 import { printStructured } from './print.ts';
 import {
@@ -50,6 +51,7 @@ function buildProgram(): Command {
   addGet(program);
   addChanges(program);
   addTransfers(program);
+  addReplicaCommands(program);
   addKubeconfig(program);
   addNodes(program);
   addVersion(program);

@@ -17,6 +17,9 @@ import type { ReplicationConfig } from './config/index.ts';
 const MANAGE_TIMEOUT_MS = 10_000;
 /** How often replicas are asked what they take, and rebuilds looked at for their speed. */
 const POLL_MS = 5000;
+/** How long a replica must have been blank or missing before it is made anew. */
+const BLANK_GRACE_MS = 3000;
+const LOOK_MS = 1000;
 /** A replica that is to be removed must first see the change committed; this long, its node may be asked to delete it. */
 const DELETE_TIMEOUT_MS = 3000;
 
@@ -114,6 +117,10 @@ class Handle implements ReplicatedHandle {
   >();
   #usedBlocks = 0;
   #timer: NodeJS.Timeout | null = null;
+  readonly #blankSinceMs = new Map<string, number>();
+  /** Member changes happen one after the other. */
+  #changing: Promise<unknown> = Promise.resolve();
+  #looker: NodeJS.Timeout | null = null;
   #stopped = false;
 
   constructor(options: ReplicationOptions, coordinators: CoordinatorNode, wanted: OpenReplicated) {
@@ -148,6 +155,8 @@ class Handle implements ReplicatedHandle {
     });
     this.#replicated.start(wanted.replicas.map(({ id }) => id));
     this.#poll();
+    this.#looker = setInterval(() => this.#look(), LOOK_MS);
+    this.#looker.unref();
   }
 
   get volume(): Volume | null {
@@ -194,7 +203,63 @@ class Handle implements ReplicatedHandle {
     }));
   }
 
-  async changeReplicas(wanted: readonly WantedReplica[]): Promise<void> {
+  changeReplicas(wanted: readonly WantedReplica[]): Promise<void> {
+    return this.#inTurn(() => this.#changeReplicas(wanted));
+  }
+
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const run = this.#changing.then(work);
+    this.#changing = run.catch(() => {});
+    return run;
+  }
+
+  /**
+   * B8: a replica whose store is gone, or is not the one that the record names, is made anew in its place. E6 has seen to
+   * it that nobody believes it meanwhile.
+   */
+  #look(): void {
+    const { coordinator } = this.#replicated;
+    const nowMs = this.#options.clock.nowMs();
+    for (const { replicaId, state } of this.#replicated.status().members) {
+      const missing = coordinator.isMissing(replicaId);
+      if (!this.#replicated.serving || (state !== 'Blank' && !missing)) {
+        this.#blankSinceMs.delete(replicaId);
+        continue;
+      }
+      const sinceMs = this.#blankSinceMs.get(replicaId) ?? nowMs;
+      this.#blankSinceMs.set(replicaId, sinceMs);
+      if (nowMs - sinceMs < BLANK_GRACE_MS) continue;
+      this.#blankSinceMs.set(replicaId, nowMs + MANAGE_TIMEOUT_MS); // Not again at once.
+      void this.#inTurn(() => this.#remake(replicaId, missing)).catch((error: unknown) => {
+        this.#options.log.warn({ replica: replicaId, err: error }, 'a replica cannot be made anew');
+      });
+    }
+  }
+
+  async #remake(replicaId: string, missing: boolean): Promise<void> {
+    const { coordinator } = this.#replicated;
+    const node = this.#addresses.get(replicaId);
+    if (node === undefined) return;
+    if (missing) {
+      this.#options.log.warn(
+        { replica: replicaId, node },
+        'a replica is gone from its node: it is made anew',
+      );
+      await this.#coordinators.makeNewcomer(this.#wanted.id, this.sizeBlocks(), {
+        replicaId,
+        at: parseNode(node)!,
+        witness: false,
+      });
+      return; // It comes up blank, and is taken in when it has been that for a while.
+    }
+    this.#options.log.warn(
+      { replica: replicaId, node },
+      'a blank replica takes the place of the old one',
+    );
+    await coordinator.changeMember(replicaId, { replicaId, witness: false });
+  }
+
+  async #changeReplicas(wanted: readonly WantedReplica[]): Promise<void> {
     const { coordinator } = this.#replicated;
     const before = [...this.#addresses.keys()];
     for (const { id, node } of wanted) this.#addresses.set(id, node);
@@ -262,6 +327,7 @@ class Handle implements ReplicatedHandle {
   async stop(): Promise<void> {
     this.#stopped = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
+    if (this.#looker !== null) clearInterval(this.#looker);
     await this.#replicated.stop();
   }
 

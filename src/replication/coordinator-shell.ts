@@ -28,6 +28,7 @@ import {
   payloadByteOffset,
   payloadBytes,
   WIRE_BLOCK_BYTES,
+  WireStatus,
 } from '../wire/index.ts';
 import type { CoordinatorMessage, MemberMessage, Payload } from '../wire/messages.ts';
 import type { SnapshotEntry, VolumeRecord } from '../wire/record.ts';
@@ -184,6 +185,12 @@ export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, 
   linkReason(replicaId: string): string {
     const peer = this.#peers.get(replicaId);
     return peer === undefined ? 'not a peer' : (this.#links[peer]?.reason ?? '');
+  }
+
+  /** Its node answers, and has no such replica: its disk is gone, or another one. */
+  isMissing(replicaId: string): boolean {
+    const peer = this.#peers.get(replicaId);
+    return peer !== undefined && this.#links[peer]?.status === WireStatus.NotFound;
   }
 
   changeMember(

@@ -54,6 +54,7 @@ export class PeerLink implements PeerNodeUser, CoordinatorEndHandler {
   #timer: Timer | null = null;
   #closed = false;
   #reason = 'no address is known for it';
+  #status = 0;
   readonly #target: { bytes: Uint8Array; byteOffset: number } = {
     bytes: new Uint8Array(0),
     byteOffset: 0,
@@ -70,6 +71,11 @@ export class PeerLink implements PeerNodeUser, CoordinatorEndHandler {
   /** Why it is not up, in words. */
   get reason(): string {
     return this.#up ? '' : this.#reason;
+  }
+
+  /** How its last session ended: a WireStatus; 0 while one is up. NotFound: its node is there, and has no such replica. */
+  get status(): number {
+    return this.#up ? 0 : this.#status;
   }
 
   get address(): NodeAddress | null {
@@ -119,6 +125,7 @@ export class PeerLink implements PeerNodeUser, CoordinatorEndHandler {
   onDown(reason: string): void {
     this.#connection = null;
     this.#reason = reason;
+    this.#status = WireStatus.Unavailable;
   }
 
   // Of the session.
@@ -144,7 +151,8 @@ export class PeerLink implements PeerNodeUser, CoordinatorEndHandler {
     return this.#target;
   }
 
-  onEnd(_status: number, reason: string): void {
+  onEnd(status: number, reason: string): void {
+    this.#status = status;
     const wasUp = this.#up;
     this.#up = false;
     this.#end = null;

@@ -129,8 +129,8 @@ export class ReplicatedVolume implements CoordinatorListener {
         );
       } else if (state === 'Blank') {
         lines.push(
-          `Replica ${replicaId} is not the one that the volume knows (a new or older disk): it is not believed. ` +
-            `Replace it: ashlar replace replica ${replicaId}.`,
+          `Replica ${replicaId} is not the one that the volume knows (a new or older disk): it is not believed, ` +
+            'and is rebuilt from the others in a few seconds.',
         );
       } else if (state === 'Joining') {
         lines.push(`Replica ${replicaId} is being rebuilt; it serves reads when it is complete.`);
@@ -148,7 +148,7 @@ export class ReplicatedVolume implements CoordinatorListener {
     return lines;
   }
 
-  // CoordinatorListener: from inside the core.
+  // CoordinatorListener: from inside the core. Nothing here may submit.
 
   onPhase(phase: CoordinatorPhase): void {
     if (phase === CoordinatorPhase.Active && !this.#expired && !this.#serving) this.onServing();
@@ -167,13 +167,14 @@ export class ReplicatedVolume implements CoordinatorListener {
   onHoldExpired(): void {
     this.#expired = true;
     this.#serving = false;
-    this.#later(() => this.#options.listener.onHoldExpired());
+    // At once: what is held ends as Offline right after, and no host may hear of it (C10).
+    this.#options.listener.onHoldExpired();
   }
 
   onDeposed(byEpoch: number): void {
     this.#serving = false;
     this.#deposedBy = byEpoch;
-    this.#later(() => this.#options.listener.onDeposed(byEpoch));
+    this.#options.listener.onDeposed(byEpoch); // At once, as above (E5).
   }
 
   onLossDeclared(): void {
