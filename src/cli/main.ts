@@ -9,8 +9,8 @@ import { addCreate } from './commands/create.ts';
 import { addGet } from './commands/get.ts';
 import { addKubeconfig } from './commands/kubeconfig.ts';
 import { addNodes } from './commands/nodes.ts';
-import { addTransfers } from './commands/transfer.ts';
 import { addReplicaCommands } from './commands/replicas.ts';
+import { addTransfers } from './commands/transfer.ts';
 import { clientOf } from './connect.ts';
 import { printStructured } from './print.ts';
 import {

@@ -41,6 +41,8 @@ import { busy, hasSnapshots, sameMetadata, sameSpec, storeFailure } from './volu
 
 /** Volumes of the pool that are replicas of somebody's: no business of this controller. */
 const REPLICA_PREFIX = 'replica/';
+/** A new value of it is an operator's word that the replicas that are away are gone for good (C1). */
+const FORCE_ANNOTATION = 'ashlar.io/force-quorum';
 const MANIFEST_KEY = 'manifest';
 const VERSION_KEY = 'control.resourceVersion';
 const RECEIVING_KEY = 'control.receiving';
@@ -188,15 +190,22 @@ export class VolumeController {
     );
   }
 
-  /** C1. Rejects with ApiError. */
-  async force(name: string): Promise<void> {
-    const { replicated } = this.#find(name);
+  /** C1: activates with the replicas that are there, which become the only ones. */
+  async #force(hosted: Hosted): Promise<void> {
+    const { replicated, wanted, store } = hosted;
+    const { name } = wanted.metadata;
     if (replicated === null) throw new ApiError('Conflict', `volumes "${name}" has no replicas`);
     try {
       await replicated.force();
     } catch (error) {
       throw new ApiError('Conflict', (error as Error).message, {}, { cause: error });
     }
+    // The lost ones are wanted no more: else they would be looked for.
+    const left = new Set(replicated.replicas().map(({ id }) => id));
+    const replicas = wanted.replicas.filter(({ id }) => left.has(id));
+    this.#options.log.error({ volume: name, left: [...left] }, 'a quorum was overridden by force');
+    hosted.wanted = { ...wanted, replicas };
+    await this.#keep(store, hosted.wanted);
   }
 
   /** The open volumes, for metrics and the status line. */
@@ -325,6 +334,11 @@ export class VolumeController {
       }
       await this.#keep(hosted.store, wanted);
       hosted.wanted = wanted;
+      const forced = metadata.annotations?.[FORCE_ANNOTATION];
+      if (forced !== undefined && forced !== before.metadata.annotations?.[FORCE_ANNOTATION]) {
+        await this.#force(hosted);
+        return this.#present(hosted);
+      }
       try {
         await this.#translated(name, () => this.#bringUp(hosted));
       } catch (error) {

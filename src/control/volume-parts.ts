@@ -67,6 +67,7 @@ export function sameSpec(
       wanted.chap,
       wanted.mutualChap,
       wanted.limits,
+      wanted.replicas,
       wanted.snapshots ?? null,
     ]);
   return parts(a) === parts(b);

@@ -293,6 +293,14 @@ class Handle implements ReplicatedHandle {
 
   async #letGo(replicaId: string): Promise<void> {
     const node = this.#addresses.get(replicaId);
+    // R5: the record still names it beside the new list, until the next one.
+    await this.#until(() => {
+      const record = this.#replicated.coordinator.record;
+      if (record === null) return true;
+      return ![...record.members, ...record.oldMembers].some(
+        (member) => member.replicaId === replicaId,
+      );
+    });
     this.#replicated.coordinator.removeReplica(replicaId);
     if (node === undefined) return;
     try {
@@ -304,24 +312,32 @@ class Handle implements ReplicatedHandle {
   }
 
   async #connected(replicaId: string): Promise<void> {
-    const { clock } = this.#options;
-    const endMs = clock.nowMs() + MANAGE_TIMEOUT_MS;
-    const isThere = (): boolean =>
-      this.#replicated
-        .status()
-        .members.some((member) => member.replicaId === replicaId && member.connected) ||
-      this.#replicated.coordinator.linkReason(replicaId) === '';
-    while (!isThere()) {
-      if (clock.nowMs() >= endMs) {
-        const why = this.#replicated.coordinator.linkReason(replicaId);
-        throw new Error(`replica ${replicaId} cannot be reached: ${why}`);
-      }
-      await new Promise<void>((resolve) => clock.schedule(50, resolve));
-    }
+    const { coordinator } = this.#replicated;
+    if (await this.#until(() => coordinator.linkReason(replicaId) === '')) return;
+    const why = coordinator.linkReason(replicaId);
+    throw new Error(`replica ${replicaId} cannot be reached: ${why}`);
   }
 
-  force(): Promise<void> {
-    return this.#replicated.coordinator.force();
+  /** False: not within the time for asking a node. */
+  async #until(holds: () => boolean): Promise<boolean> {
+    const { clock } = this.#options;
+    const endMs = clock.nowMs() + MANAGE_TIMEOUT_MS;
+    while (!holds()) {
+      if (clock.nowMs() >= endMs || this.#stopped) return false;
+      await new Promise<void>((resolve) => clock.schedule(50, resolve));
+    }
+    return true;
+  }
+
+  async force(): Promise<void> {
+    const { coordinator } = this.#replicated;
+    await coordinator.force();
+    const left = new Set(coordinator.record?.members.map(({ replicaId }) => replicaId) ?? []);
+    for (const id of [...this.#addresses.keys()]) {
+      if (left.has(id)) continue;
+      this.#addresses.delete(id);
+      coordinator.removeReplica(id);
+    }
   }
 
   async stop(): Promise<void> {

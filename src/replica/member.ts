@@ -186,7 +186,7 @@ export class Member implements MemberEvents {
     this.#sessions.delete(session);
     // What came over it and waits is not executed any more: nobody would hear of it. What runs, ends.
     for (const { session: of, message } of this.#queue) {
-      if (of === session && message.type === MessageType.Apply) message.data?.release();
+      if (of === session) payloadOf(message)?.release();
     }
     this.#queue = this.#queue.filter((queued) => queued.session !== session);
     this.#markers = this.#markers.filter((marker) => marker.session !== session);
@@ -452,12 +452,8 @@ export class Member implements MemberEvents {
   // ----------------------------------------------------------------------------------------------- the ordered stream
 
   #enqueue(session: number, message: OrderedMessage): void {
-    if (message.type === MessageType.Apply) {
-      message.data?.retain();
-      this.#queue.push({ session, message: { ...message } });
-    } else {
-      this.#queue.push({ session, message: { ...message } });
-    }
+    payloadOf(message)?.retain();
+    this.#queue.push({ session, message: { ...message } });
   }
 
   #drainQueue(nowMs: number): void {
@@ -465,7 +461,7 @@ export class Member implements MemberEvents {
       const { session, message } = this.#queue.shift()!;
       const from = this.#sessions.get(session);
       if (from !== undefined) this.#execute(nowMs, from, message);
-      if (message.type === MessageType.Apply) message.data?.release();
+      payloadOf(message)?.release();
     }
   }
 
@@ -849,4 +845,10 @@ export class Member implements MemberEvents {
 /** B7. Switched off: a hole loses its version as soon as it is applied everywhere that counts. */
 function holeFloorOf(record: VolumeRecord, rules: Rules): Version {
   return rules.B7_holeFloor ? record.holeFloor : maxVersion(record.holeFloor, record.allApplied);
+}
+
+/** The bytes that a message waits with: lent by who brought it, so kept while it is queued. */
+function payloadOf(message: OrderedMessage): Payload | null {
+  if (message.type === MessageType.Apply) return message.data;
+  return message.type === MessageType.Install ? message.copy.data : null;
 }

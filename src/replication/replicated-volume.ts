@@ -96,7 +96,11 @@ export class ReplicatedVolume implements CoordinatorListener {
   state(): VolumeState {
     const { phase, members } = this.coordinator.status();
     if (phase !== CoordinatorPhase.Active || !this.#serving) return 'Offline';
-    const data = members.filter(({ state }) => state !== 'Witness');
+    // Who the record does not name is none of its copies: a newcomer to be, or one that was given up.
+    const named = new Set(this.coordinator.record?.members.map(({ replicaId }) => replicaId));
+    const data = members.filter(
+      ({ replicaId, state }) => state !== 'Witness' && named.has(replicaId),
+    );
     if (data.some(({ state }) => state === 'Joining')) return 'Rebuilding';
     return data.every(({ state, connected }) => state === 'InSync' && connected)
       ? 'Healthy'

@@ -1,4 +1,4 @@
-// scale, move: how many copies a volume has, and where.
+// scale, move, force: how many copies a volume has, and where.
 import type { Command } from 'commander';
 import { clientOf } from '../connect.ts';
 import type { ApiObject } from '../describe.ts';
@@ -74,6 +74,34 @@ export function addReplicaCommands(program: Command): void {
           MERGE_PATCH,
         )) as ApiObject;
         printChanged(volumes, after, `replica ${replicaName} moved`, flags.output);
+      },
+    );
+
+  program
+    .command('force <kind> [name]')
+    .description('serve a volume from the replicas that are left, when a majority is lost for good')
+    .option('--yes-i-lost-the-others', 'what only they held is given up')
+    .addOption(outputOption())
+    .action(
+      async (
+        kindName: string,
+        name: string | undefined,
+        flags: OutputFlags & { yesILostTheOthers?: boolean },
+      ) => {
+        if (flags.yesILostTheOthers !== true) {
+          throw new UsageError(
+            'writes that only the lost replicas hold are given up; read docs/operations.md, "Quorum is lost for good", then say --yes-i-lost-the-others',
+          );
+        }
+        const client = await clientOf(program);
+        const { kind, path } = await findVolume(program, kindName, name);
+        const annotations = { 'ashlar.io/force-quorum': new Date().toISOString() };
+        const after = (await client.patch(
+          path,
+          { metadata: { annotations } },
+          MERGE_PATCH,
+        )) as ApiObject;
+        printChanged(kind, after, 'forced', flags.output);
       },
     );
 
