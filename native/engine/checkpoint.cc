@@ -169,6 +169,10 @@ void PoolImpl::Cut() {
   sb_next_.pending_blocks = pending_blocks_;
   std::copy(std::begin(regions_), std::end(regions_), std::begin(sb_next_.regions));
   sb_next_.region_count = range_.count;
+  sb_next_.growth_limit_percent = growth_limit_;
+  sb_next_.scrub = KeptRecord(scrub_);
+  sb_next_.resilver = KeptRecord(resilver_);
+  sb_next_.rebalance = KeptRecord(rebalance_);
   sb_next_.size_blocks = 0;
   for (uint32_t v = 0; v < devices_.vdevs().size(); ++v) {
     if (!devices_.vdevs()[v].sides.empty()) sb_next_.size_blocks += devices_.VdevBlocks(v);
@@ -592,6 +596,7 @@ void PoolImpl::FinishCheckpoint() {
   }
   cut_records_.clear();
   stage_ = CheckpointStage::kIdle;
+  ActivateRegions();
   ServeParked();
   std::vector<CheckpointWaiter> later;
   for (const CheckpointWaiter& w : checkpoint_waiters_) {

@@ -237,6 +237,7 @@ void DeviceSet::Abandon() {
 // --- Who is in and who is out ---
 
 bool DeviceSet::TakeOut(uint16_t index, DeviceState state, std::string why) {
+  if (index >= devices_.size() || devices_[index] == nullptr) return true;  // It has left.
   Device& device = *devices_[index];
   if (!device.Writable()) return true;
   if (device.record.state == DeviceState::kInSync) {
@@ -321,7 +322,7 @@ uint32_t DeviceSet::ReadableSides(uint32_t vdev) const {
 uint64_t DeviceSet::VdevBlocks(uint32_t vdev) const {
   uint64_t blocks = ~uint64_t{0};
   for (uint16_t index : vdevs_[vdev].sides) {
-    blocks = std::min(blocks, devices_[index]->record.size_blocks);
+    if (!devices_[index]->leaving) blocks = std::min(blocks, devices_[index]->record.size_blocks);
   }
   return blocks;
 }
@@ -372,7 +373,8 @@ void DeviceSet::MakeLabel(Label* label, const Uuid& device_id) const {
   label->flags = exported_ ? kLabelExported : 0;
   std::memcpy(label->name, name_.data(), std::min<size_t>(name_.size(), 63));
   for (const auto& device : devices_) {
-    if (device != nullptr) label->devices[label->device_count++] = device->record;
+    if (device == nullptr || device->leaving) continue;
+    label->devices[label->device_count++] = device->record;
   }
   SealLabel(label);
 }

@@ -45,6 +45,8 @@ class DeviceSet {
     std::string why;
     uint32_t in_flight = 0;
     bool kick = false;
+    bool leaving = false;  // In no label any more: to be wiped and let go.
+    bool wiped = false;
 
     bool Readable() const { return file != nullptr && record.state == DeviceState::kInSync; }
     bool Writable() const {

@@ -100,6 +100,7 @@ struct PoolOptions {
   uint64_t cache_bytes = 256ull << 20;  // For map and space pages; the bound on mapping memory.
   Uuid open_id{};                       // E7. Random, fresh at each opening.
   bool read_only = false;               // Opens and checks, never writes.
+  uint64_t walk_bytes_per_second = 0;   // Of scrub, resilver, rebalance. 0: as fast as it goes.
   // Where a test wants the older of the two superblock generations (S3).
   bool prefer_older_superblock = false;
 };
@@ -236,6 +237,8 @@ class Pool : public PoolDevices {
                      std::unique_ptr<Pool>* pool, std::string* why);
   static Status Open(BlockFile& file, const PoolOptions& options, std::unique_ptr<Pool>* pool,
                      std::string* why);
+  // Clears what pools wrote at both ends of a medium, so that it is nobody's. Waits.
+  static Status WipeDevice(BlockFile& file);
   // Walks the media offline. Waits. `report` is filled even if it is not clean.
   static Status Check(const std::vector<DeviceFile>& files, bool with_data, CheckReport* report,
                       std::string* why);

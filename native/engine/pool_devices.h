@@ -89,6 +89,40 @@ class PoolDevices {
   virtual std::vector<VdevInfo> Vdevs() const = 0;
   // Whether the pool still uses the medium: only then must it stay open.
   virtual bool HoldsFile(const BlockFile* file) const = 0;
+
+  // --- Changes. One at a time (kBusy); each is durable before `done`. What joins was wiped before
+  // (WipeDevice). ---
+  // A new vdev: new writes use it at once.
+  virtual void AddVdev(const std::vector<DeviceFile>& sides, DoneFn done, void* context) = 0;
+  // A side more for the vdev of `beside`; with `replaces`, `beside` leaves once the new one is in
+  // sync. The resilver goes on after `done`.
+  virtual void AttachDevice(const Uuid& beside, const DeviceFile& file, bool replaces, DoneFn done,
+                            void* context) = 0;
+  // Takes it away and wipes it. kTooFew: it is the last of its vdev that is in sync.
+  virtual void DetachDevice(const Uuid& id, DoneFn done, void* context) = 0;
+  virtual void OfflineDevice(const Uuid& id, DoneFn done, void* context) = 0;
+  // Brings back a device that is offline, faulted or missing: what it missed is resilvered. A null
+  // file: the one it had. `sequence`: of the label that Probe finds on the file. kDiverged: it was
+  // used without the others.
+  virtual void OnlineDevice(const Uuid& id, const DeviceFile& file, uint64_t sequence, DoneFn done,
+                            void* context) = 0;
+  // Takes into use what the media have grown by.
+  virtual void GrowDevices(DoneFn done, void* context) = 0;
+  // N3: writes that grow end once so many percent are in use.
+  virtual void SetGrowthLimit(uint32_t percent, DoneFn done, void* context) = 0;
+  // Closes, and marks the labels: to be opened elsewhere.
+  virtual void Export(DoneFn done, void* context) = 0;
+
+  // --- Walks ---
+  // Begins, or goes on with a paused one.
+  virtual void StartScrub(DoneFn done, void* context) = 0;
+  virtual void StopScrub(bool cancel, DoneFn done, void* context) = 0;
+  virtual WalkStatus WalkInfo(WalkKind kind) const = 0;
+  // Of this opening's scrub, the first thousand.
+  virtual std::vector<DamagedBlock> Damage() const = 0;
+  virtual void SetWalkRate(uint64_t bytes_per_second) = 0;
+  // Whether a throttled walk wants Poll to be called now and then.
+  virtual bool WantsTick() const = 0;
 };
 
 }  // namespace ashlar

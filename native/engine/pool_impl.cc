@@ -34,6 +34,9 @@ PoolImpl::~PoolImpl() {
   for (LogBlock& block : all_log_) std::free(block.data);
   std::free(sb_buffer_);
   for (uint8_t* buffer : readback_) std::free(buffer);
+  for (const WalkTask& task : all_tasks_) std::free(task.buffer);
+  for (const Repair& repair : all_repairs_) std::free(repair.buffer);
+  for (const auto& [buffer, left] : wipe_buffers_) std::free(buffer);
 }
 
 // --- I/O ---
@@ -183,6 +186,8 @@ void PoolImpl::Background() {
   if (!closing_) StepReclaim();
   StepMapStatus();
   StepChanged();
+  StepWalk();
+  DropLeaving();
   Drain();
   StepClose();
 }
@@ -198,8 +203,9 @@ bool PoolImpl::WantsPoll() const {
     return true;
   }
   if (stage_ == CheckpointStage::kIdle && CheckpointWanted()) return true;
+  if (WalkWantsPoll()) return true;
   if (ios_in_flight_ > 0) return false;
-  if (closing_) return true;
+  if (closing_ || AnyLeaving()) return true;
   if (stage_ != CheckpointStage::kIdle || !stalled_.empty() || !ready_.empty()) return true;
   return walks || !reclaim_.empty();
 }
@@ -490,6 +496,7 @@ void PoolImpl::Fault(std::string why) {
   for (const auto& v : volumes_) {
     if (v != nullptr) PassPhase(v.get());
   }
+  EndDeviceCall(Status::kIoError);
   std::vector<FlushWaiter> waiting;
   waiting.swap(flush_waiting_);
   for (const FlushWaiter& w : waiting) (this->*w.then)(w.context, Status::kIoError);

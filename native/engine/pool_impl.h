@@ -22,6 +22,7 @@
 #include "native/engine/pool.h"
 #include "native/engine/repair.h"
 #include "native/engine/space.h"
+#include "native/engine/walk.h"
 
 namespace ashlar {
 
@@ -309,6 +310,22 @@ class PoolImpl final : public Pool {
   std::vector<DeviceInfo> Devices() const override;
   std::vector<VdevInfo> Vdevs() const override;
   bool HoldsFile(const BlockFile* file) const override;
+  void AddVdev(const std::vector<DeviceFile>& sides, DoneFn done, void* context) override;
+  void AttachDevice(const Uuid& beside, const DeviceFile& file, bool replaces, DoneFn done,
+                    void* context) override;
+  void DetachDevice(const Uuid& id, DoneFn done, void* context) override;
+  void OfflineDevice(const Uuid& id, DoneFn done, void* context) override;
+  void OnlineDevice(const Uuid& id, const DeviceFile& file, uint64_t sequence, DoneFn done,
+                    void* context) override;
+  void GrowDevices(DoneFn done, void* context) override;
+  void SetGrowthLimit(uint32_t percent, DoneFn done, void* context) override;
+  void Export(DoneFn done, void* context) override;
+  void StartScrub(DoneFn done, void* context) override;
+  void StopScrub(bool cancel, DoneFn done, void* context) override;
+  WalkStatus WalkInfo(WalkKind kind) const override;
+  std::vector<DamagedBlock> Damage() const override { return damage_; }
+  void SetWalkRate(uint64_t bytes_per_second) override;
+  bool WantsTick() const override;
   PoolStats Stats() const override;
   void MapStatus(uint32_t handle, uint64_t lba, uint32_t max_runs, std::vector<MapRun>* runs,
                  DoneFn done, void* context) override;
@@ -522,6 +539,59 @@ class PoolImpl final : public Pool {
   void ReleaseCheckpoint();
   void SyncRepairDone(Repair* repair);
   bool ReadGoodSync(uint64_t phys, uint32_t crc, bool all, uint8_t* into);
+
+  // --- device_control.cc ---
+  Status DeviceCallStatus() const;
+  Status BeginDeviceCall(DoneFn done, void* context);
+  void EndDeviceCall(Status status);
+  void KeepDevices();
+  void DevicesKept();
+  Status JoinSide(const Uuid& beside, const DeviceFile& file, bool replaces);
+  void LetGo(DeviceSet::Device* device);
+  void DropLeaving();
+  bool AnyLeaving() const;
+  void WipeLabels(uint16_t index);
+  void WipeDone(EngineIo* io);
+  void EnsureRegions();
+  void ActivateRegions();
+  void ClosedForExport(Status status);
+  uint32_t ResilverTargets(uint64_t* since) const;
+  void CheckResilver(bool opening);
+  bool FinishResilver();
+
+  // --- walk.cc ---
+  static bool Running(const Walk& walk);
+  const Walk* ActiveWalk() const;
+  bool WalkTree(uint64_t* key, Tree** tree, VolumeState** owner, uint64_t* shared);
+  bool WalkableRecord(const VolumeState* v) const;
+  uint64_t WalkId(const VolumeState* v) const;
+  Tree* WalkPart(VolumeState* v, uint32_t part, uint64_t* shared);
+  bool VisitLeaf(Walk* walk, Tree* tree, VolumeState* owner, uint64_t key, uint64_t shared);
+  void VisitEntries(Walk* walk, Page* page, VolumeState* owner, uint64_t bound);
+  WalkTask* NewTask(Walk* walk, uint64_t phys, VolumeState* owner);
+  void QueueTask(Walk* walk, WalkTask* task);
+  void AddPageTask(Walk* walk, const PagePtr& ptr, const PageIdentity& identity, VolumeState* owner,
+                   uint64_t lba);
+  void StartTask(Walk* walk, WalkTask* task);
+  void ReadTask(WalkTask* task);
+  bool TaskMatches(const WalkTask* task, uint32_t i) const;
+  void TaskReadDone(EngineIo* io);
+  void RepairTask(WalkTask* task);
+  void TaskRepaired(Repair* repair);
+  void TaskStep(WalkTask* task);
+  void TaskWriteDone(EngineIo* io);
+  void TaskWritten(WalkTask* task);
+  void EndTask(WalkTask* task);
+  void ReportDamage(const VolumeState* owner, uint64_t lba, uint64_t phys);
+  void FillTokens();
+  bool WalkWantsPoll() const;
+  void StepWalk();
+  bool AdvanceWalk(Walk* walk);
+  WalkRecord KeptRecord(const Walk& walk) const;
+  void DropTasks(Walk* walk);
+  void BeginWalk(Walk* walk, uint64_t since);
+  void EndWalk(Walk* walk);
+  void ResumeWalks();
 
   // --- read_path.cc ---
   void ReadRepaired(Repair* repair);
@@ -815,6 +885,27 @@ class PoolImpl final : public Pool {
   std::vector<CheckpointWaiter> checkpoint_waiters_;
 
   // Stats.
+  // Devices.
+  bool device_call_busy_ = false;
+  DoneFn device_done_ = nullptr;
+  void* device_context_ = nullptr;
+  DoneFn export_done_ = nullptr;
+  void* export_context_ = nullptr;
+  uint32_t region_checkpoints_ = 0;  // Since both superblocks could know the newest region.
+  uint32_t growth_limit_ = 100;
+  uint64_t base_generation_ = 0;  // Of the superblock that was opened from.
+  std::vector<std::pair<uint8_t*, int>> wipe_buffers_;
+
+  // Walks and repairs.
+  Walk scrub_, resilver_, rebalance_;
+  std::deque<WalkTask> all_tasks_;
+  std::vector<WalkTask*> free_tasks_;
+  std::deque<Repair> all_repairs_;
+  std::vector<Repair*> free_repairs_;
+  std::vector<DamagedBlock> damage_;
+  uint64_t walk_bytes_per_second_ = 0;
+  uint64_t walk_filled_ms_ = 0;
+  int64_t walk_tokens_ = 0;
   uint32_t checkpoint_holds_ = 0;  // Repairs and walks that write in place.
   bool finish_waiting_ = false;
   uint64_t healed_blocks_ = 0;

@@ -203,6 +203,18 @@ Status Pool::Format(const PoolLayout& layout, const FormatOptions& options) {
   return flush() ? Status::kOk : Status::kIoError;
 }
 
+Status Pool::WipeDevice(BlockFile& file) {
+  const uint64_t size = file.size_bytes() / kBlockBytes;
+  if (size < kMinPoolBlocks) return Status::kTooSmall;
+  AlignedBlocks zeros(kEndBlocks);
+  for (const uint64_t place : {uint64_t{0}, size - kEndBlocks}) {
+    if (!TransferBlocks(file, IoKind::kWrite, place, kEndBlocks, zeros.data)) {
+      return Status::kIoError;
+    }
+  }
+  return TransferBlocks(file, IoKind::kFlush, 0, 0, nullptr) ? Status::kOk : Status::kIoError;
+}
+
 Status Pool::Probe(BlockFile& file, ProbeResult* result) {
   const auto label = std::make_unique<Label>();
   const Status status = ReadLabel(file, label.get());
@@ -311,7 +323,9 @@ Status PoolImpl::Recover(const std::vector<DeviceFile>& files, std::string* why)
   if (Status s = LoadState(why); s != Status::kOk) return s;
   if (Status s = ReplayLog(why); s != Status::kOk) return s;
   recovering_ = false;
+  ResumeWalks();
   if (options_.read_only) return Status::kOk;
+  EnsureRegions();
   if (!FlushSync()) {
     *why = "the medium failed a flush";
     return Status::kIoError;
@@ -328,6 +342,7 @@ Status PoolImpl::Recover(const std::vector<DeviceFile>& files, std::string* why)
     *why = fault_;
     return Status::kIoError;
   }
+  CheckResilver(true);
   return Status::kOk;
 }
 
@@ -352,6 +367,8 @@ Status PoolImpl::ReadSuperblocks(std::string* why) {
   }
   std::copy(std::begin(sb_.regions), std::end(sb_.regions), std::begin(regions_));
   range_.count = active_regions_ = sb_.region_count;
+  growth_limit_ = sb_.growth_limit_percent;
+  base_generation_ = sb_.generation;
   LayOutGroups();
   uint64_t highest = other_valid_ ? std::max(sb_.generation, other_.generation) : sb_.generation;
   // The next superblock goes where the base is not.
@@ -427,7 +444,7 @@ void PoolImpl::SetLimits() {
     if (!devices_.vdevs()[v].sides.empty()) size += devices_.VdevBlocks(v);
   }
   reserve_ = std::min(std::clamp<uint64_t>(size / 32, 32768, 33554432), size / 8);
-  growth_reserve_ = std::max(reserve_, alloc_blocks_ / 100 * (100 - sb_.growth_limit_percent));
+  growth_reserve_ = std::max(reserve_, alloc_blocks_ / 100 * (100 - growth_limit_));
   soft_dirty_ = std::max<uint64_t>(8, std::min(cache_.capacity() / 4, reserve_ / 16));
   hard_dirty_ = 2 * soft_dirty_ + 16;
 }

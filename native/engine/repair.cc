@@ -17,7 +17,10 @@ void PoolImpl::AddPlaces(Repair* repair, uint64_t phys) {
 }
 
 Repair* PoolImpl::NewRepair(void* owner, void (PoolImpl::*done)(Repair*), uint32_t index) {
-  auto* repair = new Repair;
+  if (free_repairs_.empty()) free_repairs_.push_back(&all_repairs_.emplace_back());
+  Repair* repair = free_repairs_.back();
+  free_repairs_.pop_back();
+  *repair = Repair{};
   repair->buffer = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, 2 * kBlockBytes));
   if (repair->buffer == nullptr) std::abort();
   repair->owner = owner;
@@ -110,7 +113,8 @@ void PoolImpl::RepairWriteDone(EngineIo* io) {
 void PoolImpl::EndRepair(Repair* repair) {
   if (--repair->left > 0) return;
   std::free(repair->buffer);
-  delete repair;
+  repair->buffer = nullptr;
+  free_repairs_.push_back(repair);
   ReleaseCheckpoint();
 }
 

@@ -167,7 +167,12 @@ struct PoolHost {
     return {};
   }
   void Settle() {
-    for (int i = 0; i < 2000000 && pool->WantsPoll(); ++i) Step();
+    for (int i = 0; i < 2000000; ++i) {
+      bool moved = pool->WantsPoll();
+      Step();
+      for (auto& medium : media) moved |= medium->Wait() > 0;
+      if (!moved) return;
+    }
   }
   void ExpectClean(const std::vector<size_t>& which) {
     std::vector<DeviceFile> files;
