@@ -198,7 +198,9 @@ bool PoolImpl::WantsPoll() const {
   if (options_.read_only) return walks && ios_in_flight_ == 0;
   // What the last rounds of Pump gathered and did not send: on a medium that answers at once no
   // completion would bring anyone back.
-  if (io_done_head_ != nullptr || open_log_ != nullptr || need_kick_) return true;
+  if (io_done_head_ != nullptr || open_log_ != nullptr || need_kick_ || devices_.kick_pending()) {
+    return true;
+  }
   if (stage_ == CheckpointStage::kWrite && items_next_ < items_.size() && items_in_flight_ < 64) {
     return true;
   }
