@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include "native/binding/arena.h"
+#include "native/binding/device_tools.h"
 #include "native/binding/pool_binding.h"
 #include "native/binding/sd_notify.h"
 #include "native/binding/signature.h"
@@ -49,6 +50,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("openPool", Napi::Function::New<OpenPool>(env, "openPool"));
   exports.Set("createPool", Napi::Function::New<CreatePool>(env, "createPool"));
   exports.Set("probePool", Napi::Function::New<ProbePool>(env, "probePool"));
+  exports.Set("prepareDevice", Napi::Function::New<PrepareDevice>(env, "prepareDevice"));
+  exports.Set("openDevice", Napi::Function::New<OpenDevice>(env, "openDevice"));
+  exports.Set("destroyPool", Napi::Function::New<DestroyPool>(env, "destroyPool"));
   exports.Set("checkPool", Napi::Function::New<CheckPool>(env, "checkPool"));
   DefineStream(env, exports);
   napi_value digest;

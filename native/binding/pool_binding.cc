@@ -1,5 +1,7 @@
 #include "native/binding/pool_binding.h"
 
+#include <unistd.h>
+
 #include <cstring>
 
 #include "native/binding/arena.h"
@@ -62,9 +64,8 @@ int32_t* LanesOf(const Napi::Value& value, size_t lanes) {
 }  // namespace
 
 void PoolBinding::Define(Napi::Env env) {
-  const Napi::Function function =
-      DefineClass(env, "NativePoolHandle",
-                  {InstanceMethod<&PoolBinding::Attach>("attach"),
+  std::vector<Napi::ClassPropertyDescriptor<PoolBinding>> methods = {
+      InstanceMethod<&PoolBinding::Attach>("attach"),
                    InstanceMethod<&PoolBinding::Submit>("submit"),
                    InstanceMethod<&PoolBinding::CreateVolume>("createVolume"),
                    InstanceMethod<&PoolBinding::ResizeVolume>("resizeVolume"),
@@ -89,7 +90,9 @@ void PoolBinding::Define(Napi::Env env) {
                    InstanceMethod<&PoolBinding::Volumes>("volumes"),
                    InstanceMethod<&PoolBinding::Volume>("volume"),
                    InstanceMethod<&PoolBinding::Stats>("stats"),
-                   InstanceMethod<&PoolBinding::Identity>("identity")});
+                   InstanceMethod<&PoolBinding::Identity>("identity")};
+  for (const auto& method : DeviceMethods()) methods.push_back(method);
+  const Napi::Function function = DefineClass(env, "NativePoolHandle", methods);
   // Freed with the environment.
   env.SetInstanceData(new Napi::FunctionReference(Napi::Persistent(function)));
 }
@@ -105,7 +108,7 @@ PoolBinding::PoolBinding(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Pool
 PoolBinding::~PoolBinding() { Release(); }
 
 void PoolBinding::Begin(OpenedPool opened) {
-  file_ = std::move(opened.file);
+  media_ = std::move(opened.media);
   pool_ = std::move(opened.pool);
   store_id_ = opened.store_id;
   name_ = std::move(opened.name);
@@ -143,7 +146,9 @@ void PoolBinding::Release() {
   const bool was_open = pool_ != nullptr;
   // The pool waits for what its media still move into its buffers, and drops the results.
   pool_.reset();
-  file_.reset();
+  media_.clear();
+  if (epoll_fd_ >= 0) close(epoll_fd_);
+  epoll_fd_ = -1;
   completion_ = nullptr;
   if (was_open) Unref();
 }
@@ -166,8 +171,7 @@ Napi::Value PoolBinding::Attach(const Napi::CallbackInfo& info) {
     return env.Undefined();
   }
   watcher_ = LoopWatcher::Start(
-      loop, file_->event_fd(), [](void* self) { static_cast<PoolBinding*>(self)->OnReady(); },
-      this);
+      loop, EventFd(), [](void* self) { static_cast<PoolBinding*>(self)->OnReady(); }, this);
   if (watcher_ == nullptr) {
     Napi::Error::New(env, "the event loop cannot watch the medium").ThrowAsJavaScriptException();
     return env.Undefined();
@@ -506,8 +510,8 @@ Napi::Value PoolBinding::Identity(const Napi::CallbackInfo& info) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("id", UuidText(env, store_id_));
   object.Set("name", name_);
-  object.Set("backend", file_ == nullptr ? "" : file_->backend());
-  object.Set("direct", file_ != nullptr && file_->direct());
+  object.Set("backend", media_.empty() ? "" : media_[0]->backend());
+  object.Set("direct", !media_.empty() && media_[0]->direct());
   return object;
 }
 
@@ -525,7 +529,9 @@ void PoolBinding::Watch() {
   if (watcher_ == nullptr || pool_ == nullptr) return;
   if (!pool_->WantsPoll()) {
     empty_rounds_ = 0;
-    watcher_->SetPace(LoopWatcher::Pace::kNone);
+    // A walk that is held back goes on when its time has come.
+    watcher_->SetPace(pool_->WantsTick() ? LoopWatcher::Pace::kEveryMillisecond
+                                         : LoopWatcher::Pace::kNone);
   } else {
     watcher_->SetPace(empty_rounds_ < kMaxEmptyRounds ? LoopWatcher::Pace::kEveryRound
                                                       : LoopWatcher::Pace::kEveryMillisecond);
@@ -540,6 +546,7 @@ void PoolBinding::OnReady() {
     empty_rounds_ = 0;
   else if (empty_rounds_ < kMaxEmptyRounds)
     ++empty_rounds_;
+  if (devices_changed_) ReapMedia();
   Watch();
   if (completed_ == before) return;
   const Napi::HandleScope scope(env);

@@ -2,7 +2,8 @@
 // crossing:
 //
 //   submission, 12 lanes a record           completion, 4 lanes a record
-//     0 kind | fua << 8 | atomic << 9 | guard << 16; 10 arena offset of the tags / 16, or -1; 11 zero
+//     0 kind | fua << 8 | atomic << 9 | guard << 16; 10 arena offset of the tags / 16, or -1; 11
+//     zero
 //                       0 tag; of a control call -1 - id
 //     1 tag                                   1 status, as src/block/status.ts; from 16 on as
 //     Status in pool.h 2 volume handle                         2 failed LBA, low half; of a control
@@ -44,7 +45,7 @@ static_assert(kCompletionSlots >= kMaxTags + kMaxControls);
 // What an opening made on a worker thread, on its way to the main thread. The pool goes before its
 // medium.
 struct OpenedPool {
-  std::unique_ptr<MediumFile> file;
+  std::vector<std::unique_ptr<MediumFile>> media;
   std::unique_ptr<Pool> pool;
   Uuid store_id{};
   std::string name;
@@ -101,6 +102,29 @@ class PoolBinding : public Napi::ObjectWrap<PoolBinding> {
   Napi::Value Volumes(const Napi::CallbackInfo& info);
   Napi::Value Volume(const Napi::CallbackInfo& info);
   Napi::Value Stats(const Napi::CallbackInfo& info);
+
+  // device_binding.cc
+  static std::vector<Napi::ClassPropertyDescriptor<PoolBinding>> DeviceMethods();
+  Napi::Value Devices(const Napi::CallbackInfo& info);
+  Napi::Value Vdevs(const Napi::CallbackInfo& info);
+  Napi::Value WalkInfo(const Napi::CallbackInfo& info);
+  Napi::Value Damage(const Napi::CallbackInfo& info);
+  Napi::Value AddVdev(const Napi::CallbackInfo& info);
+  Napi::Value AttachDevice(const Napi::CallbackInfo& info);
+  Napi::Value DetachDevice(const Napi::CallbackInfo& info);
+  Napi::Value OfflineDevice(const Napi::CallbackInfo& info);
+  Napi::Value OnlineDevice(const Napi::CallbackInfo& info);
+  Napi::Value GrowDevices(const Napi::CallbackInfo& info);
+  Napi::Value SetGrowthLimit(const Napi::CallbackInfo& info);
+  Napi::Value Export(const Napi::CallbackInfo& info);
+  Napi::Value StartScrub(const Napi::CallbackInfo& info);
+  Napi::Value StopScrub(const Napi::CallbackInfo& info);
+  Napi::Value SetWalkRate(const Napi::CallbackInfo& info);
+  // Takes over the media of these externals, from now on polled and closed with the pool.
+  bool TakeMedia(const Napi::Value& externals, std::vector<DeviceFile>* files);
+  int EventFd();
+  void ReapMedia();
+
   Napi::Value Identity(const Napi::CallbackInfo& info);
 
   void Start(const int32_t* record);
@@ -117,7 +141,9 @@ class PoolBinding : public Napi::ObjectWrap<PoolBinding> {
   void OnReady();
   static void OnCleanup(napi_async_cleanup_hook_handle handle, void* self);
 
-  std::unique_ptr<MediumFile> file_;
+  std::vector<std::unique_ptr<MediumFile>> media_;
+  int epoll_fd_ = -1;  // Of all media, where there is more than one.
+  bool devices_changed_ = false;
   std::unique_ptr<Pool> pool_;
   Uuid store_id_{};
   std::string name_;

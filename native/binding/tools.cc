@@ -1,36 +1,15 @@
 #include "native/binding/tools.h"
 
-#include <cstring>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "native/binding/arena.h"
-#include "native/binding/errors.h"
+#include "native/binding/job.h"
 #include "native/binding/pool_binding.h"
 
 namespace ashlar {
 namespace {
-
-std::string Text(const Napi::Object& options, const char* key) {
-  const Napi::Value value = options.Get(key);
-  return value.IsString() ? value.As<Napi::String>().Utf8Value() : std::string();
-}
-
-bool Flag(const Napi::Object& options, const char* key) { return options.Get(key).ToBoolean(); }
-
-uint64_t Bytes(const Napi::Object& options, const char* key) {
-  const Napi::Value value = options.Get(key);
-  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : 0;
-  return number > 0 && number <= 9007199254740991.0 ? static_cast<uint64_t>(number) : 0;
-}
-
-Uuid Id(const Napi::Object& options, const char* key) {
-  Uuid id{};
-  const Napi::Value value = options.Get(key);
-  if (value.IsTypedArray() && value.As<Napi::TypedArray>().ByteLength() == sizeof(id.bytes)) {
-    std::memcpy(id.bytes, value.As<Napi::Uint8Array>().Data(), sizeof(id.bytes));
-  }
-  return id;
-}
 
 MediumBackend BackendOf(const std::string& name) {
   if (name == "io_uring") return MediumBackend::kUring;
@@ -39,63 +18,71 @@ MediumBackend BackendOf(const std::string& name) {
   return MediumBackend::kAuto;
 }
 
-// Work on another thread that ends in a promise. Deletes itself.
-class Job : public Napi::AsyncWorker {
- public:
-  Job(Napi::Env env, const char* name)
-      : Napi::AsyncWorker(env, name), promise_(Napi::Promise::Deferred::New(env)) {}
-
-  Napi::Value Begin() {
-    const Napi::Promise promise = promise_.Promise();
-    Queue();
-    return promise;
-  }
-
- protected:
-  virtual Failure Run() = 0;
-  virtual Napi::Value Result(Napi::Env env) = 0;
-
- private:
-  void Execute() final { failure_ = Run(); }
-  void OnOK() final {
-    const Napi::Env env = Env();
-    const Napi::HandleScope scope(env);
-    if (failure_.code != nullptr)
-      promise_.Reject(ToError(env, failure_).Value());
-    else
-      promise_.Resolve(Result(env));
-  }
-
-  Napi::Promise::Deferred promise_;
-  Failure failure_;
+// Opens what there is of these paths. A device that is not there, or cannot be read, may be half of
+// a mirror: whether the pool can do without is for the pool to say.
+struct OpenedMedia {
+  std::vector<std::unique_ptr<MediumFile>> files;
+  std::vector<DeviceFile> devices;
+  std::string missing;
 };
+
+Failure OpenMedia(const std::vector<std::string>& paths, const MediumOptions& options,
+                  OpenedMedia* media) {
+  MediumFailure first;
+  for (const std::string& path : paths) {
+    std::unique_ptr<MediumFile> file;
+    const MediumFailure failure = OpenMedium(path, options, &file);
+    if (failure.ok()) {
+      media->devices.push_back({file.get(), path, {}});
+      media->files.push_back(std::move(file));
+      continue;
+    }
+    if (failure.error != MediumError::kNotFound && failure.error != MediumError::kIo) {
+      return FromMedium(failure);
+    }
+    if (first.ok()) first = failure;
+    media->missing += "; " + failure.text;
+  }
+  return media->files.empty() ? FromMedium(first) : Failure{};
+}
 
 class OpenJob final : public Job {
  public:
   OpenJob(Napi::Env env, const Napi::Object& options)
-      : Job(env, "ashlar:open"), path_(Text(options, "path")) {
+      : Job(env, "ashlar:open"), paths_(Texts(options.Get("paths"))) {
     medium_.read_only = pool_.read_only = Flag(options, "readOnly");
     medium_.backend = BackendOf(Text(options, "backend"));
     medium_.arena = Arena();
     if (const uint64_t cache = Bytes(options, "cacheBytes"); cache > 0) pool_.cache_bytes = cache;
+    pool_.walk_bytes_per_second = Bytes(options, "walkBytesPerSecond");
     pool_.open_id = Id(options, "openId");
   }
 
  private:
   Failure Run() override {
-    if (MediumFailure failure = OpenMedium(path_, medium_, &opened_.file); !failure.ok())
-      return FromMedium(failure);
-    if (const Status status = Pool::Probe(*opened_.file, &opened_.store_id, &opened_.name);
-        status != Status::kOk) {
-      return FromStatus(status, path_, "");
+    if (paths_.empty()) return {"STORE_INVALID", "no devices were given"};
+    OpenedMedia media;
+    if (const Failure failure = OpenMedia(paths_, medium_, &media); failure.code != nullptr) {
+      return failure;
     }
     std::string why;
-    const Status status = Pool::Open(*opened_.file, pool_, &opened_.pool, &why);
-    return FromStatus(status, path_, why);
+    const Status status = Pool::Open(media.devices, pool_, &opened_.pool, &why);
+    if (status != Status::kOk) {
+      return FromStatus(status, paths_[0] + (paths_.size() > 1 ? " and the others" : ""),
+                        why + media.missing);
+    }
+    ProbeResult probe;
+    if (const Status probed = Pool::Probe(*media.files[0], &probe); probed != Status::kOk) {
+      return FromStatus(probed, paths_[0], "");
+    }
+    opened_.store_id = probe.store_id;
+    opened_.name = probe.name;
+    opened_.media = std::move(media.files);
+    return {};
   }
   Napi::Value Result(Napi::Env env) override { return PoolBinding::Adopt(env, std::move(opened_)); }
 
-  const std::string path_;
+  const std::vector<std::string> paths_;
   MediumOptions medium_;
   PoolOptions pool_;
   OpenedPool opened_;
@@ -103,28 +90,61 @@ class OpenJob final : public Job {
 
 class CreateJob final : public Job {
  public:
-  CreateJob(Napi::Env env, const Napi::Object& options)
-      : Job(env, "ashlar:create"), path_(Text(options, "path")) {
+  CreateJob(Napi::Env env, const Napi::Object& options) : Job(env, "ashlar:create") {
     medium_.size_bytes = Bytes(options, "sizeBytes");
     medium_.sparse = Flag(options, "sparse");
     medium_.force = Flag(options, "force");
     format_.name = Text(options, "name");
     format_.store_id = Id(options, "storeId");
+    if (const uint64_t limit = Bytes(options, "growthLimitPercent"); limit > 0) {
+      format_.growth_limit_percent = static_cast<uint32_t>(limit);
+    }
+    if (options.Get("data").IsArray()) {
+      const auto data = options.Get("data").As<Napi::Array>();
+      for (uint32_t index = 0; index < data.Length(); ++index) {
+        data_.push_back(Texts(data.Get(index)));
+      }
+    }
+    log_ = Texts(options.Get("log"));
   }
 
  private:
   Failure Run() override {
-    std::unique_ptr<NewMedium> medium;
-    if (MediumFailure failure = NewMedium::Create(path_, medium_, &medium); !failure.ok())
-      return FromMedium(failure);
-    if (const Status status = Pool::Format(medium->file(), format_); status != Status::kOk) {
-      return FromStatus(status, path_, "making a pool there failed");
+    std::vector<std::unique_ptr<NewMedium>> made;
+    PoolLayout layout;
+    Failure failure;
+    auto make = [&](const std::vector<std::string>& paths, std::vector<DeviceFile>* sides) {
+      for (const std::string& path : paths) {
+        std::unique_ptr<NewMedium> medium;
+        if (MediumFailure bad = NewMedium::Create(path, medium_, &medium); !bad.ok()) {
+          failure = FromMedium(bad);
+          return false;
+        }
+        sides->push_back({&medium->file(), path, {}});
+        made.push_back(std::move(medium));
+      }
+      return true;
+    };
+    for (const auto& vdev : data_) {
+      layout.data.emplace_back();
+      if (!make(vdev, &layout.data.back())) return failure;
     }
-    return FromMedium(medium->Commit());
+    if (!make(log_, &layout.log)) return failure;
+    if (const Status status = Pool::Format(layout, format_); status != Status::kOk) {
+      const std::string path = layout.data.empty() || layout.data[0].empty()
+                                   ? std::string("the pool")
+                                   : layout.data[0][0].path;
+      return FromStatus(status, path, "making a pool there failed");
+    }
+    for (const auto& medium : made) {
+      if (MediumFailure bad = medium->Commit(); !bad.ok()) return FromMedium(bad);
+    }
+    return {};
   }
   Napi::Value Result(Napi::Env env) override { return env.Undefined(); }
 
-  const std::string path_;
+  std::vector<std::vector<std::string>> data_;
+  std::vector<std::string> log_;
   CreateOptions medium_;
   FormatOptions format_;
 };
@@ -141,37 +161,47 @@ class ProbeJob final : public Job {
     options.read_only = true;
     if (MediumFailure failure = OpenMedium(path_, options, &file); !failure.ok())
       return FromMedium(failure);
-    return FromStatus(Pool::Probe(*file, &id_, &name_), path_, "");
+    return FromStatus(Pool::Probe(*file, &probe_), path_, "");
   }
   Napi::Value Result(Napi::Env env) override {
     Napi::Object object = Napi::Object::New(env);
-    object.Set("id", Napi::Buffer<uint8_t>::Copy(env, id_.bytes, sizeof(id_.bytes)));
-    object.Set("name", name_);
+    const auto id = [env](const Uuid& uuid) {
+      return Napi::Buffer<uint8_t>::Copy(env, uuid.bytes, sizeof(uuid.bytes));
+    };
+    object.Set("id", id(probe_.store_id));
+    object.Set("name", probe_.name);
+    object.Set("deviceId", id(probe_.device_id));
+    object.Set("devices", probe_.devices);
+    object.Set("sequence", static_cast<double>(probe_.sequence));
+    object.Set("exported", probe_.exported);
     return object;
   }
 
   const std::string path_;
-  Uuid id_{};
-  std::string name_;
+  ProbeResult probe_;
 };
 
 class CheckJob final : public Job {
  public:
   CheckJob(Napi::Env env, const Napi::Object& options)
       : Job(env, "ashlar:check"),
-        path_(Text(options, "path")),
+        paths_(Texts(options.Get("paths"))),
         with_data_(Flag(options, "withData")) {}
 
  private:
   Failure Run() override {
-    std::unique_ptr<MediumFile> file;
+    if (paths_.empty()) return {"STORE_INVALID", "no devices were given"};
     MediumOptions options;
     options.read_only = true;
-    if (MediumFailure failure = OpenMedium(path_, options, &file); !failure.ok())
-      return FromMedium(failure);
-    const Status status = Pool::Check(*file, with_data_, &report_);
+    OpenedMedia media;
+    if (const Failure failure = OpenMedia(paths_, options, &media); failure.code != nullptr) {
+      return failure;
+    }
+    std::string why;
+    const Status status = Pool::Check(media.devices, with_data_, &report_, &why);
     // What the walk found is an answer, not a failure; only a walk that could not be made is one.
-    return report_.findings.empty() ? FromStatus(status, path_, "") : Failure{};
+    return report_.findings.empty() ? FromStatus(status, paths_[0], why + media.missing)
+                                    : Failure{};
   }
   Napi::Value Result(Napi::Env env) override {
     Napi::Object object = Napi::Object::New(env);
@@ -193,25 +223,16 @@ class CheckJob final : public Job {
     return object;
   }
 
-  const std::string path_;
+  const std::vector<std::string> paths_;
   const bool with_data_;
   CheckReport report_;
 };
 
-template <typename Kind>
-Napi::Value Run(const Napi::CallbackInfo& info) {
-  if (info.Length() < 1 || !info[0].IsObject()) {
-    Napi::TypeError::New(info.Env(), "options are missing").ThrowAsJavaScriptException();
-    return info.Env().Undefined();
-  }
-  return (new Kind(info.Env(), info[0].As<Napi::Object>()))->Begin();
-}
-
 }  // namespace
 
-Napi::Value OpenPool(const Napi::CallbackInfo& info) { return Run<OpenJob>(info); }
-Napi::Value CreatePool(const Napi::CallbackInfo& info) { return Run<CreateJob>(info); }
-Napi::Value ProbePool(const Napi::CallbackInfo& info) { return Run<ProbeJob>(info); }
-Napi::Value CheckPool(const Napi::CallbackInfo& info) { return Run<CheckJob>(info); }
+Napi::Value OpenPool(const Napi::CallbackInfo& info) { return RunJob<OpenJob>(info); }
+Napi::Value CreatePool(const Napi::CallbackInfo& info) { return RunJob<CreateJob>(info); }
+Napi::Value ProbePool(const Napi::CallbackInfo& info) { return RunJob<ProbeJob>(info); }
+Napi::Value CheckPool(const Napi::CallbackInfo& info) { return RunJob<CheckJob>(info); }
 
 }  // namespace ashlar

@@ -10,9 +10,9 @@ namespace ashlar {
 Napi::Value OpenPool(const Napi::CallbackInfo& info);
 // createPool({ path, sizeBytes, sparse, force, name, storeId }): Promise<void>
 Napi::Value CreatePool(const Napi::CallbackInfo& info);
-// probePool({ path }): Promise<{ id, name }>
+// probePool({ path }): Promise<{ id, name, deviceId, devices, sequence, exported }>
 Napi::Value ProbePool(const Napi::CallbackInfo& info);
-// checkPool({ path, withData }): Promise<report>
+// checkPool({ paths, withData }): Promise<report>
 Napi::Value CheckPool(const Napi::CallbackInfo& info);
 
 }  // namespace ashlar

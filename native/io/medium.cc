@@ -312,6 +312,18 @@ MediumFailure SizeFile(const std::string& path, int fd, const CreateOptions& opt
 
 }  // namespace
 
+uint64_t MediumBytes(int fd) {
+  struct stat status {};
+  uint64_t bytes = 0;
+  if (fstat(fd, &status) < 0) return 0;
+  if (S_ISBLK(status.st_mode)) {
+    if (ioctl(fd, BLKGETSIZE64, &bytes) < 0) return 0;
+  } else {
+    bytes = static_cast<uint64_t>(status.st_size);
+  }
+  return bytes & ~uint64_t{4095};
+}
+
 MediumFailure OpenMedium(const std::string& path, const MediumOptions& options,
                          std::unique_ptr<MediumFile>* file) {
   Medium medium;

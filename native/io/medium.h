@@ -45,6 +45,8 @@ class MediumFile : public BlockFile {
   virtual const char* backend() const = 0;
   // Whether transfers go around the page cache.
   virtual bool direct() const = 0;
+  // Looks at the medium's size again: it may have grown.
+  virtual void Refresh() = 0;
 };
 
 enum class MediumBackend : uint8_t { kAuto, kUring, kThreads, kSync };
@@ -113,6 +115,8 @@ struct BackendSpec {
   bool direct = false;
   std::span<uint8_t> arena;
 };
+// The size of what `fd` is open on, a multiple of 4096; 0 if it cannot be told.
+uint64_t MediumBytes(int fd);
 std::unique_ptr<MediumFile> MakeUringFile(const BackendSpec& spec);
 std::unique_ptr<MediumFile> MakeThreadFile(const BackendSpec& spec);
 std::unique_ptr<MediumFile> MakeSyncFile(const BackendSpec& spec);

@@ -20,6 +20,10 @@ class SyncFile final : public MediumFile {
   uint32_t in_flight() const override { return 0; }
   const char* backend() const override { return "sync"; }
   bool direct() const override { return spec_.direct; }
+  void Refresh() override {
+    const uint64_t bytes = MediumBytes(spec_.fd);
+    if (bytes > spec_.size_bytes) spec_.size_bytes = bytes;
+  }
 
   void Submit(IoRequest* request) override {
     request->result = TransferNow(spec_.fd, *request);
@@ -30,7 +34,7 @@ class SyncFile final : public MediumFile {
   int Wait() override { return 0; }
 
  private:
-  const BackendSpec spec_;
+  BackendSpec spec_;
 };
 
 }  // namespace

@@ -68,6 +68,10 @@ class ThreadFile final : public MediumFile {
   uint32_t in_flight() const override { return in_flight_; }
   const char* backend() const override { return "threads"; }
   bool direct() const override { return spec_.direct; }
+  void Refresh() override {
+    const uint64_t bytes = MediumBytes(spec_.fd);
+    if (bytes > spec_.size_bytes) spec_.size_bytes = bytes;
+  }
 
   void Submit(IoRequest* request) override {
     gathered_.Push(request);
@@ -142,7 +146,7 @@ class ThreadFile final : public MediumFile {
     }
   }
 
-  const BackendSpec spec_;
+  BackendSpec spec_;
   const int event_fd_;
   uint32_t in_flight_ = 0;  // The owner's thread only, as is gathered_.
   RequestQueue gathered_;

@@ -86,6 +86,10 @@ class UringFile final : public MediumFile {
   uint32_t in_flight() const override { return in_flight_; }
   const char* backend() const override { return "io_uring"; }
   bool direct() const override { return spec_.direct; }
+  void Refresh() override {
+    const uint64_t bytes = MediumBytes(spec_.fd);
+    if (bytes > spec_.size_bytes) spec_.size_bytes = bytes;
+  }
 
   void Submit(IoRequest* request) override {
     ++in_flight_;

@@ -2,6 +2,17 @@
 // `MemoryPool` its twin in memory for tests of the rooms above; both are a `Pool`. Ranges are in blocks of 4 KiB.
 export { bootId } from './boot-id.ts';
 export {
+  adviceFor,
+  type DamagedBlock,
+  type DeviceState,
+  type NewDevice,
+  type PoolDevice,
+  type PoolDevices,
+  type PoolVdev,
+  type WalkState,
+  type WalkStatus,
+} from './devices.ts';
+export {
   MAX_ATOMIC_BLOCKS,
   MAX_BLOB_BYTES,
   MAX_BLOB_KEY_BYTES,
@@ -31,8 +42,16 @@ export {
   checkPool,
   createPoolFile,
   DEFAULT_CACHE_BYTES,
+  DEFAULT_GROWTH_LIMIT_PERCENT,
+  DEFAULT_WALK_BYTES_PER_SECOND,
+  destroyPool,
+  type FoundPool,
+  findPools,
+  layOut,
   type OpenPoolOptions,
   openPool,
+  type PoolLayout,
+  type PoolProbe,
   probePool,
 } from './open.ts';
 export {

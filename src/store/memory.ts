@@ -13,6 +13,7 @@ import {
   MAX_CHANGED_RUNS,
   MAX_OP_BLOCKS,
 } from './limits.ts';
+import { MemoryDevices } from './memory-devices.ts';
 import { MemorySnapshot } from './memory-snapshot.ts';
 import {
   BlockKind,
@@ -57,6 +58,10 @@ type Queued =
 export class MemoryPool implements Pool, Flushable {
   readonly id = '00000000-0000-4000-8000-000000000001';
   readonly name: string;
+  readonly devices = new MemoryDevices(this.id, () => ({
+    sizeBlocks: this.#sizeBlocks,
+    usedBlocks: this.#dataBlocks(),
+  }));
   readonly #turn: Turn;
   readonly #sizeBlocks: number;
   readonly #volumes = new Map<string, MemoryVolume>();
@@ -303,6 +308,10 @@ export class MemoryPool implements Pool, Flushable {
     this.#state = 'Closed';
     if (faulted) throw new StoreError('STORE_FAULTED', `the pool was faulted: ${this.#fault}`);
     for (const volume of this.#volumes.values()) volume.makeDurable();
+  }
+
+  exportPool(): Promise<void> {
+    return this.close();
   }
 
   onFault(listener: (why: string) => void): void {

@@ -27,6 +27,7 @@ import {
   type NativeStats,
   SUBMISSION_LANES,
 } from './native.ts';
+import { NativeDevices } from './native-devices.ts';
 import { NativeSnapshot, NativeVolume } from './native-volume.ts';
 import { BLOCK_TAG_BYTES, STORE_OP_TAGS, StoreOp, WriteGuard } from './replication.ts';
 import {
@@ -63,6 +64,7 @@ export class NativePool implements Pool, Flushable {
   readonly backend: string;
   readonly direct: boolean;
   readonly path: string;
+  readonly devices: NativeDevices;
 
   readonly #native: NativePoolHandle;
   readonly #turn: Turn;
@@ -113,6 +115,9 @@ export class NativePool implements Pool, Flushable {
     this.name = identity.name;
     this.backend = identity.backend;
     this.direct = identity.direct;
+    this.devices = new NativeDevices(native, identity.id, (doing, start) =>
+      this.#promise(doing, start),
+    );
     for (let tag = 0; tag < MAX_TAGS; tag += 1) this.#freeTags[tag] = MAX_TAGS - 1 - tag;
     native.attach(this.#submission, this.#completion, this.#shared, () => this.#onCompletions());
     for (const info of native.volumes()) {
@@ -300,15 +305,20 @@ export class NativePool implements Pool, Flushable {
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#close();
+    this.#closing ??= this.#close((controlId) => this.#native.close(controlId));
     return this.#closing;
   }
 
-  async #close(): Promise<void> {
+  exportPool(): Promise<void> {
+    this.#closing ??= this.#close((controlId) => this.#native.exportPool(controlId));
+    return this.#closing;
+  }
+
+  async #close(end: (controlId: number) => void): Promise<void> {
     if (this.#batch > 0) this.#turnOver(() => this.#send());
     this.#lastStats = this.#native.stats();
     try {
-      await this.#promise('closing', (controlId) => this.#native.close(controlId));
+      await this.#promise('closing', end);
     } finally {
       // Whether or not the end was clean: the medium is let go, and what is still waiting is told.
       this.#lastStats = this.#native.stats() ?? this.#lastStats;
@@ -570,6 +580,10 @@ const CONTROL_FAILURES: Readonly<Record<number, readonly [StoreErrorCode, string
   [IoStatus.Busy]: ['STORE_IN_USE', 'busy; try again'],
   16: ['STORE_NOT_FOUND', 'no such volume'],
   17: ['STORE_EXISTS', 'the name or the id is taken'],
+  20: ['STORE_CORRUPT', 'damaged metadata; run a check of the pool'],
+  21: ['STORE_TOO_SMALL', 'the device is too small'],
+  23: ['STORE_TOO_FEW_DEVICES', 'no other device of its vdev has all the data'],
+  25: ['STORE_DIVERGED', 'it was used without the rest of the pool; wipe it and attach it anew'],
   18: ['STORE_INVALID', 'refused as invalid (a volume only ever grows)'],
   32: ['STORE_HAS_SNAPSHOTS', 'it has snapshots; delete them first, or with it'],
   33: ['STORE_HAS_CLONES', 'it has clones; delete or promote them first'],

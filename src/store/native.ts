@@ -79,6 +79,35 @@ export interface NativeStats {
   readonly fault: string;
 }
 
+/** As DeviceInfo in native/engine/pool_devices.h. */
+export interface NativeDevice {
+  readonly id: string;
+  readonly path: string;
+  readonly vdev: number;
+  readonly place: number;
+  readonly log: boolean;
+  readonly state: number;
+  readonly sizeBlocks: number;
+  readonly deviceBlocks: number;
+  readonly staleSince: number;
+  readonly replaces?: string;
+  readonly readErrors: number;
+  readonly writeErrors: number;
+  readonly checksumErrors: number;
+  readonly why: string;
+}
+
+export interface NativeWalk {
+  readonly state: number;
+  readonly startedS: number;
+  readonly endedS: number;
+  readonly doneBlocks: number;
+  readonly totalBlocks: number;
+  readonly healedBlocks: number;
+  readonly damagedBlocks: number;
+  readonly secondsLeft: number;
+}
+
 /** An open pool of the addon. Control calls end with a completion whose tag is -1 - controlId. */
 export interface NativePoolHandle {
   attach(
@@ -138,6 +167,32 @@ export interface NativePoolHandle {
   volumes(): NativeVolumeInfo[];
   volume(handle: number): NativeVolumeInfo | null;
   stats(): NativeStats | null;
+  devices(): NativeDevice[];
+  vdevs(): { vdev: number; log: boolean; sizeBlocks: number; usedBlocks: number }[];
+  /** 1 scrub, 2 resilver. */
+  walkInfo(kind: number): NativeWalk | null;
+  damage(): { volume: string; lba: number }[];
+  addVdev(controlId: number, media: readonly unknown[]): void;
+  attachDevice(
+    controlId: number,
+    beside: Uint8Array,
+    media: readonly unknown[],
+    replaces: boolean,
+  ): void;
+  detachDevice(controlId: number, id: Uint8Array): void;
+  offlineDevice(controlId: number, id: Uint8Array): void;
+  onlineDevice(
+    controlId: number,
+    id: Uint8Array,
+    media: readonly unknown[],
+    sequence: number,
+  ): void;
+  growDevices(controlId: number): void;
+  setGrowthLimit(controlId: number, percent: number): void;
+  exportPool(controlId: number): void;
+  startScrub(controlId: number): void;
+  stopScrub(controlId: number, cancel: boolean): void;
+  setWalkRate(bytesPerSecond: number): void;
   identity(): { id: string; name: string; backend: string; direct: boolean };
 }
 
@@ -191,22 +246,48 @@ export interface NativeAddon {
   setSpin(microseconds: number): void;
   findSignature(head: Uint8Array, tail: Uint8Array, sizeBytes: number): string | null;
   openPool(options: {
-    path: string;
+    paths: readonly string[];
     cacheBytes: number;
     openId: Uint8Array;
     readOnly: boolean;
     backend: MediumBackend;
+    walkBytesPerSecond: number;
   }): Promise<NativePoolHandle>;
   createPool(options: {
-    path: string;
+    /** The vdevs: the paths of each one's sides. */
+    data: readonly (readonly string[])[];
+    log: readonly string[];
     sizeBytes: number;
     sparse: boolean;
     force: boolean;
     name: string;
     storeId: Uint8Array;
+    growthLimitPercent: number;
   }): Promise<void>;
-  probePool(options: { path: string }): Promise<{ id: Uint8Array; name: string }>;
-  checkPool(options: { path: string; withData: boolean }): Promise<CheckReport>;
+  probePool(options: { path: string }): Promise<{
+    id: Uint8Array;
+    name: string;
+    deviceId: Uint8Array;
+    devices: number;
+    sequence: number;
+    exported: boolean;
+  }>;
+  /** A medium made or taken, and cleared; to be given to addVdev or attachDevice. */
+  prepareDevice(options: {
+    path: string;
+    sizeBytes: number;
+    sparse: boolean;
+    force: boolean;
+    id: Uint8Array;
+  }): Promise<unknown>;
+  openDevice(options: { path: string }): Promise<{
+    medium: unknown;
+    poolId: Uint8Array;
+    deviceId: Uint8Array;
+    sequence: number;
+  }>;
+  destroyPool(options: { paths: readonly string[] }): Promise<void>;
+  checkPool(options: { paths: readonly string[]; withData: boolean }): Promise<CheckReport>;
 }
 
 const ADDON_PATH = join('build', 'cmake', 'Release', 'ashlar.node');

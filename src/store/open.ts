@@ -1,5 +1,7 @@
 // Making, opening and checking pools of the native engine.
 import { randomBytes } from 'node:crypto';
+import { readdirSync, realpathSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Turn } from '../base/index.ts';
 import type { DataBufferPool } from '../block/index.ts';
 import { MIN_POOL_BYTES } from './limits.ts';
@@ -12,13 +14,21 @@ import {
 } from './native.ts';
 import { NativePool } from './native-pool.ts';
 import { StoreError } from './types.ts';
+import { uuidText } from './uuid.ts';
 
 /** What a pool's mappings may take of memory unless configured otherwise. */
 export const DEFAULT_CACHE_BYTES = 256 * 1024 * 1024;
 
 export interface CreatePoolOptions {
-  /** A file to be made, or a raw block device. */
-  readonly path: string;
+  /** A file to be made, or a raw block device: the whole pool. Or else `vdevs`. */
+  readonly path?: string;
+  /**
+   * The devices: data is spread over the vdevs; a vdev of two or three devices is a mirror. `[['a', 'b'], ['c', 'd']]` is
+   * a stripe of two mirrors.
+   */
+  readonly vdevs?: readonly (readonly string[])[];
+  /** The device, or the mirror, that takes the intent log; else it lies on the first vdev. */
+  readonly log?: readonly string[];
   /** Of a file; a block device has its own size. A multiple of 4096. */
   readonly sizeBytes?: number;
   /** The file takes space as it is written, and may find none: S11 wants this asked for. */
@@ -26,48 +36,100 @@ export interface CreatePoolOptions {
   /** Overwrites what is there. Never what is in use. */
   readonly force?: boolean;
   readonly name: string;
+  /** N3: writes that grow end once so many percent of the pool are in use. */
+  readonly growthLimitPercent?: number;
+}
+
+/** Of a pool, where nothing else is configured. */
+export const DEFAULT_GROWTH_LIMIT_PERCENT = 85;
+
+export type PoolLayout = 'stripe' | 'mirror';
+
+/**
+ * Devices in the order given, as vdevs: a stripe of single ones, or of mirrors of `sides`. Throws STORE_INVALID where
+ * they do not come out even.
+ */
+export function layOut(
+  layout: PoolLayout,
+  devices: readonly string[],
+  sides = 2,
+): readonly (readonly string[])[] {
+  const each = layout === 'stripe' ? 1 : sides;
+  if (devices.length === 0 || devices.length % each !== 0 || each > 3 || each < 1) {
+    throw new StoreError(
+      'STORE_INVALID',
+      layout === 'stripe'
+        ? 'a stripe needs at least one device'
+        : `a mirror has 2 or 3 sides: ${devices.length} devices do not make mirrors of ${sides}`,
+    );
+  }
+  if (new Set(devices).size !== devices.length) {
+    throw new StoreError('STORE_INVALID', 'a device is named twice');
+  }
+  const vdevs: string[][] = [];
+  for (let at = 0; at < devices.length; at += each) vdevs.push(devices.slice(at, at + each));
+  return vdevs;
 }
 
 /** Makes an empty pool. A file appears under its name only once it is complete. Rejects with StoreError. */
 export async function createPoolFile(options: CreatePoolOptions): Promise<void> {
-  const { path, sizeBytes = 0, sparse = false, force = false, name } = options;
+  const { path, log = [], sizeBytes = 0, sparse = false, force = false, name } = options;
+  const data = options.vdevs ?? (path === undefined ? [] : [[path]]);
+  const { growthLimitPercent = DEFAULT_GROWTH_LIMIT_PERCENT } = options;
   if (sizeBytes !== 0 && (sizeBytes < MIN_POOL_BYTES || sizeBytes % 4096 !== 0)) {
     throw new StoreError(
       sizeBytes < MIN_POOL_BYTES ? 'STORE_TOO_SMALL' : 'STORE_INVALID',
-      `${path}: the size of a pool is a multiple of 4096 bytes and at least ${MIN_POOL_BYTES}, not ${sizeBytes}`,
+      `${data.flat().join(', ')}: the size of a device is a multiple of 4096 bytes and at least ${MIN_POOL_BYTES}, not ${sizeBytes}`,
     );
   }
   if (Buffer.byteLength(name) > 63) {
     throw new StoreError('STORE_INVALID', `a pool's name has at most 63 bytes: ${name}`);
   }
+  if (data.length === 0 || data.some((sides) => sides.length < 1 || sides.length > 3)) {
+    throw new StoreError('STORE_INVALID', 'a pool has vdevs of 1 to 3 devices each');
+  }
+  if (growthLimitPercent < 1 || growthLimitPercent > 100) {
+    throw new StoreError('STORE_INVALID', `a limit is 1 to 100 percent, not ${growthLimitPercent}`);
+  }
   try {
     const storeId = randomUuidBytes();
-    await native().createPool({ path, sizeBytes, sparse, force, name, storeId });
+    const medium = { sizeBytes, sparse, force };
+    await native().createPool({ data, log, ...medium, name, storeId, growthLimitPercent });
   } catch (error) {
     throw asStoreError(error);
   }
 }
 
 export interface OpenPoolOptions {
-  readonly path: string;
+  /** The pool's one device. Or else `paths`: all that there are, in any order. */
+  readonly path?: string;
+  readonly paths?: readonly string[];
   /** For map and space pages: the bound on mapping memory. */
   readonly cacheBytes?: number;
   readonly turn: Turn;
   /** Over `nativeArena(…)`: the engine reads and writes these buffers in place. */
   readonly buffers: DataBufferPool;
   readonly backend?: MediumBackend;
+  /** Of scrub and resilver; 0: as fast as it goes. */
+  readonly walkBytesPerSecond?: number;
 }
+
+/** What scrub and resilver take of the devices unless configured otherwise: an hour or so for a terabyte. */
+export const DEFAULT_WALK_BYTES_PER_SECOND = 256 * 1024 * 1024;
 
 /** Opens a pool, recovering what its log holds. It is ours alone until closed. Rejects with StoreError. */
 export async function openPool(options: OpenPoolOptions): Promise<NativePool> {
-  const { path, cacheBytes = DEFAULT_CACHE_BYTES, turn, buffers, backend = 'auto' } = options;
+  const { cacheBytes = DEFAULT_CACHE_BYTES, turn, buffers, backend = 'auto' } = options;
+  const { walkBytesPerSecond = DEFAULT_WALK_BYTES_PER_SECOND } = options;
+  const paths = options.paths ?? (options.path === undefined ? [] : [options.path]);
   if (buffers.arena !== currentArena()) {
     throw new StoreError('STORE_INVALID', 'the data buffers of a native pool are in nativeArena()');
   }
   try {
     const openId = randomUuidBytes(); // E7: fresh at every opening.
-    const handle = await native().openPool({ path, cacheBytes, openId, readOnly: false, backend });
-    return new NativePool(handle, path, turn);
+    const how = { cacheBytes, openId, readOnly: false, backend, walkBytesPerSecond };
+    const handle = await native().openPool({ paths, ...how });
+    return new NativePool(handle, paths[0] ?? '', turn);
   } catch (error) {
     throw asStoreError(error);
   }
@@ -75,21 +137,80 @@ export async function openPool(options: OpenPoolOptions): Promise<NativePool> {
 
 /** Walks a pool that is not open (S15). What it finds is in the report; rejects only if it cannot walk. */
 export async function checkPool(
-  path: string,
+  paths: string | readonly string[],
   options: { withData?: boolean } = {},
 ): Promise<CheckReport> {
   try {
-    return await native().checkPool({ path, withData: options.withData ?? true });
+    const all = typeof paths === 'string' ? [paths] : paths;
+    return await native().checkPool({ paths: all, withData: options.withData ?? true });
   } catch (error) {
     throw asStoreError(error);
   }
 }
 
+/** What a device's label says. */
+export interface PoolProbe {
+  readonly id: string;
+  readonly name: string;
+  readonly deviceId: string;
+  /** Of the whole pool. */
+  readonly devices: number;
+  /** Closed cleanly, to be opened elsewhere. */
+  readonly exported: boolean;
+}
+
 /** Whose pool is there? Rejects with STORE_NOT_A_POOL if nobody's. */
-export async function probePool(path: string): Promise<{ id: string; name: string }> {
+export async function probePool(path: string): Promise<PoolProbe> {
   try {
-    const { id, name } = await native().probePool({ path });
-    return { id: uuidText(id), name };
+    const { id, name, deviceId, devices, exported } = await native().probePool({ path });
+    return { id: uuidText(id), name, deviceId: uuidText(deviceId), devices, exported };
+  } catch (error) {
+    throw asStoreError(error);
+  }
+}
+
+export interface FoundPool extends PoolProbe {
+  readonly paths: readonly string[];
+}
+
+/**
+ * The pools on these devices, or in these folders (/dev/disk/by-id): each with the paths of its devices that are here.
+ * What carries no label, or cannot be looked at, is passed over. A device with several names counts once.
+ */
+export async function findPools(places: readonly string[]): Promise<readonly FoundPool[]> {
+  const found = new Map<string, { probe: PoolProbe; paths: string[] }>();
+  const seen = new Set<string>();
+  for (const path of places.flatMap(filesOf)) {
+    try {
+      const real = realpathSync(path);
+      if (seen.has(real)) continue;
+      seen.add(real);
+      const probe = await probePool(path);
+      const pool = found.get(probe.id) ?? { probe, paths: [] };
+      pool.paths.push(path);
+      found.set(probe.id, pool);
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+    }
+  }
+  return [...found.values()].map(({ probe, paths }) => ({ ...probe, paths }));
+}
+
+function filesOf(place: string): readonly string[] {
+  try {
+    if (!statSync(place).isDirectory()) return [place];
+    return readdirSync(place)
+      .sort()
+      .map((name) => join(place, name));
+  } catch {
+    return [place]; // Whoever opens it says why it cannot.
+  }
+}
+
+/** Wipes the labels of a pool that is not open: its devices are nobody's then. Rejects with StoreError. */
+export async function destroyPool(paths: readonly string[]): Promise<void> {
+  try {
+    await native().destroyPool({ paths });
   } catch (error) {
     throw asStoreError(error);
   }
@@ -101,9 +222,4 @@ function randomUuidBytes(): Uint8Array {
   bytes[6] = (bytes[6]! & 0x0f) | 0x40;
   bytes[8] = (bytes[8]! & 0x3f) | 0x80;
   return bytes;
-}
-
-function uuidText(bytes: Uint8Array): string {
-  const hex = Buffer.from(bytes).toString('hex');
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }

@@ -1,6 +1,7 @@
 // The store's face: pools of copy-on-write volumes. Two implementations: the native engine and a twin in memory.
 // Ranges here are in 4 KiB blocks, whatever logical block size a volume shows its hosts (C7, W7).
 import type { BlockOp, IoStatus, MapExtent } from '../block/index.ts';
+import type { PoolDevices } from './devices.ts';
 import type { ChangedRun, StoreOp, StoreVersion } from './replication.ts';
 
 export const STORE_BLOCK_BYTES = 4096;
@@ -200,6 +201,9 @@ export interface Pool {
   checkpoint(): Promise<void>;
   /** Drains, flushes, checkpoints, lets go of the medium. */
   close(): Promise<void>;
+  readonly devices: PoolDevices;
+  /** `close`, and the devices say that they may be opened on another machine. */
+  exportPool(): Promise<void>;
   /** Told once, when the medium failed and the pool serves no more (S9). */
   onFault(listener: (why: string) => void): void;
 }

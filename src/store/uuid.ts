@@ -9,3 +9,8 @@ export function uuidToBytes(text: string): Uint8Array {
     throw new StoreError('STORE_INVALID', `${text} is not a lower-case UUID`);
   return Uint8Array.from(Buffer.from(text.replaceAll('-', ''), 'hex'));
 }
+
+export function uuidText(bytes: Uint8Array): string {
+  const hex = Buffer.from(bytes).toString('hex');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}
