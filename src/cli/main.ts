@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { ServerError, STANDARD_API, Unreachable } from './client.ts';
 import { addChanges } from './commands/change.ts';
+import { addCheck } from './commands/check.ts';
 import { addCreate } from './commands/create.ts';
 import { addGet } from './commands/get.ts';
 import { addKubeconfig } from './commands/kubeconfig.ts';
@@ -52,6 +53,7 @@ function buildProgram(): Command {
   addChanges(program);
   addTransfers(program);
   addReplicaCommands(program);
+  addCheck(program);
   addKubeconfig(program);
   addNodes(program);
   addVersion(program);

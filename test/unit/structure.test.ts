@@ -68,8 +68,8 @@ const mayImport: Record<string, readonly string[]> = {
     'replication',
     'control',
   ],
-  // The CLI speaks to the REST API; only `serve`, which is the daemon, reaches further.
-  cli: ['base', 'control', 'daemon'],
+  // The CLI speaks to the REST API; `serve`, which is the daemon, and `check pool`, which is offline, reach further.
+  cli: ['base', 'control', 'daemon', 'store'],
   daemon: everything,
 };
 

@@ -1,0 +1,576 @@
+// Crash states of pools of many devices (T7). A host writes while an operator takes devices offline
+// and back, attaches, replaces, detaches and adds some; all media are frozen at many instants, each
+// with its own subset of what was not flushed, torn by sectors. Every state opens, holds what hosts
+// were promised, checks clean; and once what was resilvering is in sync, any side of a mirror alone
+// holds the same.
+//
+//   device_states [--states N] [--seed S] [--operations N] [--jobs N] [--replay SEED:CUT:VARIANT]
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "native/test/crash/history.h"
+#include "native/test/devices/recording_set.h"
+
+namespace ashlar::crash {
+namespace {
+
+constexpr uint64_t kDeviceBytes = 12 << 20;
+constexpr uint16_t kDevices = 6;
+constexpr uint64_t kVolumeBlocks = 384;
+
+struct Options {
+  uint64_t states = 3000;
+  uint64_t seed = 1;
+  uint32_t operations = 250;
+  uint32_t jobs = 2;
+  uint64_t only_cut = kNever;
+  uint64_t only_variant = kNever;
+};
+
+std::string Name(uint16_t device) { return "disk" + std::to_string(device); }
+
+// What of a pool is on these media: those with a label, less those that the pool has let go of.
+template <typename File>
+Status OpenAll(std::vector<std::unique_ptr<File>>& media, const std::vector<uint16_t>& which,
+               const PoolOptions& options, std::unique_ptr<Pool>* pool, std::string* why,
+               std::vector<uint16_t>* used) {
+  std::vector<uint16_t> devices;
+  for (uint16_t d : which) {
+    ProbeResult probe;
+    if (Pool::Probe(*media[d], &probe) == Status::kOk) devices.push_back(d);
+  }
+  while (true) {
+    std::vector<DeviceFile> files;
+    for (uint16_t d : devices) files.push_back({media[d].get(), Name(d), {}});
+    const Status status = Pool::Open(files, options, pool, why);
+    *used = devices;
+    if (status != Status::kForeign || devices.size() < 2) return status;
+    const size_t before = devices.size();
+    std::erase_if(devices, [&](uint16_t d) { return why->rfind(Name(d) + " ", 0) == 0; });
+    if (devices.size() == before) return status;
+  }
+}
+
+struct Block {
+  explicit Block(uint64_t blocks)
+      : data(static_cast<uint8_t*>(std::aligned_alloc(kPage, blocks * kPage))) {
+    if (data == nullptr) std::abort();
+  }
+  ~Block() { std::free(data); }
+  Block(const Block&) = delete;
+  Block& operator=(const Block&) = delete;
+  uint8_t* data;
+};
+
+// --- The workload ---
+
+struct HostOp {
+  Op op;
+  class Workload* workload = nullptr;
+  std::unique_ptr<Block> data;
+  std::vector<size_t> changes;
+  uint64_t tick = 0;
+};
+
+class Workload {
+ public:
+  Workload(SetRecorder* recorder, std::vector<std::unique_ptr<SetFile>>* media, uint64_t seed)
+      : recorder_(recorder), media_(media), rng_(seed), blocks_(kVolumeBlocks) {}
+
+  std::string Run(uint32_t operations) {
+    PoolOptions options;
+    options.cache_bytes = 4 << 20;
+    options.open_id.bytes[0] = 1;
+    std::string why;
+    std::vector<uint16_t> used;
+    if (OpenAll(*media_, {0, 1, 2, 3, 4, 5}, options, &pool_, &why, &used) != Status::kOk) {
+      return "the fresh pool does not open: " + why;
+    }
+    pool_->CreateVolume(Uuid{}, "v", kVolumeBlocks, &handle_, &Workload::OnControl, this);
+    ++control_;
+    Settle(0);
+    base_ = Now();
+    for (uint32_t i = 0; i < operations && error_.empty(); ++i) Step();
+    Settle(0);
+    return error_;
+  }
+
+  uint64_t base() const { return base_; }
+  const std::vector<Register>& blocks() const { return blocks_; }
+
+ private:
+  uint64_t Now() const { return recorder_->events.size(); }
+
+  void Step() {
+    const uint64_t dice = Below(rng_, 100);
+    if (dice < 7) {
+      if (control_ == 0) DeviceOp();
+    } else if (dice < 14) {
+      Submit(OpKind::kFlush, 0, 0);
+    } else {
+      const uint64_t lba = Chance(rng_, 40) ? Below(rng_, 16) : Below(rng_, kVolumeBlocks);
+      const uint64_t blocks = std::min(1 + Below(rng_, 24), kVolumeBlocks - lba);
+      Submit(dice < 22 ? OpKind::kRead : dice < 30 ? OpKind::kUnmap : OpKind::kWrite, lba, blocks);
+    }
+    if (Chance(rng_, 50)) pool_->Kick();
+    if (Chance(rng_, 60)) pool_->Poll();
+    Settle(10);
+    if (Chance(rng_, 2)) pool_->Checkpoint([](void*, Status) {}, nullptr);
+  }
+
+  void Settle(uint32_t limit) {
+    uint32_t idle = 0;
+    while (in_flight_ + control_ > limit && error_.empty()) {
+      pool_->Kick();
+      if (pool_->Poll() == 0) ++idle;
+      if (idle > 10) {
+        for (auto& medium : *media_) medium->Wait();
+      }
+      if (idle > 200000) error_ = "operations in flight that never end";
+    }
+  }
+
+  void DeviceOp() {
+    const std::vector<DeviceInfo> devices = pool_->Devices();
+    const DeviceInfo& chosen = devices[Below(rng_, devices.size())];
+    std::vector<uint16_t> spare;
+    for (uint16_t d = 0; d < kDevices; ++d) {
+      if (!pool_->HoldsFile((*media_)[d].get())) spare.push_back(d);
+    }
+    const uint64_t dice = Below(rng_, 100);
+    ++control_;
+    if (chosen.state != DeviceState::kInSync && chosen.state != DeviceState::kResilvering) {
+      pool_->OnlineDevice(chosen.id, {}, 0, &Workload::OnControl, this);
+    } else if (dice < 35) {
+      pool_->OfflineDevice(chosen.id, &Workload::OnControl, this);
+    } else if (dice < 45) {
+      pool_->DetachDevice(chosen.id, &Workload::OnControl, this);
+    } else if (dice < 55) {
+      pool_->StartScrub(&Workload::OnControl, this);
+    } else if (!spare.empty()) {
+      const uint16_t d = spare[Below(rng_, spare.size())];
+      DeviceFile file{(*media_)[d].get(), Name(d), {}};
+      for (uint8_t& byte : file.id.bytes) byte = static_cast<uint8_t>(rng_());
+      if (dice < 65) {
+        pool_->AddVdev({file}, &Workload::OnControl, this);
+      } else {
+        pool_->AttachDevice(chosen.id, file, dice < 85, &Workload::OnControl, this);
+      }
+    } else {
+      --control_;
+    }
+  }
+
+  void Submit(OpKind kind, uint64_t lba, uint64_t blocks) {
+    auto host = std::make_unique<HostOp>();
+    host->workload = this;
+    host->tick = ++tick_;
+    Op& op = host->op;
+    op.kind = kind;
+    op.volume = handle_;
+    op.lba = lba;
+    op.blocks = blocks;
+    op.context = host.get();
+    op.done = &Workload::OnDone;
+    const bool change = kind == OpKind::kWrite || kind == OpKind::kUnmap;
+    op.flags = change && Chance(rng_, 15) ? kOpFua : 0;
+    if (kind == OpKind::kWrite || kind == OpKind::kRead) {
+      host->data = std::make_unique<Block>(blocks);
+      op.data = host->data->data;
+    }
+    if (change) {
+      const uint64_t value = kind == OpKind::kUnmap ? 0 : next_value_++;
+      op.version = (uint64_t{1} << 40) | host->tick;
+      for (uint64_t i = 0; i < blocks; ++i) {
+        host->changes.push_back(blocks_[lba + i].Issue(value, Now()));
+        if (kind == OpKind::kWrite) FillBlock(1, lba + i, value, op.data + i * kPage);
+      }
+    }
+    ++in_flight_;
+    pool_->Submit(&host.release()->op);
+  }
+
+  static void OnDone(Op* op) {
+    std::unique_ptr<HostOp> host(static_cast<HostOp*>(op->context));
+    Workload& self = *host->workload;
+    --self.in_flight_;
+    ++self.tick_;
+    if (op->status != Status::kOk) {
+      self.error_ = "an operation failed: status " + std::to_string(static_cast<int>(op->status)) +
+                    " " + self.pool_->Stats().fault;
+      return;
+    }
+    if (op->kind == OpKind::kFlush) {
+      std::erase_if(self.acked_, [&](const Touched& t) {
+        if (t.tick >= host->tick) return false;
+        t.reg->change(t.change).durable = self.Now();
+        return true;
+      });
+    }
+    if (op->kind == OpKind::kRead) {
+      for (uint64_t i = 0; i < op->blocks; ++i) {
+        uint64_t value = 0;
+        if (!ReadBlock(1, op->lba + i, op->data + i * kPage, &value) ||
+            !self.blocks_[op->lba + i].AllowsRead(value, host->tick)) {
+          self.error_ = "a read returned what was not there: block " + std::to_string(op->lba + i);
+        }
+      }
+    }
+    for (size_t i = 0; i < host->changes.size(); ++i) {
+      Register& reg = self.blocks_[op->lba + i];
+      Change& change = reg.change(host->changes[i]);
+      change.acked = self.Now();
+      change.acked_tick = self.tick_;
+      if ((op->flags & kOpFua) != 0) {
+        change.durable = self.Now();
+      } else {
+        self.acked_.push_back({&reg, host->changes[i], self.tick_});
+      }
+    }
+  }
+
+  // A device call may be refused: the last side cannot leave, a smaller one cannot join.
+  static void OnControl(void* context, Status status) {
+    auto* self = static_cast<Workload*>(context);
+    --self->control_;
+    if (status == Status::kIoError) self->error_ = "a device call failed";
+  }
+
+  struct Touched {
+    Register* reg;
+    size_t change;
+    uint64_t tick;
+  };
+  SetRecorder* recorder_;
+  std::vector<std::unique_ptr<SetFile>>* media_;
+  Rng rng_;
+  std::unique_ptr<Pool> pool_;
+  uint32_t handle_ = 0;
+  std::vector<Register> blocks_;
+  std::vector<Touched> acked_;
+  uint64_t tick_ = 0;
+  uint64_t next_value_ = 1;
+  uint64_t base_ = 0;
+  uint32_t in_flight_ = 0;
+  uint32_t control_ = 0;
+  std::string error_;
+};
+
+// --- Judging ---
+
+using Media = std::vector<std::unique_ptr<OverlayFile>>;
+
+void Drain(Pool& pool) {
+  for (int turn = 0; pool.WantsPoll() && turn < 200000; ++turn) {
+    pool.Kick();
+    pool.Poll();
+  }
+}
+
+std::string ReadAll(Pool& pool, std::vector<uint64_t>* values) {
+  static Block buffer(64);
+  uint32_t handle = 0;
+  for (const VolumeInfo& v : pool.Volumes()) handle = v.handle;
+  if (handle == 0) return "the volume is gone";
+  for (uint64_t lba = 0; lba < kVolumeBlocks; lba += 64) {
+    Op op;
+    op.kind = OpKind::kRead;
+    op.volume = handle;
+    op.lba = lba;
+    op.blocks = 64;
+    op.data = buffer.data;
+    bool done = false;
+    op.context = &done;
+    op.done = [](Op* ended) { *static_cast<bool*>(ended->context) = true; };
+    pool.Submit(&op);
+    for (int turn = 0; !done && turn < 10000; ++turn) {
+      pool.Kick();
+      pool.Poll();
+    }
+    if (!done) return "a read never ends";
+    if (op.status != Status::kOk) {
+      return "block " + std::to_string(op.failed_lba) + " cannot be read";
+    }
+    for (uint64_t i = 0; i < 64; ++i) {
+      uint64_t value = 0;
+      if (!ReadBlock(1, lba + i, buffer.data + i * kPage, &value)) {
+        return "block " + std::to_string(lba + i) + " holds foreign bytes";
+      }
+      values->push_back(value);
+    }
+  }
+  return "";
+}
+
+std::string JudgeState(Media& media, Rng& rng, const Workload& workload, uint64_t cut,
+                       CutKind kind) {
+  PoolOptions options;
+  options.cache_bytes = 4 << 20;
+  for (uint8_t& byte : options.open_id.bytes) byte = static_cast<uint8_t>(rng());
+  options.prefer_older_superblock = Chance(rng, 20);
+  std::unique_ptr<Pool> pool;
+  std::string why;
+  std::vector<uint16_t> all = {0, 1, 2, 3, 4, 5};
+  std::vector<uint16_t> used;
+  const Status status = OpenAll(media, all, options, &pool, &why, &used);
+  if (status != Status::kOk) {
+    return "does not open: status " + std::to_string(static_cast<int>(status)) + " " + why;
+  }
+  if (pool->Stats().log_damaged) return "an honest crash is taken for a damaged log";
+  std::vector<uint64_t> values;
+  why = ReadAll(*pool, &values);
+  if (!why.empty()) return why;
+  for (uint64_t lba = 0; lba < kVolumeBlocks; ++lba) {
+    if (!workload.blocks()[lba].Allows(values[lba], cut, kind, 0)) {
+      return "block " + std::to_string(lba) + " holds value " + std::to_string(values[lba]);
+    }
+  }
+  // Whatever was behind catches up; then the sides are alike.
+  Drain(*pool);
+  if (pool->Stats().state != PoolState::kOpen) return "faulted: " + pool->Stats().fault;
+  std::vector<DeviceInfo> devices = pool->Devices();
+  for (const DeviceInfo& d : devices) {
+    if (d.state == DeviceState::kResilvering) return d.path + " does not get in sync";
+  }
+  for (const WalkKind walk : {WalkKind::kResilver, WalkKind::kScrub}) {
+    if (pool->WalkInfo(walk).damaged_blocks > 0) return "a walk finds damage";
+  }
+  pool.reset();  // As a kill.
+  std::vector<DeviceFile> files;
+  std::vector<uint16_t> left;
+  for (uint16_t d : used) {
+    ProbeResult probe;
+    if (Pool::Probe(*media[d], &probe) != Status::kOk) continue;
+    const bool member = std::any_of(devices.begin(), devices.end(),
+                                    [&](const DeviceInfo& i) { return i.id == probe.device_id; });
+    if (!member) continue;
+    files.push_back({media[d].get(), Name(d), {}});
+    left.push_back(d);
+  }
+  CheckReport report;
+  const Status checked = Pool::Check(files, true, &report, &why);
+  if (checked != Status::kOk) return "cannot be checked: " + why;
+  if (!report.clean) return "the check finds: " + report.findings[0];
+  // Without one side of each mirror.
+  std::vector<uint16_t> half;
+  for (uint16_t d : left) {
+    ProbeResult probe;
+    if (Pool::Probe(*media[d], &probe) != Status::kOk) continue;
+    for (DeviceInfo& info : devices) {
+      if (!(info.id == probe.device_id)) continue;
+      uint32_t sides = 0;
+      for (const DeviceInfo& other : devices) {
+        sides += other.vdev == info.vdev && other.state == DeviceState::kInSync;
+      }
+      if (info.state == DeviceState::kInSync && sides > 1 && Chance(rng, 50)) {
+        info.state = DeviceState::kMissing;
+      } else {
+        half.push_back(d);
+      }
+    }
+  }
+  options.read_only = true;
+  options.prefer_older_superblock = Chance(rng, 20);
+  std::vector<uint64_t> again;
+  if (OpenAll(media, half, options, &pool, &why, &used) != Status::kOk) {
+    return "without some sides it does not open: " + why;
+  }
+  why = ReadAll(*pool, &again);
+  if (!why.empty()) return "without some sides: " + why;
+  if (again != values) return "without some sides it holds something else";
+  return "";
+}
+
+class Explorer {
+ public:
+  explicit Explorer(const Options& options) : options_(options), zeros_(kDeviceBytes, 0) {}
+
+  uint64_t Explore(uint64_t seed, uint64_t states) {
+    Rng rng(seed);
+    Media blank;
+    for (uint16_t d = 0; d < kDevices; ++d) {
+      blank.push_back(std::make_unique<OverlayFile>(zeros_.data(), kDeviceBytes));
+    }
+    const std::vector<std::vector<std::vector<uint16_t>>> layouts = {
+        {{0, 1}}, {{0, 1}, {2, 3}}, {{0}}, {{0}, {1, 2}}, {{0, 1, 2}}};
+    PoolLayout layout;
+    for (const auto& vdev : layouts[seed % layouts.size()]) {
+      layout.data.emplace_back();
+      for (uint16_t d : vdev) layout.data.back().push_back({blank[d].get(), Name(d), {}});
+    }
+    FormatOptions format;
+    format.name = "crash";
+    format.log_bytes = 256 << 10;
+    for (uint8_t& byte : format.store_id.bytes) byte = static_cast<uint8_t>(rng());
+    if (Pool::Format(layout, format) != Status::kOk) return Finding(seed, "format failed");
+    SetRecorder recorder;
+    std::vector<std::unique_ptr<SetFile>> media;
+    for (uint16_t d = 0; d < kDevices; ++d) {
+      media.push_back(std::make_unique<SetFile>(&recorder, d, blank[d].get(), rng()));
+    }
+    Workload workload(&recorder, &media, seed);
+    if (const std::string wrong = workload.Run(options_.operations); !wrong.empty()) {
+      return Finding(seed, wrong);
+    }
+    Media durable;
+    for (uint16_t d = 0; d < kDevices; ++d) {
+      durable.push_back(std::make_unique<OverlayFile>(blank[d].get()));
+    }
+    std::vector<uint64_t> cuts;
+    for (uint64_t i = 0; i < states; ++i) {
+      cuts.push_back(workload.base() + Below(rng, recorder.events.size() - workload.base() + 1));
+    }
+    std::sort(cuts.begin(), cuts.end());
+    uint64_t at = 0;
+    std::vector<std::vector<uint32_t>> completed(kDevices), in_flight(kDevices), covered(kDevices);
+    for (uint64_t i = 0; i < cuts.size(); ++i) {
+      for (; at < cuts[i]; ++at) {
+        const SetEvent& e = recorder.events[at];
+        auto& done = completed[e.device];
+        if (e.kind == EventKind::kWriteSubmitted) in_flight[e.device].push_back(e.index);
+        if (e.kind == EventKind::kWriteCompleted) {
+          std::erase(in_flight[e.device], e.index);
+          done.insert(std::upper_bound(done.begin(), done.end(), e.index), e.index);
+        }
+        if (e.kind == EventKind::kFlushSubmitted) covered[e.device] = done;
+        if (e.kind == EventKind::kFlushCompleted) {
+          for (uint32_t index : covered[e.device]) {
+            const SetWrite& w = recorder.writes[index];
+            durable[e.device]->Put(w.offset, w.data.data(), w.data.size());
+            std::erase(done, index);
+          }
+          covered[e.device].clear();
+        }
+      }
+      const uint64_t variant = Below(rng, 64);
+      if (options_.only_cut != kNever &&
+          (options_.only_cut != cuts[i] || options_.only_variant != variant)) {
+        continue;
+      }
+      Rng chance(seed * 1000003 + cuts[i] * 8191 + variant);
+      const CutKind kind = variant % 3 == 2 ? CutKind::kKill : CutKind::kPower;
+      Media state;
+      for (uint16_t d = 0; d < kDevices; ++d) {
+        state.push_back(std::make_unique<OverlayFile>(durable[d].get()));
+        std::vector<uint32_t> rest = completed[d];
+        rest.insert(rest.end(), in_flight[d].begin(), in_flight[d].end());
+        std::sort(rest.begin(), rest.end());
+        // Each device by its own luck: nothing, all, or some, torn.
+        const uint64_t luck = Below(chance, 4);
+        for (uint32_t index : rest) {
+          const SetWrite& w = recorder.writes[index];
+          const bool done = std::binary_search(completed[d].begin(), completed[d].end(), index);
+          if ((kind == CutKind::kKill && done) || luck == 1) {
+            state[d]->Put(w.offset, w.data.data(), w.data.size());
+          } else if (luck > 1 && Chance(chance, 50)) {
+            const bool torn = Chance(chance, 25);
+            for (size_t s = 0; s < w.data.size(); s += kSector) {
+              if (!torn || Chance(chance, 50)) {
+                state[d]->Put(w.offset + s, w.data.data() + s, kSector);
+              }
+            }
+          }
+        }
+      }
+      const std::string why = JudgeState(state, chance, workload, cuts[i], kind);
+      if (why.empty()) continue;
+      std::printf("seed %llu, cut %llu of %zu, variant %llu (%s): %s\n",
+                  static_cast<unsigned long long>(seed), static_cast<unsigned long long>(cuts[i]),
+                  recorder.events.size(), static_cast<unsigned long long>(variant),
+                  kind == CutKind::kKill ? "kill" : "power cut", why.c_str());
+      std::printf("replay: device_states --replay %llu:%llu:%llu --operations %u\n",
+                  static_cast<unsigned long long>(seed), static_cast<unsigned long long>(cuts[i]),
+                  static_cast<unsigned long long>(variant), options_.operations);
+      return kNever;
+    }
+    return cuts.size();
+  }
+
+ private:
+  uint64_t Finding(uint64_t seed, const std::string& why) {
+    std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), why.c_str());
+    return kNever;
+  }
+  Options options_;
+  std::vector<uint8_t> zeros_;
+};
+
+constexpr uint64_t kStatesPerSeed = 100;
+
+int RunShare(const Options& options, uint64_t first, uint64_t states, int report) {
+  Explorer explorer(options);
+  uint64_t judged = 0;
+  for (uint64_t seed = first; judged < states; seed += options.jobs) {
+    const uint64_t count = explorer.Explore(seed, kStatesPerSeed);
+    if (count == kNever) return 1;
+    judged += count;
+  }
+  return write(report, &judged, sizeof judged) == sizeof judged ? 0 : 1;
+}
+
+int Main(int argc, char** argv) {
+  Options options;
+  for (int at = 1; at + 1 < argc; at += 2) {
+    const std::string flag = argv[at];
+    const char* value = argv[at + 1];
+    if (flag == "--states") {
+      options.states = std::strtoull(value, nullptr, 10);
+    } else if (flag == "--seed") {
+      options.seed = std::strtoull(value, nullptr, 10);
+    } else if (flag == "--operations") {
+      options.operations = static_cast<uint32_t>(std::strtoul(value, nullptr, 10));
+    } else if (flag == "--jobs") {
+      options.jobs = std::max(1u, static_cast<uint32_t>(std::strtoul(value, nullptr, 10)));
+    } else if (flag == "--replay") {
+      unsigned long long seed = 0, cut = 0, variant = 0;
+      if (std::sscanf(value, "%llu:%llu:%llu", &seed, &cut, &variant) != 3) return 2;
+      options.seed = seed;
+      options.only_cut = cut;
+      options.only_variant = variant;
+    } else {
+      std::fprintf(stderr, "unknown option %s\n", flag.c_str());
+      return 2;
+    }
+  }
+  if (options.only_cut != kNever) {
+    return Explorer(options).Explore(options.seed, kStatesPerSeed) == kNever ? 1 : 0;
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  int ends[2];
+  if (pipe(ends) != 0) return 1;
+  for (uint32_t job = 0; job < options.jobs; ++job) {
+    const pid_t child = fork();
+    if (child < 0) return 1;
+    if (child == 0) {
+      close(ends[0]);
+      const uint64_t share = (options.states + options.jobs - 1) / options.jobs;
+      const int code = RunShare(options, options.seed + job, share, ends[1]);
+      std::fflush(stdout);
+      _exit(code);
+    }
+  }
+  close(ends[1]);
+  bool bad = false;
+  for (uint32_t job = 0; job < options.jobs; ++job) {
+    int status = 0;
+    if (wait(&status) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0) bad = true;
+  }
+  uint64_t total = 0, judged = 0;
+  while (read(ends[0], &judged, sizeof judged) == sizeof judged) total += judged;
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  std::printf("%llu crash states of many devices judged in %.1f s, %s\n",
+              static_cast<unsigned long long>(total), seconds, bad ? "some bad" : "none bad");
+  return bad ? 1 : 0;
+}
+
+}  // namespace
+}  // namespace ashlar::crash
+
+int main(int argc, char** argv) { return ashlar::crash::Main(argc, argv); }
