@@ -157,6 +157,7 @@ Status DeviceSet::Assemble(const std::vector<DeviceFile>& files, bool read_only,
     Device& device = *devices_[static_cast<size_t>(slot)];
     device.record = record;
     device.path.clear();
+    device.fresh = false;
   }
   for (Found& f : found) {
     const int index = FindDevice(f.label->device_id);

@@ -525,6 +525,7 @@ void PoolImpl::SuperFlushed(void*, Status status) {
   if (status != Status::kOk) return;
   stage_ = CheckpointStage::kReadBack;
   sb_ios_ = 1;
+  const uint64_t written = sb_good_;  // Not those that have joined since.
   sb_good_ = sb_asked_ = 0;
   while (readback_.size() < 2 * devices_.devices().size()) {
     auto* buffer = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kBlockBytes));
@@ -533,7 +534,7 @@ void PoolImpl::SuperFlushed(void*, Status status) {
   }
   for (uint16_t d = 0; d < devices_.devices().size(); ++d) {
     const DeviceSet::Device* device = devices_.device(d);
-    if (device == nullptr || !device->Writable()) continue;
+    if (device == nullptr || !device->Writable() || (written >> d & 1) == 0) continue;
     sb_asked_ |= uint64_t{1} << d;
     for (const bool back : {false, true}) {
       ++sb_ios_;

@@ -42,7 +42,7 @@ void PoolImpl::DevicesKept() {
   need_kick_ = true;
   EnsureRegions();
   CheckResilver(false);
-  EndDeviceCall(Status::kOk);
+  EndDeviceCall(devices_.TakeJoinFailed() ? Status::kIoError : Status::kOk);
 }
 
 // Devices that left are wiped, so that they are not taken for members again, and let go.
@@ -369,8 +369,12 @@ uint32_t PoolImpl::ResilverTargets(uint64_t* since) const {
         device->record.state != DeviceState::kResilvering) {
       continue;
     }
+    // Out and back again, it is another target: it missed what came in between.
     uint32_t h = 2166136261u;
     for (uint8_t byte : device->record.id.bytes) h = (h ^ byte) * 16777619u;
+    for (uint64_t word : {device->record.out_sequence, device->record.stale_since}) {
+      h = (h ^ static_cast<uint32_t>(word)) * 16777619u;
+    }
     print += h | 1;
     *since = std::min(*since, device->record.stale_since);
   }
@@ -412,6 +416,12 @@ void PoolImpl::CheckResilver(bool opening) {
 // The walk has seen everything. True: its targets are in sync. Before that, two checkpoints: the
 // devices' superblocks then lead to nothing older than the walk, and need no older log.
 bool PoolImpl::FinishResilver() {
+  uint64_t since = 0;
+  if (ResilverTargets(&since) != resilver_.record.reserved) {
+    // Another device is joining, or one has left.
+    CheckResilver(false);
+    return false;
+  }
   if (resilver_.wrote) {
     resilver_.wrote = false;
     resilver_.wait_checkpoints = checkpoints_ + 3;

@@ -181,11 +181,13 @@ void DeviceSet::Settle(SetIo* io) {
 void DeviceSet::SettleFlush(SetIo* io) {
   io->request.result = 0;
   for (const Vdev& vdev : vdevs_) {
-    if (vdev.sides.empty()) continue;
+    bool asked = false;
     bool good = false;
     for (uint16_t index : vdev.sides) {
+      asked |= ((io->ok | io->failed) & Bit(index)) != 0;
       good |= (io->ok & Bit(index)) != 0 && devices_[index]->Readable();
     }
+    if (!asked) continue;  // It has joined since: nothing of it is meant.
     if (!good) io->request.result = io->error != 0 ? io->error : -EIO;
     for (uint16_t index : vdev.sides) {
       if ((io->failed & Bit(index)) == 0 || !devices_[index]->Writable()) continue;
@@ -269,6 +271,7 @@ int DeviceSet::AddDevice(const DeviceFile& file, uint16_t vdev, uint8_t place, V
   device.record.state = state;
   device.record.vdev_class = vdev_class;
   device.record.size_blocks = size_blocks;
+  device.fresh = true;
   std::strncpy(device.record.path, file.path.c_str(), sizeof device.record.path - 1);
   auto& sides = vdevs_[vdev].sides;
   sides.push_back(static_cast<uint16_t>(slot));
@@ -396,8 +399,16 @@ void DeviceSet::StartLabels() {
   label_ok_ = label_failed_ = label_sent_ = 0;
   labels_left_ = 1;  // Not to end before the last one is out.
   std::vector<uint16_t> targets;
+  std::vector<uint16_t> fresh;
   for (uint16_t index = 0; index < devices_.size(); ++index) {
-    if (devices_[index] != nullptr && devices_[index]->Writable()) targets.push_back(index);
+    if (devices_[index] == nullptr || !devices_[index]->Writable()) continue;
+    targets.push_back(index);
+    if (devices_[index]->fresh) fresh.push_back(index);
+  }
+  // A crash in between must not leave labels that speak of a vdev whose devices have none.
+  if (!fresh.empty()) {
+    targets = fresh;
+    labels_again_ = true;
   }
   while (label_buffers_.size() < targets.size()) {
     auto* buffer = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kLabelBytes));
@@ -476,6 +487,13 @@ void DeviceSet::FinishLabels() {
   for (uint16_t index = 0; index < devices_.size(); ++index) {
     if ((label_failed_ & Bit(index)) == 0 || devices_[index] == nullptr) continue;
     if (!devices_[index]->Writable()) continue;
+    if (devices_[index]->fresh) {
+      // Nothing is on it, and nobody knows it: it does not join.
+      devices_[index]->record.state = DeviceState::kOffline;
+      devices_[index]->leaving = true;
+      join_failed_ = true;
+      continue;
+    }
     if (!TakeOut(index, DeviceState::kFaulted, "its label could not be written")) {
       labels_again_ = false;
       labels_busy_ = false;
@@ -494,6 +512,9 @@ void DeviceSet::FinishLabels() {
       held_tail_ = nullptr;
       return;
     }
+  }
+  for (uint16_t index = 0; index < devices_.size(); ++index) {
+    if (devices_[index] != nullptr && (label_ok_ & Bit(index)) != 0) devices_[index]->fresh = false;
   }
   if (labels_again_) return StartLabels();
   labels_busy_ = false;

@@ -47,6 +47,7 @@ class DeviceSet {
     bool kick = false;
     bool leaving = false;  // In no label any more: to be wiped and let go.
     bool wiped = false;
+    bool fresh = false;  // No label yet: it gets one before any other label speaks of it.
 
     bool Readable() const { return file != nullptr && record.state == DeviceState::kInSync; }
     bool Writable() const {
@@ -114,6 +115,12 @@ class DeviceSet {
   // now is durable.
   void UpdateLabels(LabelsFn done, void* context);
   bool labels_busy() const { return labels_busy_; }
+  // Whether a device could not take its first label, and so has not joined. Once.
+  bool TakeJoinFailed() {
+    const bool failed = join_failed_;
+    join_failed_ = false;
+    return failed;
+  }
   // A slot for a device that joins, in memory; labels make it last.
   int AddDevice(const DeviceFile& file, uint16_t vdev, uint8_t place, VdevClass vdev_class,
                 DeviceState state, uint64_t size_blocks);
@@ -204,6 +211,7 @@ class DeviceSet {
 
   bool labels_busy_ = false;
   bool labels_again_ = false;
+  bool join_failed_ = false;
   bool labels_flushing_ = false;
   uint32_t labels_left_ = 0;
   uint64_t label_ok_ = 0, label_failed_ = 0;  // Bits, by device.

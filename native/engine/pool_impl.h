@@ -563,8 +563,6 @@ class PoolImpl final : public Pool {
   static bool Running(const Walk& walk);
   const Walk* ActiveWalk() const;
   bool WalkTree(uint64_t* key, Tree** tree, VolumeState** owner, uint64_t* shared);
-  bool WalkableRecord(const VolumeState* v) const;
-  uint64_t WalkId(const VolumeState* v) const;
   Tree* WalkPart(VolumeState* v, uint32_t part, uint64_t* shared);
   bool VisitLeaf(Walk* walk, Tree* tree, VolumeState* owner, uint64_t key, uint64_t shared);
   void VisitEntries(Walk* walk, Page* page, VolumeState* owner, uint64_t bound);

@@ -59,14 +59,20 @@ bool PoolImpl::WalkTree(uint64_t* key, Tree** tree, VolumeState** owner, uint64_
     VolumeState* next = nullptr;
     uint64_t next_id = ~uint64_t{0};
     for (const auto& v : volumes_) {
-      if (v == nullptr || !WalkableRecord(v.get())) continue;
-      const uint64_t its = WalkId(v.get());
+      if (v == nullptr || v->creating) continue;
+      const uint64_t its = v->tree;
       if (its >= id && its < next_id) {
         next = v.get();
         next_id = its;
       }
     }
     if (next == nullptr) return false;
+    if (next->kind == RecordKind::kSnapshot && next->supers == 0) {
+      // A checkpoint has yet to write it. Not passed over: what the head drops meanwhile is in no
+      // other tree.
+      *tree = nullptr;
+      return true;
+    }
     uint64_t part = next_id == id ? *key % kTreesPerId : 0;
     for (; part < kTreesPerId; ++part) {
       Tree* found = WalkPart(next, static_cast<uint32_t>(part), shared);
@@ -80,12 +86,20 @@ bool PoolImpl::WalkTree(uint64_t* key, Tree** tree, VolumeState** owner, uint64_
   }
 }
 
-bool PoolImpl::WalkableRecord(const VolumeState* v) const { return !v->creating; }
-uint64_t PoolImpl::WalkId(const VolumeState* v) const { return v->map.id; }
+// The trees of a record. What is not born after `shared` is shown by an earlier snapshot, or by the
+// snapshot that a clone was made from.
 Tree* PoolImpl::WalkPart(VolumeState* v, uint32_t part, uint64_t* shared) {
   *shared = 0;
-  if (part == 0) return &v->map;
-  if (part == 1) return &v->blobs.tree;
+  if (part == 0 && v->kind == RecordKind::kVolume) {
+    *shared = std::max(v->prev_birth, v->origin_birth);
+    return &v->map;
+  }
+  if (part == 0 && v->kind == RecordKind::kSnapshot) {
+    *shared = v->pred_birth;
+    return &v->map;
+  }
+  if (part == 1 && v->kind == RecordKind::kVolume) return &v->blobs.tree;
+  if (part == 2 && v->dead != nullptr) return &v->dead->tree;
   return nullptr;
 }
 
@@ -198,7 +212,7 @@ WalkTask* PoolImpl::NewTask(Walk* walk, uint64_t phys, VolumeState* owner) {
   task->phys = phys;
   task->blocks = task->first = 0;
   task->is_page = false;
-  task->tree = owner == nullptr ? 0 : WalkId(owner);
+  task->tree = owner == nullptr ? 0 : owner->tree;
   task->bad[0] = task->bad[1] = task->lost[0] = task->lost[1] = 0;
   task->sides.clear();
   task->targets.clear();
@@ -440,6 +454,10 @@ bool PoolImpl::AdvanceWalk(Walk* walk) {
     return false;
   }
   if (r.tree != before) r.leaf = 0;
+  if (tree == nullptr) {
+    want_checkpoint_ = true;
+    return false;
+  }
   const bool gone = tree->root_page == nullptr && tree->root.ptr.null();
   if (gone || r.leaf >= LeafSpan(tree->root.height)) {
     ++r.tree;

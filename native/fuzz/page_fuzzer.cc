@@ -1,6 +1,6 @@
 // Any 4096 bytes as a metadata page of any role: a map node, a map leaf, space, pending frees,
-// catalog, blobs, deadlists. A page that is called sound may name no address outside the pool and no count
-// past its arrays.
+// catalog, blobs, deadlists. A page that is called sound may name no address outside the pool and
+// no count past its arrays.
 #include <cstdlib>
 #include <cstring>
 

@@ -517,6 +517,24 @@ TEST(Devices, AnAddedVdevTakesWritesAtOnce) {
   }
 }
 
+TEST(Devices, ADeviceThatCannotTakeALabelDoesNotJoinAndThePoolGoesOn) {
+  PoolHost host;
+  host.AddMedium(64);
+  host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0}), Status::kOk);
+  const uint32_t v = host.Create("v", 256);
+  host.media[1]->fail = FailKind(IoKind::kWrite);
+  EXPECT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->AddVdev({host.File(1)}, d, c); }),
+            Status::kIoError);
+  host.Settle();
+  EXPECT_EQ(host.pool->Devices().size(), 1u);
+  EXPECT_EQ(host.Write(v, 0, 5), Status::kOk);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0}), Status::kOk) << host.why;
+  EXPECT_EQ(host.Read(host.Handle("v"), 0), 5u);
+}
+
 TEST(Devices, AttachAndDetachMakeAMirrorAndAPlainDevice) {
   PoolHost host;
   host.AddMedium(64);

@@ -60,7 +60,7 @@ export class MemoryPool implements Pool, Flushable {
   readonly name: string;
   readonly devices = new MemoryDevices(this.id, () => ({
     sizeBlocks: this.#sizeBlocks,
-    usedBlocks: this.#dataBlocks(),
+    usedBlocks: this.stats().allocatedBlocks,
   }));
   readonly #turn: Turn;
   readonly #sizeBlocks: number;

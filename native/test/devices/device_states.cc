@@ -239,7 +239,8 @@ class Workload {
   static void OnControl(void* context, Status status) {
     auto* self = static_cast<Workload*>(context);
     --self->control_;
-    if (status == Status::kIoError) self->error_ = "a device call failed";
+    if (status == Status::kIoError)
+      self->error_ = "a device call failed: " + self->pool_->Stats().fault;
   }
 
   struct Touched {
