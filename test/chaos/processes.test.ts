@@ -185,3 +185,32 @@ test('a volume grows from one replica to three and back to one under writes (sca
     assert.doesNotMatch(await cluster.ashlar('get', 'replicas'), /v-r3/);
   });
 });
+
+test('a replica that was emptied and rebuilt serves alone, by force, when the two others are lost (C1)', {
+  timeout: 240_000,
+}, async () => {
+  await withCluster(async (cluster) => {
+    const iqn = await cluster.createVolume('v', '16Mi');
+    await cluster.untilState('v', 'Healthy', 60_000);
+    const disk = await login(cluster, cluster.portalPort, iqn);
+    for (let lba = 0; lba < 512; lba += 8) await disk.write(lba, filled(lba, lba + 1, 8));
+    await cluster.kill(cluster.replicas[0]!);
+    rmSync(join(cluster.folder, 'node-1/pool.img'));
+    await disk.write(0, filled(0, 900, 8));
+    await cluster.untilState('v', 'Degraded', 30_000);
+    await cluster.run(cluster.replicas[0]!);
+    await cluster.untilState('v', 'Healthy', 60_000);
+    await disk.flush();
+    disk.close();
+    await Promise.all([cluster.kill(cluster.replicas[1]!), cluster.kill(cluster.replicas[2]!)]);
+    await cluster.untilState('v', 'Offline', 60_000);
+    await assert.rejects(cluster.ashlar('force', 'volume', 'v'), /yes-i-lost-the-others/);
+    await cluster.ashlar('force', 'volume', 'v', '--yes-i-lost-the-others');
+    const left = await login(cluster, cluster.portalPort, iqn);
+    assert.ok((await left.read(0, 8)).equals(filled(0, 900, 8)));
+    for (let lba = 8; lba < 512; lba += 8) {
+      assert.ok((await left.read(lba, 8)).equals(filled(lba, lba + 1, 8)), `block ${lba}`);
+    }
+    left.close();
+  });
+});

@@ -704,6 +704,10 @@ export class Coordinator implements CoordinatorEvents {
     peer.storedN = n;
     peer.blank = false;
     const proposal = this.#proposal;
+    // E6: with its first record a store that came blank has a vote, in this very session.
+    if (peer.hello?.record === null) {
+      peer.hello = { ...peer.hello, record: proposal?.record ?? this.record };
+    }
     if (proposal !== null && n === proposal.record.n) {
       proposal.acks |= peer.bit;
       this.#sendRest();
