@@ -158,6 +158,16 @@ export function listPhases(root) {
       limitS: 600,
     },
     {
+      id: 'walkthrough',
+      title: "OpenEBS' walk-through on one node, by kubectl and by ashlar",
+      files: testFiles(root, 'test/e2e/walkthrough').filter((name) => name.endsWith('walkthrough.test.js')),
+      commands: [
+        [...tap, ...testFiles(root, 'test/e2e/walkthrough').filter((name) => name.endsWith('walkthrough.test.js'))],
+      ],
+      tools: ['kubectl', 'qemu-io'],
+      limitS: 300,
+    },
+    {
       id: 'three-nodes',
       title: 'three nodes with etcd: failover, etcd away, the leader killed',
       files: testFiles(root, 'test/e2e/walkthrough').filter((name) =>

@@ -1,11 +1,19 @@
 // Where a pool is: on devices, or in a file of a folder. Made once, and from then on only opened: what is there under
 // another identity is somebody else's, and a pool that is missing is not made anew over it.
 import { existsSync, realpathSync } from 'node:fs';
-import { mkdir, open, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import type { Turn } from '../../base/index.ts';
 import type { DataBufferPool } from '../../block/index.ts';
-import { createPoolFile, openPool, type Pool, probePool, StoreError } from '../../store/index.ts';
+import {
+  createPoolFile,
+  destroyPool,
+  layOut,
+  openPool,
+  type Pool,
+  probePool,
+  StoreError,
+} from '../../store/index.ts';
 
 export interface PoolPlace {
   readonly name: string;
@@ -26,9 +34,6 @@ export interface PoolMedia {
   erase(place: PoolPlace): Promise<void>;
 }
 
-/** Labels and superblocks lie within this distance from either end. */
-const MARKS_BYTES = 1024 * 1024;
-
 export class NativeMedia implements PoolMedia {
   readonly #turn: Turn;
   readonly #buffers: DataBufferPool;
@@ -38,70 +43,53 @@ export class NativeMedia implements PoolMedia {
     this.#buffers = options.buffers;
   }
 
+  /** Of several devices the first one that carries a label speaks for all: opening checks that they belong together. */
   async probe({ paths }: PoolPlace): Promise<{ id: string; name: string } | null> {
-    const path = paths[0] ?? '';
-    if (!existsSync(path)) return null;
-    try {
-      return await probePool(path);
-    } catch (error) {
-      if (error instanceof StoreError && error.code === 'STORE_NOT_A_POOL') return null;
-      throw error;
+    for (const path of paths) {
+      if (!existsSync(path)) continue;
+      try {
+        return await probePool(path);
+      } catch (error) {
+        if (!(error instanceof StoreError) || error.code !== 'STORE_NOT_A_POOL') throw error;
+      }
     }
+    return null;
   }
 
-  async create(place: PoolPlace): Promise<void> {
-    const path = onlyPath(place);
-    if (place.fileBytes !== null) {
+  async create({ name, paths, mirrored, fileBytes }: PoolPlace): Promise<void> {
+    const vdevs = layOut(mirrored ? 'mirror' : 'stripe', paths);
+    if (fileBytes !== null) {
       // A pool holds whatever hosts write: nobody else looks in.
-      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-      await createPoolFile({ path, sizeBytes: place.fileBytes, sparse: true, name: place.name });
+      for (const path of paths) await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      await createPoolFile({ vdevs, sizeBytes: fileBytes, sparse: true, name });
       return;
     }
-    const { isFile, sizeBytes } = await measure(path);
-    // A file that stands in for a disk is there already: what it holds was looked at before it was claimed.
+    const media = await Promise.all(paths.map(measure));
+    const files = media.filter(({ isFile }) => isFile);
+    if (files.length > 0 && files.length < media.length) {
+      throw new StoreError('STORE_INVALID', `pool ${name}: files and devices do not go together`);
+    }
+    // Files that stand in for disks are there already: what they hold was looked at before they were claimed.
+    const sizeBytes = Math.min(...files.map((file) => file.sizeBytes));
     await createPoolFile({
-      path,
-      name: place.name,
-      ...(isFile ? { sizeBytes, sparse: true, force: true } : {}),
+      vdevs,
+      name,
+      ...(files.length > 0 ? { sizeBytes, sparse: true, force: true } : {}),
     });
   }
 
-  async open(place: PoolPlace): Promise<Pool> {
+  async open({ paths, cacheBytes }: PoolPlace): Promise<Pool> {
     return await openPool({
-      path: onlyPath(place),
+      paths,
       turn: this.#turn,
       buffers: this.#buffers,
-      ...(place.cacheBytes === null ? {} : { cacheBytes: place.cacheBytes }),
+      ...(cacheBytes === null ? {} : { cacheBytes }),
     });
   }
 
   async erase({ paths, fileBytes }: PoolPlace): Promise<void> {
-    for (const path of paths) {
-      if (fileBytes !== null) await rm(path, { force: true });
-      else if (existsSync(path)) await eraseEnds(path);
-    }
-  }
-}
-
-function onlyPath({ name, paths }: PoolPlace): string {
-  const [path, ...more] = paths;
-  if (path === undefined || more.length > 0) {
-    throw new StoreError('STORE_UNSUPPORTED', `pool ${name}: one device, not ${paths.length}`);
-  }
-  return path;
-}
-
-/** Zeros over both ends. */
-async function eraseEnds(path: string): Promise<void> {
-  const { sizeBytes } = await measure(path);
-  const file = await open(path, 'r+');
-  try {
-    const zeros = Buffer.alloc(Math.min(MARKS_BYTES, sizeBytes));
-    await file.write(zeros, 0, zeros.length, 0);
-    await file.write(zeros, 0, zeros.length, sizeBytes - zeros.length);
-    await file.sync();
-  } finally {
-    await file.close();
+    if (fileBytes !== null) for (const path of paths) await rm(path, { force: true });
+    else await destroyPool(paths.filter((path) => existsSync(path)));
   }
 }
 
