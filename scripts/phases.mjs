@@ -160,9 +160,16 @@ export function listPhases(root) {
     {
       id: 'walkthrough',
       title: "OpenEBS' walk-through on one node, by kubectl and by ashlar",
-      files: testFiles(root, 'test/e2e/walkthrough').filter((name) => name.endsWith('walkthrough.test.js')),
+      files: testFiles(root, 'test/e2e/walkthrough').filter((name) =>
+        name.endsWith('walkthrough.test.js'),
+      ),
       commands: [
-        [...tap, ...testFiles(root, 'test/e2e/walkthrough').filter((name) => name.endsWith('walkthrough.test.js'))],
+        [
+          ...tap,
+          ...testFiles(root, 'test/e2e/walkthrough').filter((name) =>
+            name.endsWith('walkthrough.test.js'),
+          ),
+        ],
       ],
       tools: ['kubectl', 'qemu-io'],
       limitS: 300,

@@ -36,20 +36,18 @@ export async function fetchKinds(client: Client): Promise<Kind[]> {
   const versions = groups.groups.flatMap(({ versions: all }) =>
     all.map(({ groupVersion }) => groupVersion),
   );
-  // Ours first: where two groups have a kind of one name, ours is meant.
-  versions.sort((a, b) => Number(b.startsWith(OWN_GROUP)) - Number(a.startsWith(OWN_GROUP)));
+  // In the server's order: where two groups have a kind of one name, the first is meant, as kubectl takes it.
   const lists = await Promise.all(
     ['v1', ...versions].map(async (apiVersion) => {
       const path = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
       return { apiVersion, list: (await client.get(path)) as { resources: ResourceAnswer[] } };
     }),
   );
-  const kinds = lists.flatMap(({ apiVersion, list }) =>
+  return lists.flatMap(({ apiVersion, list }) =>
     list.resources
       .filter(({ name }) => !name.includes('/'))
       .map((resource) => toKind(apiVersion, resource)),
   );
-  return kinds.sort((a, b) => Number(b.group === OWN_GROUP) - Number(a.group === OWN_GROUP));
 }
 
 function toKind(apiVersion: string, resource: ResourceAnswer): Kind {
