@@ -103,7 +103,9 @@ void PoolImpl::EnsureRegions() {
         end = std::max(end, regions_[r].start + regions_[r].blocks);
       }
     }
-    const uint64_t limit = PhysAt(v, devices_.VdevBlocks(v) - kEndBlocks);
+    const uint64_t blocks = devices_.VdevBlocks(v);
+    if (blocks <= kEndBlocks) continue;
+    const uint64_t limit = PhysAt(v, blocks - kEndBlocks);
     if (limit < end + kMinRegionBlocks || range_.count == kMaxRegions) continue;
     regions_[range_.count++] = {end, limit - end, 0};
   }

@@ -327,6 +327,8 @@ uint64_t DeviceSet::VdevBlocks(uint32_t vdev) const {
   for (uint16_t index : vdevs_[vdev].sides) {
     if (!devices_[index]->leaving) blocks = std::min(blocks, devices_[index]->record.size_blocks);
   }
+  // All that are left of it are leaving.
+  if (blocks == ~uint64_t{0}) return 0;
   return blocks;
 }
 
