@@ -85,7 +85,12 @@ export function listPhases(root) {
       id: 'crash',
       title: 'engine crash states',
       commands: [
-        configure('build/native-crash', '-DASHLAR_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release'),
+        configure(
+          'build/native-crash',
+          '-DASHLAR_TESTS=ON',
+          '-DASHLAR_MUTANTS=ON',
+          '-DCMAKE_BUILD_TYPE=Release',
+        ),
         [
           'cmake',
           '--build',
@@ -97,6 +102,7 @@ export function listPhases(root) {
           'device_states',
         ],
         ['build/native-crash/crash_states', '--states', '20000', '--jobs', jobs],
+        ['build/native-crash/crash_states', '--mutants', '--states', '3000'],
         ['build/native-crash/device_states', '--states', '3000', '--jobs', jobs],
       ],
       limitS: 900,

@@ -94,6 +94,11 @@ class PoolBinding : public Napi::ObjectWrap<PoolBinding> {
   Napi::Value CreateSnapshots(const Napi::CallbackInfo& info);
   Napi::Value TakeHandles(const Napi::CallbackInfo& info);
   Napi::Value DeleteSnapshot(const Napi::CallbackInfo& info);
+  Napi::Value CloneSnapshot(const Napi::CallbackInfo& info);
+  Napi::Value PromoteVolume(const Napi::CallbackInfo& info);
+  Napi::Value RollbackVolume(const Napi::CallbackInfo& info);
+  Napi::Value Changed(const Napi::CallbackInfo& info);
+  Napi::Value TakeChangedRuns(const Napi::CallbackInfo& info);
   Napi::Value Snapshots(const Napi::CallbackInfo& info);
   Napi::Value Snapshot(const Napi::CallbackInfo& info);
   Napi::Value Checkpoint(const Napi::CallbackInfo& info);

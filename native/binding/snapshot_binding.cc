@@ -70,6 +70,64 @@ Napi::Value PoolBinding::DeleteSnapshot(const Napi::CallbackInfo& info) {
   return EndControl(info);
 }
 
+// cloneSnapshot(controlId, snapshot handle, uuid: Uint8Array of 16, name)
+Napi::Value PoolBinding::CloneSnapshot(const Napi::CallbackInfo& info) {
+  Control* const control = BeginControl(info);
+  if (control == nullptr) return info.Env().Undefined();
+  Uuid id{};
+  CopyUuid(info[2], &id);
+  control->name = info[3].ToString().Utf8Value();
+  pool_->CloneSnapshot(ToHandle(info[1]), id, control->name, &control->handle, OnControlDone,
+                       control);
+  return EndControl(info);
+}
+
+// promoteVolume(controlId, handle)
+Napi::Value PoolBinding::PromoteVolume(const Napi::CallbackInfo& info) {
+  Control* const control = BeginControl(info);
+  if (control == nullptr) return info.Env().Undefined();
+  pool_->PromoteVolume(ToHandle(info[1]), OnControlDone, control);
+  return EndControl(info);
+}
+
+// rollbackVolume(controlId, handle, snapshot handle, epoch, op, deleteLater)
+Napi::Value PoolBinding::RollbackVolume(const Napi::CallbackInfo& info) {
+  Control* const control = BeginControl(info);
+  if (control == nullptr) return info.Env().Undefined();
+  const uint64_t version = ToCount(info[3], 0) << 40 | ToCount(info[4], 0);
+  pool_->RollbackVolume(ToHandle(info[1]), ToHandle(info[2]), version, info[5].ToBoolean(),
+                        OnControlDone, control);
+  return EndControl(info);
+}
+
+// changed(controlId, from: snapshot handle or 0, to: handle, lba, maxRuns); by takeChangedRuns once
+// it is done
+Napi::Value PoolBinding::Changed(const Napi::CallbackInfo& info) {
+  Control* const control = BeginControl(info);
+  if (control == nullptr) return info.Env().Undefined();
+  pool_->Changed(ToHandle(info[1]), ToHandle(info[2]), ToCount(info[3], 0),
+                 static_cast<uint32_t>(ToCount(info[4], 1)), &control->runs, &control->next,
+                 OnControlDone, control);
+  return EndControl(info);
+}
+
+// takeChangedRuns(controlId): Float64Array of where to go on, then as takeRuns
+Napi::Value PoolBinding::TakeChangedRuns(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const uint64_t id = ToCount(info[0], kMaxControls);
+  if (id >= controls_.size()) return env.Null();
+  const std::vector<MapRun>& runs = controls_[id].runs;
+  Napi::Float64Array flat = Napi::Float64Array::New(env, 1 + runs.size() * 3);
+  double* out = flat.Data();
+  *out++ = static_cast<double>(controls_[id].next);
+  for (const MapRun& run : runs) {
+    *out++ = static_cast<double>(run.lba);
+    *out++ = static_cast<double>(run.blocks);
+    *out++ = run.mapped ? 1 : 0;
+  }
+  return flat;
+}
+
 // snapshots(volume handle): SnapshotInfo[], oldest first
 Napi::Value PoolBinding::Snapshots(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();

@@ -21,7 +21,8 @@ constexpr uint64_t kPendingFloor = 8192;
 }  // namespace
 
 bool PoolImpl::CheckpointWanted() const {
-  return want_checkpoint_ || !checkpoint_waiters_.empty() || cache_.dirty_pages() >= soft_dirty_ ||
+  return want_checkpoint_ || !checkpoint_waiters_.empty() || !waiting_controls_.empty() ||
+         cache_.dirty_pages() >= soft_dirty_ ||
          next_sequence_ - cut_sequence_ > sb_.log_blocks / 4 || freed_now_.size() > (1u << 18) ||
          pending_blocks_ > std::max<uint64_t>(kPendingFloor, FreeNow() / 4);
 }
@@ -101,6 +102,10 @@ void PoolImpl::Cut() {
     assert(cleared == blocks);
     leaf->used -= cleared;
     CountUsed(run.phys, -int64_t{cleared});
+    if (Mutated(Mutant::kReuseEarly)) {
+      pending_blocks_ -= blocks;
+      continue;
+    }
     HoldGroup(it->first, leaf)->SetBusy(BitOf(run.phys), blocks);
     busy_ += blocks;
     pending_blocks_ -= blocks;
@@ -450,6 +455,7 @@ void PoolImpl::ItemIoDone(EngineIo* io) {
   if (item->copies_good == 0) return Fault("a metadata page could not be written");
   if (items_next_ == items_.size() && items_in_flight_ == 0) {
     stage_ = CheckpointStage::kFlush;
+    if (Mutated(Mutant::kSuperblockWithoutFlush)) return CheckpointFlushed(nullptr, Status::kOk);
     RequestFlush(&PoolImpl::CheckpointFlushed, nullptr);
   }
 }
@@ -599,6 +605,7 @@ void PoolImpl::FinishCheckpoint() {
   stage_ = CheckpointStage::kIdle;
   ActivateRegions();
   ServeParked();
+  StartWaitingControls();
   std::vector<CheckpointWaiter> later;
   for (const CheckpointWaiter& w : checkpoint_waiters_) {
     if (w.cut > cuts_) {
@@ -652,6 +659,13 @@ void PoolImpl::StepClose() {
   if (!closing_ || close_started_ || Faulted()) return;
   if (in_flight_ops_ > 0 || log_head_ != nullptr || stage_ != CheckpointStage::kIdle) return;
   close_started_ = true;
+  for (const auto& [name, v] : by_name_) {
+    // It goes on at the next opening.
+    if (v->rolled_done != nullptr) {
+      CompleteControl(v->rolled_done, v->rolled_context, Status::kOffline);
+    }
+    v->rolled_done = nullptr;
+  }
   checkpoint_waiters_.push_back({cuts_ + 1, close_done_, close_context_, true});
 }
 

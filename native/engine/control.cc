@@ -127,7 +127,7 @@ void PoolImpl::DeleteVolume(uint32_t handle, DoneFn done, void* context, bool wi
   } else {
     for (const auto& [name, snapshot] : v->snapshots) {
       if (!with_snapshots) status = Status::kHasSnapshots;
-      if (!snapshot->clones.empty()) status = Status::kHasClones;
+      if (HasLiveClones(snapshot)) status = Status::kHasClones;
       if (snapshot->creating) status = Status::kBusy;
       if (status == Status::kHasClones) break;
     }
@@ -255,7 +255,7 @@ void PoolImpl::StartControl(ControlOp* control) {
 PoolImpl::Admission PoolImpl::TryStartControl(Piece* piece) {
   ControlOp* c = piece->control;
   if (c->kind == LogKind::kSnapshot) {
-    if (c->waits > 0) return Admission::kWait;
+    if (c->waits > 0 && !Mutated(Mutant::kSnapshotOvertakes)) return Admission::kWait;
     // Each entry in a block of its own is more than enough.
     if (!LogHasBlocks(c->targets.size() + 1)) {
       want_checkpoint_ = true;
@@ -265,7 +265,7 @@ PoolImpl::Admission PoolImpl::TryStartControl(Piece* piece) {
     return Admission::kGo;
   }
   uint32_t bytes = sizeof(LogEntryHeader);
-  if (c->kind == LogKind::kCreate)
+  if (c->kind == LogKind::kCreate || c->kind == LogKind::kClone)
     bytes += sizeof(LogCreate) + ((c->volume->name.size() + 7) & ~7u);
   if (c->kind == LogKind::kPutBlob) bytes += sizeof(LogBlob);
   Admission room = HasRoom(piece->blocks, bytes);
@@ -291,7 +291,8 @@ PoolImpl::Admission PoolImpl::TryStartControl(Piece* piece) {
   header.bytes = static_cast<uint16_t>(bytes);
   header.blocks = static_cast<uint16_t>(blocks);
   header.tree = c->volume != nullptr ? c->volume->tree : 0;
-  if (c->kind == LogKind::kCreate) {
+  if (c->kind == LogKind::kCreate || c->kind == LogKind::kClone) {
+    header.version = c->volume->origin_tree;
     header.lba = c->volume->slot;
     header.count = c->volume->size_blocks;
     Put(&at, header);
@@ -329,7 +330,8 @@ PoolImpl::Admission PoolImpl::TryStartControl(Piece* piece) {
     header.count = c->marks.hole_floor;
     Put(&at, header);
   } else {
-    header.count = c->size_blocks;
+    header.count = c->kind == LogKind::kRollback ? c->snapshot->tree : c->size_blocks;
+    header.version = c->version;
     Put(&at, header);
   }
   piece->ios = static_cast<uint32_t>(piece->runs.size());
@@ -386,6 +388,22 @@ void PoolImpl::ApplyControl(Piece* piece) {
     case LogKind::kDeleteSnapshot:
       ApplyDeleteSnapshot(c->volume);
       break;
+    case LogKind::kClone:
+      ApplyClone(c->volume);
+      break;
+    case LogKind::kPromote:
+      ApplyPromote(c->volume);
+      break;
+    case LogKind::kRollback:
+      // `done` is told at the end of it.
+      c->volume->rolled_done = c->done;
+      c->volume->rolled_context = c->context;
+      c->done = nullptr;
+      ApplyRollback(c->volume, c->snapshot, c->version);
+      break;
+    case LogKind::kRolledBack:
+      ApplyRolledBack(c->volume);
+      break;
     default: {
       uint64_t phys[kBlobBlocks] = {};
       uint32_t i = 0;
@@ -424,7 +442,11 @@ void PoolImpl::FinishControl(Piece* piece, Status status) {
   if (c->volume != nullptr) --c->volume->in_flight;
   --in_flight_ops_;
   if (c->kind == LogKind::kSnapshot) FinishSnapshots(c, status);
-  if (status == Status::kNoSpace && c->kind == LogKind::kCreate) {
+  if (status != Status::kOk && c->kind == LogKind::kRollback) c->volume->rolling = false;
+  if (status == Status::kNoSpace && c->kind == LogKind::kClone) {
+    std::erase(c->volume->origin->clones, c->volume);
+  }
+  if (status == Status::kNoSpace && (c->kind == LogKind::kCreate || c->kind == LogKind::kClone)) {
     by_name_.erase(c->volume->name);
     by_tree_.erase(c->volume->tree);
     slot_hint_ = std::min(slot_hint_, c->volume->slot);

@@ -134,11 +134,15 @@ bool ParseLogEntry(const uint8_t* area, uint32_t area_bytes, uint32_t* offset, L
     case LogKind::kUnmap:
       return UnmapIsSound(out, body, bytes);
     case LogKind::kCreate:
+    case LogKind::kClone:
       return CreateIsSound(out, body, bytes);
     case LogKind::kResize:
       return h.count > 0 && h.count <= kPhysBlockMask;
     case LogKind::kDelete:
     case LogKind::kDeleteSnapshot:
+    case LogKind::kPromote:
+    case LogKind::kRollback:
+    case LogKind::kRolledBack:
       return true;
     case LogKind::kSnapshot:
       return SnapshotIsSound(out, body, bytes);

@@ -44,6 +44,10 @@ enum class LogKind : uint8_t {
   kMarks = 17,
   kSnapshot = 32,
   kDeleteSnapshot = 33,
+  kClone = 34,
+  kPromote = 35,
+  kRollback = 36,    // Begun.
+  kRolledBack = 37,  // Done, and in both superblocks.
 };
 
 // Every entry begins with this; `bytes` includes it and what follows, and is a multiple of 8.
@@ -57,10 +61,10 @@ struct LogEntryHeader {
   uint16_t blocks;  // kWrite, kInstall: 1..128, inside one leaf. kWriteAtomic: 1..256. kPutBlob:
                     // 0..16.
   uint64_t tree;
-  uint64_t lba;  // kWrite, kWriteAtomic, kUnmap, kInstall. kPutBlob: the leaf of the blob tree.
-                 // kCreate: the leaf of the catalog.
-  uint64_t
-      version;     // kWrite, kWriteAtomic, kUnmap, kSnapshot. kInstall: `j` of B4. kMarks: contig.
+  uint64_t lba;      // kWrite, kWriteAtomic, kUnmap, kInstall. kPutBlob: the leaf of the blob tree.
+                     // kCreate: the leaf of the catalog.
+  uint64_t version;  // kWrite, kWriteAtomic, kUnmap, kSnapshot, kRollback. kInstall: `j` of B4.
+                     // kMarks: contig. kClone: the tree of its origin.
   uint64_t count;  // kUnmap: blocks. kCreate, kResize: size in blocks. kPutBlob: bytes. kWrite,
                    // kWriteAtomic: the version of the op submitted before this one. kMarks: the
                    // hole floor.
@@ -90,7 +94,7 @@ struct LogUnmapBody {
 // kInstall: `runs` of LogRun for the blocks that are data, then for each of `blocks` its version
 // (8 bytes), its checksum (4) and its BlockKind (1).
 
-// kCreate: follows the header, then the name.
+// kCreate, kClone: follows the header, then the name.
 struct LogCreate {
   Uuid id;
   uint64_t hole_floor;

@@ -142,8 +142,10 @@ struct VolumeInfo {
   uint64_t hole_floor = 0;  // B7. All ones: holes have no versions here.
   // Space as ZFS counts it, in blocks.
   uint64_t written_blocks = 0;    // Data written since the newest snapshot.
-  uint64_t snapshot_blocks = 0;   // What deleting all its snapshots would free, pages included.
-  uint64_t inherited_blocks = 0;  // Of mapped_blocks: shared with the clone's origin.
+  uint64_t snapshot_blocks = 0;   // What its snapshots keep and it does not name, pages included. A
+                                  // clone's origin counts as one of them.
+  uint64_t inherited_blocks = 0;  // Of mapped_blocks: shared with the clone's origin. All ones:
+                                  // not known, after a promotion.
   uint32_t origin = 0;            // Handle of the snapshot it was cloned from. 0: no clone.
   bool rolling_back = false;      // Operations end with kBusy until it is done.
 };
@@ -275,6 +277,25 @@ class Pool : public PoolDevices {
   // Oldest first.
   virtual std::vector<SnapshotInfo> Snapshots(uint32_t volume) const = 0;
   virtual bool Snapshot(uint32_t handle, SnapshotInfo* info) const = 0;
+  // A volume that begins as what the snapshot holds, in O(1), with versions of its own (S14). Of a
+  // snapshot just taken it waits for two checkpoints.
+  virtual void CloneSnapshot(uint32_t snapshot, const Uuid& id, std::string_view name,
+                             uint32_t* handle, DoneFn done, void* context) = 0;
+  // The clone gets its origin and the snapshots before it; the volume they were of becomes a clone
+  // of that one. kInvalid: no clone. kExists: two snapshots of one name would meet. kBusy:
+  // deletions or fresh snapshots are under way on either side; try again.
+  virtual void PromoteVolume(uint32_t handle, DoneFn done, void* context) = 0;
+  // The volume becomes what the snapshot is, size included; each block that differs gets `version`
+  // (P4). Offline only: kBusy while operations are in flight, and those that come before `done` end
+  // with kBusy. kLaterSnapshots, unless those are to be deleted; kHasClones while one has a clone.
+  virtual void RollbackVolume(uint32_t handle, uint32_t snapshot, uint64_t version,
+                              bool delete_later, DoneFn done, void* context) = 0;
+  // What differs between a snapshot (`from`; 0: nothing at all) and a later one, or its volume, or
+  // a clone that comes of it: runs at or after `lba`, unmapped ones for blocks that `from` had and
+  // `to` has not. In O(changed). At most max_runs, and some leaves, a call: *next says where to go
+  // on, the size of `to` when all was seen. kInvalid: `to` does not come of `from`.
+  virtual void Changed(uint32_t from, uint32_t to, uint64_t lba, uint32_t max_runs,
+                       std::vector<MapRun>* runs, uint64_t* next, DoneFn done, void* context) = 0;
   // A small blob by key on a volume (handle) or on the pool (handle 0): settings, reservations. Key
   // at most 63 bytes, value at most 64 KiB, an empty value removes it.
   virtual void PutBlob(uint32_t handle, std::string_view key, std::span<const uint8_t> value,

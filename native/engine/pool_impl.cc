@@ -179,6 +179,7 @@ void PoolImpl::Background() {
   if (state_ != PoolState::kOpen) return;
   if (options_.read_only) {
     StepMapStatus();
+    StepDiff();
     return StepChanged();
   }
   StepCheckpoint();
@@ -186,6 +187,7 @@ void PoolImpl::Background() {
   if (!closing_) StepReclaim();
   StepMapStatus();
   StepChanged();
+  StepDiff();
   StepWalk();
   DropLeaving();
   Drain();
@@ -194,7 +196,7 @@ void PoolImpl::Background() {
 
 bool PoolImpl::WantsPoll() const {
   if (state_ != PoolState::kOpen) return false;
-  const bool walks = !map_status_.empty() || !changed_.empty();
+  const bool walks = !map_status_.empty() || !changed_.empty() || !diffs_.empty();
   if (options_.read_only) return walks && ios_in_flight_ == 0;
   // What the last rounds of Pump gathered and did not send: on a medium that answers at once no
   // completion would bring anyone back.
@@ -229,7 +231,7 @@ void PoolImpl::Submit(Op* op) {
   } else if (volume == nullptr || volume->creating || volume->delete_logged ||
              volume->kind == RecordKind::kSegment) {
     status = Status::kNotFound;
-  } else if (volume->state == RecordState::kRollingBack) {
+  } else if (volume->rolling) {
     status = Status::kBusy;
   } else if (op->kind != OpKind::kFlush &&
              (op->lba > volume->size_blocks || op->blocks > volume->size_blocks - op->lba)) {
@@ -396,7 +398,8 @@ void PoolImpl::FinishOp(OpState* state) {
   const bool change = op->kind == OpKind::kWrite || op->kind == OpKind::kUnmap;
   state->volume->progress.End(state->ticket, state->status == Status::kOk);
   if (op->kind == OpKind::kUnmap) UnmapEnded(state->volume, state->phase);
-  if (state->status == Status::kOk && change && (op->flags & kOpFua) != 0 && !Faulted()) {
+  if (state->status == Status::kOk && change && (op->flags & kOpFua) != 0 && !Faulted() &&
+      !Mutated(Mutant::kFuaWithoutFlush)) {
     RequestFlush(&PoolImpl::FuaFlushed, state);
     return;
   }
@@ -513,6 +516,20 @@ void PoolImpl::Fault(std::string why) {
   }
   for (const MapStatusOp& m : map_status_) CompleteControl(m.done, m.context, Status::kIoError);
   map_status_.clear();
+  for (const DiffOp& d : diffs_) CompleteControl(d.done, d.context, Status::kIoError);
+  diffs_.clear();
+  for (const auto& [snapshot, control] : waiting_controls_) {
+    --in_flight_ops_;
+    CompleteControl(control->done, control->context, Status::kIoError);
+    delete control;
+  }
+  waiting_controls_.clear();
+  for (const auto& [name, v] : by_name_) {
+    if (v->rolled_done != nullptr) {
+      CompleteControl(v->rolled_done, v->rolled_context, Status::kIoError);
+    }
+    v->rolled_done = nullptr;
+  }
   for (const ChangedOp& c : changed_) CompleteControl(c.done, c.context, Status::kIoError);
   changed_.clear();
   if (close_done_ != nullptr && !close_started_) {

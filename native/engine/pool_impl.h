@@ -1,7 +1,8 @@
 // The pool as one state machine, in parts: pool_impl.cc (entry points, I/O, completion),
 // tree_access.cc (pages), allocation.cc (space), read_path.cc, write_path.cc (admission, log,
 // application), atomic_write.cc, unmap.cc, control.cc (volumes, blobs), snapshot.cc, versions.cc
-// (what snapshots share), reclaim.cc (deletion), checkpoint.cc, recovery.cc, check.cc.
+// (what snapshots share), clone.cc, rollback.cc, diff.cc, reclaim.cc (deletion),
+// checkpoint.cc, recovery.cc, check.cc.
 //
 // Nothing here is called back in the middle of something: an I/O's completion is only queued, and
 // worked off by Drain; a caller's `done` is only queued, and delivered when the outermost call is
@@ -18,6 +19,7 @@
 #include "native/engine/device_set.h"
 #include "native/engine/format.h"
 #include "native/engine/log_format.h"
+#include "native/engine/mutants.h"
 #include "native/engine/page_cache.h"
 #include "native/engine/pool.h"
 #include "native/engine/repair.h"
@@ -116,6 +118,10 @@ struct VolumeState {
   uint64_t origin_birth = 0;
   uint64_t version_base = 0;  // S14.
   uint64_t rollback_version = 0;
+  bool rolling = false;     // From the call on until it is done.
+  uint64_t rolled_cut = 0;  // The cut whose superblock must be there before it is done.
+  DoneFn rolled_done = nullptr;
+  void* rolled_context = nullptr;
   VolumeState* origin = nullptr;
   uint64_t origin_tree = 0;
   VolumeState* newest = nullptr;      // The newest snapshot in the line that is not condemned.
@@ -130,6 +136,8 @@ struct VolumeState {
   uint64_t snapshots_begun = 0;
   std::vector<std::pair<uint64_t, struct ControlOp*>> snapshots_waiting;
 };
+
+inline constexpr uint64_t kUnknown = ~0ull;
 
 struct PhysRun {
   uint64_t phys;
@@ -187,6 +195,8 @@ struct ControlOp {
     VolumeState* snapshot;
     uint64_t version;
   };
+  VolumeState* snapshot = nullptr;  // Of a rollback.
+  uint64_t version = 0;
   std::vector<Target> targets;  // Of a group of snapshots.
   uint64_t created_ms = 0;
   uint64_t waits = 0;  // For changes that come before.
@@ -301,6 +311,13 @@ class PoolImpl final : public Pool {
   void DeleteSnapshot(uint32_t handle, DoneFn done, void* context) override;
   std::vector<SnapshotInfo> Snapshots(uint32_t volume) const override;
   bool Snapshot(uint32_t handle, SnapshotInfo* info) const override;
+  void CloneSnapshot(uint32_t snapshot, const Uuid& id, std::string_view name, uint32_t* handle,
+                     DoneFn done, void* context) override;
+  void PromoteVolume(uint32_t handle, DoneFn done, void* context) override;
+  void RollbackVolume(uint32_t handle, uint32_t snapshot, uint64_t version, bool delete_later,
+                      DoneFn done, void* context) override;
+  void Changed(uint32_t from, uint32_t to, uint64_t lba, uint32_t max_runs,
+               std::vector<MapRun>* runs, uint64_t* next, DoneFn done, void* context) override;
   void PutBlob(uint32_t handle, std::string_view key, std::span<const uint8_t> value, DoneFn done,
                void* context) override;
   bool GetBlob(uint32_t handle, std::string_view key, std::vector<uint8_t>* value) const override;
@@ -418,7 +435,8 @@ class PoolImpl final : public Pool {
   void Grow(Tree* tree, uint32_t height);
   uint64_t NullSpan(Tree* tree, uint64_t leaf);
   enum class Newness : uint8_t { kBorn, kMaxVersion };
-  Got Descend(Tree* tree, uint64_t leaf, Newness by, uint64_t bound, uint64_t* span, Page** page);
+  Got Descend(Tree* tree, uint64_t leaf, Newness by, uint64_t bound, uint64_t* span, Page** page,
+              bool* absent = nullptr);
   bool ForgetPages(Tree* tree, uint32_t level, uint64_t index);
   uint64_t LeafSpan(uint32_t level) const { return 1ull << (kFanOutBits * level); }
   void CountPage(Page* page);
@@ -435,11 +453,12 @@ class PoolImpl final : public Pool {
   void RetirePage(Tree* tree, const PagePtr& ptr, uint64_t at);
   // A block of data that the head no longer names.
   void RetireData(VolumeState* head, uint64_t phys, uint64_t born) {
-    if (born > head->prev_birth) {
+    if (born > head->prev_birth ||
+        (Mutated(Mutant::kBornComparedWrongly) && born > 0 && born + 2 > head->prev_birth)) {
       FreeRun(phys, 1);
       --head->written;
     } else {
-      head->inherited -= born <= head->origin_birth;
+      if (born <= head->origin_birth && head->inherited != kUnknown) --head->inherited;
       Retire(head, phys, 1, born, generation_);
     }
   }
@@ -480,7 +499,38 @@ class PoolImpl final : public Pool {
   Status LoadRecord(uint32_t slot, Page* page, std::string* why);
   void ServeParked();
 
+  // --- clone.cc ---
+  void StartWaitingControls();
+  void ApplyClone(VolumeState* clone);
+
+  // --- rollback.cc ---
+  void ApplyRollback(VolumeState* volume, VolumeState* snapshot, uint64_t version);
+  void ApplyRolledBack(VolumeState* volume);
+  bool RollbackStep(VolumeState* volume);
+  bool RollbackLeaves(VolumeState* volume, VolumeState* snapshot);
+  void RollbackLeaf(VolumeState* volume, Page* page, const Page* then);
+  bool RollbackLists(VolumeState* volume, const VolumeState* snapshot);
+  void KeepPages(DeadList* list, Page* page);
+  Status MayPromote(const VolumeState* clone) const;
+  void ApplyPromote(VolumeState* clone);
+
+  // --- diff.cc ---
+  struct DiffOp {
+    uint32_t from;
+    uint32_t to;
+    uint64_t lba;
+    uint32_t max_runs;
+    std::vector<MapRun>* runs;
+    uint64_t* next;
+    DoneFn done;
+    void* context;
+  };
+  static bool Precedes(const VolumeState* from, const VolumeState* to);
+  void StepDiff();
+  bool WalkDiff(VolumeState* from, VolumeState* to, DiffOp* diff, Status* status);
+
   // --- reclaim.cc ---
+  static bool HasLiveClones(const VolumeState* snapshot);
   void StepReclaim();
   bool ReclaimSnapshot(VolumeState* snapshot);
   void Condemn(VolumeState* snapshot);
@@ -772,7 +822,9 @@ class PoolImpl final : public Pool {
   std::vector<VolumeState*> cut_records_;  // What the checkpoint to come, or under way, writes.
   std::vector<VolumeState*> fresh_;        // Snapshots that one superblock reaches.
   std::vector<VolumeState*> reclaim_;      // To be deleted, or counted anew.
-  std::vector<Op*> parked_;                // On snapshots that no superblock reaches yet.
+  std::vector<std::pair<VolumeState*, ControlOp*>> waiting_controls_;  // For a snapshot's supers.
+  std::vector<DiffOp> diffs_;
+  std::vector<Op*> parked_;  // On snapshots that no superblock reaches yet.
   uint32_t slot_hint_ = 0;
   uint64_t dead_blocks_ = 0;  // In all deadlists.
   uint64_t dead_now_ = 0;     // Runs in DeadList::now of all.

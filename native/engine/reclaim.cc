@@ -20,6 +20,11 @@ constexpr int kLeavesAStep = 32;
 constexpr size_t kMaxFreedRuns = 1 << 16;
 }  // namespace
 
+bool PoolImpl::HasLiveClones(const VolumeState* snapshot) {
+  return std::any_of(snapshot->clones.begin(), snapshot->clones.end(),
+                     [](const VolumeState* clone) { return !clone->delete_logged; });
+}
+
 void PoolImpl::StepReclaim() {
   if (reclaim_.empty()) return;
   if (freed_now_.size() > kMaxFreedRuns || cache_.dirty_pages() > hard_dirty_) {
@@ -28,7 +33,9 @@ void PoolImpl::StepReclaim() {
   }
   for (size_t i = 0; i < reclaim_.size(); ++i) {
     VolumeState* v = reclaim_[i];
-    const bool done = v->kind == RecordKind::kVolume ? DeleteStep(v) : ReclaimSnapshot(v);
+    const bool done = v->kind != RecordKind::kVolume       ? ReclaimSnapshot(v)
+                      : v->state == RecordState::kDeleting ? DeleteStep(v)
+                                                           : RollbackStep(v);
     if (!done) continue;
     std::erase(reclaim_, v);
     want_checkpoint_ = true;
@@ -43,6 +50,7 @@ bool PoolImpl::ReclaimSnapshot(VolumeState* s) {
   VolumeState* head = s->head;
   if (head->state == RecordState::kDeleting) return true;  // It goes with its volume.
   if (s->supers == 0 || s->in_flight > 0) return false;
+  if (s->delete_logged && !s->clones.empty()) return false;  // They are on their way out.
   if (head->walk.target != 0 && head->walk.target != s->tree) return false;
   if (s->state == RecordState::kDeleting && !s->recount) {
     // First the counts that its going changes must be right.
@@ -70,6 +78,11 @@ bool PoolImpl::ReclaimSnapshot(VolumeState* s) {
   // A checkpoint under way may still write pages of its tree.
   if (stage_ != CheckpointStage::kIdle || !ForgetPages(&s->map, s->map.root.height, 0))
     return false;
+  if (Mutated(Mutant::kListLost)) {
+    dead_blocks_ -= s->dead->blocks;
+    s->dead->tree.root.ptr = PagePtr{};
+    s->dead->blocks = s->dead->leaves = 0;
+  }
   s->map.root.ptr = PagePtr{};
   s->kind = RecordKind::kSegment;
   s->state = RecordState::kLive;
@@ -301,7 +314,7 @@ bool PoolImpl::RemoveRecord(VolumeState* v) {
 bool PoolImpl::DeleteStep(VolumeState* v) {
   if (v->in_flight > 0 || !v->pending.empty() || !v->cut.empty()) return false;
   for (const VolumeState* s : v->line) {
-    if (s->in_flight > 0) return false;
+    if (s->in_flight > 0 || !s->clones.empty()) return false;
   }
   if (!DeleteTree(v, &v->map) || !DeleteTree(v, &v->blobs.tree) || !EraseLists(v)) return false;
   // A checkpoint under way may still write pages of its trees.
@@ -424,7 +437,7 @@ bool PoolImpl::DropSubtree(Tree* tree, uint64_t leaf, uint64_t span) {
   }
   VolumeState* v = tree->owner;
   v->mapped -= mapped;
-  v->inherited -= mapped;
+  if (v->inherited != kUnknown) v->inherited -= mapped;
   data_mapped_ -= mapped;
   MarkRecord(v);
   if (parent != nullptr) DropUpward(parent);

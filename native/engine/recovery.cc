@@ -682,7 +682,7 @@ Status PoolImpl::ReplayLog(std::string* why) {
         return Status::kIoError;
       }
       replayed_crc = h.crc;
-      ReplayBlock(&replay, block, s >= flushed[h.opening]);
+      ReplayBlock(&replay, block, s >= flushed[h.opening] && !Mutated(Mutant::kTornDataReplayed));
     }
   }
   pending_old_.clear();
@@ -779,6 +779,32 @@ void PoolImpl::ReplayBlock(Replay* replay, const uint8_t* block, bool verify) {
         break;
       case LogKind::kSnapshot:
         ReplaySnapshot(replay, entry);
+        break;
+      case LogKind::kClone: {
+        VolumeState* origin = FindTree(e.version);
+        if (v != nullptr || origin == nullptr || origin->kind != RecordKind::kSnapshot) break;
+        v = AddVolume(e.tree, FreeSlot(), entry.create.id,
+                      std::string(entry.name, entry.create.name_bytes), e.count);
+        v->hole_floor = entry.create.hole_floor;
+        v->origin = origin;
+        v->origin_tree = e.version;
+        origin->clones.push_back(v);
+        ApplyClone(v);
+        break;
+      }
+      case LogKind::kPromote:
+        if (v != nullptr && v->kind == RecordKind::kVolume && v->origin != nullptr) ApplyPromote(v);
+        break;
+      case LogKind::kRollback: {
+        VolumeState* target = FindTree(e.count);
+        if (v == nullptr || v->state != RecordState::kLive || target == nullptr) break;
+        if (target->kind != RecordKind::kSnapshot || target->head != v) break;
+        v->rolling = true;
+        ApplyRollback(v, target, e.version);
+        break;
+      }
+      case LogKind::kRolledBack:
+        if (v != nullptr && v->state == RecordState::kRollingBack) ApplyRolledBack(v);
         break;
       case LogKind::kDeleteSnapshot:
         if (v != nullptr && v->kind == RecordKind::kSnapshot && !v->delete_logged) {

@@ -73,7 +73,7 @@ void PoolImpl::CreateSnapshots(std::span<const SnapshotRequest> requests, uint64
     const VolumeState* v = FindVolume(r.volume);
     if (v == nullptr || v->kind != RecordKind::kVolume || v->creating || v->delete_logged) {
       status = Status::kNotFound;
-    } else if (v->state == RecordState::kRollingBack) {
+    } else if (v->rolling) {
       status = Status::kBusy;
     } else if (r.name.empty() || r.name.size() > 255) {
       status = Status::kInvalid;
@@ -118,9 +118,9 @@ void PoolImpl::DeleteSnapshot(uint32_t handle, DoneFn done, void* context) {
   if (status == Status::kOk) {
     if (s == nullptr || s->kind != RecordKind::kSnapshot || s->creating || s->delete_logged) {
       status = Status::kNotFound;
-    } else if (s->head->state == RecordState::kRollingBack) {
+    } else if (s->head->rolling) {
       status = Status::kBusy;
-    } else if (!s->clones.empty()) {
+    } else if (HasLiveClones(s)) {
       status = Status::kHasClones;
     }
   }
@@ -164,7 +164,9 @@ bool PoolImpl::Snapshot(uint32_t handle, SnapshotInfo* info) const {
   info->written_blocks = s->written;
   info->settled = !s->recount;
   info->deleting = s->delete_logged;
-  for (const VolumeState* c : s->clones) info->clones.push_back(c->handle);
+  for (const VolumeState* c : s->clones) {
+    if (!c->delete_logged) info->clones.push_back(c->handle);
+  }
   return true;
 }
 
@@ -359,7 +361,9 @@ Status PoolImpl::LinkLines() {
       if (v->origin == nullptr || v->origin->kind != RecordKind::kSnapshot) return Status::kCorrupt;
       v->origin->clones.push_back(v);
     }
-    if (v->state == RecordState::kDeleting || v->state == RecordState::kCondemned || v->recount) {
+    v->rolling = v->state == RecordState::kRollingBack;
+    if (v->state == RecordState::kDeleting || v->state == RecordState::kCondemned || v->recount ||
+        v->rolling) {
       reclaim_.push_back(v);
     }
     if (v->kind == RecordKind::kVolume) continue;

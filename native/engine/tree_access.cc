@@ -113,9 +113,15 @@ uint64_t PoolImpl::NullSpan(Tree* tree, uint64_t leaf) {
 }
 
 // One step of a walk that looks only at what is newer than `bound`: the leaf, in memory (kHere); or
-// how many leaves, an aligned span around it, are missing, not newer, or unreadable together.
+// how many leaves, an aligned span around it, are missing (`absent`), not newer, or unreadable
+// together.
 PoolImpl::Got PoolImpl::Descend(Tree* tree, uint64_t leaf, Newness by, uint64_t bound,
-                                uint64_t* span, Page** page) {
+                                uint64_t* span, Page** page, bool* absent) {
+  if (leaf >= LeafSpan(tree->root.height)) {  // The tree was never that large.
+    *span = LeafSpan(tree->root.height);
+    if (absent != nullptr) *absent = true;
+    return Got::kNull;
+  }
   Page* above = nullptr;
   for (int l = static_cast<int>(tree->root.height); l >= 0; --l) {
     const auto level = static_cast<uint32_t>(l);
@@ -124,7 +130,10 @@ PoolImpl::Got PoolImpl::Descend(Tree* tree, uint64_t leaf, Newness by, uint64_t 
     const PagePtr& ptr =
         above == nullptr ? tree->root.ptr : above->inner()->slots[index & (kFanOut - 1)];
     Page* here = cache_.Find(tree, level, index);
-    if (here == nullptr && ptr.null()) return Got::kNull;
+    if (here == nullptr && ptr.null()) {
+      if (absent != nullptr) *absent = true;
+      return Got::kNull;
+    }
     const bool settled = here == nullptr || (!here->dirty && !here->in_checkpoint);
     if (settled && (by == Newness::kBorn ? ptr.born : ptr.max_version) <= bound) return Got::kNull;
     Got got = GetPage(tree, level, index, nullptr, &here);

@@ -21,6 +21,7 @@ namespace ashlar {
 
 // `page`, of a head, is about to change, and a snapshot since its birth has it as it is.
 void PoolImpl::Preserve(Page* page) {
+  if (Mutated(Mutant::kSharedPageChanged) && page->level == 0) return;
   VolumeState* head = page->tree->owner;
   const auto first = std::find_if(head->pending.begin(), head->pending.end(),
                                   [page](VolumeState* s) { return s->birth >= page->birth; });

@@ -176,6 +176,110 @@ TEST_P(SnapshotTest, DeletingInAnyOrderGivesEverythingBack) {
   }
 }
 
+TEST_P(SnapshotTest, AClonesBlocksAreItsOriginsUntilItChangesThem) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 4096);
+  ASSERT_EQ(host.Write(v, 0, 100, 300), Status::kOk);
+  const uint32_t s = host.Snapshot(v, "one");
+  ASSERT_EQ(host.Write(v, 0, 7000, 10), Status::kOk);
+  const uint64_t before = host.pool->Stats().allocated_blocks;
+  const uint32_t c = host.Clone(s, "b");
+  EXPECT_LT(host.pool->Stats().allocated_blocks, before + 100);
+  host.version = 1;  // Its versions are its own (S14).
+  ASSERT_EQ(host.Write(c, 5, 9000, 2), Status::kOk);
+  ASSERT_EQ(host.Simple(OpKind::kUnmap, c, 200, 100), Status::kOk);
+  host.version = 100000;
+  EXPECT_EQ(host.ReadAll(c, 4, 4), (std::vector<uint64_t>{104, 9000, 9001, 107}));
+  EXPECT_EQ(host.Read(v, 5), 7005u);
+  EXPECT_EQ(host.Read(s, 5), 105u);
+  EXPECT_EQ(host.DeleteSnapshot(s), Status::kHasClones);
+  EXPECT_EQ(host.Delete(v, true), Status::kHasClones);
+  VolumeInfo info;
+  ASSERT_TRUE(host.pool->Volume(c, &info));
+  EXPECT_EQ(info.origin, s);
+  EXPECT_EQ(info.mapped_blocks, 200u);
+  EXPECT_EQ(info.written_blocks, 2u);
+  EXPECT_EQ(info.inherited_blocks, 198u);
+  const uint32_t cs = host.Snapshot(c, "own");
+  ASSERT_EQ(host.Write(c, 6, 9500), Status::kOk);
+  const std::vector<MapRun> changed = host.Changed(s, c, 4096);
+  ASSERT_EQ(changed.size(), 2u);
+  EXPECT_EQ(changed[0].lba, 5u);
+  EXPECT_EQ(changed[0].blocks, 2u);
+  EXPECT_TRUE(changed[0].mapped);
+  EXPECT_EQ(changed[1].blocks, 100u);
+  EXPECT_FALSE(changed[1].mapped);
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  host.ExpectClean();
+  // The clone takes over: the snapshot is its own, and the volume becomes its clone.
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  host.Settle();
+  ASSERT_EQ(host.Promote(c), Status::kOk);
+  EXPECT_EQ(host.pool->Snapshots(c).size(), 2u);
+  EXPECT_TRUE(host.pool->Snapshots(v).empty());
+  host.Settle();
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  host.ExpectClean();
+  host.pool.reset();
+  ASSERT_EQ(host.Open(true), Status::kOk);
+  host.ExpectClean();
+  EXPECT_EQ(host.Delete(c, true), Status::kHasClones);
+  EXPECT_EQ(host.Delete(v), Status::kOk);
+  EXPECT_EQ(host.Read(s, 5), 105u);
+  ASSERT_EQ(host.DeleteSnapshot(s), Status::kOk);
+  EXPECT_EQ(host.Read(cs, 6), 9001u);
+  ASSERT_EQ(host.Delete(c, true), Status::kOk);
+  host.Settle();
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  host.ExpectClean();
+  EXPECT_EQ(host.pool->Stats().data_blocks, 0u);
+  EXPECT_LT(host.pool->Stats().allocated_blocks, 120u);
+}
+
+TEST_P(SnapshotTest, ARollbackBringsBackWhatWasAndTheSize) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 3000);
+  ASSERT_EQ(host.Write(v, 0, 100, 300), Status::kOk);
+  const uint32_t s = host.Snapshot(v, "one");
+  ASSERT_EQ(host.Write(v, 10, 7000, 10), Status::kOk);
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->ResizeVolume(v, 4000, d, c); }),
+            Status::kOk);
+  host.Snapshot(v, "two");
+  ASSERT_EQ(host.Simple(OpKind::kUnmap, v, 0, 5), Status::kOk);
+  ASSERT_EQ(host.Write(v, 3500, 8000, 5), Status::kOk);
+  EXPECT_EQ(host.Rollback(v, s), Status::kLaterSnapshots);
+  ASSERT_EQ(host.Rollback(v, s, true), Status::kOk);
+  const auto expect = [&] {
+    const VolumeInfo info = host.pool->Volumes().at(0);
+    EXPECT_EQ(info.size_blocks, 3000u);
+    EXPECT_EQ(info.mapped_blocks, 300u);
+    EXPECT_EQ(info.written_blocks, 0u);
+    EXPECT_FALSE(info.rolling_back);
+    EXPECT_TRUE(host.Changed(s, v, 3000).empty());
+    for (uint64_t lba : {0, 4, 10, 19, 299}) EXPECT_EQ(host.Read(v, lba), 100 + lba);
+    EXPECT_EQ(host.pool->Snapshots(v).size(), 1u);
+  };
+  expect();
+  host.Settle();
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  host.ExpectClean();
+  host.pool.reset();
+  ASSERT_EQ(host.Open(true), Status::kOk);
+  expect();
+  ASSERT_EQ(host.Write(v, 10, 1), Status::kOk);
+  ASSERT_EQ(host.DeleteSnapshot(s), Status::kOk);
+  EXPECT_EQ(host.Read(v, 11), 111u);
+  host.Settle();
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean();
+}
+
 // A random history against copies kept by hand, with kills in between.
 TEST_P(SnapshotTest, BehavesLikeItsModel) {
   for (uint64_t seed = 1; seed <= 4; ++seed) {

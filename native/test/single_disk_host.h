@@ -130,6 +130,40 @@ struct Host {
   Status DeleteSnapshot(uint32_t handle) {
     return Control([&](DoneFn d, void* c) { pool->DeleteSnapshot(handle, d, c); });
   }
+  uint32_t Clone(uint32_t snapshot, const std::string& name) {
+    uint32_t handle = 0;
+    Uuid id{};
+    std::memcpy(id.bytes, &++next_id, 8);
+    EXPECT_EQ(
+        Control([&](DoneFn d, void* c) { pool->CloneSnapshot(snapshot, id, name, &handle, d, c); }),
+        Status::kOk);
+    return handle;
+  }
+  Status Promote(uint32_t volume) {
+    return Control([&](DoneFn d, void* c) { pool->PromoteVolume(volume, d, c); });
+  }
+  Status Rollback(uint32_t volume, uint32_t snapshot, bool delete_later = false) {
+    return Control([&](DoneFn d, void* c) {
+      pool->RollbackVolume(volume, snapshot, ++version, delete_later, d, c);
+    });
+  }
+  // Every run that differs, with nothing in between left out.
+  std::vector<MapRun> Changed(uint32_t from, uint32_t to, uint64_t blocks, uint32_t max_runs = 7) {
+    std::vector<MapRun> all;
+    for (uint64_t lba = 0; lba < blocks;) {
+      std::vector<MapRun> runs;
+      uint64_t next = 0;
+      EXPECT_EQ(Control([&](DoneFn d, void* c) {
+                  pool->Changed(from, to, lba, max_runs, &runs, &next, d, c);
+                }),
+                Status::kOk);
+      all.insert(all.end(), runs.begin(), runs.end());
+      EXPECT_GT(next, lba);
+      if (next <= lba) break;
+      lba = next;
+    }
+    return all;
+  }
   Status Checkpoint() {
     return Control([&](DoneFn d, void* c) { pool->Checkpoint(d, c); });
   }

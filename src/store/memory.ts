@@ -198,6 +198,10 @@ export class MemoryPool implements Pool, Flushable {
     for (const snapshot of volume.line.splice(0)) snapshot.gone = true;
     this.#volumes.delete(name);
     volume.gone = true;
+    if (volume.origin !== null) {
+      const { clones } = volume.origin;
+      clones.splice(clones.indexOf(volume), 1);
+    }
   }
 
   createSnapshots(
@@ -263,6 +267,93 @@ export class MemoryPool implements Pool, Flushable {
 
   snapshots(volume: string): readonly StoreSnapshot[] {
     return [...(this.#volumes.get(volume)?.line ?? [])];
+  }
+
+  async cloneSnapshot(
+    fullName: string,
+    { id, name }: { readonly id: string; readonly name: string },
+  ): Promise<StoreVolume> {
+    this.#checkServing();
+    const snapshot = this.#find(fullName);
+    if (snapshot === null) throw new StoreError('STORE_NOT_FOUND', `no snapshot ${fullName}`);
+    const { sizeBlocks } = snapshot.info();
+    const volume = (await this.createVolume({ id, name, sizeBlocks })) as MemoryVolume;
+    volume.blocks.takeOver(snapshot.blocks);
+    volume.origin = snapshot;
+    snapshot.clones.push(volume);
+    return volume;
+  }
+
+  async promoteVolume(name: string): Promise<void> {
+    this.#checkServing();
+    const volume = this.#volumes.get(name);
+    if (volume === undefined) throw new StoreError('STORE_NOT_FOUND', `no volume ${name}`);
+    const { origin } = volume;
+    if (origin === null) throw new StoreError('STORE_INVALID', `volume ${name} is no clone`);
+    const from = origin.volume;
+    const moved = from.line.slice(0, from.line.indexOf(origin) + 1);
+    const taken = new Set(volume.line.map((snapshot) => snapshot.shortName));
+    if (moved.some((snapshot) => taken.has(snapshot.shortName))) {
+      throw new StoreError('STORE_EXISTS', `${name} and ${from.name} have snapshots of one name`);
+    }
+    from.line.splice(0, moved.length);
+    volume.line.unshift(...moved);
+    for (const snapshot of moved) snapshot.volume = volume;
+    origin.clones.splice(origin.clones.indexOf(volume), 1, from);
+    volume.origin = from.origin;
+    if (volume.origin !== null) {
+      const { clones } = volume.origin;
+      clones.splice(clones.indexOf(from), 1, volume);
+    }
+    from.origin = origin;
+  }
+
+  async rollbackVolume(
+    name: string,
+    options: {
+      readonly to: string;
+      readonly epoch: number;
+      readonly opNumber: number;
+      readonly deleteLater?: boolean;
+    },
+  ): Promise<void> {
+    this.#checkServing();
+    const volume = this.#volumes.get(name);
+    const snapshot = this.#find(`${name}@${options.to}`);
+    if (volume === undefined || snapshot === null) {
+      throw new StoreError('STORE_NOT_FOUND', `no snapshot ${name}@${options.to}`);
+    }
+    const later = volume.line.slice(volume.line.indexOf(snapshot) + 1);
+    if (later.length > 0 && options.deleteLater !== true) {
+      const names = later.map((other) => other.shortName).join(', ');
+      throw new StoreError('STORE_LATER_SNAPSHOTS', `${name} has later snapshots (${names})`);
+    }
+    const clones = later.flatMap((other) => other.clones.map((clone) => clone.name));
+    if (clones.length > 0) {
+      throw new StoreError(
+        'STORE_HAS_CLONES',
+        `later snapshots have clones (${clones.join(', ')})`,
+      );
+    }
+    for (const other of later) await this.deleteSnapshot(other.name);
+    volume.rollback(snapshot, { epoch: options.epoch, op: options.opNumber });
+  }
+
+  async changedBetween(
+    from: string | null,
+    to: string,
+    lba: number,
+    maxExtents: number,
+  ): Promise<{ extents: readonly MapExtent[]; nextLba: number }> {
+    const start = from === null ? null : this.#find(from);
+    const end = this.#find(to) ?? this.#volumes.get(to);
+    if (end === undefined || (from !== null && start === null)) {
+      throw new StoreError('STORE_NOT_FOUND', `no ${from ?? ''} or no ${to}`);
+    }
+    if (start !== null && !comesOf(end, start)) {
+      throw new StoreError('STORE_INVALID', `${to} does not come of ${from}`);
+    }
+    return end.blocks.differing(start?.blocks ?? null, lba, end.info().sizeBlocks, maxExtents);
   }
 
   async deleteSnapshot(fullName: string): Promise<void> {
@@ -437,6 +528,13 @@ export class MemoryVolume implements StoreVolume {
     return frozen;
   }
 
+  rollback(to: MemorySnapshot, version: StoreVersion): void {
+    this.#blocks.becomeLike(to.blocks, version, this.#keeps(version));
+    this.#sizeBlocks = to.info().sizeBlocks;
+    if (compareStoreVersions(version, this.#version) > 0) this.#version = version;
+    this.makeDurable();
+  }
+
   /** Blocks that it still shares with the snapshot it was cloned from. */
   inherited(): number {
     return this.origin === null
@@ -444,13 +542,18 @@ export class MemoryVolume implements StoreVolume {
       : this.mappedBlocks - this.#blocks.countNotIn(this.origin.blocks);
   }
 
-  /** Blocks that only its snapshots name. */
-  heldBySnapshots(): number {
+  /** Blocks that its snapshots name and it does not; those of its origin only if they are to count. */
+  heldBySnapshots(withOrigin = false): number {
     const held = new Set<Uint8Array>();
+    if (withOrigin && this.origin !== null) {
+      for (const [, bytes] of this.origin.blocks.data()) held.add(bytes);
+    }
     for (const { blocks } of this.line) for (const [, bytes] of blocks.data()) held.add(bytes);
     if (held.size === 0) return 0;
     for (const [, bytes] of this.#blocks.data()) held.delete(bytes);
-    if (this.origin !== null) for (const [, bytes] of this.origin.blocks.data()) held.delete(bytes);
+    if (!withOrigin && this.origin !== null) {
+      for (const [, bytes] of this.origin.blocks.data()) held.delete(bytes);
+    }
     return held.size;
   }
 
@@ -465,7 +568,7 @@ export class MemoryVolume implements StoreVolume {
       durable: this.#durable,
       holeFloor: this.#holeFloor,
       writtenBlocks: this.#blocks.countNotIn(this.line.at(-1)?.blocks ?? this.origin?.blocks),
-      snapshotBlocks: this.heldBySnapshots(),
+      snapshotBlocks: this.heldBySnapshots(true),
       inheritedBlocks: this.inherited(),
       origin: this.origin?.name ?? null,
     };
@@ -733,6 +836,15 @@ export class MemoryVolume implements StoreVolume {
 }
 
 /** A change that is not applied holds contig back; an install is none of the stream. */
+/** Whether `later` goes on from what `earlier` held. */
+function comesOf(later: MemorySnapshot | MemoryVolume, earlier: MemorySnapshot): boolean {
+  const own = later instanceof MemorySnapshot ? later.volume : later;
+  const end = later instanceof MemorySnapshot ? own.line.indexOf(later) : own.line.length;
+  if (own.line.slice(0, end).includes(earlier)) return true;
+  if (own.origin === null) return false;
+  return own.origin === earlier || comesOf(own.origin, earlier);
+}
+
 function noteFailure(volume: MemoryVolume, op: BlockOp, epoch: number): void {
   const change = op.kind === BlockOpKind.Write || op.kind === BlockOpKind.Unmap;
   const install = op instanceof StoreOp && op.guard !== WriteGuard.Newer;

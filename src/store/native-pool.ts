@@ -4,7 +4,7 @@
 // of the turn; completions come back in another array, read in one go. A submitted operation has a tag, its slot here and
 // in the addon, until its completion is read. Layout and rules of the arrays: native/binding/pool_binding.h.
 import { assert, type Flushable, type Turn, TurnPhase } from '../base/index.ts';
-import { type BlockOp, BlockOpKind, IoStatus } from '../block/index.ts';
+import { type BlockOp, BlockOpKind, IoStatus, type MapExtent } from '../block/index.ts';
 import {
   checkBlob,
   checkSnapshotName,
@@ -244,7 +244,7 @@ export class NativePool implements Pool, Flushable {
     return this.#snapshots.get(fullName) ?? null;
   }
 
-  snapshots(volume: string): readonly StoreSnapshot[] {
+  snapshots(volume: string): NativeSnapshot[] {
     const head = this.#volumes.get(volume);
     if (head === undefined || this.#state === 'Closed') return [];
     return this.#native.snapshots(head.handle).flatMap(({ name, deleting }) => {
@@ -254,16 +254,121 @@ export class NativePool implements Pool, Flushable {
   }
 
   async deleteSnapshot(fullName: string): Promise<void> {
-    const snapshot = this.#snapshots.get(fullName);
-    if (snapshot === undefined) {
-      throw new StoreError('STORE_NOT_FOUND', `pool ${this.name} has no snapshot ${fullName}`);
-    }
+    const snapshot = this.#snapshotNamed(fullName);
     await this.#promise(`deleting snapshot ${fullName}`, (controlId) =>
       this.#native.deleteSnapshot(controlId, snapshot.handle),
     ).catch((error: unknown) => {
       throw explained(error, fullName, [snapshot]);
     });
     this.#forget(fullName, snapshot);
+  }
+
+  async cloneSnapshot(
+    fullName: string,
+    { id, name }: { readonly id: string; readonly name: string },
+  ): Promise<StoreVolume> {
+    checkVolumeName(name);
+    const bytes = uuidToBytes(id);
+    const snapshot = this.#snapshotNamed(fullName);
+    if (this.#volumes.has(name)) {
+      throw new StoreError('STORE_EXISTS', `pool ${this.name} has a volume ${name} already`);
+    }
+    const handle = await this.#promise(`cloning ${fullName} as ${name}`, (controlId) =>
+      this.#native.cloneSnapshot(controlId, snapshot.handle, bytes, name),
+    );
+    const volume = new NativeVolume(this, handle, id, name);
+    this.#volumes.set(name, volume);
+    return volume;
+  }
+
+  async promoteVolume(name: string): Promise<void> {
+    const volume = this.#volumeNamed(name);
+    await this.#promise(`promoting volume ${name}`, (controlId) =>
+      this.#native.promoteVolume(controlId, volume.handle),
+    );
+    // The snapshots that came over have other names now.
+    for (const info of this.#native.snapshots(volume.handle)) {
+      for (const [fullName, snapshot] of this.#snapshots) {
+        if (snapshot.handle !== info.handle || snapshot.volume === volume) continue;
+        this.#snapshots.delete(fullName);
+        snapshot.volume = volume;
+        this.#snapshots.set(snapshot.name, snapshot);
+      }
+    }
+  }
+
+  async rollbackVolume(
+    name: string,
+    {
+      to,
+      epoch,
+      opNumber,
+      deleteLater = false,
+    }: {
+      readonly to: string;
+      readonly epoch: number;
+      readonly opNumber: number;
+      readonly deleteLater?: boolean;
+    },
+  ): Promise<void> {
+    const volume = this.#volumeNamed(name);
+    const snapshot = this.#snapshotNamed(`${name}@${to}`);
+    assert(epoch >= 0 && epoch <= MAX_EPOCH && opNumber >= 0 && opNumber <= MAX_OP_NUMBER);
+    const later = this.snapshots(name);
+    later.splice(0, later.indexOf(snapshot) + 1);
+    await this.#promise(`rolling volume ${name} back to ${to}`, (controlId) =>
+      this.#native.rollbackVolume(
+        controlId,
+        volume.handle,
+        snapshot.handle,
+        epoch,
+        opNumber,
+        deleteLater,
+      ),
+    ).catch((error: unknown) => {
+      throw explained(error, name, later);
+    });
+    for (const [fullName, other] of this.#snapshots) {
+      if (later.includes(other)) this.#forget(fullName, other);
+    }
+  }
+
+  async changedBetween(
+    from: string | null,
+    to: string,
+    lba: number,
+    maxExtents: number,
+  ): Promise<{ extents: readonly MapExtent[]; nextLba: number }> {
+    const start = from === null ? 0 : this.#snapshotNamed(from).handle;
+    const end = (this.#snapshots.get(to) ?? this.#volumeNamed(to)).handle;
+    return await new Promise((resolve, reject) => {
+      const doing = `comparing ${from ?? 'nothing'} with ${to}`;
+      const started = this.control(
+        (controlId) => this.#native.changed(controlId, start, end, lba, maxExtents),
+        (status, _handle, controlId) => {
+          if (status !== IoStatus.Ok) return reject(this.#errorOf(doing, status));
+          const flat = this.#native.takeChangedRuns(controlId);
+          const extents: MapExtent[] = [];
+          for (let at = 1; at < flat.length; at += 3) {
+            extents.push({ lba: flat[at]!, blocks: flat[at + 1]!, mapped: flat[at + 2] === 1 });
+          }
+          resolve({ extents, nextLba: flat[0]! });
+        },
+      );
+      if (!started) reject(this.#errorOf(doing, IoStatus.Offline));
+    });
+  }
+
+  #volumeNamed(name: string): NativeVolume {
+    const volume = this.#volumes.get(name);
+    if (volume !== undefined) return volume;
+    throw new StoreError('STORE_NOT_FOUND', `pool ${this.name} has no volume ${name}`);
+  }
+
+  #snapshotNamed(fullName: string): NativeSnapshot {
+    const snapshot = this.#snapshots.get(fullName);
+    if (snapshot !== undefined) return snapshot;
+    throw new StoreError('STORE_NOT_FOUND', `pool ${this.name} has no snapshot ${fullName}`);
   }
 
   #forget(fullName: string, snapshot: NativeSnapshot): void {
@@ -600,6 +705,12 @@ function explained(error: unknown, name: string, snapshots: readonly StoreSnapsh
       `${name} has clones (${clones}); delete or promote them first`,
       { cause: error },
     );
+  }
+  if (error.code === 'STORE_LATER_SNAPSHOTS') {
+    const names = infos.map((info) => info.name).join(', ');
+    return new StoreError(error.code, `volume ${name} has later snapshots (${names})`, {
+      cause: error,
+    });
   }
   if (error.code === 'STORE_HAS_SNAPSHOTS') {
     return new StoreError(

@@ -65,7 +65,9 @@ export class NativeVolume implements StoreVolume, Submitter {
       const alone = info.holeFloor.epoch === MAX_EPOCH && info.holeFloor.op === MAX_OP_NUMBER;
       const holeFloor = alone ? null : info.holeFloor;
       const origin = this.pool.snapshotNameOf(info.origin);
-      this.#lastInfo = { ...shown, holeFloor, origin };
+      const known = info.inheritedBlocks <= Number.MAX_SAFE_INTEGER;
+      const inheritedBlocks = known ? info.inheritedBlocks : null;
+      this.#lastInfo = { ...shown, inheritedBlocks, holeFloor, origin };
     }
     return this.#lastInfo;
   }

@@ -134,6 +134,18 @@ export interface NativePoolHandle {
     createdMs: number,
   ): void;
   takeHandles(controlId: number): number[];
+  cloneSnapshot(controlId: number, snapshot: number, id: Uint8Array, name: string): void;
+  promoteVolume(controlId: number, handle: number): void;
+  rollbackVolume(
+    controlId: number,
+    handle: number,
+    snapshot: number,
+    epoch: number,
+    op: number,
+    deleteLater: boolean,
+  ): void;
+  changed(controlId: number, from: number, to: number, lba: number, maxRuns: number): void;
+  takeChangedRuns(controlId: number): Float64Array;
   deleteSnapshot(controlId: number, handle: number): void;
   snapshots(volume: number): NativeSnapshotInfo[];
   snapshot(handle: number): NativeSnapshotInfo | null;

@@ -53,10 +53,10 @@ export interface StoreVolumeInfo {
   readonly holeFloor: StoreVersion | null;
   /** Data written since the newest snapshot. */
   readonly writtenBlocks: number;
-  /** What deleting all its snapshots would give back, metadata included. */
+  /** What its snapshots keep and it does not name, metadata included. A clone's origin counts as one of them. */
   readonly snapshotBlocks: number;
-  /** Of mappedBlocks: what a clone still shares with its origin. */
-  readonly inheritedBlocks: number;
+  /** Of mappedBlocks: what a clone still shares with its origin. Null: not known, after a promotion. */
+  readonly inheritedBlocks: number | null;
   /** Of a clone: its snapshot, `volume@name`; else null. */
   readonly origin: string | null;
 }
@@ -190,6 +190,46 @@ export interface Pool {
   snapshot(fullName: string): StoreSnapshot | null;
   /** Oldest first. */
   snapshots(volume: string): readonly StoreSnapshot[];
+  /**
+   * A volume that begins as what a snapshot holds, sharing its blocks, with versions of its own (S14): it takes any
+   * version from the start. Rejects with STORE_EXISTS, STORE_NOT_FOUND.
+   */
+  cloneSnapshot(
+    fullName: string,
+    options: { readonly id: string; readonly name: string },
+  ): Promise<StoreVolume>;
+  /**
+   * The clone gets its origin and the snapshots before it (their names change to `clone@…`); the volume that had them
+   * becomes a clone of that one. Rejects with STORE_INVALID for what is no clone, STORE_EXISTS where two snapshots of one
+   * name would meet, STORE_IN_USE while deletions are under way on either side (try again).
+   */
+  promoteVolume(name: string): Promise<void>;
+  /**
+   * The volume becomes what the snapshot is, size included. Each block that differs gets the version (P4). With no
+   * operation in flight; those that come before it resolves end with Busy. Rejects with STORE_LATER_SNAPSHOTS unless
+   * those may go, and with STORE_HAS_CLONES while one of them has a clone.
+   */
+  rollbackVolume(
+    name: string,
+    options: {
+      readonly to: string;
+      readonly epoch: number;
+      readonly opNumber: number;
+      readonly deleteLater?: boolean;
+    },
+  ): Promise<void>;
+  /**
+   * What differs between a snapshot (null: nothing at all) and a later one, or its volume, or a clone that comes of it:
+   * extents at or after `lba`, unmapped where `from` had a block and `to` has none. In O(changed); at most `maxExtents`
+   * and a bounded walk a call: go on at `nextLba` until it is the size of `to`. Rejects with STORE_INVALID where `to`
+   * does not come of `from`.
+   */
+  changedBetween(
+    from: string | null,
+    to: string,
+    lba: number,
+    maxExtents: number,
+  ): Promise<{ readonly extents: readonly MapExtent[]; readonly nextLba: number }>;
   /** In any order. Rejects with STORE_HAS_CLONES, which names them. Space comes back in the background. */
   deleteSnapshot(fullName: string): Promise<void>;
   putBlob(key: string, value: Uint8Array | null): Promise<void>;

@@ -52,6 +52,50 @@ export class VersionedBlocks {
     for (const [lba, { bytes }] of this.#own) if (bytes !== null) yield [lba, bytes];
   }
 
+  /** Begins as what `other` holds, its data shared, its versions forgotten (S14). */
+  takeOver(other: VersionedBlocks): void {
+    for (const [lba, bytes] of other.data()) {
+      this.#put(lba, { kind: BlockKind.Data, version: ZERO_VERSION, bytes });
+    }
+  }
+
+  /** P4: the data of `other`; what differs gets the version. */
+  becomeLike(other: VersionedBlocks, version: StoreVersion, keep: boolean): void {
+    for (const [lba] of [...this.data()]) {
+      if (other.at(lba).bytes === null) this.unmap(lba, 1, version, keep);
+    }
+    for (const [lba, bytes] of other.data()) {
+      if (this.at(lba).bytes === bytes) continue;
+      this.#replace(lba, { kind: BlockKind.Data, version, bytes });
+    }
+  }
+
+  /** Extents of blocks that are not the same as in `before`; where to go on. */
+  differing(
+    before: VersionedBlocks | null,
+    lba: number,
+    end: number,
+    maxExtents: number,
+  ): { extents: { lba: number; blocks: number; mapped: boolean }[]; nextLba: number } {
+    const places = new Set<number>();
+    for (const [at, bytes] of this.data()) if (before?.at(at).bytes !== bytes) places.add(at);
+    for (const [at] of before?.data() ?? []) if (this.at(at).bytes === null) places.add(at);
+    const extents: { lba: number; blocks: number; mapped: boolean }[] = [];
+    for (const at of [...places].sort((a, b) => a - b)) {
+      if (at < lba || at >= end) continue;
+      const mapped = this.at(at).bytes !== null;
+      const last = extents.at(-1);
+      if (last !== undefined && last.mapped === mapped && last.lba + last.blocks === at) {
+        last.blocks += 1;
+      } else if (extents.length === maxExtents) {
+        return { extents, nextLba: at };
+      } else {
+        extents.push({ lba: at, blocks: 1, mapped });
+      }
+    }
+    return { extents, nextLba: end };
+  }
+
   /** How many data blocks are not the same ones in `other`. */
   countNotIn(other: VersionedBlocks | undefined): number {
     if (other === undefined) return this.#mapped;

@@ -377,6 +377,106 @@ for (const kind of kinds) {
       assert.equal(pool.volume('rotated'), null);
     });
 
+    const changes = async (from: string | null, to: string, maxExtents = 2) => {
+      const all: MapExtent[] = [];
+      for (let lba = 0; ; ) {
+        const { extents, nextLba } = await pool.changedBetween(from, to, lba, maxExtents);
+        all.push(...extents);
+        assert(nextLba > lba);
+        lba = nextLba;
+        const size = (pool.snapshot(to) ?? pool.volume(to))!.info().sizeBlocks;
+        if (lba >= size) return all;
+      }
+    };
+
+    it('lists what changed between snapshots, holes as holes', async () => {
+      const volume = await aVolume(pool, 'compared', 1000);
+      await write(world, volume, 0, 4, 1);
+      await snap(volume, 'a');
+      await write(world, volume, 2, 4, 2);
+      await write(world, volume, 900, 1, 2);
+      await run(volume, BlockOpKind.Unmap, { lba: 0, blocks: 1 });
+      await snap(volume, 'b');
+      await write(world, volume, 500, 1, 3);
+      assert.deepEqual(await changes('compared@a', 'compared@b'), [
+        { lba: 0, blocks: 1, mapped: false },
+        { lba: 2, blocks: 4, mapped: true },
+        { lba: 900, blocks: 1, mapped: true },
+      ]);
+      assert.deepEqual(await changes('compared@b', 'compared'), [
+        { lba: 500, blocks: 1, mapped: true },
+      ]);
+      assert.deepEqual(await changes(null, 'compared@a'), [{ lba: 0, blocks: 4, mapped: true }]);
+      await assert.rejects(
+        pool.changedBetween('compared@b', 'compared@a', 0, 1),
+        rejectsWith('STORE_INVALID'),
+      );
+      await assert.rejects(
+        pool.changedBetween('compared@x', 'compared', 0, 1),
+        rejectsWith('STORE_NOT_FOUND'),
+      );
+    });
+
+    it('clones a snapshot, refuses its deletion meanwhile, and promotes the clone', async () => {
+      const volume = await aVolume(pool, 'parent', 64);
+      await write(world, volume, 0, 8, 1);
+      await snap(volume, 'base');
+      await write(world, volume, 0, 2, 2);
+      const clone = await pool.cloneSnapshot('parent@base', { id: randomUUID(), name: 'child' });
+      assert.equal(clone.info().origin, 'parent@base');
+      assert.equal(clone.info().mappedBlocks, 8);
+      await write(world, clone, 4, 1, 3);
+      assert.deepEqual(await read(world, clone, 0, 6), [1, 1, 1, 1, 3, 1]);
+      assert.deepEqual(await read(world, volume, 0, 6), [2, 2, 1, 1, 1, 1]);
+      assert.equal(clone.info().inheritedBlocks, 7);
+      assert.deepEqual(await changes('parent@base', 'child'), [
+        { lba: 4, blocks: 1, mapped: true },
+      ]);
+      await assert.rejects(pool.deleteSnapshot('parent@base'), (error: unknown) => {
+        assert(error instanceof StoreError && error.code === 'STORE_HAS_CLONES');
+        return error.message.includes('child');
+      });
+      const deletion = pool.deleteVolume('parent', { withSnapshots: true });
+      await assert.rejects(deletion, rejectsWith('STORE_HAS_CLONES'));
+      await assert.rejects(pool.promoteVolume('parent'), rejectsWith('STORE_INVALID'));
+      for (let tries = 0; ; tries += 1) {
+        try {
+          await pool.promoteVolume('child');
+          break;
+        } catch (error) {
+          assert(error instanceof StoreError && error.code === 'STORE_IN_USE' && tries < 1000);
+          await pool.checkpoint();
+        }
+      }
+      assert.equal(pool.snapshot('parent@base'), null);
+      assert.equal(pool.snapshot('child@base')?.snapshotInfo().volume, 'child');
+      assert.equal(volume.info().origin, 'child@base');
+      await pool.deleteVolume('parent');
+      await pool.deleteSnapshot('child@base');
+      assert.deepEqual(await read(world, clone, 0, 6), [1, 1, 1, 1, 3, 1]);
+    });
+
+    it('rolls a volume back, size and all, with later snapshots only if they may go', async () => {
+      const volume = await aVolume(pool, 'rolled', 64);
+      await write(world, volume, 0, 8, 1);
+      await snap(volume, 'good');
+      await write(world, volume, 4, 8, 2);
+      await volume.resize(128);
+      await snap(volume, 'late');
+      await run(volume, BlockOpKind.Unmap, { lba: 0, blocks: 2 });
+      version += 1;
+      const to = { to: 'good', epoch: 1, opNumber: version };
+      await assert.rejects(pool.rollbackVolume('rolled', to), rejectsWith('STORE_LATER_SNAPSHOTS'));
+      await pool.rollbackVolume('rolled', { ...to, deleteLater: true });
+      assert.deepEqual(await read(world, volume, 0, 12), [1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0]);
+      const { sizeBlocks, mappedBlocks, op } = volume.info();
+      assert.deepEqual([sizeBlocks, mappedBlocks, op], [64, 8, to.opNumber]);
+      assert.equal(pool.snapshot('rolled@late'), null);
+      assert.deepEqual(await changes('rolled@good', 'rolled'), []);
+      assert.equal(await write(world, volume, 0, 1, 5), IoStatus.Ok);
+      assert.deepEqual(await read(world, pool.snapshot('rolled@good')!, 0, 1), [1]);
+    });
+
     it('agrees with a model over random histories', async () => {
       const sizeBlocks = 300;
       const step = fc.record({

@@ -4,6 +4,7 @@
 // an offline check is clean, opening again changes nothing, the older superblock leads to the same,
 // and a second crash inside recovery is survived too.
 //
+//   crash_states --mutants [--states N]: the test of this test; see native/engine/mutants.h
 //   crash_states [--states N] [--seed S] [--operations N] [--jobs N] [--replay SEED:CUT:VARIANT]
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,8 +14,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <string>
 
+#include "native/engine/mutants.h"
 #include "native/test/crash/recording_file.h"
 #include "native/test/crash/workload.h"
 
@@ -103,6 +106,136 @@ std::string JudgeAtomicWrites(const VolumeHistory& volume, const std::vector<uin
   return "";
 }
 
+// All values of a volume or snapshot; what is read there is `number`'s bytes.
+std::string ReadValues(Pool& pool, uint32_t handle, uint64_t number, uint64_t size,
+                       std::vector<uint64_t>* values) {
+  static AlignedBuffer buffer(64 * kBlockBytes);
+  for (uint64_t lba = 0; lba < size; lba += 64) {
+    const uint64_t blocks = std::min<uint64_t>(64, size - lba);
+    const std::string why = ReadBlocks(pool, handle, lba, blocks, buffer.data);
+    if (!why.empty()) return why;
+    for (uint64_t at = 0; at < blocks; at += 1) {
+      uint64_t value = 0;
+      if (!ReadBlock(number, lba + at, buffer.data + at * kBlockBytes, &value))
+        return "block " + std::to_string(lba + at) + " holds foreign bytes";
+      values->push_back(value);
+    }
+  }
+  return "";
+}
+
+// What the pool says changed between two, against what they hold.
+std::string JudgeChanges(Pool& pool, uint32_t from, const std::vector<uint64_t>& before,
+                         uint32_t to, const std::vector<uint64_t>& after) {
+  std::vector<int> said(after.size(), 0);
+  for (uint64_t lba = 0; lba < after.size();) {
+    std::vector<MapRun> runs;
+    uint64_t next = 0;
+    Status status = Status::kBusy;
+    pool.Changed(
+        from, to, lba, 5, &runs, &next,
+        [](void* context, Status ended) { *static_cast<Status*>(context) = ended; }, &status);
+    for (int turn = 0; status == Status::kBusy && turn < 1000; turn += 1) {
+      pool.Kick();
+      pool.Poll();
+    }
+    if (status != Status::kOk || next <= lba)
+      return "a list of changes does not come: status " + std::to_string(static_cast<int>(status)) +
+             " at " + std::to_string(lba);
+    for (const MapRun& run : runs) {
+      for (uint64_t at = run.lba; at < run.lba + run.blocks && at < said.size(); at += 1) {
+        said[at] = run.mapped ? 1 : 2;
+      }
+    }
+    lba = next;
+  }
+  for (uint64_t lba = 0; lba < after.size(); lba += 1) {
+    const uint64_t was = lba < before.size() ? before[lba] : 0;
+    const int expected = was == after[lba] ? 0 : after[lba] != 0 ? 1 : 2;
+    if (said[lba] != expected) return "the change of block " + std::to_string(lba) + " is wrong";
+  }
+  return "";
+}
+
+std::string JudgeSnapshots(Pool& pool, const Workload& workload, uint64_t cut, CutKind kind,
+                           Contents* contents) {
+  std::map<uint64_t, int> groups;  // 1: some are there, 2: some are not.
+  size_t known = 0;
+  size_t there = 0;
+  std::vector<SnapshotInfo> found;
+  for (const VolumeInfo& volume : pool.Volumes()) {
+    if (volume.deleting) continue;
+    for (SnapshotInfo& s : pool.Snapshots(volume.handle)) {
+      if (!s.deleting) found.push_back(std::move(s));
+    }
+  }
+  there = found.size();
+  std::map<uint32_t, std::vector<uint64_t>> values;
+  std::map<uint32_t, uint64_t> numbers;
+  for (const auto& history : workload.snapshots()) {
+    const SnapshotInfo* info = nullptr;
+    for (const SnapshotInfo& each : found) {
+      if (each.id == history->id) info = &each;
+    }
+    if (!history->existence.Allows(info == nullptr ? 0 : 1, cut, kind, 0))
+      return history->name + (info == nullptr ? " is gone" : " is back");
+    if (history->existence.size() == 1) groups[history->group] |= info != nullptr ? 1 : 2;
+    // Not unique_blocks: how many pages are its alone depends on where checkpoints fell. The
+    // offline check counts them.
+    contents->values.push_back(info == nullptr ? kNever : info->mapped_blocks);
+    if (info == nullptr) continue;
+    known += 1;
+    if (info->name != history->name) return history->name + " has another name";
+    if (info->size_blocks != history->size) return history->name + " has another size";
+    std::vector<uint64_t>& held = values[info->handle];
+    numbers[info->volume] = history->volume->number;
+    std::string why = ReadValues(pool, info->handle, history->volume->number, history->size, &held);
+    if (!why.empty()) return history->name + ": " + why;
+    // Reported, it is exactly what came before it (P1). Not reported, no more than that.
+    const bool promised = history->existence.change(0).durable <= cut;
+    uint64_t mapped = 0;
+    for (uint64_t lba = 0; lba < history->size; lba += 1) {
+      const SnapshotHistory::Block& block = history->blocks[lba];
+      mapped += held[lba] == 0 ? 0 : 1;
+      const bool right =
+          promised ? held[lba] == block.value
+                   : block.reg->Allows(held[lba], cut, kind, block.initial, 0, block.changes);
+      if (!right) {
+        return history->name + " block " + std::to_string(lba) + " holds value " +
+               std::to_string(held[lba]) + ", not " + std::to_string(block.value);
+      }
+      contents->values.push_back(held[lba]);
+    }
+    if (mapped != info->mapped_blocks) return history->name + " miscounts its mapped blocks";
+  }
+  if (known != there) return "there are snapshots that nobody made";
+  for (const auto& [group, seen] : groups) {
+    if (seen == 3) return "a group of snapshots is there in part";
+  }
+  // Neighbours, and the last one with its volume.
+  for (const VolumeInfo& volume : pool.Volumes()) {
+    if (volume.deleting) continue;
+    uint32_t before = 0;
+    for (const SnapshotInfo& s : pool.Snapshots(volume.handle)) {
+      if (s.deleting) continue;
+      if (!s.settled) return s.name + " is never counted";
+      if (before != 0) {
+        const std::string why =
+            JudgeChanges(pool, before, values[before], s.handle, values[s.handle]);
+        if (!why.empty()) return s.name + ": " + why;
+      }
+      before = s.handle;
+    }
+    if (before == 0) continue;
+    std::vector<uint64_t> now;
+    std::string why =
+        ReadValues(pool, volume.handle, numbers[volume.handle], volume.size_blocks, &now);
+    if (why.empty()) why = JudgeChanges(pool, before, values[before], volume.handle, now);
+    if (!why.empty()) return volume.name + ": " + why;
+  }
+  return "";
+}
+
 // Reads everything and judges it by the history. `contents` gets what was found.
 std::string Judge(Pool& pool, const Workload& workload, uint64_t cut, CutKind kind,
                   Contents* contents) {
@@ -144,9 +277,10 @@ std::string Judge(Pool& pool, const Workload& workload, uint64_t cut, CutKind ki
       for (uint64_t at = 0; at < blocks; at += 1) {
         uint64_t value = 0;
         const std::string place = volume->name + " block " + std::to_string(lba + at);
-        if (!ReadBlock(volume->id.bytes[0], lba + at, buffer.data + at * kBlockBytes, &value))
+        if (!ReadBlock(volume->number, lba + at, buffer.data + at * kBlockBytes, &value))
           return place + " holds foreign bytes";
-        if (!volume->blocks[lba + at].Allows(value, cut, kind, 0, info->contig))
+        const uint64_t initial = volume->Initial(lba + at);
+        if (!volume->blocks[lba + at].Allows(value, cut, kind, initial, info->contig))
           return place + " holds value " + std::to_string(value);
         mapped += value == 0 ? 0 : 1;
         contents->values.push_back(value);
@@ -173,6 +307,8 @@ std::string Judge(Pool& pool, const Workload& workload, uint64_t cut, CutKind ki
       contents->values.push_back(value);
     }
   }
+  const std::string why = JudgeSnapshots(pool, workload, cut, kind, contents);
+  if (!why.empty()) return why;
   size_t alive = 0;
   for (const VolumeInfo& each : found) alive += each.deleting ? 0 : 1;
   if (alive != known) return "there are volumes that nobody made";
@@ -443,14 +579,53 @@ int RunShare(const Options& options, uint64_t first, uint64_t step, uint64_t sta
     const uint64_t count = explorer.Explore(seed, std::min(kStatesPerSeed, states - judged));
     if (count == kNever) return 1;
     judged += count;
+    if (write(report, &count, sizeof(count)) != sizeof(count)) return 1;
   }
-  return write(report, &judged, sizeof(judged)) == sizeof(judged) ? 0 : 1;
+  return 0;
 }
+
+#ifdef ASHLAR_MUTANTS
+// The test of the test: with each fault of the engine switched on, some state must be bad. A broken
+// assertion counts, as does a workload that reads what was not there.
+int RunMutants(const Options& options) {
+  bool missed = false;
+  // The eighth, kSnapshotOvertakes, shows only where writes wait for pages of the map, which are
+  // all in memory here: engine_snapshot_test asks for that order by itself.
+  constexpr uint8_t kHere = kMutants - 1;
+  for (uint8_t mutant = 1; mutant <= kHere; mutant += 1) {
+    const auto begin = std::chrono::steady_clock::now();
+    std::fflush(stdout);
+    const pid_t child = fork();
+    if (child < 0) return 1;
+    if (child == 0) {
+      g_mutant = static_cast<Mutant>(mutant);
+      if (freopen("/dev/null", "w", stdout) == nullptr ||
+          freopen("/dev/null", "w", stderr) == nullptr)
+        _exit(2);
+      int pipe_ends[2];
+      if (pipe(pipe_ends) != 0) _exit(2);
+      _exit(RunShare(options, options.seed, 1, options.states, pipe_ends[1]) == 0 ? 0 : 1);
+    }
+    int status = 0;
+    if (waitpid(child, &status, 0) < 0) return 1;
+    const bool survived = WIFEXITED(status) && WEXITSTATUS(status) != 1;
+    missed |= survived;
+    std::printf("mutant %u %s after %.1f s\n", mutant, survived ? "NOT CAUGHT" : "caught",
+                std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  }
+  return missed ? 1 : 0;
+}
+#endif
 
 int Main(int argc, char** argv) {
   Options options;
+  bool mutants = false;
   for (int at = 1; at < argc; at += 1) {
     const std::string flag = argv[at];
+    if (flag == "--mutants") {
+      mutants = true;
+      continue;
+    }
     if (flag == "--lose-flushes") {
       options.lose_flushes = true;
       continue;
@@ -483,6 +658,14 @@ int Main(int argc, char** argv) {
       return 2;
     }
   }
+  if (mutants) {
+#ifdef ASHLAR_MUTANTS
+    return RunMutants(options);
+#else
+    std::fprintf(stderr, "built without mutants: cmake -DASHLAR_MUTANTS=ON\n");
+    return 2;
+#endif
+  }
   const auto begin = std::chrono::steady_clock::now();
   int ends[2];
   if (pipe(ends) != 0) return 1;
@@ -498,14 +681,23 @@ int Main(int argc, char** argv) {
     }
   }
   close(ends[1]);
+  uint64_t total = 0;
+  uint64_t judged = 0;
+  auto shown = begin;
+  while (read(ends[0], &judged, sizeof(judged)) == sizeof(judged)) {
+    total += judged;
+    const auto now = std::chrono::steady_clock::now();
+    if (now - shown < std::chrono::seconds(10)) continue;
+    shown = now;
+    std::fprintf(stderr, "%llu of %llu states, %.0f s\n", static_cast<unsigned long long>(total),
+                 static_cast<unsigned long long>(options.states),
+                 std::chrono::duration<double>(now - begin).count());
+  }
   bool bad = false;
   for (uint32_t job = 0; job < options.jobs; job += 1) {
     int status = 0;
     if (wait(&status) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0) bad = true;
   }
-  uint64_t total = 0;
-  uint64_t judged = 0;
-  while (read(ends[0], &judged, sizeof(judged)) == sizeof(judged)) total += judged;
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   std::printf("%llu crash states judged in %.1f s, %s\n", static_cast<unsigned long long>(total),

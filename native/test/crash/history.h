@@ -45,13 +45,18 @@ class Register {
     return false;
   }
 
+  // The value when all changes so far have come about.
+  uint64_t Last(uint64_t initial) const {
+    return changes_.empty() ? initial : changes_.back().value;
+  }
+
   // May a crash at `cut` leave `value`? `initial` is the register's value before its first change.
-  // What the pool calls contiguous is there.
-  bool Allows(uint64_t value, uint64_t cut, CutKind kind, uint64_t initial,
-              uint64_t contig = 0) const {
+  // What the pool calls contiguous is there; changes from `limit` on do not count.
+  bool Allows(uint64_t value, uint64_t cut, CutKind kind, uint64_t initial, uint64_t contig = 0,
+              size_t limit = ~size_t{0}) const {
     bool allowed = value == initial;
     for (const Change& change : changes_) {
-      if (change.issued > cut) break;
+      if (change.issued > cut || limit-- == 0) break;
       const uint64_t promised = kind == CutKind::kKill ? change.acked : change.durable;
       // Everything older is gone for good.
       if (promised <= cut || (change.version != 0 && change.version <= contig)) allowed = false;
@@ -62,8 +67,8 @@ class Register {
 
   // May a read that was submitted at the host's `tick` return `value`? Not older than what was
   // acknowledged by then.
-  bool AllowsRead(uint64_t value, uint64_t tick) const {
-    bool allowed = value == 0;
+  bool AllowsRead(uint64_t value, uint64_t tick, uint64_t initial) const {
+    bool allowed = value == initial;
     for (const Change& change : changes_) {
       if (change.acked_tick < tick) allowed = false;
       if (change.value == value) allowed = true;
@@ -90,15 +95,40 @@ struct ContigMark {
   uint64_t durable = 0;  // The part that a flush covered: a power cut may not.
 };
 
+struct VolumeHistory;
+
+// A snapshot, and what the volume held when it was asked for.
+struct SnapshotHistory {
+  std::string name;
+  Uuid id{};
+  uint32_t handle = 0;
+  bool open = false;
+  VolumeHistory* volume = nullptr;  // It changes with a promotion.
+  uint64_t group = 0;               // Those taken together.
+  Register existence;
+  uint64_t size = 0;
+  struct Block {
+    uint64_t value = 0;
+    const Register* reg = nullptr;
+    size_t changes = 0;  // That came before it.
+    uint64_t initial = 0;
+  };
+  std::vector<Block> blocks;
+};
+
 struct VolumeHistory {
   std::string name;
   Uuid id{};
+  uint64_t number = 0;  // In its blocks' bytes: a clone's are its origin's.
+  SnapshotHistory* origin = nullptr;
+  std::vector<uint64_t> initial;  // What the blocks of a clone begin as.
   uint32_t handle = 0;
   bool open = false;   // Created, as far as the host knows, and not being deleted.
   Register existence;  // 1 exists, 0 does not; durable when acked.
   Register size;       // In blocks; durable when acked.
   std::vector<Register> blocks;
   std::map<std::string, Register> blobs;
+  uint64_t Initial(uint64_t lba) const { return lba < initial.size() ? initial[lba] : 0; }
   std::vector<AtomicWrite> atomic_writes;
   bool keeps_holes = false;  // W6: unmaps too count for contig, and blocks are installed (B4).
   std::vector<ContigMark> contig_marks;

@@ -34,9 +34,14 @@ struct Workload::HostOp {
 struct Workload::Control {
   Workload* workload = nullptr;
   VolumeHistory* volume = nullptr;
-  Register* reg = nullptr;
-  size_t change = 0;
+  std::vector<std::pair<Register*, size_t>> changes;
+  std::vector<SnapshotHistory*> taken;
   bool opens = false;
+  bool promotes = false;  // May be refused as busy.
+
+  void Issue(Register* reg, uint64_t value) {
+    changes.emplace_back(reg, reg->Issue(value, workload->Now()));
+  }
 };
 
 Workload::Workload(RecordingFile* file, const WorkloadOptions& options)
@@ -66,7 +71,9 @@ void Workload::Step() {
   const uint64_t dice = Below(rng_, 100);
   if (PickOpen() == nullptr || dice < 4) {
     if (control_in_flight_ == 0) SubmitControl();
-  } else if (dice < 12) {
+  } else if (dice < 9) {
+    if (control_in_flight_ == 0) SubmitLineControl();
+  } else if (dice < 17) {
     SubmitFlush();
   } else {
     SubmitBlockOp();
@@ -146,7 +153,7 @@ void Workload::SubmitBlockOp() {
       host->changes.push_back(volume->blocks[lba].Issue(value, Now()));
       if (counts) volume->blocks[lba].change(host->changes.back()).version = op.version;
       uint8_t* const block = op.data == nullptr ? nullptr : op.data + at * kBlockBytes;
-      if (block != nullptr) FillBlock(volume->id.bytes[0], lba, value, block);
+      if (block != nullptr) FillBlock(volume->number, lba, value, block);
       if (!install) continue;
       host->tags[at].version = host->tick;
       host->tags[at].kind = BlockKind::kData;
@@ -196,9 +203,9 @@ void Workload::OnOpDone(Op* op) {
     for (uint64_t at = 0; at < op->blocks; at += 1) {
       uint64_t value = 0;
       const uint64_t lba = op->lba + at;
-      const bool whole =
-          ReadBlock(host->volume->id.bytes[0], lba, op->data + at * kBlockBytes, &value);
-      if (!whole || !host->volume->blocks[lba].AllowsRead(value, host->tick)) {
+      const bool whole = ReadBlock(host->volume->number, lba, op->data + at * kBlockBytes, &value);
+      const uint64_t initial = host->volume->Initial(lba);
+      if (!whole || !host->volume->blocks[lba].AllowsRead(value, host->tick, initial)) {
         self.error_ = "a read returned a value that was not there: block " + std::to_string(lba);
       }
     }
@@ -240,15 +247,10 @@ void Workload::SubmitControl() {
   const uint64_t dice = Below(rng_, 100);
   control_in_flight_ += 1;
   if (volume == nullptr || (dice < 30 && open < 3)) {
-    auto fresh = std::make_unique<VolumeHistory>();
-    const uint64_t number = volumes_.size() + 1;
-    fresh->name = "volume-" + std::to_string(number);
-    for (uint8_t& byte : fresh->id.bytes) byte = static_cast<uint8_t>(rng_());
-    fresh->blocks.resize(options_.max_blocks);
+    auto fresh = FreshVolume();
     fresh->keeps_holes = Chance(rng_, 50);
     control->volume = fresh.get();
-    control->reg = &fresh->existence;
-    control->change = fresh->existence.Issue(1, Now());
+    control->Issue(&fresh->existence, 1);
     control->opens = true;
     const uint64_t size = 16 + Below(rng_, options_.max_blocks - 16);
     fresh->size.change(fresh->size.Issue(size, Now())).durable =
@@ -258,20 +260,27 @@ void Workload::SubmitControl() {
     volumes_.push_back(std::move(fresh));
     pool_->CreateVolume(raw->id, raw->name, size, &raw->handle, &Workload::OnControlDone,
                         control.release(), raw->keeps_holes ? 0 : ~0ull);
-  } else if (dice < 50 && open > 1 && in_flight_ == 0) {
+    return;
+  }
+  bool cloned = false;
+  for (const auto& s : snapshots_) cloned |= s->open && s->volume == volume && HasClones(s.get());
+  if (dice < 50 && open > 1 && in_flight_ == 0 && !cloned) {
     volume->open = false;
     control->volume = volume;
-    control->reg = &volume->existence;
-    control->change = volume->existence.Issue(0, Now());
-    pool_->DeleteVolume(volume->handle, &Workload::OnControlDone, control.release());
+    control->Issue(&volume->existence, 0);
+    for (const auto& s : snapshots_) {
+      if (!s->open || s->volume != volume) continue;
+      s->open = false;
+      control->Issue(&s->existence, 0);
+    }
+    pool_->DeleteVolume(volume->handle, &Workload::OnControlDone, control.release(), true);
   } else if (dice < 65) {
     VolumeInfo info;
     static_cast<void>(pool_->Volume(volume->handle, &info));
     const uint64_t size =
         info.size_blocks + Below(rng_, options_.max_blocks - info.size_blocks + 1);
     control->volume = volume;
-    control->reg = &volume->size;
-    control->change = volume->size.Issue(size, Now());
+    control->Issue(&volume->size, size);
     pool_->ResizeVolume(volume->handle, size, &Workload::OnControlDone, control.release());
   } else {
     const std::string key = "key-" + std::to_string(Below(rng_, 3));
@@ -281,23 +290,184 @@ void Workload::SubmitControl() {
                                static_cast<uint8_t>(value));
     if (value != 0) std::memcpy(bytes.data(), &value, 8);
     control->volume = volume;
-    control->reg = &volume->blobs[key];
-    control->change = control->reg->Issue(value, Now());
+    control->Issue(&volume->blobs[key], value);
     pool_->PutBlob(volume->handle, key, bytes, &Workload::OnControlDone, control.release());
   }
+}
+
+std::unique_ptr<VolumeHistory> Workload::FreshVolume() {
+  auto fresh = std::make_unique<VolumeHistory>();
+  fresh->name = "volume-" + std::to_string(volumes_.size() + 1);
+  for (uint8_t& byte : fresh->id.bytes) byte = static_cast<uint8_t>(rng_());
+  fresh->number = fresh->id.bytes[0];
+  fresh->blocks.resize(options_.max_blocks);
+  return fresh;
+}
+
+// --- Snapshots ---
+
+SnapshotHistory* Workload::PickSnapshot() {
+  std::vector<SnapshotHistory*> open;
+  for (const auto& s : snapshots_) {
+    if (s->open && s->volume->open) open.push_back(s.get());
+  }
+  return open.empty() ? nullptr : open[Below(rng_, open.size())];
+}
+
+bool Workload::HasClones(const SnapshotHistory* snapshot) const {
+  for (const auto& volume : volumes_) {
+    if (volume->open && volume->origin == snapshot) return true;
+  }
+  return false;
+}
+
+void Workload::SubmitLineControl() {
+  auto control = std::make_unique<Control>();
+  control->workload = this;
+  SnapshotHistory* snapshot = PickSnapshot();
+  uint32_t open = 0;
+  for (const auto& each : volumes_) open += each->open ? 1 : 0;
+  const uint64_t dice = Below(rng_, 100);
+  if (snapshot == nullptr || dice < 45) return TakeSnapshots(std::move(control));
+  if (dice < 72) {
+    if (HasClones(snapshot)) return;
+    snapshot->open = false;
+    control->Issue(&snapshot->existence, 0);
+    control_in_flight_ += 1;
+    pool_->DeleteSnapshot(snapshot->handle, &Workload::OnControlDone, control.release());
+  } else if (dice < 82) {
+    if (open < 4) Clone(std::move(control), snapshot);
+  } else if (dice < 93) {
+    Rollback(std::move(control), snapshot);
+  } else {
+    for (const auto& volume : volumes_) {
+      if (!volume->open || volume->origin == nullptr) continue;
+      control->volume = volume.get();
+      control->promotes = true;
+      control_in_flight_ += 1;
+      pool_->PromoteVolume(volume->handle, &Workload::OnControlDone, control.release());
+      return;
+    }
+  }
+}
+
+// Of one volume, or of all that are open, at one instant.
+void Workload::TakeSnapshots(std::unique_ptr<Control> control) {
+  std::vector<VolumeHistory*> of;
+  const bool all = Chance(rng_, 30);
+  VolumeHistory* one = PickOpen();
+  for (const auto& volume : volumes_) {
+    if (volume->open && (all || volume.get() == one)) of.push_back(volume.get());
+  }
+  std::vector<SnapshotRequest> requests(of.size());
+  groups_ += 1;
+  for (size_t at = 0; at < of.size(); at += 1) {
+    VolumeHistory* volume = of[at];
+    auto fresh = std::make_unique<SnapshotHistory>();
+    fresh->name = "snapshot-" + std::to_string(snapshots_.size() + 1);
+    for (uint8_t& byte : fresh->id.bytes) byte = static_cast<uint8_t>(rng_());
+    fresh->volume = volume;
+    fresh->group = groups_;
+    fresh->size = volume->size.Last(0);
+    for (uint64_t lba = 0; lba < fresh->size; lba += 1) {
+      const Register& reg = volume->blocks[lba];
+      const uint64_t initial = volume->Initial(lba);
+      fresh->blocks.push_back({reg.Last(initial), &reg, reg.size(), initial});
+    }
+    control->Issue(&fresh->existence, 1);
+    control->taken.push_back(fresh.get());
+    requests[at].volume = volume->handle;
+    requests[at].id = fresh->id;
+    requests[at].name = fresh->name;
+    requests[at].version = (uint64_t{1} << 40) | ++tick_;
+    requests[at].handle = &fresh->handle;
+    snapshots_.push_back(std::move(fresh));
+  }
+  control_in_flight_ += 1;
+  pool_->CreateSnapshots(requests, 1, &Workload::OnControlDone, control.release());
+}
+
+void Workload::Clone(std::unique_ptr<Control> control, SnapshotHistory* snapshot) {
+  auto fresh = FreshVolume();
+  fresh->number = snapshot->volume->number;
+  fresh->origin = snapshot;
+  for (const SnapshotHistory::Block& block : snapshot->blocks) {
+    fresh->initial.push_back(block.value);
+  }
+  fresh->size.change(fresh->size.Issue(snapshot->size, Now())).durable = 0;
+  fresh->size.change(0).acked = 0;
+  control->volume = fresh.get();
+  control->Issue(&fresh->existence, 1);
+  control->opens = true;
+  VolumeHistory* raw = fresh.get();
+  volumes_.push_back(std::move(fresh));
+  control_in_flight_ += 1;
+  pool_->CloneSnapshot(snapshot->handle, raw->id, raw->name, &raw->handle, &Workload::OnControlDone,
+                       control.release());
+}
+
+// Offline: nothing else goes on until it is done.
+void Workload::Rollback(std::unique_ptr<Control> control, SnapshotHistory* snapshot) {
+  VolumeHistory* volume = snapshot->volume;
+  bool after = false;
+  for (const auto& s : snapshots_) {
+    after |= s.get() == snapshot;
+    if (after && s.get() != snapshot && s->open && s->volume == volume && HasClones(s.get()))
+      return;
+  }
+  Settle(0);
+  if (!error_.empty()) return;
+  after = false;
+  for (const auto& s : snapshots_) {
+    if (after && s->open && s->volume == volume) {
+      s->open = false;
+      control->Issue(&s->existence, 0);
+    }
+    after |= s.get() == snapshot;
+  }
+  for (uint64_t lba = 0; lba < volume->blocks.size(); lba += 1) {
+    const uint64_t value = lba < snapshot->size ? snapshot->blocks[lba].value : 0;
+    if (volume->blocks[lba].Last(volume->Initial(lba)) != value) {
+      control->Issue(&volume->blocks[lba], value);
+    }
+  }
+  control->Issue(&volume->size, snapshot->size);
+  control_in_flight_ += 1;
+  pool_->RollbackVolume(volume->handle, snapshot->handle, (uint64_t{1} << 40) | ++tick_, true,
+                        &Workload::OnControlDone, control.release());
+  Settle(0);
+}
+
+// The clone has taken over its origin and what came before it.
+void Workload::Promoted(VolumeHistory* clone) {
+  SnapshotHistory* origin = clone->origin;
+  VolumeHistory* from = origin->volume;
+  for (const auto& s : snapshots_) {
+    if (s->volume == from) s->volume = clone;
+    if (s.get() == origin) break;
+  }
+  clone->origin = from->origin;
+  from->origin = origin;
 }
 
 void Workload::OnControlDone(void* context, Status status) {
   std::unique_ptr<Control> control(static_cast<Control*>(context));
   Workload& self = *control->workload;
   self.control_in_flight_ -= 1;
+  if (control->promotes) {
+    if (status == Status::kOk) self.Promoted(control->volume);
+    if (status == Status::kOk || status == Status::kBusy) return;
+  }
   if (status != Status::kOk) {
     self.error_ = "a control call failed with status " + std::to_string(static_cast<int>(status));
     return;
   }
-  Change& change = control->reg->change(control->change);
-  change.acked = self.Now();
-  change.durable = self.Now();
+  for (const auto& [reg, index] : control->changes) {
+    Change& change = reg->change(index);
+    change.acked = change.durable = self.Now();
+    change.acked_tick = self.tick_;
+  }
+  for (SnapshotHistory* snapshot : control->taken) snapshot->open = true;
   if (control->opens) control->volume->open = true;
 }
 

@@ -28,6 +28,7 @@ class Workload {
   std::string Run();
 
   const std::vector<std::unique_ptr<VolumeHistory>>& volumes() const { return volumes_; }
+  const std::vector<std::unique_ptr<SnapshotHistory>>& snapshots() const { return snapshots_; }
 
  private:
   struct HostOp;
@@ -44,6 +45,14 @@ class Workload {
   void SubmitBlockOp();
   void SubmitFlush();
   void SubmitControl();
+  void SubmitLineControl();
+  void TakeSnapshots(std::unique_ptr<Control> control);
+  void Clone(std::unique_ptr<Control> control, SnapshotHistory* snapshot);
+  void Rollback(std::unique_ptr<Control> control, SnapshotHistory* snapshot);
+  void Promoted(VolumeHistory* clone);
+  SnapshotHistory* PickSnapshot();
+  bool HasClones(const SnapshotHistory* snapshot) const;
+  std::unique_ptr<VolumeHistory> FreshVolume();
   void Promise(uint64_t submitted_tick);
   void Settle(uint32_t limit);
   static void OnOpDone(Op* op);
@@ -54,6 +63,8 @@ class Workload {
   Rng rng_;
   std::unique_ptr<Pool> pool_;
   std::vector<std::unique_ptr<VolumeHistory>> volumes_;
+  std::vector<std::unique_ptr<SnapshotHistory>> snapshots_;  // By age.
+  uint64_t groups_ = 0;
   std::vector<Touched> acked_;  // Acknowledged, not yet promised durable.
   uint64_t tick_ = 0;           // Counts what the host does and hears.
   uint64_t next_value_ = 1;
