@@ -143,10 +143,14 @@ export class VolumeController implements Controller {
     const source = this.#sourcePools(volume);
     if (source === null) return 'what it begins from is not ready';
     const all = catalog.all(POOL).filter((pool) => isFor(volume, pool.spec));
-    const first = staying.length === 0 && source !== undefined;
+    // Also after a restart between two of them.
+    const first =
+      source !== undefined &&
+      volume.status?.mode === undefined &&
+      staying.length < Math.min(wanted.replicas, source.size);
     const { pools, missing } = placeReplicas({
       sizeBytes,
-      count: first ? Math.min(count, source.size) : count,
+      count: first ? Math.min(count, source.size - staying.length) : count,
       placement: wanted.placement,
       existing: staying,
       // A clone shares its source's blocks: it begins in the same pools.
