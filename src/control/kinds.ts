@@ -12,6 +12,8 @@ import {
 } from '../apiserver/index.ts';
 import { type Clock, formatBytes } from '../base/index.ts';
 import { type Pool, STORE_BLOCK_BYTES } from '../store/types.ts';
+import { presentDevice, presentWalk } from './device-status.ts';
+import { poolActions } from './pool-actions.ts';
 import { replicaKind } from './replica-kind.ts';
 import {
   GROUP,
@@ -188,6 +190,7 @@ function pools({ poolFacts, clock }: NodeKindsOptions): KindDefinition<PoolObjec
     verbs: READ_VERBS,
     description: 'Where volumes keep their blocks: a file or a device.',
     fields: { spec: PoolSpec, status: PoolStatus },
+    actions: poolActions(poolFacts.pool, () => presentPool(poolFacts)),
     backend: new PolledBackend({ list: () => [presentPool(poolFacts)] }, clock, Date.now()),
     columns: [
       { name: 'State', description: 'Online, or why not.', value: ({ status }) => status.phase },
@@ -267,6 +270,9 @@ function presentPool({ pool, path, cacheBytes, sparse, openedAt }: PoolFacts): P
       checksumErrors: stats.checksumErrors,
       ioErrors: stats.ioErrors,
       logDamaged: stats.logDamaged,
+      devices: pool.devices.list().map(presentDevice),
+      scrub: presentWalk(pool.devices.scrubStatus()),
+      resilver: presentWalk(pool.devices.resilverStatus()),
       conditions: [
         {
           type: 'Ready',

@@ -7,6 +7,7 @@ import {
   type KubeObject,
   type ObjectMeta,
 } from '../apiserver/index.ts';
+import { DeviceStatus, WalkStatusSchema } from './device-status.ts';
 import {
   MAX_CHAP_SECRET_BYTES,
   MAX_CHAP_USER_BYTES,
@@ -207,6 +208,9 @@ export const PoolStatus = Type.Object({
   checksumErrors: Type.Integer(),
   ioErrors: Type.Integer(),
   logDamaged: Type.Boolean(),
+  devices: Type.Array(DeviceStatus),
+  scrub: WalkStatusSchema,
+  resilver: WalkStatusSchema,
   conditions: ConditionsSchema,
 });
 export type PoolStatus = Static<typeof PoolStatus>;

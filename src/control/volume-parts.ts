@@ -24,8 +24,14 @@ export function hasSnapshots(name: string, snapshots: readonly string[]): ApiErr
   return new ApiError('Conflict', message, { name, group: GROUP, kind: 'volumes', causes });
 }
 
-export function storeFailure(name: string, code: string, message: string, cause?: Error): ApiError {
-  const details = { name, group: GROUP, kind: 'volumes' };
+export function storeFailure(
+  name: string,
+  code: string,
+  message: string,
+  cause?: Error,
+  plural = 'volumes',
+): ApiError {
+  const details = { name, group: GROUP, kind: plural };
   const options = cause === undefined ? {} : { cause };
   switch (code) {
     case 'STORE_NO_SPACE':
@@ -35,9 +41,17 @@ export function storeFailure(name: string, code: string, message: string, cause?
     case 'STORE_NOT_FOUND':
       return new ApiError('NotFound', message, details, options);
     case 'STORE_INVALID':
+    case 'STORE_UNSUPPORTED':
+    case 'STORE_TOO_SMALL':
+    case 'STORE_FOREIGN_SIGNATURE':
+    case 'STORE_FOREIGN_DEVICE':
+    case 'STORE_NOT_A_POOL':
       return new ApiError('Invalid', message, details, options);
     case 'STORE_HAS_SNAPSHOTS':
     case 'STORE_HAS_CLONES':
+    case 'STORE_IN_USE':
+    case 'STORE_TOO_FEW_DEVICES':
+    case 'STORE_DIVERGED':
       return new ApiError(
         'Conflict',
         message,

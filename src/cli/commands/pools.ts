@@ -1,0 +1,142 @@
+// Pools and their devices: the commands beyond get and describe.
+import type { Command } from 'commander';
+import { parseQuantity } from '../../base/index.ts';
+import { clientOf } from '../connect.ts';
+import type { ApiObject } from '../describe.ts';
+import { fetchKinds, findKind, pathOf } from '../kinds.ts';
+import { printChanged } from '../print.ts';
+import { type OutputFlags, outputOption, UsageError } from '../usage.ts';
+
+interface NewDeviceFlags extends OutputFlags {
+  readonly force?: boolean;
+  readonly size?: string;
+}
+
+/** An action of one object: a POST to its subresource. */
+async function act(
+  program: Command,
+  kindName: string,
+  name: string,
+  action: string,
+  body: object,
+  verb: string,
+  flags: OutputFlags,
+): Promise<void> {
+  const client = await clientOf(program);
+  const kind = findKind(await fetchKinds(client), kindName);
+  const after = (await client.create(`${pathOf(kind, null, name)}/${action}`, body)) as ApiObject;
+  printChanged(kind, after, verb, flags.output);
+}
+
+export function addPoolCommands(program: Command): void {
+  program
+    .command('scrub <kind> <name>')
+    .description('read all of a pool and mend what a mirror can; describe shows how far it is')
+    .option('--pause', 'let it rest')
+    .option('--cancel', 'end it')
+    .addOption(outputOption())
+    .action(
+      async (
+        kind: string,
+        name: string,
+        flags: OutputFlags & { pause?: boolean; cancel?: boolean },
+      ) => {
+        const action = flags.cancel === true ? 'cancel' : flags.pause === true ? 'pause' : 'start';
+        const verb = { start: 'scrub started', pause: 'scrub paused', cancel: 'scrub cancelled' }[
+          action
+        ];
+        await act(program, kind, name, 'scrub', { action }, verb, flags);
+      },
+    );
+
+  const device = program.command('device').description('the devices of a pool, while it serves');
+  const forced = (flags: NewDeviceFlags): object => ({
+    ...(flags.force === true ? { force: true } : {}),
+    ...(flags.size === undefined ? {} : { sizeBytes: toBytes(flags.size) }),
+  });
+  device
+    .command('add <pool> <paths...>')
+    .description('add a device, or the sides of a mirror')
+    .option('--force', 'overwrite what is there')
+    .option('--size <quantity>', 'of a file that is to be made')
+    .addOption(outputOption())
+    .action((pool: string, devices: string[], flags: NewDeviceFlags) =>
+      act(program, 'pools', pool, 'add', { devices, ...forced(flags) }, 'device added', flags),
+    );
+  device
+    .command('attach <pool> <beside> <path>')
+    .description('make a mirror: another side beside a device')
+    .option('--force', 'overwrite what is there')
+    .option('--size <quantity>', 'of a file that is to be made')
+    .addOption(outputOption())
+    .action((pool: string, beside: string, path: string, flags: NewDeviceFlags) =>
+      act(
+        program,
+        'pools',
+        pool,
+        'attach',
+        { beside, device: path, ...forced(flags) },
+        'device attached',
+        flags,
+      ),
+    );
+  device
+    .command('replace <pool> <old> <new>')
+    .description('replace a device; the old one leaves once the new one has everything')
+    .option('--force', 'overwrite what is there')
+    .option('--size <quantity>', 'of a file that is to be made')
+    .addOption(outputOption())
+    .action((pool: string, old: string, by: string, flags: NewDeviceFlags) =>
+      act(
+        program,
+        'pools',
+        pool,
+        'replace',
+        { device: old, by, ...forced(flags) },
+        'device is being replaced',
+        flags,
+      ),
+    );
+  for (const [verb, told, description] of [
+    ['offline', 'device offline', 'take a side of a mirror away for a while'],
+    ['detach', 'device detached', 'take a side out of a mirror'],
+  ] as const) {
+    device
+      .command(`${verb} <pool> <device>`)
+      .description(description)
+      .addOption(outputOption())
+      .action((pool: string, one: string, flags: OutputFlags) =>
+        act(program, 'pools', pool, verb, { device: one }, told, flags),
+      );
+  }
+  device
+    .command('online <pool> <device>')
+    .description('bring a device back; what it missed is resilvered')
+    .option('--path <path>', 'where it is now')
+    .addOption(outputOption())
+    .action((pool: string, one: string, flags: OutputFlags & { path?: string }) =>
+      act(
+        program,
+        'pools',
+        pool,
+        'online',
+        { device: one, ...(flags.path === undefined ? {} : { path: flags.path }) },
+        'device online',
+        flags,
+      ),
+    );
+  device
+    .command('grow <pool>')
+    .description('use what devices have grown by')
+    .addOption(outputOption())
+    .action((pool: string, flags: OutputFlags) =>
+      act(program, 'pools', pool, 'grow', {}, 'grown', flags),
+    );
+}
+
+function toBytes(size: string): number {
+  const bytes = parseQuantity(size);
+  if (bytes === null)
+    throw new UsageError(`--size: '${size}' is not a quantity; write it like 5Gi`);
+  return bytes;
+}
