@@ -417,6 +417,7 @@ export class Member implements MemberEvents {
       record: this.#record,
       contig: this.#contig,
       hint: this.#hint,
+      snapshots: this.#store.snapshots(),
       witness: opened.witness,
       credit: this.#credit(from),
     });
@@ -656,6 +657,7 @@ export class Member implements MemberEvents {
       record: this.#record,
       contig: this.#contig,
       hint: this.#hint,
+      snapshots: this.#store.snapshots(),
       credit: this.#credit(from),
     });
   }

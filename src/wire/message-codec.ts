@@ -111,6 +111,7 @@ const helloReplyCodec = codec<{
   hint: WireVersion | null;
   witness: boolean;
   credit: number;
+  snapshots: readonly string[];
 }>('SessionHelloReply');
 const promiseCodec = codec<{
   identity: WireIdentity | null;
@@ -119,6 +120,7 @@ const promiseCodec = codec<{
   contig: WireVersion | null;
   hint: WireVersion | null;
   credit: number;
+  snapshots: readonly string[];
 }>('PromiseMade');
 const recordStoredCodec = codec<{ epoch: number; n: number }>('RecordStored');
 const heartbeatReplyCodec = codec<{ epoch: number; sentMs: number; credit: number }>(
@@ -395,8 +397,18 @@ export function decodeMemberMessage(
       const record = toRecord(said.record);
       if (record === null && said.record !== null) return null;
       if (!isEpoch(said.promised) || !isCount(said.credit)) return null;
-      const { promised, witness, credit } = said;
-      return whole({ type, ...identity, promised, record, contig, hint, witness, credit });
+      const { promised, witness, credit, snapshots } = said;
+      return whole({
+        type,
+        ...identity,
+        promised,
+        record,
+        contig,
+        hint,
+        snapshots,
+        witness,
+        credit,
+      });
     }
     case MessageType.PromiseMade: {
       const said = promiseCodec.decode(b, start, end);
@@ -407,8 +419,8 @@ export function decodeMemberMessage(
       if (said === null || identity === null || record === null) return null;
       if (contig === null || hint === null || !isEpoch(said.epoch) || !isCount(said.credit))
         return null;
-      const { epoch, credit } = said;
-      return whole({ type, ...identity, epoch, record, contig, hint, credit });
+      const { epoch, credit, snapshots } = said;
+      return whole({ type, ...identity, epoch, record, contig, hint, snapshots, credit });
     }
     case MessageType.RecordStored: {
       const said = recordStoredCodec.decode(b, start, end);

@@ -253,6 +253,8 @@ export interface HelloReply extends MemberIdentity {
   record: VolumeRecord | null;
   contig: Version;
   hint: Version;
+  /** Ids of those it holds: one that a record names may have been lost with the cache before that was committed (P3). */
+  snapshots: readonly string[];
   witness: boolean;
   /** N1: see Applied.credit; counted from this reply on. */
   credit: number;
@@ -266,6 +268,8 @@ export interface PromiseMade extends MemberIdentity {
   record: VolumeRecord | null;
   contig: Version;
   hint: Version;
+  /** As in HelloReply. */
+  snapshots: readonly string[];
   credit: number;
 }
 

@@ -227,6 +227,8 @@ message SessionHelloReply {
   Version hint = 5;
   bool witness = 6;
   uint64 credit = 7;
+  // Ids of the snapshots it holds.
+  repeated string snapshots = 8;
 }
 
 // 34
@@ -237,6 +239,8 @@ message PromiseMade {
   Version contig = 4;
   Version hint = 5;
   uint64 credit = 6;
+  // Ids of the snapshots it holds.
+  repeated string snapshots = 7;
 }
 
 // 35

@@ -116,6 +116,7 @@ const EVENTS: readonly (readonly [number, Uint8Array])[] = [
     [
       {
         type: MessageType.HelloReply,
+        snapshots: [],
         ...identity,
         promised: 1,
         record,

@@ -963,7 +963,8 @@ export class Coordinator implements CoordinatorEvents {
     if (this.#rules.B7_holeFloor && compare(since, this.record!.holeFloor) < 0)
       since = ZERO_VERSION;
     const join = { epoch: this.epoch, op: this.#ring.next };
-    this.#rebuilds.set(peer.index, { peer, join, since, sync: null, source: -1, copied: false });
+    const copied = !this.#rules.B5_allCopied;
+    this.#rebuilds.set(peer.index, { peer, join, since, sync: null, source: -1, copied });
     this.#propose(nowMs, joined(this.record!, peer.replicaId, peer.hello!, join, since), null);
   }
 

@@ -79,6 +79,17 @@ export function activationRecord(
     if (rules.V5_capByContig) since = minVersion(since, lowest);
     return { ...entry, state: MemberState.Stale, join: ZERO_VERSION, since };
   });
+  // P3: a record that was only proposed may name a snapshot that a member lost with its cache. It was never reported then;
+  // without any holder it does not exist.
+  const snapshots = record.snapshots
+    .map((snapshot) => ({
+      ...snapshot,
+      holders: snapshot.holders.filter((holder) => {
+        const promiser = present.find(({ replicaId }) => replicaId === holder);
+        return promiser === undefined || promiser.promise.snapshots.includes(snapshot.id);
+      }),
+    }))
+    .filter(({ holders }) => holders.length > 0);
   const here = new Set(present.map(({ replicaId }) => replicaId));
   return {
     ...record,
@@ -88,6 +99,7 @@ export function activationRecord(
     // C1: by an operator's word the others are gone for good.
     members: force ? members.filter((entry) => here.has(entry.replicaId)) : members,
     oldMembers: force ? [] : record.oldMembers,
+    snapshots,
     allApplied: rules.V5_keepAllApplied ? record.allApplied : { epoch, op: 0 },
     lossPending: adoption.loss,
   };
@@ -121,12 +133,18 @@ export function detached(
 export function joined(
   record: VolumeRecord,
   replicaId: string,
-  identity: MemberIdentity,
+  identity: MemberIdentity & { readonly snapshots: readonly string[] },
   join: Version,
   since: Version,
 ): VolumeRecord {
-  const { openId, bootId } = identity;
+  const { openId, bootId, snapshots } = identity;
   return nextRecord(record, {
+    snapshots: record.snapshots.map((snapshot) => ({
+      ...snapshot,
+      holders: snapshot.holders.filter(
+        (holder) => holder !== replicaId || snapshots.includes(snapshot.id),
+      ),
+    })),
     members: withMember(record, replicaId, (entry) => ({
       ...entry,
       openId,

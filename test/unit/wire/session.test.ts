@@ -162,6 +162,7 @@ const versions = { contig: { epoch: 7, op: 8 }, hint: { epoch: 7, op: 1 } };
 const toCoordinator: MemberMessage[] = [
   {
     type: MessageType.HelloReply,
+    snapshots: ['snap-1', 'snap-2'],
     ...identity,
     promised: 7,
     record,
@@ -171,6 +172,7 @@ const toCoordinator: MemberMessage[] = [
   },
   {
     type: MessageType.HelloReply,
+    snapshots: ['snap-1', 'snap-2'],
     ...identity,
     promised: 0,
     record: null,
@@ -178,7 +180,15 @@ const toCoordinator: MemberMessage[] = [
     witness: true,
     credit: 0,
   },
-  { type: MessageType.PromiseMade, ...identity, epoch: 8, record, ...versions, credit: 2 ** 50 },
+  {
+    type: MessageType.PromiseMade,
+    ...identity,
+    epoch: 8,
+    record,
+    ...versions,
+    snapshots: ['snap-1'],
+    credit: 2 ** 50,
+  },
   { type: MessageType.RecordStored, epoch: 8, n: 4 },
   {
     type: MessageType.Applied,
