@@ -210,7 +210,7 @@ export class CoordinatorProcess implements CoordinatorHost {
     });
     this.core = core;
     for (const member of cluster.members) {
-      if (member.store.witness || !cluster.isSpare(member)) this.addPeer(member.replicaId);
+      if (!cluster.isSpare(member)) this.addPeer(member.replicaId);
     }
     this.event(() => core.start(this.clock.now()));
   }
@@ -534,6 +534,7 @@ export class Cluster {
   readonly blocks: number;
   readonly #trace: ((line: string) => void) | undefined;
   #number = 0;
+  readonly #initialMembers: number;
   /** The newest record that any coordinator committed. */
   committed: VolumeRecord | null = null;
   rotAllowed = false;
@@ -543,6 +544,7 @@ export class Cluster {
     this.rng = options.rng;
     this.rules = options.rules;
     this.blocks = options.blocks;
+    this.#initialMembers = options.members;
     this.#trace = options.trace;
     this.config = { ...DEFAULT_COORDINATOR_CONFIG, ...options.config };
     this.network = new Network(this.scheduler, this.rng, {
@@ -607,7 +609,7 @@ export class Cluster {
   }
 
   isSpare(member: MemberProcess): boolean {
-    return member.store.record === null && member.blank;
+    return member.index >= this.#initialMembers;
   }
 
   active(): CoordinatorProcess | null {

@@ -143,6 +143,16 @@ export class Scenario {
     for (const member of members) this.cluster.network.setCut(coordinator, member, true, true);
   }
 
+  /** Nothing of what the coordinator sends reaches the member for ten minutes; the connection lives. */
+  clogDown(coordinator: number, member: number): void {
+    const { network } = this.cluster;
+    for (const connection of network.connections) {
+      if (connection.coordinator === coordinator && connection.member === member) {
+        network.clog(connection, true, 600_000);
+      }
+    }
+  }
+
   join(coordinator: number, ...members: number[]): void {
     for (const member of members) this.cluster.network.setCut(coordinator, member, false, false);
   }

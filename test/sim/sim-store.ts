@@ -1,5 +1,5 @@
 // A member's store as a model (T2): what is applied, what is durable, and what a crash leaves of the difference. Each
-// change takes effect in the order of the calls, at some instant before its answer: a killed process loses what had no
+// change takes effect at some instant before its answer, in no order: a killed process loses what had no
 // effect yet, a machine without power loses any subset of what no flush covered, each block by itself.
 import { IoStatus } from '../../src/block/index.ts';
 import type {
@@ -82,6 +82,10 @@ export class SimStore implements MemberStore {
   readonly #rng: Rng;
   readonly #rules: Rules;
   readonly faults: StoreFaults = { eio: 0, rot: 0 };
+  /** Changes take effect so many milliseconds after they are called, and are answered right then. */
+  effectDelayMs = 0;
+  /** At a power cut nothing survives that was not flushed. */
+  keepsNothing = false;
   capacityBlocks = Number.POSITIVE_INFINITY;
   /** Milliseconds that a call takes, at most. */
   latencyMs = 0.3;
@@ -96,7 +100,7 @@ export class SimStore implements MemberStore {
   #events: MemberEvents | null = null;
   #clock: () => number = () => 0;
   #life = 0;
-  #busyUntilMs = 0;
+  #asideMs = 0;
   #faulted = false;
 
   cells: Cell[];
@@ -141,7 +145,7 @@ export class SimStore implements MemberStore {
   open(openId: string): void {
     this.#life += 1;
     this.#faulted = false;
-    this.#busyUntilMs = this.#scheduler.nowMs;
+    this.#asideMs = this.#scheduler.nowMs;
     this.openIds = [...this.openIds.slice(-15), openId];
     this.opened = {
       storeId: this.storeId,
@@ -175,8 +179,8 @@ export class SimStore implements MemberStore {
   powerLoss(bootId: string): void {
     this.crash();
     this.bootId = bootId;
-    const all = this.#rng.chance(0.1);
-    const none = this.#rng.chance(0.2);
+    const all = !this.keepsNothing && this.#rng.chance(0.1);
+    const none = this.keepsNothing || this.#rng.chance(0.2);
     for (const [lba, values] of this.#unflushed) {
       const pick = all ? values.length : none ? 0 : this.#rng.below(values.length + 1);
       this.cells[lba] = pick === 0 ? this.#durableCells[lba]! : values[pick - 1]!;
@@ -207,6 +211,27 @@ export class SimStore implements MemberStore {
     this.#durable = { ...this.#state };
   }
 
+  /** The disk as it is now, for `restore`: what the rules assume nobody does, and E7 notices. */
+  image(): () => void {
+    const cells = [...this.cells];
+    const durable = [...this.#durableCells];
+    const state = { ...this.#state };
+    const openIds = [...this.openIds];
+    return () => {
+      this.crash();
+      this.cells = [...cells];
+      this.#durableCells = [...durable];
+      this.#unflushed.clear();
+      this.#state = { ...state };
+      this.#durable = { ...state };
+      this.openIds = [...openIds];
+    };
+  }
+
+  restore(image: () => void): void {
+    image();
+  }
+
   get freeBlocks(): number {
     if (this.capacityBlocks === Number.POSITIVE_INFINITY) return 1e9;
     return Math.max(0, this.capacityBlocks - this.mappedBlocks());
@@ -221,7 +246,7 @@ export class SimStore implements MemberStore {
   // ------------------------------------------------------------------------------------------------------- the calls
 
   savePromise(epoch: number, token: number): void {
-    this.#change(
+    this.#aside(
       () => {
         this.#state.promised = epoch;
         if (this.#rules.E2_promiseDurable) this.#durable.promised = epoch;
@@ -238,7 +263,7 @@ export class SimStore implements MemberStore {
     dropSnapshots: readonly string[],
     token: number,
   ): void {
-    this.#change(
+    this.#aside(
       () => {
         this.#state.record = record;
         this.#state.promised = Math.max(this.#state.promised, record.epoch);
@@ -312,7 +337,7 @@ export class SimStore implements MemberStore {
       cells.length,
     ]);
     const contig = this.#state.contig;
-    this.#change(
+    this.#aside(
       () => {
         // What was there when the flush was called is durable now, and what came since may be.
         for (const [lba, count] of taken) {
@@ -542,20 +567,37 @@ export class SimStore implements MemberStore {
     return this.#rules.E1_epochInVersion ? compareVersions(epochA, opA, epochB, opB) : opA - opB;
   }
 
-  /** Changes take effect one after another; each answer comes later, by itself. */
+  /** Changes run in parallel, and take effect in any order: versions decide what stays (W2). */
   #change(effect: () => IoStatus, answer: (status: IoStatus) => void): void {
     const life = this.#life;
-    const takes = this.#rng.between(0.01, this.latencyMs);
-    this.#busyUntilMs = Math.max(this.#busyUntilMs, this.#scheduler.nowMs) + takes / 4;
-    const answerMs = this.#busyUntilMs + this.#rng.between(0, this.latencyMs);
+    const takes = Math.max(this.#rng.between(0.01, this.latencyMs), this.effectDelayMs);
+    const effectMs = this.#scheduler.nowMs + takes;
+    const answerMs = effectMs + this.#rng.between(0, this.latencyMs / 2);
     const fails = this.faults.eio > 0 && this.#rng.chance(this.faults.eio);
     let status: IoStatus = IoStatus.IoError;
-    this.#scheduler.at(this.#busyUntilMs, () => {
+    this.#scheduler.at(effectMs, () => {
       if (life !== this.#life) return;
       if (fails && !this.#faulted) this.#fault();
       if (!this.#faulted) status = effect();
     });
     this.#scheduler.at(answerMs, () => {
+      if (life === this.#life && this.#events !== null) answer(status);
+    });
+  }
+
+  /** Control records and flushes wait for no op: whoever wants that, waits himself (R1). */
+  #aside(effect: () => IoStatus, answer: (status: IoStatus) => void): void {
+    const life = this.#life;
+    const takes = this.#rng.between(0.01, this.latencyMs);
+    const fails = this.faults.eio > 0 && this.#rng.chance(this.faults.eio);
+    let status: IoStatus = IoStatus.IoError;
+    this.#asideMs = Math.max(this.#asideMs, this.#scheduler.nowMs + takes / 2);
+    this.#scheduler.at(this.#asideMs, () => {
+      if (life !== this.#life) return;
+      if (fails && !this.#faulted) this.#fault();
+      if (!this.#faulted) status = effect();
+    });
+    this.#scheduler.at(this.#asideMs + takes / 2, () => {
       if (life === this.#life && this.#events !== null) answer(status);
     });
   }

@@ -54,7 +54,9 @@ export function adopt(
   if (record === null) return 'no store with a record of this volume has promised';
   const best = record;
 
-  const present = promisers.filter(({ replicaId, promise }) => isKnown(best, replicaId, promise));
+  const present = promisers.filter(({ replicaId, promise }) =>
+    isKnown(best, replicaId, promise, rules),
+  );
   const named = new Set(present.map(({ replicaId }) => replicaId));
   const have = best.members.filter((member) => named.has(member.replicaId)).length;
   const haveOld = best.oldMembers.filter((member) => named.has(member.replicaId)).length;
@@ -140,10 +142,16 @@ export function adopt(
 }
 
 /** E6, E7: the store that the record names, and one that remembers the opening it was attached with. */
-function isKnown(record: VolumeRecord, replicaId: string, promise: PromiseMade): boolean {
+function isKnown(
+  record: VolumeRecord,
+  replicaId: string,
+  promise: PromiseMade,
+  rules: Rules,
+): boolean {
   for (const member of record.members) {
-    if (member.replicaId !== replicaId || member.storeId !== promise.storeId) continue;
-    return member.openId === '' || promise.openIds.includes(member.openId);
+    if (member.replicaId !== replicaId) continue;
+    if (rules.E6_storeId && member.storeId !== promise.storeId) continue;
+    return !rules.E7_openId || member.openId === '' || promise.openIds.includes(member.openId);
   }
   return record.oldMembers.some(
     (member) => member.replicaId === replicaId && member.storeId === promise.storeId,

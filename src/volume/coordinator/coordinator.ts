@@ -675,6 +675,7 @@ export class Coordinator implements CoordinatorEvents {
   }
 
   #sendRecord(peer: Peer, record: VolumeRecord): void {
+    peer.sentN = record.n;
     this.#transport.send(peer.index, {
       type: MessageType.StoreRecord,
       epoch: this.epoch,
@@ -755,7 +756,12 @@ export class Coordinator implements CoordinatorEvents {
     }
     this.#leaving &= this.#inSync | this.#joining;
     for (const peer of this.#peers) {
-      if (peer !== undefined && this.#counts(peer) && !peer.connected) this.#leaving |= peer.bit;
+      if (peer === undefined) continue;
+      if (this.#counts(peer) && !peer.connected) this.#leaving |= peer.bit;
+      // Who came while this record was under way may not have been sent it.
+      if (peer.hello !== null && !this.#counts(peer) && peer.sentN < record.n) {
+        this.#bringUpToDate(nowMs, peer);
+      }
     }
     this.#issueAnew(nowMs);
     this.#restartFlushes(nowMs);
@@ -776,12 +782,7 @@ export class Coordinator implements CoordinatorEvents {
       else if (member.state === MemberState.InSync) this.#inSync |= peer.bit;
       else if (member.state === MemberState.Joining) this.#joining |= peer.bit;
     }
-    const counted = bitCount(this.#inSync | this.#joining);
-    const q = this.#hasWitness ? 1 : majorityOf(record.members.length);
-    if (counted < q) this.#need = Number.POSITIVE_INFINITY;
-    else if (this.#hasWitness || this.#config.syncPolicy === SyncPolicy.All) this.#need = counted;
-    else this.#need = q;
-    if (!this.#rules.W3_quorum) this.#need = 1;
+    this.#need = this.#needFor(record, bitCount(this.#inSync | this.#joining));
     this.#updateLease();
     this.#host.onRecord(record);
   }
@@ -1202,11 +1203,29 @@ export class Coordinator implements CoordinatorEvents {
 
   #enough(acks: number): boolean {
     let counted = this.#inSync | this.#joining;
-    if (!this.#rules.W3_joinersAfterCommit && this.#proposal !== null)
-      counted |= this.#proposal.counted;
+    let need = this.#need;
+    if (this.#proposal !== null) {
+      // R3 switched off: acks go on by the record that is only proposed. W3: joiners count as soon as they are proposed.
+      if (!this.#rules.R3_acksStop) {
+        counted = this.#proposal.counted;
+        need = this.#needFor(this.#proposal.record, bitCount(counted));
+      } else if (!this.#rules.W3_joinersAfterCommit) counted |= this.#proposal.counted;
+    }
     const have = acks & counted & ~this.#leaving;
-    if (bitCount(have) < this.#need) return false;
+    // W4 switched off: who is gone is left out at once.
+    if (!this.#rules.W4_recordBeforeAck && this.#leaving !== 0) {
+      need = this.#needFor(this.record!, bitCount(counted & ~this.#leaving));
+    }
+    if (bitCount(have) < need) return false;
     return (have & this.#inSync) !== 0 || !this.#rules.W3_oneInSync;
+  }
+
+  /** W3: how many acks an op needs under the record, when so many members count; Infinity: they are too few. */
+  #needFor(record: VolumeRecord, counted: number): number {
+    if (!this.#rules.W3_quorum) return 1;
+    const q = this.#hasWitness ? 1 : majorityOf(record.members.length);
+    if (counted < q) return Number.POSITIVE_INFINITY;
+    return this.#hasWitness || this.#config.syncPolicy === SyncPolicy.All ? counted : q;
   }
 
   /** Forgets ops that every counted member has applied. */
@@ -2162,7 +2181,9 @@ export class Coordinator implements CoordinatorEvents {
   #storeMatches(peer: Peer, record: VolumeRecord): boolean {
     const entry = findMember(record, peer.replicaId);
     if (entry !== undefined && this.#storeIs(peer, entry.storeId)) {
-      return entry.openId === '' || peer.hello!.openIds.includes(entry.openId); // E7.
+      return (
+        !this.#rules.E7_openId || entry.openId === '' || peer.hello!.openIds.includes(entry.openId)
+      );
     }
     return record.oldMembers.some(
       (old) => old.replicaId === peer.replicaId && this.#storeIs(peer, old.storeId),

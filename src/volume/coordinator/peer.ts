@@ -18,6 +18,8 @@ export class Peer {
   /** What the present session has stored. */
   storedEpoch = -1;
   storedN = 0;
+  /** The last record of this epoch that was sent on it. */
+  sentN = 0;
   /** E3: when the last answered heartbeat was sent. */
   leaseSentMs = Number.NEGATIVE_INFINITY;
   lastHeardMs = 0;
@@ -55,6 +57,7 @@ export class Peer {
     this.prepareAtMs = Number.POSITIVE_INFINITY;
     this.storedEpoch = -1;
     this.storedN = 0;
+    this.sentN = 0;
     this.leaseSentMs = Number.NEGATIVE_INFINITY;
     this.lagBytes = 0;
     this.lagOps = 0;

@@ -1,0 +1,580 @@
+// Directed scenarios (T3): each leads a cluster to the alignment that one rule is there for. With all rules on it must
+// end well; with its rule switched off (T5) the checker must find a violation. A scenario throws `Violation`, or returns.
+import { IoStatus } from '../../src/block/index.ts';
+import { CoordinatorPhase, SyncPolicy } from '../../src/volume/coordinator/interfaces.ts';
+import type { Rules } from '../../src/wire/rules.ts';
+import { Violation } from './checker.ts';
+import { Scenario } from './scenario.ts';
+
+export type Directed = (rules: Rules, trace?: boolean) => void;
+
+const patient = {
+  syncPolicy: SyncPolicy.Quorum,
+  recordTimeoutMs: 300_000,
+  lagMs: 300_000,
+  holdMs: 300_000,
+  promiseWaitMs: 200,
+};
+
+/** Both become active? Whoever does, the checker looks at. */
+function tryActivate(scenario: Scenario, index: number, limitMs: number): boolean {
+  const coordinator = scenario.coordinator(index);
+  const endMs = scenario.nowMs + limitMs;
+  while (scenario.nowMs < endMs && coordinator.core?.phase !== CoordinatorPhase.Active)
+    scenario.run(10);
+  return coordinator.core?.phase === CoordinatorPhase.Active;
+}
+
+/** E2: two coordinators get one epoch from a witness that forgot its promise. */
+export const forgottenPromise: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({
+    rules,
+    members: 3,
+    witness: true,
+    coordinators: 3,
+    config: patient,
+    trace,
+  });
+  scenario.ok(scenario.write(scenario.activate(0), 0));
+  scenario.coordinator(0).kill();
+  scenario.run(6000);
+  scenario.cut(1, 1);
+  scenario.cut(2, 0);
+  const second = scenario.coordinator(1);
+  second.start();
+  scenario.until(
+    'the second one activates',
+    () => second.core!.phase === CoordinatorPhase.Activating,
+  );
+  scenario.member(2).stop(false);
+  scenario.cut(1, 2);
+  scenario.member(2).start();
+  scenario.run(5000); // E4.
+  const third = scenario.coordinator(2);
+  third.start();
+  const asked = (): boolean => third.core!.phase >= CoordinatorPhase.Reconciling;
+  scenario.until('the third one has its promises', asked, 20_000);
+  scenario.cluster.network.setCut(2, 2, true, false);
+  scenario.join(1, 2);
+  scenario.run(1500);
+  scenario.cluster.network.setCut(2, 2, false, false);
+  scenario.run(1500);
+};
+
+/** E2: an op is under way into the store of one member when that one promises. */
+export const promiseOvertakesOp: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  scenario.clogDown(0, 1);
+  scenario.clogDown(0, 2);
+  scenario.member(0).store.effectDelayMs = 6000;
+  scenario.write(first, 0);
+  scenario.run(2);
+  scenario.member(0).store.effectDelayMs = 0;
+  first.kill();
+  const second = scenario.coordinator(1);
+  second.start();
+  if (!tryActivate(scenario, 1, 20_000)) throw new Violation('nobody is active');
+  scenario.run(3000);
+  scenario.ok(scenario.read(second, 0));
+};
+
+/** E3: the answers to heartbeats are late; counted from when they come, the lease seems to last longer than it does. */
+export const lateHeartbeats: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({
+    rules,
+    members: 3,
+    config: { ...patient, heartbeatMs: 500 },
+    trace,
+  });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0, 2));
+  const { network } = scenario.cluster;
+  const far = [...network.connections].filter(
+    ({ coordinator, member }) => coordinator === 0 && member !== 0,
+  );
+  // Answers of the other two are held up for 3.9 s, and then nothing reaches them any more.
+  for (const connection of far) network.clog(connection, false, 3900);
+  scenario.run(1500);
+  for (const connection of far) network.clog(connection, true, 60_000);
+  const second = scenario.coordinator(1);
+  scenario.cut(1, 0);
+  second.start();
+  contestReads(scenario, 8000);
+};
+
+/** Writes at the new coordinator, reads at the old one. */
+function contestReads(scenario: Scenario, forMs: number): void {
+  const endMs = scenario.nowMs + forMs;
+  while (scenario.nowMs < endMs) {
+    const second = scenario.coordinator(1);
+    if (second.core?.phase === CoordinatorPhase.Active) scenario.write(second, 0, 2);
+    if (scenario.coordinator(0).core !== null) scenario.read(scenario.coordinator(0), 0, 2);
+    scenario.run(10);
+  }
+}
+
+/** E3: the coordinator and one member are cut off from the majority, and go on together. */
+export const minorityReads: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  scenario.ok(scenario.write(scenario.activate(0), 0, 2));
+  const { network } = scenario.cluster;
+  for (const connection of network.connections) {
+    if (connection.member !== 0) {
+      network.clog(connection, true, 60_000);
+      network.clog(connection, false, 60_000);
+    }
+  }
+  scenario.cut(1, 0);
+  scenario.coordinator(1).start();
+  contestReads(scenario, 12_000);
+};
+
+/** E3: a virtual machine wakes with its clock standing still: only the member's own clock stops its reads. */
+export const stoppedClock: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0, 2));
+  // The new coordinator does without the member that the old one will ask.
+  scenario.cut(1, 0);
+  first.pause();
+  const second = scenario.coordinator(1);
+  second.start();
+  scenario.until(
+    'a new coordinator is active',
+    () => second.core?.phase === CoordinatorPhase.Active,
+  );
+  for (let count = 0; count < 10; count += 1) scenario.ok(scenario.write(second, 0, 2));
+  first.clock.lose(scenario.nowMs - 700);
+  scenario.cut(0, 1, 2);
+  first.resume();
+  for (let count = 0; count < 200; count += 1) {
+    scenario.read(first, 0, 2);
+    scenario.run(1);
+  }
+};
+
+/** E3: the rival is promised an epoch while the lease runs. */
+export const takeoverInsideLease: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  scenario.ok(scenario.write(scenario.activate(0), 0, 2));
+  scenario.run(1500);
+  const { network } = scenario.cluster;
+  for (const connection of network.connections) {
+    if (connection.member === 0) continue;
+    network.clog(connection, true, 60_000);
+    network.clog(connection, false, 60_000);
+  }
+  scenario.cut(1, 0);
+  scenario.coordinator(1).start();
+  contestReads(scenario, 3000);
+};
+
+/** E4: the members that granted the lease restart, and have forgotten it. */
+export const leaseForgotten: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  scenario.ok(scenario.write(scenario.activate(0), 0, 2));
+  scenario.run(1100);
+  const { network } = scenario.cluster;
+  for (const connection of [...network.connections]) {
+    if (connection.member === 0) continue;
+    // The old coordinator does not hear that they are gone.
+    connection.onEndCoordinator = () => {};
+  }
+  for (const index of [1, 2]) scenario.member(index).stop(false);
+  scenario.cut(0, 1, 2);
+  for (const index of [1, 2]) scenario.member(index).start();
+  scenario.cut(1, 0);
+  scenario.coordinator(1).start();
+  contestReads(scenario, 3500);
+};
+
+/** E5: a paused coordinator wakes up with the members' answers in its inbox, after another has taken over. */
+export const wakesWithAnswers: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  const outcome = scenario.write(first, 0);
+  scenario.run(0.2);
+  first.pause();
+  const second = scenario.coordinator(1);
+  second.start();
+  scenario.until(
+    'a new coordinator is active',
+    () => second.core?.phase === CoordinatorPhase.Active,
+  );
+  first.resume();
+  scenario.run(50);
+  if (outcome.status === IoStatus.Ok) throw new Violation('the old coordinator completed a write');
+};
+
+/** E7: a member's disk is put back to an earlier image. */
+export const restoredImage: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0, 2));
+  scenario.ok(scenario.flush(first));
+  const image = scenario.member(0).store.image();
+  scenario.member(0).stop(false);
+  scenario.run(100);
+  scenario.member(0).start();
+  scenario.until(
+    'it is back',
+    () => first.core!.record!.n > 3 && first.core!.record!.members[0]!.state === 1,
+  );
+  scenario.clogDown(0, 2);
+  for (const lba of [0, 1, 2]) scenario.ok(scenario.write(first, lba));
+  first.kill();
+  scenario.member(0).stop(false);
+  scenario.member(0).store.restore(image);
+  scenario.member(0).start();
+  scenario.cut(1, 1);
+  scenario.coordinator(1).start();
+  tryActivate(scenario, 1, 20_000);
+};
+
+/** R1: what a joiner's flush is worth for ops before it joined. */
+export const flushCountsJoiner: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({
+    rules,
+    members: 5,
+    config: { ...patient, rebuildBytesPerSecond: 1 },
+    trace,
+  });
+  const first = scenario.activate(0);
+  const write = (): void => {
+    for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+  };
+  write();
+  scenario.cut(0, 3, 4);
+  scenario.until(
+    'two are away',
+    () => first.core!.record!.members.filter(({ state }) => state === 3).length === 2,
+  );
+  write(); // Acked by 0, 1, 2, in nobody's durable part.
+  scenario.join(0, 3);
+  scenario.until('one joins', () => first.core!.record!.members[3]!.state === 2);
+  scenario.run(5);
+  scenario.clogDown(0, 2);
+  scenario.ok(scenario.flush(first)); // By 0, 1 and the joiner.
+  first.kill();
+  for (const member of scenario.cluster.members) member.stop(true);
+  for (const member of scenario.cluster.members) member.start();
+  scenario.cut(1, 0, 1);
+  scenario.coordinator(1).start();
+  tryActivate(scenario, 1, 30_000);
+};
+
+/** R2: S = {1,2,3}, J = {0}, 4 stale; an acked write, one lags, one drops out, and the record reaches 4 before the laggard. */
+export const recordOutOfOrder: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({
+    rules,
+    members: 5,
+    config: { ...patient, rebuildBytesPerSecond: 1 },
+    trace,
+  });
+  const first = scenario.activate(0);
+  const states = (): number[] => first.core!.record!.members.map(({ state }) => state);
+  for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+  scenario.cut(0, 0, 4);
+  scenario.until('two are away', () => states()[0] === 3 && states()[4] === 3);
+  for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+  scenario.join(0, 0);
+  scenario.until('0 joins', () => states()[0] === 2);
+  scenario.run(5);
+  scenario.clogDown(0, 2);
+  scenario.ok(scenario.write(first, 1)); // By 0, 1 and 3.
+  scenario.member(4).store.latencyMs = 400;
+  scenario.join(0, 4);
+  scenario.until('4 says hello', () => first.core!.status(first.clock.now()).members[4]!.connected);
+  scenario.run(3);
+  for (const connection of [...scenario.cluster.network.connections]) {
+    if (connection.coordinator === 0 && connection.member === 3)
+      scenario.cluster.network.reset(connection);
+  }
+  scenario.cut(0, 3);
+  scenario.run(2500);
+  first.kill();
+  scenario.cut(1, 0, 1);
+  scenario.coordinator(1).start();
+  tryActivate(scenario, 1, 20_000);
+};
+
+/** R5: replace twice, then the old pair returns: each of two pairs is a majority of its list and has a member in sync. */
+export const twoMajorities: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({
+    rules,
+    members: 3,
+    spares: 1,
+    coordinators: 3,
+    config: patient,
+    trace,
+  });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  const change = (leaver: string, newcomer: string): void => {
+    first.addPeer(newcomer);
+    scenario.until(`${newcomer} is connected`, () =>
+      first
+        .core!.status(first.clock.now())
+        .members.some((m) => m.replicaId === newcomer && m.connected),
+    );
+    scenario.run(5);
+    first.event(() =>
+      first.core!.changeMember(
+        first.clock.now(),
+        leaver,
+        { replicaId: newcomer, witness: false },
+        () => {},
+      ),
+    );
+  };
+  const member = (name: string): number | undefined =>
+    first.core!.record!.members.find(({ replicaId }) => replicaId === name)?.state;
+  change('r1', 'r3');
+  scenario.until(
+    'the spare is in sync',
+    () => member('r3') === 1 && first.core!.record!.oldMembers.length === 0,
+  );
+  scenario.ok(scenario.write(first, 0));
+  scenario.cut(0, 3);
+  scenario.until('it is away', () => member('r3') === 3);
+  scenario.ok(scenario.write(first, 0));
+  scenario.clogDown(0, 2);
+  change('r3', 'r1');
+  scenario.run(300);
+  first.kill();
+  scenario.cut(1, 2, 3);
+  scenario.cut(2, 0, 1);
+  scenario.coordinator(1).start();
+  scenario.coordinator(1).addPeer('r3');
+  scenario.coordinator(2).start();
+  scenario.coordinator(2).addPeer('r3');
+  scenario.run(15_000);
+  for (const index of [1, 2]) {
+    const one = scenario.coordinator(index);
+    if (one.core?.phase === CoordinatorPhase.Active) scenario.write(one, 0);
+  }
+  scenario.run(1000);
+};
+
+/** Witness pair, R3 and W4: a write is acked by A alone before "B stale" is committed; then A dies. */
+export const witnessPair: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, witness: true, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  scenario.clogDown(0, 2);
+  for (const connection of [...scenario.cluster.network.connections]) {
+    if (connection.coordinator === 0 && connection.member === 1) {
+      scenario.cluster.network.reset(connection);
+    }
+  }
+  scenario.cut(0, 1);
+  scenario.until('the coordinator knows', () => {
+    return !first.core!.status(first.clock.now()).members[1]!.connected;
+  });
+  for (let count = 0; count < 20; count += 1) {
+    scenario.write(first, 0);
+    scenario.run(5);
+  }
+  first.kill();
+  scenario.cut(1, 0);
+  scenario.coordinator(1).start();
+  tryActivate(scenario, 1, 20_000);
+};
+
+/** V7: the loss is found, stored, and its coordinator dies before it has declared it. */
+export const lossFoundTwice: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, coordinators: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+  first.kill();
+  for (const member of scenario.cluster.members) {
+    member.store.keepsNothing = true;
+    member.stop(true);
+    member.start();
+  }
+  const second = scenario.coordinator(1);
+  second.start();
+  // Every member stores the record, and not one answer comes through.
+  scenario.until(
+    'the second one activates',
+    () => second.core!.phase === CoordinatorPhase.Activating,
+  );
+  for (const member of [0, 1, 2]) scenario.cluster.network.setCut(1, member, false, true);
+  scenario.run(200);
+  second.kill();
+  scenario.coordinator(2).start();
+  tryActivate(scenario, 2, 30_000);
+};
+
+/** V5: the absent member's unacked write has the highest version; it comes back in the next recovery. */
+export const absentReturns: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, coordinators: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  scenario.clogDown(0, 1);
+  scenario.clogDown(0, 2);
+  scenario.write(first, 0); // Reaches member 0 alone.
+  scenario.run(20);
+  first.kill();
+  scenario.cut(1, 0);
+  const second = scenario.coordinator(1);
+  second.start();
+  if (!tryActivate(scenario, 1, 30_000)) throw new Violation('two of three members do not suffice');
+  scenario.ok(scenario.read(second, 0));
+  second.kill();
+  const third = scenario.activate(2);
+  scenario.ok(scenario.read(third, 0));
+};
+
+/** E6: S = {A, B}, C stale; B's disk is swapped, and blank B with stale C form a majority that forgot C is stale. */
+export const swappedDisk: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  scenario.cut(0, 2);
+  scenario.until('member 2 is away', () => first.core!.record!.members[2]!.state === 3);
+  scenario.ok(scenario.write(first, 0));
+  scenario.ok(scenario.flush(first));
+  first.kill();
+  scenario.member(1).wipe();
+  scenario.cut(1, 0);
+  scenario.coordinator(1).start();
+  tryActivate(scenario, 1, 20_000);
+};
+
+/** W3: an ack by fewer than q. */
+export const ackByOne: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  scenario.clogDown(0, 1);
+  scenario.clogDown(0, 2);
+  scenario.write(first, 0);
+  scenario.run(20);
+  first.kill();
+  scenario.cut(1, 0);
+  scenario.coordinator(1).start();
+  tryActivate(scenario, 1, 20_000);
+};
+
+/** The power goes everywhere, nothing survives but what was flushed, and one coordinator finds these members. */
+function powerCut(scenario: Scenario, unreachable: readonly number[]): boolean {
+  for (const coordinator of scenario.cluster.coordinators) coordinator.kill();
+  for (const member of scenario.cluster.members) {
+    member.store.keepsNothing = true;
+    member.stop(true);
+    member.start();
+  }
+  scenario.cut(1, ...unreachable);
+  scenario.coordinator(1).start();
+  return tryActivate(scenario, 1, 30_000);
+}
+
+/** W5: a SYNC that one member alone has made durable. */
+export const flushByOne: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  scenario.clogDown(0, 1);
+  scenario.clogDown(0, 2);
+  scenario.flush(first);
+  scenario.run(20);
+  powerCut(scenario, [0]);
+};
+
+/** W5: a member flushes before it has applied what came before the marker. */
+export const flushBeforeOps: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  scenario.member(0).store.effectDelayMs = 2000;
+  scenario.ok(scenario.write(first, 0)); // By 1 and 2.
+  scenario.member(0).store.effectDelayMs = 0;
+  scenario.clogDown(0, 2);
+  scenario.flush(first); // By 1, and 0 if it does not wait.
+  scenario.run(20);
+  powerCut(scenario, [1]);
+};
+
+/** V6: all lose their caches, and nobody says so. */
+export const cachesLost: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+  powerCut(scenario, []);
+};
+
+/** B1: a member that was stale since an op loses that op with its cache while it is away. */
+export const cacheLostWhileAway: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+  scenario.run(10);
+  scenario.member(2).store.keepsNothing = true;
+  scenario.member(2).stop(true);
+  scenario.until('member 2 is away', () => first.core!.record!.members[2]!.state === 3);
+  scenario.member(2).start();
+  scenario.whole(0);
+  for (let count = 0; count < 30; count += 1) scenario.ok(scenario.read(first, 0, 4));
+};
+
+/** B2: the joiner's own unacked write is on its own list alone. */
+export const ownWrite: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  scenario.run(1500); // All hear that all have it (W10).
+  scenario.clogDown(0, 1);
+  scenario.clogDown(0, 2);
+  scenario.write(first, 0); // Reaches member 0 alone.
+  scenario.run(20);
+  first.kill();
+  scenario.cut(1, 0);
+  const second = scenario.activate(1);
+  scenario.join(1, 0);
+  scenario.whole(1);
+  for (let count = 0; count < 30; count += 1) scenario.ok(scenario.read(second, 0));
+};
+
+/** B5: promoted before the copies have come. */
+export const promotedEarly: Directed = (rules, trace = false) => {
+  const config = { ...patient, rebuildBytesPerSecond: 40_000 };
+  const scenario = new Scenario({ rules, members: 3, config, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  scenario.cut(0, 2);
+  scenario.until('member 2 is away', () => first.core!.record!.members[2]!.state === 3);
+  for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+  scenario.join(0, 2);
+  scenario.whole(0);
+  for (let count = 0; count < 30; count += 1) scenario.ok(scenario.read(first, 0, 4));
+};
+
+export const DIRECTED = {
+  swappedDisk,
+  ackByOne,
+  flushByOne,
+  flushBeforeOps,
+  cachesLost,
+  cacheLostWhileAway,
+  ownWrite,
+  promotedEarly,
+  forgottenPromise,
+  promiseOvertakesOp,
+  lateHeartbeats,
+  minorityReads,
+  stoppedClock,
+  takeoverInsideLease,
+  leaseForgotten,
+  wakesWithAnswers,
+  restoredImage,
+  flushCountsJoiner,
+  recordOutOfOrder,
+  twoMajorities,
+  witnessPair,
+  lossFoundTwice,
+  absentReturns,
+} as const;
+export type DirectedName = keyof typeof DIRECTED;

@@ -1,0 +1,39 @@
+// T5: every directed scenario ends well with all rules on, and every switch is noticed by the seed or scenario that the
+// table names. If a change of the simulator moves the dice, `search-switches.ts` finds other seeds.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ALL_RULE_NAMES, ALL_RULES, rulesWithout } from '../../src/wire/rules.ts';
+import { Violation } from './checker.ts';
+import { DIRECTED, type DirectedName } from './directed.ts';
+import { runSeed } from './swarm.ts';
+import { CATCHES, IMPLIED, OPEN } from './switches.ts';
+
+const SEEDS_TRIED = 40;
+
+for (const name of Object.keys(DIRECTED) as DirectedName[]) {
+  test(`${name}: ends well with all rules on`, () => DIRECTED[name](ALL_RULES));
+}
+
+for (const { off, scenario, seed, minutes = 1 } of CATCHES) {
+  const by = scenario ?? `seed ${seed}`;
+  test(`without ${off.join(' and ')}, ${by} ends in a violation`, () => {
+    const rules = rulesWithout(...off);
+    if (scenario !== undefined) {
+      assert.throws(() => DIRECTED[scenario](rules), Violation);
+      return;
+    }
+    for (let one = seed!; one < seed! + SEEDS_TRIED; one += 1) {
+      const { failure } = runSeed({ seed: one, minutes, rules });
+      if (failure === null) continue;
+      assert.ok(!/Error: /.test(failure), failure);
+      return;
+    }
+    assert.fail(`no seed from ${seed} to ${seed! + SEEDS_TRIED - 1} notices`);
+  });
+}
+
+test('every rule is in the table', () => {
+  const caught = new Set(CATCHES.flatMap(({ off }) => off));
+  const rest = ALL_RULE_NAMES.filter((name) => !caught.has(name) && IMPLIED[name] === undefined);
+  assert.deepEqual([...rest].sort(), [...OPEN].sort());
+});
