@@ -19,11 +19,11 @@ function firstOf(...programs) {
 const jobs = String(Math.max(2, cpus().length));
 
 /** Compiled tests below `folder`: Node 20's runner takes files, not patterns. */
-function testFiles(root, folder) {
+function testFiles(root, folder, ending = '.test.js') {
   const base = join(root, 'dist', folder);
   if (!existsSync(base)) return [];
   return readdirSync(base, { recursive: true })
-    .filter((name) => name.endsWith('.test.js'))
+    .filter((name) => name.endsWith(ending))
     .map((name) => join('dist', folder, name))
     .sort();
 }
@@ -33,7 +33,7 @@ export function listPhases(root) {
   const cli = testFiles(root, 'test/e2e').filter((name) => /\/cli[^/]*\.test\.js$/.test(name));
   const folders = ['test/unit', 'test/contract', 'test/format', 'test/conformance', 'test/fuzz'];
   const units = folders.flatMap((folder) => testFiles(root, folder));
-  const sims = testFiles(root, 'test/sim');
+  const sims = testFiles(root, 'test/sim', '.sim.js');
   const clang = firstOf('clang++-14', 'clang++-18', 'clang++');
   const configure = (folder, ...options) => ['cmake', '-S', '.', '-B', folder, ...options];
   const compile = (folder) => ['cmake', '--build', folder, '-j', jobs];

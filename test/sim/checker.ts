@@ -202,6 +202,14 @@ export class Checker {
         this.acked[at] = min(this.acked[at]!, max(version, this.flushed[at]!));
         this.read[at] = min(this.read[at]!, max(version, this.flushed[at]!));
       }
+      // C4: what the epoch before settled stays, but for that epoch's own ops.
+      const settled = this.#decided[at]!;
+      const back = version.epoch < this.#decidedEpoch && !same(version, settled);
+      if (back && !lossDeclared && !isZero(cell)) {
+        this.fail(
+          `block ${at}: epoch ${this.#decidedEpoch} had ${text(settled)}, ${epoch} has ${text(version)}`,
+        );
+      }
       if (lower(version, this.flushed[at]!)) {
         this.fail(
           `block ${at}: flushed ${text(this.flushed[at]!)}, epoch ${epoch} has ${text(version)}`,

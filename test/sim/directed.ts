@@ -552,7 +552,141 @@ export const promotedEarly: Directed = (rules, trace = false) => {
   for (let count = 0; count < 30; count += 1) scenario.ok(scenario.read(first, 0, 4));
 };
 
+/** V8: a coordinator wakes after another has been active and gone; what its hosts wait for must not land now (C6). */
+export const wakesAfterAnother: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  for (const member of [0, 1, 2]) scenario.clogDown(0, member);
+  const old = scenario.write(first, 0);
+  scenario.run(1);
+  first.pause();
+  const second = scenario.coordinator(1);
+  second.start();
+  if (!tryActivate(scenario, 1, 30_000)) throw new Violation('nobody took over');
+  scenario.ok(scenario.write(second, 0));
+  second.kill();
+  for (const connection of [...scenario.cluster.network.connections]) {
+    scenario.cluster.network.reset(connection);
+  }
+  scenario.run(6000);
+  first.resume();
+  scenario.run(20_000);
+  if (old.status === IoStatus.Ok) throw new Violation('a write landed after a later epoch');
+};
+
+/** V3: a joiner loses the copies that took its own unacked write back; a record that it never stored calls it in sync. */
+export const neverStored: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 5, coordinators: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  scenario.run(1500);
+  for (const member of [1, 2, 3, 4]) scenario.clogDown(0, member);
+  scenario.write(first, 0); // Reaches member 0 alone.
+  scenario.run(20);
+  first.kill();
+  scenario.cut(1, 0);
+  const second = scenario.activate(1);
+  scenario.ok(scenario.read(second, 0));
+  scenario.join(1, 0);
+  const { store } = scenario.member(0);
+  scenario.until('its write is taken back', () => store.cells[0]!.op === 1, 20_000);
+  scenario.clogDown(1, 0);
+  scenario.run(5);
+  store.keepsNothing = true;
+  scenario.member(0).stop(true);
+  scenario.member(0).start();
+  second.kill();
+  scenario.cut(2, 4);
+  scenario.coordinator(2).start();
+  tryActivate(scenario, 2, 30_000);
+};
+
+/** R1, B3: an op below `j` is still under way into the stores when the source is asked what changed. */
+export const slowSource: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  scenario.cut(0, 2);
+  scenario.until('member 2 is away', () => first.core!.record!.members[2]!.state === 3);
+  for (const member of [0, 1]) scenario.member(member).store.effectDelayMs = 3000;
+  const late = scenario.write(first, 0);
+  scenario.run(5);
+  for (const member of [0, 1]) scenario.member(member).store.effectDelayMs = 0;
+  scenario.join(0, 2);
+  scenario.ok(late);
+  scenario.whole(0);
+  for (let count = 0; count < 30; count += 1) scenario.ok(scenario.read(first, 0));
+};
+
+/** B3: ops between the proposal of a joiner and its commit. */
+export const opsMeanwhile: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  scenario.cut(0, 2);
+  scenario.until('member 2 is away', () => first.core!.record!.members[2]!.state === 3);
+  for (const member of [0, 1]) scenario.member(member).store.latencyMs = 60;
+  scenario.join(0, 2);
+  for (let count = 0; count < 300; count += 1) {
+    if (first.core!.record!.members[2]!.state !== 3) break;
+    scenario.write(first, count % 4);
+    scenario.run(1);
+  }
+  for (const member of [0, 1]) scenario.member(member).store.latencyMs = 0.3;
+  scenario.whole(0);
+  scenario.run(100);
+  for (let count = 0; count < 30; count += 1) scenario.ok(scenario.read(first, 0, 4));
+};
+
+/** R2: a joiner's record that one member in sync has not stored: that one has not flushed what the joiner's SYNC covers. */
+export const committedByMajority: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({
+    rules,
+    members: 5,
+    config: { ...patient, rebuildBytesPerSecond: 1 },
+    trace,
+  });
+  const first = scenario.activate(0);
+  const states = (): number[] => first.core!.record!.members.map(({ state }) => state);
+  const write = (): void => {
+    for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+  };
+  write();
+  scenario.cut(0, 3, 4);
+  scenario.until('two are away', () => states()[3] === 3 && states()[4] === 3);
+  write();
+  scenario.run(5);
+  scenario.clogDown(0, 2);
+  scenario.join(0, 3);
+  scenario.run(1000);
+  scenario.flush(first);
+  scenario.run(50);
+  powerCut(scenario, [0, 1]);
+};
+
+/** V2: a stale member and the witness are a majority, and neither has the data. */
+export const staleMajority: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, witness: true, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  scenario.cut(0, 1);
+  scenario.until('member 1 is away', () => first.core!.record!.members[1]!.state === 3);
+  scenario.ok(scenario.write(first, 0));
+  scenario.ok(scenario.flush(first));
+  first.kill();
+  scenario.cut(1, 0);
+  scenario.coordinator(1).start();
+  tryActivate(scenario, 1, 20_000);
+};
+
 export const DIRECTED = {
+  staleMajority,
+  wakesAfterAnother,
+  neverStored,
+  slowSource,
+  opsMeanwhile,
+  committedByMajority,
   swappedDisk,
   ackByOne,
   flushByOne,

@@ -1,6 +1,6 @@
 // node dist/test/sim/search-switches.js [--rules A,B] [--seeds 200] [--first-seed 1] [--minutes 1]
 // For each rule: the first seed whose run fails with that rule off (and is clean with it on). What it finds goes into the
-// table of switches.test.ts.
+// table of switches.sim.ts.
 import { parseArgs } from 'node:util';
 import { ALL_RULE_NAMES, type RuleName, rulesWithout } from '../../src/wire/rules.ts';
 import { runSeed } from './swarm.ts';

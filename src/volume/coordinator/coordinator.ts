@@ -363,7 +363,9 @@ export class Coordinator implements CoordinatorEvents {
         this.#progressMs = nowMs;
         if (this.#reconcile?.onChanged(index, message)) return;
         for (const rebuild of this.#rebuilds.values()) {
-          if (rebuild.sync?.onChanged(index, message)) return;
+          if (!rebuild.sync?.onChanged(index, message)) continue;
+          if (rebuild.copied) this.#advance(nowMs);
+          return;
         }
         return;
       case MessageType.CopyData:
@@ -371,7 +373,9 @@ export class Coordinator implements CoordinatorEvents {
         if (this.#onRepairData(nowMs, peer, message)) return;
         if (this.#reconcile?.onCopyData(index, message)) return;
         for (const rebuild of this.#rebuilds.values()) {
-          if (rebuild.sync?.onCopyData(index, message)) return;
+          if (!rebuild.sync?.onCopyData(index, message)) continue;
+          if (rebuild.copied) this.#advance(nowMs);
+          return;
         }
         return;
       case MessageType.Installed:
@@ -379,7 +383,9 @@ export class Coordinator implements CoordinatorEvents {
         if (this.#onRepaired(nowMs, message)) return;
         if (this.#reconcile?.onInstalled(index, message)) return;
         for (const rebuild of this.#rebuilds.values()) {
-          if (rebuild.sync?.onInstalled(index, message)) return;
+          if (!rebuild.sync?.onInstalled(index, message)) continue;
+          if (rebuild.copied) this.#advance(nowMs);
+          return;
         }
         return;
       case MessageType.DigestDone:
