@@ -10,7 +10,7 @@ import { addCreate } from './commands/create.ts';
 import { addGet } from './commands/get.ts';
 import { addKubeconfig } from './commands/kubeconfig.ts';
 import { addNodes } from './commands/nodes.ts';
-import { addPoolCommands } from './commands/pools.ts';
+import { addPoolCommands, addSnapshotCommands } from './commands/pools.ts';
 import { addReplicaCommands } from './commands/replicas.ts';
 import { addTransfers } from './commands/transfer.ts';
 import { clientOf } from './connect.ts';
@@ -56,6 +56,7 @@ function buildProgram(): Command {
   addReplicaCommands(program);
   addCheck(program);
   addPoolCommands(program);
+  addSnapshotCommands(program);
   addKubeconfig(program);
   addNodes(program);
   addVersion(program);

@@ -12,6 +12,7 @@ import {
 } from '../apiserver/index.ts';
 import { type Clock, formatBytes } from '../base/index.ts';
 import { type Pool, STORE_BLOCK_BYTES } from '../store/types.ts';
+import { volumeActions } from './clone-tools.ts';
 import { presentDevice, presentWalk } from './device-status.ts';
 import { poolActions } from './pool-actions.ts';
 import { replicaKind } from './replica-kind.ts';
@@ -118,6 +119,7 @@ function volumes({ controller, clock }: NodeKindsOptions): KindDefinition<Volume
     // A change is checked by the controller, which knows the secrets.
     validate: (object, before) => (before === null ? controller.faults(manifestOf(object)) : []),
     beforeDelete: ({ metadata }, { force }) => controller.assertDeletable(metadata.name, force),
+    actions: volumeActions(controller),
     backend,
     columns: [
       { name: 'Size', description: 'As it was asked for.', value: ({ spec }) => String(spec.size) },

@@ -64,6 +64,15 @@ export const VolumeSpec = Type.Object(
     mutualChap: Type.Optional(Type.Union([ChapSpec, Type.Null()])),
     limits: Type.Optional(Type.Union([LimitsSpec, Type.Null()])),
     snapshots: Type.Optional(Type.Union([SnapshotSchedule, Type.Null()])),
+    source: Type.Optional(
+      Type.Union([
+        Type.Object(
+          { snapshot: Type.String({ maxLength: 160, description: 'A snapshot: V@NAME.' }) },
+          { ...closed, description: 'What it begins as. Fixed at creation.' },
+        ),
+        Type.Null(),
+      ]),
+    ),
     replicaNodes: Type.Optional(
       Type.Array(Type.String({ maxLength: 300 }), {
         maxItems: 5,

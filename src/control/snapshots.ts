@@ -14,6 +14,7 @@ import {
 } from '../apiserver/index.ts';
 import { type Clock, formatBytes } from '../base/index.ts';
 import { type Pool, STORE_BLOCK_BYTES, type StoreSnapshot } from '../store/types.ts';
+import { snapshotActions } from './clone-tools.ts';
 import { notFound } from './errors.ts';
 import { MAX_SNAPSHOT_NAME_CHARACTERS } from './limits.ts';
 import { GROUP, GROUP_VERSION } from './schemas.ts';
@@ -106,6 +107,7 @@ export function snapshotKind(options: SnapshotKindOptions): KindDefinition<Snaps
     hasStatus: true,
     validate: ({ metadata, spec }) => checkName(metadata, spec.volumeName),
     selectable: { 'spec.volumeName': ({ spec }) => spec.volumeName },
+    actions: snapshotActions(pool),
     backend,
     columns: [
       { name: 'Volume', description: 'Of which volume.', value: ({ spec }) => spec.volumeName },

@@ -156,7 +156,7 @@ export class VolumeController {
       if (wanted !== null && wanted.metadata.name === store.name) {
         await this.#finishReceiving(store);
         await this.#open(store, wanted);
-      } else if (bytes === null && store.info().mappedBlocks === 0) {
+      } else if (isHalfMade(store, bytes)) {
         log.info({ volume: store.name }, 'removing a volume whose creation never finished');
         await pool.deleteVolume(store.name);
       } else {
@@ -260,10 +260,15 @@ export class VolumeController {
       };
       const wanted: WantedVolume = { ...checked, metadata };
       assertStorable(wanted);
+      this.#checkSource(wanted);
       if (options.dryRun) return this.#presentWanted(wanted);
       const { pool } = this.#options;
       const sizeBlocks = wanted.sizeBytes / STORE_BLOCK_BYTES;
-      const store = await this.#translated(name, () => pool.createVolume({ id, name, sizeBlocks }));
+      const store = await this.#translated(name, () =>
+        wanted.source === undefined || wanted.source === null
+          ? pool.createVolume({ id, name, sizeBlocks })
+          : pool.cloneSnapshot(wanted.source, { id, name }),
+      );
       try {
         if (wanted.replicas.length > 0) await this.#makeReplicas(id, sizeBlocks, wanted);
         if (options.receiving !== undefined) await this.#putReceiving(store, options.receiving);
@@ -423,6 +428,65 @@ export class VolumeController {
     return [...this.#hosted].flatMap(([name, { wanted, volume }]) =>
       volume === null || !wanted.snapshots ? [] : [{ name, schedule: wanted.snapshots }],
     );
+  }
+
+  /** The volume becomes what its snapshot is; hosts log in to it again afterwards. */
+  rollback(
+    name: string,
+    { to, deleteLater, force }: { to: string; deleteLater: boolean; force: boolean },
+  ): Promise<VolumeObject> {
+    return this.#exclusively(name, async () => {
+      this.#refuseWhenDown();
+      const { pool, exporter } = this.#options;
+      const { wanted, volume, failure } = this.#find(name);
+      if (volume === null)
+        throw new ApiError('Conflict', `volumes "${name}" is not open: ${failure}`);
+      if (pool.snapshot(`${name}@${to}`) === null) throw notFound('snapshots', `${name}.${to}`);
+      const initiators = exporter.initiators(this.iqn(name));
+      if (initiators.length > 0 && !force) throw busy(name, initiators);
+      await exporter.withdraw(this.iqn(name));
+      const version = volume.cut();
+      await volume.close();
+      try {
+        // Durable when it resolves; a crash before that leaves the volume as it was.
+        await this.#translated(name, () =>
+          pool.rollbackVolume(name, { to, ...version, deleteLater }),
+        );
+      } finally {
+        // As it is now, whichever that is.
+        const store = pool.volume(name);
+        if (store !== null) await this.#open(store, wanted);
+      }
+      this.#options.log.info({ volume: name, to }, 'the volume was rolled back');
+      return this.get(name);
+    });
+  }
+
+  /** A clone gets the snapshots that it came from. */
+  promote(name: string): Promise<VolumeObject> {
+    return this.#exclusively(name, async () => {
+      this.#refuseWhenDown();
+      this.#find(name);
+      await this.#translated(name, () => this.#options.pool.promoteVolume(name));
+      return this.get(name);
+    });
+  }
+
+  /** Of a volume that is to begin as a snapshot: there must be one, and it must fit. */
+  #checkSource({ metadata, source, sizeBytes }: WantedVolume): void {
+    if (source === undefined || source === null) return;
+    const found = this.#options.pool.snapshot(source);
+    const least = (found?.snapshotInfo().sizeBlocks ?? 0) * STORE_BLOCK_BYTES;
+    const message =
+      found === null
+        ? `there is no snapshot '${source}'`
+        : sizeBytes < least
+          ? `${source} has ${formatQuantity(least)}; the volume needs as much`
+          : '';
+    if (message === '') return;
+    const field = found === null ? 'spec.source.snapshot' : 'spec.size';
+    const reason = found === null ? 'FieldValueNotFound' : 'FieldValueInvalid';
+    throw invalid('Volume', metadata.name, [{ reason, field, message }]);
   }
 
   /** Throws where a deletion would be refused. */
@@ -800,6 +864,7 @@ export class VolumeController {
     if (wanted.chap !== null) spec.chap = { user: wanted.chap.user };
     if (wanted.mutualChap !== null) spec.mutualChap = { user: wanted.mutualChap.user };
     if (wanted.limits !== null) spec.limits = { ...wanted.limits };
+    if (wanted.source) spec.source = { snapshot: wanted.source };
     if (wanted.snapshots) spec.snapshots = { ...wanted.snapshots };
     if (wanted.replicas.length > 0) spec.replicaNodes = wanted.replicas.map(({ node }) => node);
     return { metadata: wanted.metadata, spec };
@@ -895,4 +960,11 @@ export class VolumeController {
     // Kubernetes writes whole seconds.
     return `${this.#options.now().toISOString().slice(0, 19)}Z`;
   }
+}
+
+/** Never reported as made, and never served: without a manifest of its own, and nothing was written to it. */
+function isHalfMade(store: StoreVolume, manifest: Uint8Array | null): boolean {
+  const { mappedBlocks, origin, writtenBlocks } = store.info();
+  if (origin !== null) return manifest === null && writtenBlocks === 0;
+  return manifest === null && mappedBlocks === 0;
 }

@@ -14,6 +14,7 @@ import {
 } from './limits.ts';
 import { parseNode, planReplicas, type WantedReplica } from './replication.ts';
 import { GROUP_VERSION, type Metadata, VOLUME_NAME, type VolumeManifest } from './schemas.ts';
+import { fullSnapshotName } from './snapshot-name.ts';
 import { checkSchedule, type SnapshotSchedule } from './snapshot-schedule.ts';
 import { checkLimits, type LimitsSpec } from './volume-limits.ts';
 
@@ -35,6 +36,8 @@ export interface WantedVolume {
   readonly chap: ChapAccount | null;
   readonly mutualChap: ChapAccount | null;
   readonly limits: LimitsSpec | null;
+  /** The snapshot that it began as, `volume@name`; null or absent: none. */
+  readonly source?: string | null;
   /** Null or absent: none by the clock. */
   readonly snapshots?: SnapshotSchedule | null;
   /** None: the blocks live in the pool. */
@@ -92,6 +95,7 @@ export function checkVolume(
   const mutualChap = checkChap('spec.mutualChap', spec.mutualChap, before?.mutualChap ?? null, bad);
   const limits = checkLimits(spec.limits, bad);
   const snapshots = checkSchedule(spec.snapshots, bad);
+  const source = checkSource(spec.source, before, bad);
   const replicas = checkReplicas(name, spec.replicaNodes ?? [], before, bad);
   if (mutualChap !== null && chap === null) {
     bad('spec.mutualChap', 'needs spec.chap: the initiator proves itself first');
@@ -121,6 +125,7 @@ export function checkVolume(
     mutualChap,
     limits,
     snapshots,
+    source,
     replicas,
   };
 }
@@ -167,6 +172,7 @@ export function decodeManifest(bytes: Uint8Array): WantedVolume | null {
       mutualChap: spec.mutualChap ?? null,
       limits: spec.limits ?? null,
       snapshots: spec.snapshots ?? null,
+      source: spec.source ?? null,
       replicas: spec.replicas ?? [],
     };
   } catch {
@@ -237,6 +243,26 @@ function checkReplicas(
     );
   }
   return planReplicas(volume, nodes, before?.replicas ?? []);
+}
+
+function checkSource(
+  sent: { snapshot: string } | null | undefined,
+  before: WantedVolume | null,
+  bad: Bad,
+): string | null {
+  const source = sent === null || sent === undefined ? null : fullSnapshotName(sent.snapshot);
+  if (before === null) {
+    if (source !== null && !/^[a-z0-9-]+@[a-z0-9-]+$/.test(source)) {
+      bad('spec.source.snapshot', `'${clip(source)}' is no snapshot; write it V@NAME`);
+    }
+    return source;
+  }
+  const kept = before.source ?? null;
+  // Left out of an update, it stays as it was.
+  if (source !== null && source !== kept) {
+    bad('spec.source.snapshot', 'is fixed at creation; make another volume');
+  }
+  return kept;
 }
 
 /** RFC 7143 §4.2.7: iqn., eui. and naa. names; kept in lower case. */

@@ -49,6 +49,7 @@ export function storeFailure(
       return new ApiError('Invalid', message, details, options);
     case 'STORE_HAS_SNAPSHOTS':
     case 'STORE_HAS_CLONES':
+    case 'STORE_LATER_SNAPSHOTS':
     case 'STORE_IN_USE':
     case 'STORE_TOO_FEW_DEVICES':
     case 'STORE_DIVERGED':

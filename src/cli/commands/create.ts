@@ -1,9 +1,10 @@
 // create: of a file, or of what the command line says.
 import { type Command, Option } from 'commander';
 import type { VolumeManifest } from '../../control/index.ts';
+import type { Client } from '../client.ts';
 import { clientOf } from '../connect.ts';
 import type { ApiObject } from '../describe.ts';
-import { fetchKinds, findKind, findManifestKind, pathOf } from '../kinds.ts';
+import { fetchKinds, findKind, findManifestKind, type Kind, pathOf } from '../kinds.ts';
 import { readManifests } from '../manifests.ts';
 import { printChanged } from '../print.ts';
 import {
@@ -20,7 +21,8 @@ import {
 import { LIMIT_HELP, toLimits } from './change.ts';
 
 interface CreateFlags extends OutputFlags {
-  readonly size: string;
+  readonly size?: string;
+  readonly fromSnapshot?: string;
   readonly blockSize?: string;
   readonly writeCache?: 'on' | 'off';
   readonly chapUser?: string;
@@ -97,7 +99,8 @@ function addCreateVolume(program: Command, create: Command): void {
   create
     .command('volume <name>')
     .description('make a volume; returns when hosts can log in to it')
-    .requiredOption('--size <quantity>', 'size, like 5Gi')
+    .option('--size <quantity>', 'size, like 5Gi')
+    .option('--from-snapshot <V@NAME>', 'begin as this snapshot, sharing its blocks')
     .option('--block-size <bytes>', 'logical block size: 512 or 4096')
     .addOption(new Option('--write-cache <on|off>', 'volatile write cache').choices(['on', 'off']))
     .option('--chap-user <user>', 'CHAP: the user that initiators log in as')
@@ -121,9 +124,14 @@ function addCreateVolume(program: Command, create: Command): void {
     .action(async (name: string, _flags: CreateFlags, command: Command) => {
       // `create` has some of the same options, and takes those that stand before the kind.
       const flags = command.optsWithGlobals<CreateFlags>();
-      const spec = volumeSpec(flags);
+      if (flags.size === undefined && flags.fromSnapshot === undefined) {
+        throw new UsageError('how large? Give --size, or --from-snapshot');
+      }
       const client = await clientOf(program);
-      const kind = findKind(await fetchKinds(client), 'volumes.ashlar.io');
+      const kinds = await fetchKinds(client);
+      const kind = findKind(kinds, 'volumes.ashlar.io');
+      const size = flags.size ?? (await sizeOf(client, kinds, flags.fromSnapshot ?? ''));
+      const spec = volumeSpec(flags, size);
       const metadata: VolumeManifest['metadata'] = { name };
       if ((flags.label ?? []).length > 0) metadata.labels = toLabels(flags.label ?? []);
       const manifest = { apiVersion: kind.apiVersion, kind: kind.kind, metadata, spec };
@@ -134,8 +142,20 @@ function addCreateVolume(program: Command, create: Command): void {
     });
 }
 
-function volumeSpec(flags: CreateFlags): VolumeManifest['spec'] {
-  const spec: VolumeManifest['spec'] = { size: flags.size };
+/** A clone is as large as what it begins as, unless it is to be larger. */
+async function sizeOf(client: Client, kinds: readonly Kind[], snapshot: string): Promise<number> {
+  const kind = findKind(kinds, 'snapshots.ashlar.io');
+  const found = (await client.get(pathOf(kind, null, snapshot))) as {
+    status?: { sizeBytes?: number };
+  };
+  const bytes = found.status?.sizeBytes;
+  if (bytes === undefined) throw new UsageError(`${snapshot} does not say its size; give --size`);
+  return bytes;
+}
+
+function volumeSpec(flags: CreateFlags, size: string | number): VolumeManifest['spec'] {
+  const spec: VolumeManifest['spec'] = { size };
+  if (flags.fromSnapshot !== undefined) spec.source = { snapshot: flags.fromSnapshot };
   if (flags.blockSize !== undefined) spec.blockSize = toInteger('--block-size', flags.blockSize);
   const nodes = flags.replicaNode ?? [];
   if (flags.replicas !== undefined && toInteger('--replicas', flags.replicas) !== nodes.length) {

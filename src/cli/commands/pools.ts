@@ -1,11 +1,13 @@
 // Pools and their devices: the commands beyond get and describe.
 import type { Command } from 'commander';
 import { parseQuantity } from '../../base/index.ts';
+import type { Client } from '../client.ts';
 import { clientOf } from '../connect.ts';
 import type { ApiObject } from '../describe.ts';
-import { fetchKinds, findKind, pathOf } from '../kinds.ts';
-import { printChanged } from '../print.ts';
-import { type OutputFlags, outputOption, UsageError } from '../usage.ts';
+import { fetchKinds, findKind, type Kind, pathOf } from '../kinds.ts';
+import { printChanged, printStructured } from '../print.ts';
+import { renderCells } from '../table.ts';
+import { type OutputFlags, outputOption, print, UsageError } from '../usage.ts';
 
 interface NewDeviceFlags extends OutputFlags {
   readonly force?: boolean;
@@ -139,4 +141,70 @@ function toBytes(size: string): number {
   if (bytes === null)
     throw new UsageError(`--size: '${size}' is not a quantity; write it like 5Gi`);
   return bytes;
+}
+
+export function addSnapshotCommands(program: Command): void {
+  program
+    .command('rollback <kind> <name>')
+    .description('make a volume what a snapshot of it is')
+    .requiredOption('--to <snapshot>', 'its name, without the volume')
+    .option('--delete-later', 'snapshots taken since then go')
+    .option('--force', 'also while in use: sessions are ended')
+    .addOption(outputOption())
+    .action(
+      async (
+        kind: string,
+        name: string,
+        flags: OutputFlags & { to: string; deleteLater?: boolean; force?: boolean },
+      ) => {
+        const to = flags.to.startsWith(`${name}@`) ? flags.to.slice(name.length + 1) : flags.to;
+        const body = {
+          to,
+          ...(flags.deleteLater === true ? { deleteLater: true } : {}),
+          ...(flags.force === true ? { force: true } : {}),
+        };
+        await act(program, kind, name, 'rollback', body, `rolled back to ${to}`, flags);
+      },
+    );
+  program
+    .command('promote <kind> <name>')
+    .description(
+      'give a clone the snapshots that it came from; the volume that had them becomes its clone',
+    )
+    .addOption(outputOption())
+    .action((kind: string, name: string, flags: OutputFlags) =>
+      act(program, kind, name, 'promote', {}, 'promoted', flags),
+    );
+  program
+    .command('diff <from> <to>')
+    .description('what changed from a snapshot (V@NAME) to a later one, or to the volume (V)')
+    .addOption(outputOption())
+    .action(async (from: string, to: string, flags: OutputFlags) => {
+      const client = await clientOf(program);
+      await showDiff(client, findKind(await fetchKinds(client), 'snapshots'), from, to, flags);
+    });
+}
+
+interface Diff {
+  readonly extents: readonly { offsetBytes: number; bytes: number; kind: string }[];
+  readonly changedBytes: number;
+}
+
+async function showDiff(client: Client, kind: Kind, from: string, to: string, flags: OutputFlags) {
+  if (!from.includes('@')) throw new UsageError(`'${from}' is no snapshot; write it V@NAME`);
+  const path = `${pathOf(kind, null, from)}/diff?to=${encodeURIComponent(to)}`;
+  const diff = (await client.get(path)) as Diff;
+  if (flags.output === 'json' || flags.output === 'yaml') {
+    printStructured(diff, flags.output);
+    return;
+  }
+  const cells = diff.extents.map(({ offsetBytes, bytes, kind: what }) => [
+    String(offsetBytes),
+    String(bytes),
+    what,
+  ]);
+  if (cells.length > 0) {
+    for (const line of renderCells([['OFFSET', 'BYTES', 'NOW'], ...cells])) print(line);
+  }
+  print(`${diff.changedBytes} bytes differ in ${cells.length} extents`);
 }
