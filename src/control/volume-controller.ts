@@ -399,7 +399,14 @@ export class VolumeController {
     this.#refuseWhenDown();
     const { pool, now } = this.#options;
     const volumes = names.map((name) => {
-      const { volume, failure } = this.#find(name);
+      const { volume, failure, replicated } = this.#find(name);
+      if (replicated !== null) {
+        // The pool here holds the name alone: a snapshot of that would be empty, and look like one.
+        throw new ApiError(
+          'Conflict',
+          `volumes "${name}" is on replicas, which have no snapshots yet`,
+        );
+      }
       if (volume !== null) return { name, volume };
       throw new ApiError('Conflict', `volumes "${name}" is not open: ${failure}`);
     });
@@ -438,7 +445,13 @@ export class VolumeController {
     return this.#exclusively(name, async () => {
       this.#refuseWhenDown();
       const { pool, exporter } = this.#options;
-      const { wanted, volume, failure } = this.#find(name);
+      const { wanted, volume, failure, replicated } = this.#find(name);
+      if (replicated !== null) {
+        throw new ApiError(
+          'Conflict',
+          `volumes "${name}" is on replicas, which have no snapshots yet`,
+        );
+      }
       if (volume === null)
         throw new ApiError('Conflict', `volumes "${name}" is not open: ${failure}`);
       if (pool.snapshot(`${name}@${to}`) === null) throw notFound('snapshots', `${name}.${to}`);
