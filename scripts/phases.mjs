@@ -69,7 +69,7 @@ export function listPhases(root) {
         ['node', 'dist/test/sim/run.js', '--seeds', '1000', '--jobs', '2', '--minutes', '1.5'],
         [...tap, ...sims],
       ],
-      limitS: 600,
+      limitS: 1200,
     },
     {
       id: 'native',

@@ -541,6 +541,12 @@ export class Coordinator implements CoordinatorEvents {
       if (peer?.promise) promisers.push({ replicaId: peer.replicaId, promise: peer.promise });
     }
     if (promisers.length === 0) return;
+    // Whom any record names is asked too: after members were replaced, those that this coordinator was told of may be a
+    // minority of the record's, and it would wait for ever.
+    for (const { promise } of promisers) {
+      for (const member of promise.record?.members ?? []) this.#needPeer(nowMs, member.replicaId);
+      for (const old of promise.record?.oldMembers ?? []) this.#needPeer(nowMs, old.replicaId);
+    }
     const adoption = adopt(promisers, this.#rules, {
       force: this.#force !== null,
       volatileCache: this.#volatileCache(promisers),
@@ -549,8 +555,6 @@ export class Coordinator implements CoordinatorEvents {
       this.#waitingFor = adoption;
       return;
     }
-    for (const member of adoption.record.members) this.#needPeer(nowMs, member.replicaId);
-    for (const member of adoption.record.oldMembers) this.#needPeer(nowMs, member.replicaId);
     if (this.#satisfiedMs < 0) this.#satisfiedMs = nowMs;
     // V1, V6: a little patience saves a rebuild, or a loss.
     const patience = this.#config.promiseWaitMs * (adoption.lossAvoidable ? LOSS_WAIT_FACTOR : 1);
