@@ -217,7 +217,7 @@ class Workload {
       for (uint64_t i = 0; i < op->blocks; ++i) {
         uint64_t value = 0;
         if (!ReadBlock(1, op->lba + i, op->data + i * kPage, &value) ||
-            !self.blocks_[op->lba + i].AllowsRead(value, host->tick)) {
+            !self.blocks_[op->lba + i].AllowsRead(value, host->tick, 0)) {
           self.error_ = "a read returned what was not there: block " + std::to_string(op->lba + i);
         }
       }
