@@ -105,7 +105,7 @@ export function listPhases(root) {
         ['build/native-crash/crash_states', '--mutants', '--states', '3000'],
         ['build/native-crash/device_states', '--states', '3000', '--jobs', jobs],
       ],
-      limitS: 900,
+      limitS: 1500,
     },
     {
       id: 'model',
@@ -115,7 +115,7 @@ export function listPhases(root) {
         ['cmake', '--build', 'build/native-crash', '-j', jobs, '--target', 'model_run'],
         ['build/native-crash/model_run', '--seeds', '200', '--jobs', jobs],
       ],
-      limitS: 600,
+      limitS: 1200,
     },
     {
       id: 'fuzz',
