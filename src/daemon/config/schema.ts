@@ -149,7 +149,7 @@ export const CONFIG_KEYS = {
   },
   iqnPrefix: key('iqn.2026-11.io.ashlar', readIqnPrefix),
   volumes: {
-    blockSize: key<512 | 4096>(4096, readBlockSize),
+    blockSize: key<512 | 4096>(512, readBlockSize),
     writeCache: key(true, readBoolean),
     allowSanitize: key(true, readBoolean),
   },
