@@ -3,6 +3,7 @@
 //
 // Order: the engine applies changes in the order of their submission. Where one must wait for a buffer of the arena,
 // everything after it waits behind it.
+import { randomUUID } from 'node:crypto';
 import { assert, crc32c, type Turn } from '../base/index.ts';
 import {
   type BlockOp,
@@ -161,7 +162,11 @@ export class EngineStore implements MemberStore, BlockOpOwner {
     dropSnapshots: readonly string[],
     token: number,
   ): void {
-    void this.#saveRecord(record, hint, holeFloor, dropSnapshots).then(
+    this.#answerWith(this.#saveRecord(record, hint, holeFloor, dropSnapshots), token);
+  }
+
+  #answerWith(work: Promise<IoStatus>, token: number): void {
+    void work.then(
       (status) => this.#done(token, status),
       (error: unknown) => {
         this.#done(
@@ -178,7 +183,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
     record: VolumeRecord,
     hint: Version,
     holeFloor: Version,
-    _dropSnapshots: readonly string[],
+    dropSnapshots: readonly string[],
   ): Promise<IoStatus> {
     // Room first, marks before the record that relies on them: a crash in between leaves more than was promised.
     if (record.sizeBlocks > this.#volume.info().sizeBlocks) {
@@ -194,7 +199,26 @@ export class EngineStore implements MemberStore, BlockOpOwner {
       await this.#volume.setMarks(marks);
       if (marks.holeFloor !== undefined) this.#holeFloor = marks.holeFloor;
     }
-    return await this.#writeRecord(record, hint);
+    const status = await this.#writeRecord(record, hint);
+    if (status === IoStatus.Ok) await this.#dropSnapshots(dropSnapshots);
+    return status;
+  }
+
+  /** P3. After the record that does not name them: one that a crash leaves behind is dropped with the next record. */
+  async #dropSnapshots(ids: readonly string[]): Promise<void> {
+    for (const id of ids) {
+      try {
+        await this.#options.pool.deleteSnapshot(this.#snapshotName(id));
+      } catch (error) {
+        // S14: a clone still needs it. It stays, unnamed, until a record comes after that clone's end.
+        if (!(error instanceof StoreError)) throw error;
+      }
+    }
+  }
+
+  /** In the pool: `VOLUME@ID`. People's names for it are the record's. */
+  #snapshotName(id: string): string {
+    return `${this.#volume.name}@${id}`;
   }
 
   async #writeRecord(record: VolumeRecord, hint: Version): Promise<IoStatus> {
@@ -406,7 +430,11 @@ export class EngineStore implements MemberStore, BlockOpOwner {
     const answer = (status: IoStatus, copy: BlockCopies | null): void => {
       this.#options.gate.post((nowMs) => this.#core!.onCopyRead(nowMs, token, status, copy));
     };
-    if (snapshotId !== null || lba + blocks > this.#volume.info().sizeBlocks) {
+    const from =
+      snapshotId === null
+        ? this.#volume
+        : this.#options.pool.snapshot(this.#snapshotName(snapshotId));
+    if (from === null || lba + blocks > from.info().sizeBlocks) {
       answer(IoStatus.IoError, null);
       return;
     }
@@ -430,7 +458,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
       };
       op.begin(BlockOpKind.Read, lba, blocks, payload.buffer, 0, false, this);
       op.lower = this;
-      this.#volume.submitTagged(op, 0, 0);
+      from.submitTagged(op, 0, 0);
       return true;
     };
     if (!start()) this.#wait(start);
@@ -570,12 +598,22 @@ export class EngineStore implements MemberStore, BlockOpOwner {
     if (!step()) this.#wait(step);
   }
 
-  takeSnapshot(_snapshotId: string, _name: string, _version: Version, token: number): void {
-    this.#done(token, IoStatus.IoError);
+  takeSnapshot(snapshotId: string, _name: string, version: Version, token: number): void {
+    this.#answerWith(this.#takeSnapshot(snapshotId, version), token);
+  }
+
+  /** Durable, not just applied: what the record names later is then there whatever happens. */
+  async #takeSnapshot(id: string, { epoch, op }: Version): Promise<IoStatus> {
+    const { pool } = this.#options;
+    const full = this.#snapshotName(id);
+    if (pool.snapshot(full) !== null) await pool.deleteSnapshot(full); // Of an attempt that no record named.
+    const request = { volume: this.#volume.name, name: id, id: randomUUID(), epoch, opNumber: op };
+    await pool.createSnapshots([request], 0); // When it was taken, the record says.
+    return IoStatus.Ok;
   }
 
   snapshots(): readonly string[] {
-    return [];
+    return this.#options.pool.snapshots(this.#volume.name).map(({ shortName }) => shortName);
   }
 
   // ------------------------------------------------------------------------------------------------------------- parts

@@ -277,7 +277,7 @@ export class ReplicaHost {
       }
       this.#replicas.delete(keyOf(volumeId, replicaId));
       replica.end();
-      await this.#options.pool.deleteVolume(replica.volume.name);
+      await this.#options.pool.deleteVolume(replica.volume.name, { withSnapshots: true });
       this.#options.log.info({ volumeId, replica: replicaId, epoch }, 'a replica was deleted');
     });
   }

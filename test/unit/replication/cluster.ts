@@ -1,5 +1,9 @@
-// A cluster in one process: nodes with pools in memory, real sockets on loopback between them, one coordinator.
+// A cluster in one process: nodes with pools in memory or of the engine, real sockets on loopback between them, one
+// coordinator.
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type Log, SystemClock, SystemRandom, silentLog, Turn } from '../../../src/base/index.ts';
 import {
   BlockOp,
@@ -14,7 +18,13 @@ import {
   ReplicatedVolume,
   type ReplicatedVolumeListener,
 } from '../../../src/replication/index.ts';
-import { MemoryPool, type Pool } from '../../../src/store/index.ts';
+import {
+  createPoolFile,
+  MemoryPool,
+  nativeArena,
+  openPool,
+  type Pool,
+} from '../../../src/store/index.ts';
 import {
   type CoordinatorConfig,
   DEFAULT_COORDINATOR_CONFIG,
@@ -35,8 +45,8 @@ export const QUICK: CoordinatorConfig = {
 
 export class ANode {
   readonly name: string;
-  readonly pool: Pool;
-  readonly buffers = new DataBufferPool(new ArrayBuffer(32 * 2 ** 20));
+  pool: Pool;
+  buffers = new DataBufferPool(new ArrayBuffer(32 * 2 ** 20));
   readonly turn: Turn;
   #log: Log;
   replicas: ReplicaNode | null = null;
@@ -87,6 +97,7 @@ export class ACluster {
   /** Replica to node. */
   readonly places = new Map<string, ANode>();
   volume: ReplicatedVolume | null = null;
+  #directory: string | null = null;
   readonly #waiters: (() => void)[] = [];
 
   constructor(nodes: number, log: Log = silentLog) {
@@ -113,6 +124,19 @@ export class ACluster {
   async start(): Promise<this> {
     await Promise.all(this.nodes.map((node) => node.start()));
     return this;
+  }
+
+  /** As `start`, with pools of the engine in a folder that `stop` removes. */
+  async startOnDisk(): Promise<this> {
+    this.#directory = mkdtempSync(join(tmpdir(), 'ashlar-cluster-'));
+    const buffers = new DataBufferPool(nativeArena(32 * 2 ** 20)); // The engine has one arena.
+    for (const node of this.nodes) {
+      const path = join(this.#directory, node.name);
+      await createPoolFile({ path, sizeBytes: 256 * 2 ** 20, name: node.name, sparse: true });
+      node.buffers = buffers;
+      node.pool = await openPool({ path, turn: this.turn, buffers, cacheBytes: 16 * 2 ** 20 });
+    }
+    return await this.start();
   }
 
   /** A volume with one replica on each of the first nodes. */
@@ -184,6 +208,9 @@ export class ACluster {
     await this.volume?.coordinator.stop();
     for (const node of this.nodes) node.stop();
     await new Promise((resolve) => setImmediate(resolve));
+    if (this.#directory === null) return;
+    for (const node of this.nodes) await node.pool.close();
+    rmSync(this.#directory, { recursive: true });
   }
 }
 
