@@ -93,6 +93,8 @@ export interface ControlSettings {
   readonly nodeSilentMs: number;
   /** A node that was silent for so long is gone: its replicas are made anew elsewhere. */
   readonly nodeGoneMs: number;
+  /** A new volume waits so long for places that are on their way. */
+  readonly placePatienceMs: number;
 }
 
 export interface Surroundings {

@@ -7,6 +7,7 @@ import type { KindDefinition } from '../apiserver/index.ts';
 import { setCondition } from '../apiserver/index.ts';
 import { formatQuantity } from '../base/index.ts';
 import {
+  BLOCK_DEVICE,
   NODE,
   type Node,
   POOL,
@@ -14,6 +15,7 @@ import {
   REPLICA,
   type Replica,
   SNAPSHOT,
+  STORAGE_POOL_CLAIM,
   VOLUME,
   VOLUME_POLICY,
   type Volume,
@@ -28,11 +30,20 @@ import {
   trigger,
   Writer,
 } from './controller.ts';
+import { expectedPlaces, mayHold } from './expected-places.ts';
 import { Finalizer, Label, replicaName } from './names.ts';
 import { placeReplicas } from './placement.ts';
 
-/** How soon to look again where time alone changes what is to be done: a node goes silent. */
+/** How soon to look again where time alone changes what is to be done: a node goes silent, patience ends. */
 const LOOK_AGAIN_MS = 1000;
+
+/** What became of the wish for more replicas. */
+interface Placed {
+  /** Asked for just now: the catalog may not show them yet. */
+  readonly made: readonly Replica[];
+  /** Why some cannot be had; empty: all can. */
+  readonly missing: string;
+}
 
 interface Wanted {
   readonly replicas: number;
@@ -54,6 +65,9 @@ export class VolumeController implements Controller {
         .map(({ metadata }) => metadata.name),
     ]),
     trigger(POOL, (_pool, catalog) => unsettled(catalog.all(VOLUME))),
+    trigger(STORAGE_POOL_CLAIM, ({ metadata }, catalog) =>
+      unsettled(catalog.all(VOLUME).filter(({ spec }) => spec.storagePoolClaim === metadata.name)),
+    ),
     trigger(NODE, ({ metadata }, catalog) => [
       ...catalog
         .all(REPLICA)
@@ -88,10 +102,12 @@ export class VolumeController implements Controller {
       volume = await this.#writer.addFinalizer(VOLUME, volume, Finalizer.Volume);
     }
     const wanted = this.#wantedOf(volume);
-    const missing = await this.#place(volume, wanted);
+    // Before anything is placed: what comes meanwhile must not look as if it had been passed over.
+    const expected = this.#expected(volume);
+    const placed = await this.#place(volume, wanted);
     await this.#removeSurplus(volume, wanted);
-    await this.#report(volume, wanted, missing);
-    return this.#waitsForTime(volume) ? LOOK_AGAIN_MS : undefined;
+    await this.#report(volume, wanted, placed, expected);
+    return expected.length > 0 || this.#waitsForTime(volume) ? LOOK_AGAIN_MS : undefined;
   }
 
   #wantedOf({ spec }: Volume): Wanted {
@@ -133,16 +149,16 @@ export class VolumeController implements Controller {
     return silentMs !== null && silentMs <= this.#around.settings.nodeSilentMs;
   }
 
-  /** Asks for the replicas that are missing. The value is why some cannot be had. */
-  async #place(volume: Volume, wanted: Wanted): Promise<string> {
+  /** Asks for the replicas that are missing. */
+  async #place(volume: Volume, wanted: Wanted): Promise<Placed> {
     const { catalog, client, events } = this.#around;
     const staying = this.#staying(this.#replicasOf(volume));
     const count = wanted.replicas - staying.length;
-    if (count <= 0) return '';
+    if (count <= 0) return { made: [], missing: '' };
     const sizeBytes = quantityBytes(volume.spec.size) ?? 0;
     const source = this.#sourcePools(volume);
-    if (source === null) return 'what it begins from is not ready';
-    const all = catalog.all(POOL).filter((pool) => isFor(volume, pool.spec));
+    if (source === null) return { made: [], missing: 'what it begins from is not ready' };
+    const all = catalog.all(POOL).filter((pool) => mayHold(volume, pool));
     // Also after a restart between two of them.
     const first =
       source !== undefined &&
@@ -159,14 +175,19 @@ export class VolumeController implements Controller {
       promisedBytes: this.#promised(),
     });
     if (volume.status?.mode === 'single' && staying.length > 0) {
-      return pools.length === 0
-        ? missing
-        : 'there is a place now, but a volume that was made with one replica keeps one; restore it into a new claim to have more';
+      const why =
+        pools.length === 0
+          ? missing
+          : 'there is a place now, but a volume that was made with one replica keeps one; restore it into a new claim to have more';
+      return { made: [], missing: why };
     }
     // What begins from another volume begins where that is, and is told how it is kept before it gets more.
-    if (source !== undefined && !first && volume.status?.mode === undefined) return '';
+    if (source !== undefined && !first && volume.status?.mode === undefined) {
+      return { made: [], missing: '' };
+    }
+    const made: Replica[] = [];
     for (const pool of pools) {
-      await client.create<Replica>(REPLICA, {
+      const replica = await client.create<Replica>(REPLICA, {
         metadata: {
           name: replicaName(volume.metadata.name, pool.metadata.name),
           labels: {
@@ -185,6 +206,7 @@ export class VolumeController implements Controller {
           size: formatQuantity(sizeBytes),
         },
       });
+      made.push(replica);
       events.record(
         volume,
         'Normal',
@@ -192,7 +214,7 @@ export class VolumeController implements Controller {
         `a replica goes into pool ${pool.metadata.name} on ${pool.spec.nodeName}`,
       );
     }
-    return missing;
+    return { made, missing };
   }
 
   #mayGet(node: Node): boolean {
@@ -268,10 +290,19 @@ export class VolumeController implements Controller {
     events.record(volume, 'Normal', 'ReplicaRemoved', `scaled down: ${worst.metadata.name} goes`);
   }
 
-  async #report(volume: Volume, wanted: Wanted, missing: string): Promise<void> {
+  async #report(
+    volume: Volume,
+    wanted: Wanted,
+    { made, missing }: Placed,
+    expected: readonly string[],
+  ): Promise<void> {
     const { now, events } = this.#around;
-    const replicas = this.#replicasOf(volume).filter((replica) => !isDeleting(replica));
-    const target = this.#targetOf(volume, replicas, wanted);
+    const known = this.#replicasOf(volume).filter((replica) => !isDeleting(replica));
+    const names = new Set(known.map(({ metadata }) => metadata.name));
+    const replicas = [...known, ...made.filter(({ metadata }) => !names.has(metadata.name))];
+    const waitsFor =
+      volume.status?.target === undefined && replicas.length < wanted.replicas ? expected : [];
+    const target = this.#targetOf(volume, replicas, wanted, waitsFor);
     const before = volume.status;
     const { serving } = before ?? {};
     const isServed =
@@ -294,8 +325,9 @@ export class VolumeController implements Controller {
           : 'Degraded';
     // Once ready, a volume stays so: what it lacks is told by its state.
     const phase = isServed || before?.phase === 'Ready' ? 'Ready' : 'Pending';
-    const message = describe(state, wanted, replicas, inSync, missing, isServed);
-    const reason = missing !== '' ? 'ReplicasMissing' : state;
+    const message = describe({ state, wanted, replicas, inSync, missing, isServed, waitsFor });
+    const reason =
+      waitsFor.length > 0 ? 'WaitForPools' : missing !== '' ? 'ReplicasMissing' : state;
     const reported = await this.#writer.status(VOLUME, volume, (status) => {
       status.phase = phase;
       status.state = state;
@@ -323,8 +355,9 @@ export class VolumeController implements Controller {
     if (reported === volume) return;
     const said = before?.conditions?.find(({ type }) => type === 'Healthy')?.message;
     if (said !== message) {
-      const kind = state === 'Healthy' || state === 'Init' ? 'Normal' : 'Warning';
-      events.record(volume, missing === '' ? kind : 'Warning', reason, message);
+      const isNormal = state === 'Healthy' || (state === 'Init' && missing === '');
+      const kind = isNormal || waitsFor.length > 0 ? 'Normal' : 'Warning';
+      events.record(volume, kind, reason, message);
     }
     if (target !== undefined && target.epoch !== before?.target?.epoch) {
       const text = `${target.nodeName} is to coordinate it (assignment ${target.epoch})`;
@@ -337,14 +370,13 @@ export class VolumeController implements Controller {
     volume: Volume,
     replicas: readonly Replica[],
     wanted: Wanted,
+    waitsFor: readonly string[],
   ): { nodeName: string; epoch: number } | undefined {
     const { catalog } = this.#around;
     const now = volume.status?.target;
     if (now === undefined && replicas.length < wanted.minimum) return undefined;
-    // How it is kept is decided with the first assignment: pools that are being made come first.
-    if (now === undefined && replicas.length < wanted.replicas && this.#poolsAreComing(volume)) {
-      return undefined;
-    }
+    // How it is kept is decided with the first assignment: places that are on their way come first.
+    if (waitsFor.length > 0) return undefined;
     const usable = (nodeName: string): boolean => {
       const node = catalog.get(NODE, nodeName);
       return node !== null && node.spec.drain !== true && this.#isReady(nodeName);
@@ -368,18 +400,24 @@ export class VolumeController implements Controller {
     return { nodeName: best.spec.nodeName, epoch: (now?.epoch ?? 0) + 1 };
   }
 
-  /** Pools that it may use, on nodes that live, which have not said yet how they are. */
-  #poolsAreComing(volume: Volume): boolean {
-    return this.#around.catalog
-      .all(POOL)
-      .some(
-        (pool) =>
-          isFor(volume, pool.spec) &&
-          !isDeleting(pool) &&
-          (pool.status?.phase ?? 'Pending') === 'Pending' &&
-          (pool.status?.conditions ?? []).length === 0 &&
-          this.#isReady(pool.spec.nodeName),
-      );
+  /** Of one that has not been told yet how it is kept: places that are on their way, in words. */
+  #expected(volume: Volume): string[] {
+    if (volume.status?.target !== undefined || volume.status?.mode !== undefined) return [];
+    const { catalog, now, settings } = this.#around;
+    const { storagePoolClaim } = volume.spec;
+    return expectedPlaces({
+      volume,
+      poolClaim:
+        storagePoolClaim === undefined
+          ? undefined
+          : catalog.get(STORAGE_POOL_CLAIM, storagePoolClaim),
+      pools: catalog.all(POOL),
+      nodes: catalog.all(NODE),
+      devices: catalog.all(BLOCK_DEVICE),
+      isReady: (nodeName) => this.#isReady(nodeName),
+      nowMs: now().getTime(),
+      patienceMs: settings.placePatienceMs,
+    });
   }
 
   /** All nodes are portals of every target; the one that serves comes first. */
@@ -444,12 +482,6 @@ export class VolumeController implements Controller {
   }
 }
 
-function isFor({ spec }: Volume, pool: { storagePoolClaim?: string; directory?: string }): boolean {
-  if (spec.casType === 'jiva') return pool.directory !== undefined;
-  if (pool.directory !== undefined) return false;
-  return spec.storagePoolClaim === undefined || spec.storagePoolClaim === pool.storagePoolClaim;
-}
-
 /** Those that a new pool or node may help. */
 function unsettled(volumes: readonly Volume[]): string[] {
   return volumes
@@ -457,14 +489,16 @@ function unsettled(volumes: readonly Volume[]): string[] {
     .map(({ metadata }) => metadata.name);
 }
 
-function describe(
-  state: string,
-  wanted: Wanted,
-  replicas: readonly Replica[],
-  inSync: readonly Replica[],
-  missing: string,
-  isServed: boolean,
-): string {
+function describe(is: {
+  readonly state: string;
+  readonly wanted: Wanted;
+  readonly replicas: readonly Replica[];
+  readonly inSync: readonly Replica[];
+  readonly missing: string;
+  readonly isServed: boolean;
+  readonly waitsFor: readonly string[];
+}): string {
+  const { state, wanted, replicas, inSync, missing, isServed, waitsFor } = is;
   const count = `${inSync.length} of ${wanted.replicas} replicas in sync`;
   if (state === 'Healthy') return count;
   const parts = [isServed ? count : 'no node serves it yet'];
@@ -473,6 +507,10 @@ function describe(
     parts.push(
       `${lack} ${lack === 1 ? 'has' : 'have'} no place${missing === '' ? '' : `: ${missing}`}`,
     );
+  }
+  if (waitsFor.length > 0) {
+    const which = waitsFor.slice(0, 5).join(', ');
+    parts.push(`it waits for them a while before it makes do with fewer (${which})`);
   }
   if (replicas.length < wanted.minimum) {
     parts.push(`it is served once ${wanted.minimum} have one (MinimumReplicas)`);

@@ -205,7 +205,7 @@ export class NodeDaemon {
   /** Controllers run here while this process holds their lease. */
   #lead(client: ResourceServer, catalog: Catalog, observer: LeaseObserver): void {
     const { config, log } = this.#options;
-    const { nodeSilentMs, nodeGoneMs } = config.control;
+    const { nodeSilentMs, nodeGoneMs, placePatienceMs } = config.control;
     let leadsSinceMs = this.#clock.nowMs();
     const around = (component: string): Surroundings => ({
       client,
@@ -214,7 +214,7 @@ export class NodeDaemon {
       clock: this.#clock,
       log: log.child({ component }),
       now: () => new Date(),
-      settings: { iqnPrefix: config.iqnPrefix, nodeSilentMs, nodeGoneMs },
+      settings: { iqnPrefix: config.iqnPrefix, nodeSilentMs, nodeGoneMs, placePatienceMs },
       // Counted from when this process began to lead: while the store was away nobody could be heard, and a node must
       // have had time to speak before it is called silent.
       silenceMs: (name) => {
@@ -323,6 +323,7 @@ export class NodeDaemon {
         return { node, address: showAddress({ host, port: bound.port }) };
       },
       iqnPrefix: config.iqnPrefix,
+      isAlone: config.objects.store === 'embedded',
       directoryPoolBytes: config.directoryPool.sizeBytes,
     });
     const address = config.portals[0]?.host ?? '127.0.0.1';

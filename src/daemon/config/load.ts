@@ -185,6 +185,7 @@ function compose(
       leaseMs: values.control.lease,
       nodeSilentMs: values.control.nodeSilent,
       nodeGoneMs: values.control.nodeGone,
+      placePatienceMs: values.control.placePatience,
     },
     discovery,
     replication: composeReplication(

@@ -74,6 +74,8 @@ export interface Config {
     readonly leaseMs: number;
     readonly nodeSilentMs: number;
     readonly nodeGoneMs: number;
+    /** How long a new volume waits for pools that are being made before it makes do with fewer. */
+    readonly placePatienceMs: number;
   };
   readonly discovery: { readonly chap: ChapConfig | null; readonly mutualChap: ChapConfig | null };
   readonly log: { readonly level: LogLevel };
@@ -175,6 +177,7 @@ export const CONFIG_KEYS = {
     lease: key(4000, readDuration('4s', 1000, 60_000)),
     nodeSilent: key(4000, readDuration('4s', 2000, 600_000)),
     nodeGone: key(300_000, readDuration('5m', 10_000, 86_400_000)),
+    placePatience: key(60_000, readDuration('1m', 0, 86_400_000)),
   },
   replication: {
     listen: optional(readAddress(9809)),

@@ -44,6 +44,8 @@ export interface NodeSurroundings {
   readonly serveReplicas:
     | ((pool: StorePool) => Promise<{ node: ReplicaNode; address: string }>)
     | null;
+  /** Its objects are its own: there never are other nodes. */
+  readonly isAlone: boolean;
   /** Pools in folders: how large they may grow. They take space as they are written. */
   readonly directoryPoolBytes: number;
 }

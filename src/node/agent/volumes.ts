@@ -171,8 +171,13 @@ export class VolumeKeeper implements Controller, Serving {
     const { name } = object.metadata;
     const replicas = this.#replicasOf(name);
     // All that have a place; our view of them may be a moment behind.
-    if (replicas.length < Math.max(1, object.status?.replicas?.placed ?? 1)) return TRY_AGAIN_MS;
-    const isReplicated = replicas.length > 1 && this.#around.replication !== null;
+    const { placed = 1, wanted = 1 } = object.status?.replicas ?? {};
+    if (replicas.length < Math.max(1, placed)) return TRY_AGAIN_MS;
+    const mayGrow = wanted > 1 && object.spec.source === undefined && this.#mayGetMore(object);
+    const isReplicated = (replicas.length > 1 || mayGrow) && this.#around.replication !== null;
+    if (isReplicated && object.spec.source !== undefined) {
+      throw new CannotServe('it would begin from a volume with several replicas: not supported');
+    }
     await this.#writer.status(VOLUME, object, (status) => {
       status.mode = isReplicated ? 'replicated' : 'single';
       status.made = false;
@@ -182,6 +187,11 @@ export class VolumeKeeper implements Controller, Serving {
       }));
     });
     return undefined; // That change brings it back here.
+  }
+
+  /** Places that are not there now may come later. */
+  #mayGetMore(object: VolumeObject): boolean {
+    return !this.#around.isAlone || this.#policyOf(object).replicaPlacement === 'pool';
   }
 
   /** Of a replicated volume: its replicas are made once, then its coordinator runs here while it is our target. */
@@ -271,7 +281,8 @@ export class VolumeKeeper implements Controller, Serving {
         this.nudge(name);
       },
     });
-    const coordinated = { handle, members: JSON.stringify(members) };
+    // A change of members may have been interrupted: whether these are the ones, its record says.
+    const coordinated = { handle, members: '' };
     this.#coordinated.set(name, coordinated);
     log.info({ volume: name, members: members.length }, 'its coordinator is started');
     return coordinated;
@@ -300,6 +311,22 @@ export class VolumeKeeper implements Controller, Serving {
     const key = JSON.stringify(wanted);
     if (key === coordinated.members) return;
     log.info({ volume: object.metadata.name, members: wanted.length }, 'its members change');
+    // Newcomers are named first: once a record names them, who coordinates next needs to find them (of two members it needs
+    // both). Who is named and is no member yet is nobody's majority.
+    const all = [
+      ...members,
+      ...wanted.filter(({ id }) => members.every((known) => known.id !== id)),
+    ];
+    if (all.length > members.length) {
+      const replicaOf = new Map(object.status?.members?.map(({ id, replica }) => [id, replica]));
+      await this.#writer.status(VOLUME, object, (status) => {
+        status.members = all.map(({ id }) => ({
+          id,
+          replica: names.get(id) ?? replicaOf.get(id) ?? '',
+        }));
+      });
+      return; // That change brings it back here.
+    }
     try {
       await coordinated.handle.changeReplicas(wanted);
     } catch (error) {

@@ -19,7 +19,7 @@ import {
   VOLUME,
 } from '../../../src/kinds/index.ts';
 import { aClaim, restore, spc, storageClass, volumeSnapshot } from './manifests.ts';
-import { World } from './world.ts';
+import { PATIENCE_MS, World } from './world.ts';
 
 async function aWorld(nodes = 3): Promise<World> {
   const world = new World();
@@ -132,6 +132,107 @@ test('one node: the claim is bound with one replica, and says why it is degraded
   const message = volume.status.conditions?.find(({ type }) => type === 'Healthy')?.message ?? '';
   assert.match(message, /1 of 3 replicas in sync; 2 have no place: its pools are on one node/);
   assert.match(message, /ReplicaPlacement: pool/);
+});
+
+/** Three nodes, of which only the first has made its pool when the claim is applied. */
+async function aSlowWorld(claim = 'claimed'): Promise<World> {
+  const world = new World();
+  await world.start();
+  for (const name of ['node-1', 'node-2', 'node-3']) {
+    (await world.addNode(name)).makesPools = name === 'node-1';
+  }
+  await world.server.create(STORAGE_POOL_CLAIM, spc);
+  await world.server.create(STORAGE_CLASS, storageClass);
+  if (claim === 'claimed') await world.server.create(CLAIM, aClaim('cstor-pvc'));
+  await world.settle();
+  return world;
+}
+
+test('pools that are being made are waited for: the claim says so, then has all its replicas', async () => {
+  const world = await aSlowWorld();
+  const claim = await world.get(CLAIM, 'cstor-pvc', 'default');
+  assert.equal(claim?.status?.phase, 'Pending');
+  const waiting = claim.status.conditions?.find(({ type }) => type === 'Waiting')?.message ?? '';
+  assert.match(waiting, /2 have no place/);
+  assert.match(waiting, /waits for them .*pool cstor-disk-pool-\w+ is being made/);
+  const [volume] = await world.all(VOLUME);
+  const ready = volume?.status?.conditions?.find(({ type }) => type === 'Healthy');
+  assert.equal(ready?.reason, 'WaitForPools');
+  assert.ok(
+    (await world.eventsOf(volume?.metadata.name ?? '')).some((event) =>
+      event.startsWith('Normal WaitForPools'),
+    ),
+  );
+  for (const node of world.nodes.values()) node.makesPools = true;
+  await world.settle();
+  assert.equal((await bound(world, 'cstor-pvc')).volume.status?.state, 'Healthy');
+  assert.deepEqual([...world.decidedWith.values()], [3]);
+  world.stop();
+});
+
+test('pools that come between two steps of the controller are not passed over', async () => {
+  const world = await aSlowWorld('no claim yet');
+  // Online as soon as the first replica is asked for.
+  let came = 0;
+  world.afterWrite = async ([kind]) => {
+    if (kind !== REPLICA || came > 0) return;
+    for (const pool of await world.all(POOL)) {
+      if (pool.status?.phase !== undefined || pool.spec.directory !== undefined) continue;
+      came += 1;
+      const status = { phase: 'Online', capacityBytes: 2 ** 37, freeBytes: 2 ** 36 };
+      await world.patchStatus(POOL, pool.metadata.name, status);
+    }
+    for (const node of world.nodes.values()) node.makesPools = true;
+    // Until the controllers have seen it.
+    for (let turn = 0; turn < 4; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  };
+  await world.server.create(CLAIM, aClaim('cstor-pvc'));
+  await world.settle();
+  assert.equal(came, 2);
+  assert.equal((await bound(world, 'cstor-pvc')).volume.status?.state, 'Healthy');
+  assert.deepEqual([...world.decidedWith.values()], [3]);
+  world.stop();
+});
+
+test('replicas that the catalog does not show yet are counted all the same', async () => {
+  const world = await aWorld();
+  world.unseen = REPLICA;
+  world.afterWrite = async ([kind, object]) => {
+    const { status } = object as { status?: { target?: object } };
+    if (kind === VOLUME && status?.target !== undefined) world.unseen = null;
+  };
+  await world.server.create(CLAIM, aClaim('cstor-pvc'));
+  await world.settle();
+  assert.equal((await bound(world, 'cstor-pvc')).volume.status?.state, 'Healthy');
+  assert.deepEqual([...world.decidedWith.values()], [3]);
+  world.stop();
+});
+
+test('patience ends: a pool that never comes up is made do without', async () => {
+  const world = await aSlowWorld();
+  await world.pass(PATIENCE_MS - 10_000);
+  assert.equal((await world.get(CLAIM, 'cstor-pvc', 'default'))?.status?.phase, 'Pending');
+  await world.pass(15_000);
+  await world.settle();
+  const { volume } = await bound(world, 'cstor-pvc');
+  assert.equal(volume.status?.state, 'Degraded');
+  world.stop();
+});
+
+test('a node that has just come is waited for until it has told of its disks', async () => {
+  const world = new World();
+  await world.start();
+  await world.addNode('node-1');
+  await world.server.create(STORAGE_POOL_CLAIM, spc);
+  await world.server.create(STORAGE_CLASS, storageClass);
+  await world.addNode('node-2', 0);
+  await world.server.create(CLAIM, aClaim('cstor-pvc'));
+  await world.settle();
+  const claim = await world.get(CLAIM, 'cstor-pvc', 'default');
+  assert.equal(claim?.status?.phase, 'Pending');
+  const waiting = claim.status.conditions?.find(({ type }) => type === 'Waiting')?.message ?? '';
+  assert.match(waiting, /node node-2 has just come/);
+  world.stop();
 });
 
 test('a claim without its class, its pool claim, or its snapshot waits and says for what', async () => {

@@ -35,10 +35,13 @@ import {
   REPLICA,
   SNAPSHOT,
   VOLUME,
+  type Volume,
 } from '../../../src/kinds/index.ts';
 import { MemoryObjectStore } from '../../../src/objects/index.ts';
 
 const GI = 2 ** 30;
+/** So long a new volume waits for places that are on their way. */
+export const PATIENCE_MS = 60_000;
 
 /** One life of the controllers: killed at its n-th write. */
 export interface Kill {
@@ -57,7 +60,12 @@ class MortalClient {
   writes = 0;
   dead = false;
 
-  constructor(inner: ObjectClient, kill: Kill | null, onKill: () => void) {
+  constructor(
+    inner: ObjectClient,
+    kill: Kill | null,
+    onKill: () => void,
+    after: (args: readonly unknown[]) => Promise<void>,
+  ) {
     const never = new Promise<never>(() => {});
     const write =
       (name: 'create' | 'update' | 'updateStatus' | 'patch' | 'delete') =>
@@ -65,7 +73,11 @@ class MortalClient {
         if (this.dead) return await never;
         this.writes += 1;
         const call = inner[name] as unknown as (...args: unknown[]) => Promise<unknown>;
-        if (kill === null || this.writes !== kill.atWrite) return await call.apply(inner, args);
+        if (kill === null || this.writes !== kill.atWrite) {
+          const result = await call.apply(inner, args);
+          await after(args);
+          return result;
+        }
         this.dead = true;
         if (kill.applied) await call.apply(inner, args).catch(() => undefined);
         onKill();
@@ -96,6 +108,8 @@ export class SimNode {
   /** `VOLUME/SNAPSHOT`. */
   readonly snapshots = new Set<string>();
   alive = true;
+  /** False: its pools of devices stay as they are asked for, until it is true. */
+  makesPools = true;
 
   constructor(name: string, portal: string) {
     this.name = name;
@@ -110,6 +124,12 @@ export class World {
   readonly nodes = new Map<string, SimNode>();
   readonly silences = new Map<string, number>();
   lives = 0;
+  /** Called after each write of the controllers: what happens between two of their steps. */
+  afterWrite: ((args: readonly unknown[]) => Promise<void>) | null = null;
+  /** The catalog is so far behind that it shows none of these yet. */
+  unseen: unknown = null;
+  /** How many replicas each volume had in the write that assigned its first target: that decides how it is kept. */
+  readonly decidedWith = new Map<string, number>();
   #mortal: MortalClient | null = null;
   #manager: ControllerManager | null = null;
   #catalog: Catalog | null = null;
@@ -188,13 +208,23 @@ export class World {
   async start(kill: Kill | null = null): Promise<void> {
     this.lives += 1;
     this.#killed = false;
-    const mortal = new MortalClient(this.server, kill, () => this.#die());
+    const mortal = new MortalClient(
+      this.server,
+      kill,
+      () => this.#die(),
+      async (args) => {
+        this.#noteDecision(args);
+        await this.afterWrite?.(args);
+      },
+    );
     this.#mortal = mortal;
     const catalog = new Catalog(
       { client: mortal.client, clock: this.clock, log: silentLog },
       LOOKED_AT,
     );
     this.#catalog = catalog;
+    const all = catalog.all.bind(catalog);
+    catalog.all = (kind) => (kind === this.unseen ? [] : all(kind));
     const around: Surroundings = {
       client: mortal.client,
       catalog,
@@ -208,7 +238,12 @@ export class World {
       clock: this.clock,
       log: silentLog,
       now: () => this.now(),
-      settings: { iqnPrefix: 'iqn.2026-11.io.ashlar', nodeSilentMs: 4000, nodeGoneMs: 60_000 },
+      settings: {
+        iqnPrefix: 'iqn.2026-11.io.ashlar',
+        nodeSilentMs: 4000,
+        nodeGoneMs: 60_000,
+        placePatienceMs: PATIENCE_MS,
+      },
       silenceMs: (name) => (this.nodes.has(name) ? (this.silences.get(name) ?? 0) : null),
     };
     await makeBuiltIns(this.server);
@@ -218,6 +253,13 @@ export class World {
       allControllers(() => around),
     );
     this.#manager.start();
+  }
+
+  #noteDecision([kind, object]: readonly unknown[]): void {
+    if (kind !== VOLUME) return;
+    const { metadata, status } = object as Volume;
+    if (status?.target === undefined || this.decidedWith.has(metadata.name)) return;
+    this.decidedWith.set(metadata.name, status.replicas?.placed ?? 0);
   }
 
   stop(): void {
@@ -296,6 +338,7 @@ export class World {
         await this.#drop(POOL, pool, Finalizer.Pool);
         continue;
       }
+      if (!node.makesPools && pool.spec.directory === undefined) continue;
       node.pools.add(name);
       const held = [...node.stores].filter((store) => store.startsWith(`${name}/`)).length;
       await this.#tell(POOL, pool, {

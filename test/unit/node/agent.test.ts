@@ -159,7 +159,12 @@ class Plane {
       around as never,
       allControllers(() => ({
         ...around,
-        settings: { iqnPrefix: 'iqn.2026-11.io.ashlar', nodeSilentMs: 1e9, nodeGoneMs: 1e9 },
+        settings: {
+          iqnPrefix: 'iqn.2026-11.io.ashlar',
+          nodeSilentMs: 1e9,
+          nodeGoneMs: 1e9,
+          placePatienceMs: 60_000,
+        },
         silenceMs: () => 0,
       })),
     );
@@ -171,6 +176,7 @@ class Plane {
       media,
       exporter: this.exporter,
       iqnPrefix: 'iqn.2026-11.io.ashlar',
+      isAlone: true,
       directoryPoolBytes: 1 << 30,
       replication: null,
       serveReplicas: null,

@@ -1,0 +1,108 @@
+// Goal: what is asked of nodes that are not there yet comes true when they are. A claim of three replicas on the first node
+// of a cluster is bound with one, says what it lacks, and gets the others as nodes come, under I/O; then any node may go.
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { type EtcdUnderTest, startEtcd } from '../../support/etcd.ts';
+import { Cluster, MANIFESTS } from './cluster.ts';
+
+interface Volume {
+  readonly metadata: { readonly name: string };
+  readonly status?: {
+    readonly state?: string;
+    readonly iqn?: string;
+    readonly mode?: string;
+    readonly replicas?: { readonly inSync: number };
+    readonly conditions?: { readonly type: string; readonly message: string }[];
+    readonly serving?: { readonly nodeName: string; readonly portal: string };
+  };
+}
+
+let etcd: EtcdUnderTest;
+let folder: string;
+let cluster: Cluster;
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'ashlar-etcd-'));
+  etcd = await startEtcd(folder);
+  cluster = new Cluster({
+    nodes: 3,
+    disks: 1,
+    etcd: [etcd.endpoint],
+    config: { control: '{placePatience: 30s}' },
+  });
+});
+after(async () => {
+  await cluster.stop();
+  await etcd.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function applyAll(): Promise<void> {
+  const spc = readFileSync(join(MANIFESTS, 'spc.yaml'), 'utf8').replace(/.*blockdevice-2\n/, '');
+  writeFileSync(join(cluster.folder, 'spc.yaml'), spc);
+  const files = [
+    join(cluster.folder, 'spc.yaml'),
+    join(MANIFESTS, 'storageclass.yaml'),
+    join(MANIFESTS, 'cstor-pvc.yaml'),
+  ];
+  for (const file of files) {
+    const { status, stderr } = await cluster.kubectl('apply', '-f', file);
+    assert.equal(status, 0, stderr);
+  }
+}
+
+/** The claim's volume, once it is so. */
+function volumeThat(what: string, is: (volume: Volume) => boolean, limitMs = 90_000) {
+  return cluster.until(
+    `the volume is ${what}`,
+    async () => {
+      const claim = await cluster.get<{ spec: { volumeName?: string } }>('pvc', 'cstor-pvc');
+      if (claim?.spec.volumeName === undefined) return false;
+      const volume = await cluster.get<Volume>('volumes.ashlar.io', claim.spec.volumeName);
+      return volume !== null && is(volume) && volume;
+    },
+    limitMs,
+  );
+}
+const urlOf = ({ status }: Volume): string => `iscsi://${status?.serving?.portal}/${status?.iqn}/0`;
+
+test('on the first node a claim of three has one replica; others join as nodes come; then the first may go', async () => {
+  await cluster.nodes[0]?.start();
+  await cluster.pointTo(cluster.nodes[0]!);
+  await applyAll();
+  const first = await volumeThat(
+    'served with one replica',
+    ({ status }) => status?.serving !== undefined && status.replicas?.inSync === 1,
+  );
+  assert.equal(first.status?.state, 'Degraded');
+  assert.equal(first.status.mode, 'replicated');
+  const message = first.status.conditions?.find(({ type }) => type === 'Healthy')?.message ?? '';
+  assert.match(message, /1 of 3 replicas in sync; 2 have no place: its pools are on one node/);
+  await cluster.io(urlOf(first), 'write -P 0x11 0M 1M', 'flush');
+  await Promise.all(cluster.nodes.slice(1).map((node) => node.start()));
+  let writes = 0;
+  let isHealthy = false;
+  const healthy = volumeThat('healthy', ({ status }) => status?.state === 'Healthy').finally(() => {
+    isHealthy = true;
+  });
+  // Hosts notice nothing of it.
+  while (!isHealthy) {
+    await cluster.io(urlOf(first), `write -P ${0x20 + (writes % 64)} 4M 64k`, 'flush');
+    writes += 1;
+  }
+  const grown = await healthy;
+  assert.equal(grown.status?.replicas?.inSync, 3);
+  const last = 0x20 + ((writes - 1) % 64);
+  await cluster.io(urlOf(grown), 'write -P 0x12 8M 64k', 'flush');
+  const [gone, other] = cluster.nodes;
+  await cluster.pointTo(other!);
+  await gone?.end('SIGKILL');
+  const moved = await volumeThat(
+    'served elsewhere',
+    ({ status }) => status?.serving !== undefined && status.serving.nodeName !== gone?.name,
+  );
+  const reads = ['read -P 0x11 0M 1M', `read -P ${last} 4M 64k`, 'read -P 0x12 8M 64k'];
+  await cluster.io(urlOf(moved), ...reads);
+});
