@@ -16,9 +16,14 @@ export class SimClock {
     return this.#offsetMs + this.#scheduler.nowMs * this.rate;
   }
 
-  /** When this clock will say `localMs`, in simulated time. */
+  /**
+   * When this clock will say `localMs` or just past it, in simulated time; never just before: a timer that rounding makes
+   * early by its last bit finds nothing due, is set again for the same instant, and simulated time stands still for ever.
+   */
   when(localMs: number): number {
-    return (localMs - this.#offsetMs) / this.rate;
+    let atMs = (localMs - this.#offsetMs) / this.rate;
+    while (this.#offsetMs + atMs * this.rate < localMs) atMs += ROUNDING_MS;
+    return atMs;
   }
 
   /** It stood still for so long: a virtual machine was stopped with its clock. */
@@ -26,3 +31,6 @@ export class SimClock {
     this.#offsetMs -= ms * this.rate;
   }
 }
+
+/** A nanosecond: above the rounding of a clock that has run for weeks, below everything that the simulator tells apart. */
+const ROUNDING_MS = 1e-6;

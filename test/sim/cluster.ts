@@ -332,7 +332,7 @@ export class CoordinatorProcess implements CoordinatorHost {
       this.#armedMs = Number.POSITIVE_INFINITY;
       if (life !== this.#life) return;
       this.event(() => {
-        if (this.core !== null && this.core.wakeAtMs <= this.clock.now() + 0.001) {
+        if (this.core !== null && this.core.wakeAtMs <= this.clock.now()) {
           this.core.tick(this.clock.now());
         }
       });

@@ -6,9 +6,13 @@ interface Event {
   readonly run: () => void;
 }
 
+/** So many events at one instant are a circle that never ends. The busiest honest instant of 1,000 seeds had 933. */
+const MAX_EVENTS_AN_INSTANT = 100_000;
+
 export class Scheduler {
   nowMs = 0;
   events = 0;
+  #instant = 0;
   readonly #heap: Event[] = [];
   #order = 0;
 
@@ -48,6 +52,9 @@ export class Scheduler {
       }
       heap[index] = last;
     }
+    this.#instant = first.atMs === this.nowMs ? this.#instant + 1 : 0;
+    if (this.#instant > MAX_EVENTS_AN_INSTANT)
+      throw new Error(`time stands still at ${this.nowMs} ms`);
     this.nowMs = first.atMs;
     this.events += 1;
     first.run();
