@@ -102,6 +102,8 @@ export class Member implements MemberEvents {
   #hint: Version;
   /** This member's own entry in `#record`, where it names this store. */
   #entry: MemberEntry | undefined;
+  /** E7: the openings that this store knows it had. */
+  readonly #openIds: readonly string[];
 
   #leaseUntilMs = Number.NEGATIVE_INFINITY;
   #leaseTo = '';
@@ -156,6 +158,13 @@ export class Member implements MemberEvents {
     this.#hint = opened.hint;
     if (!rules.E2_promiseDurable) this.#promised = opened.record?.epoch ?? 0;
     this.#entry = this.#ownEntry(this.#record);
+    // The attached one is never forgotten, however often the store was opened while no coordinator came: `#storeRecord` let
+    // it in because the store remembered it then, so that the record is as good a proof as the list.
+    const attached = this.#entry?.openId ?? '';
+    this.#openIds =
+      attached === '' || opened.openIds.includes(attached)
+        ? opened.openIds
+        : [attached, ...opened.openIds];
     // E4: a lease granted before the restart may still run. A store that never promised has granted none.
     const silent = rules.E4_silenceAfterRestart && opened.promised > 0;
     this.#silentUntilMs = silent ? nowMs + options.leaseMs : nowMs;
@@ -411,7 +420,7 @@ export class Member implements MemberEvents {
       type: MessageType.HelloReply,
       storeId: opened.storeId,
       openId: opened.openId,
-      openIds: opened.openIds,
+      openIds: this.#openIds,
       bootId: opened.bootId,
       promised: this.#promised,
       record: this.#record,
@@ -652,7 +661,7 @@ export class Member implements MemberEvents {
       epoch: message.epoch,
       storeId: opened.storeId,
       openId: opened.openId,
-      openIds: opened.openIds,
+      openIds: this.#openIds,
       bootId: opened.bootId,
       record: this.#record,
       contig: this.#contig,
@@ -675,7 +684,7 @@ export class Member implements MemberEvents {
       this.#rules.E7_openId &&
       known !== undefined &&
       known.openId !== '' &&
-      !this.#store.opened.openIds.includes(known.openId)
+      !this.#openIds.includes(known.openId)
     ) {
       this.#refuse(from, message, 0, RefusalReason.Blank);
       return;

@@ -240,7 +240,7 @@ export interface MemberIdentity {
   readonly storeId: string;
   /** E7: of this opening. */
   readonly openId: string;
-  /** E7: the last 16, the present one included. */
+  /** E7: the last 16, the present one included, and the one that the record names. */
   readonly openIds: readonly string[];
   readonly bootId: string;
 }

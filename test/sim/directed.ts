@@ -233,6 +233,22 @@ export const restoredImage: Directed = (rules, trace = false) => {
   tryActivate(scenario, 1, 20_000);
 };
 
+/** E7: however often a store is opened while no coordinator comes, it knows the opening that was attached. */
+export const openedOften: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 1, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0, 2));
+  scenario.ok(scenario.flush(first));
+  first.kill();
+  for (let count = 0; count < 40; count += 1) {
+    scenario.member(0).stop(true);
+    scenario.run(10);
+    scenario.member(0).start();
+    scenario.run(10);
+  }
+  scenario.ok(scenario.read(scenario.activate(1), 0, 2));
+};
+
 /** R1: what a joiner's flush is worth for ops before it joined. */
 export const flushCountsJoiner: Directed = (rules, trace = false) => {
   const scenario = new Scenario({
@@ -704,6 +720,7 @@ export const DIRECTED = {
   leaseForgotten,
   wakesWithAnswers,
   restoredImage,
+  openedOften,
   flushCountsJoiner,
   recordOutOfOrder,
   twoMajorities,

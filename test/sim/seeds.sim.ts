@@ -9,6 +9,10 @@ const MINUTES = 1.5;
 const FOUND: readonly (readonly [string, number])[] = [
   ['after members were replaced, those that records name are asked too (N = 3)', 126],
   ['after members were replaced, those that records name are asked too (2 and a witness)', 654],
+  ['timers that rounding made early stopped time (N = 3)', 875],
+  ['timers that rounding made early stopped time (N = 5)', 912],
+  ['timers that rounding made early stopped time (N = 2)', 944],
+  ['a store that was opened 17 times without a coordinator knows its attached opening', 923],
 ];
 
 for (const [what, seed] of FOUND) {
