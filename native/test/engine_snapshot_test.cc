@@ -280,6 +280,59 @@ TEST_P(SnapshotTest, ARollbackBringsBackWhatWasAndTheSize) {
   host.ExpectClean();
 }
 
+// A map that grew by levels since its snapshot and was then emptied: its root is null, and what the
+// snapshot holds lies below a place where neither has a page.
+TEST_P(SnapshotTest, AHeadThatGrewAndWasEmptiedLacksAllOfItsSnapshot) {
+  for (const uint64_t size : {40, 3000}) {
+    SCOPED_TRACE(size);
+    MemFile file(64 * kMiB, GetParam());
+    Host host(file);
+    ASSERT_EQ(host.Format(), Status::kOk);
+    ASSERT_EQ(host.Open(), Status::kOk);
+    const uint32_t v = host.Create("a", size);
+    ASSERT_EQ(host.Write(v, 0, 100, 30), Status::kOk);
+    const uint32_t s = host.Snapshot(v, "one");
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->ResizeVolume(v, 400000, d, c); }),
+              Status::kOk);
+    ASSERT_EQ(host.Simple(OpKind::kUnmap, v, 0, 400000), Status::kOk);
+    for (int i = 0; i < 3; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    host.ExpectClean();
+    EXPECT_EQ(host.pool->Volumes().at(0).mapped_blocks, 0u);
+    EXPECT_GE(host.pool->Volumes().at(0).snapshot_blocks, 30u);
+    EXPECT_EQ(host.Read(s, 29), 129u);
+    const auto changed = host.Changed(s, v, 400000);
+    ASSERT_EQ(changed.size(), 1u);
+    EXPECT_EQ(changed[0].lba, 0u);
+    EXPECT_EQ(changed[0].blocks, 30u);
+    EXPECT_FALSE(changed[0].mapped);
+    // A clone that grew and was emptied is the same against its origin.
+    const uint32_t c = host.Clone(s, "clone");
+    ASSERT_EQ(host.Control([&](DoneFn d, void* x) { host.pool->ResizeVolume(c, 400000, d, x); }),
+              Status::kOk);
+    ASSERT_EQ(host.Simple(OpKind::kUnmap, c, 0, 400000), Status::kOk);
+    ASSERT_EQ(host.Close(), Status::kOk);
+    host.ExpectClean();
+    ASSERT_EQ(host.Open(), Status::kOk);
+    uint32_t head = 0, clone = 0;
+    for (const VolumeInfo& info : host.pool->Volumes()) {
+      (info.name == "a" ? head : clone) = info.handle;
+    }
+    ASSERT_EQ(host.Delete(clone), Status::kOk);
+    host.Settle();
+    ASSERT_EQ(host.Rollback(head, host.pool->Snapshots(head).at(0).handle), Status::kOk);
+    EXPECT_EQ(host.Read(head, 29), 129u);
+    EXPECT_EQ(host.pool->Volumes().at(0).size_blocks, size);
+    host.Settle();
+    ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    host.ExpectClean();
+    ASSERT_EQ(host.DeleteSnapshot(host.pool->Snapshots(head).at(0).handle), Status::kOk);
+    ASSERT_EQ(host.Delete(head), Status::kOk);
+    host.Settle();
+    ASSERT_EQ(host.Close(), Status::kOk);
+    host.ExpectClean();
+  }
+}
+
 // A random history against copies kept by hand, with kills in between.
 TEST_P(SnapshotTest, BehavesLikeItsModel) {
   for (uint64_t seed = 1; seed <= 4; ++seed) {

@@ -126,8 +126,11 @@ bool Driver::CheckOffline() {
   CheckReport report;
   if (Pool::Check(*file_, false, &report) != Status::kOk) return Fail("the check cannot walk");
   if (!report.clean) {
+    constexpr size_t kShown = 5;
     std::string all;
-    for (const std::string& finding : report.findings) all += "\n  " + finding;
+    const std::vector<std::string>& found = report.findings;
+    for (size_t i = 0; i < std::min(kShown, found.size()); ++i) all += "\n  " + found[i];
+    if (found.size() > kShown) all += "\n  and " + std::to_string(found.size() - kShown) + " more";
     return Fail("the check:" + all);
   }
   return true;

@@ -3,6 +3,7 @@
 // exactly.
 //
 //   model_run [--seeds N] [--first-seed K] [--operations N] [--jobs N]
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -40,20 +41,25 @@ bool Parse(int argc, char** argv, Options* options) {
   return argc % 2 == 1 && options->jobs > 0;
 }
 
-// The seeds of one job. Its counts go to `out`.
-int Job(const Options& options, uint64_t job, int out) {
+void PrintReplay(const Options& options, uint64_t seed) {
+  std::fprintf(stderr,
+               "replay: npm run test:model -- --seeds 1 --first-seed %llu --operations %llu\n",
+               static_cast<unsigned long long>(seed),
+               static_cast<unsigned long long>(options.operations));
+}
+
+// The seeds of one job. Its counts go to `out`; `at` says which seed is under way, also when it
+// ends by a signal.
+int Job(const Options& options, uint64_t job, int out, volatile uint64_t* at) {
   DriverCounts sum;
   for (uint64_t i = job; i < options.seeds; i += options.jobs) {
     const uint64_t seed = options.first_seed + i;
+    *at = seed;
     Driver driver({seed, static_cast<uint32_t>(options.operations)});
     const std::string why = driver.Run();
     if (!why.empty()) {
-      std::fprintf(stderr,
-                   "seed %llu, %s\nreplay: npm run test:model -- --seeds 1 --first-seed %llu "
-                   "--operations %llu\n",
-                   static_cast<unsigned long long>(seed), why.c_str(),
-                   static_cast<unsigned long long>(seed),
-                   static_cast<unsigned long long>(options.operations));
+      std::fprintf(stderr, "seed %llu, %s\n", static_cast<unsigned long long>(seed), why.c_str());
+      PrintReplay(options, seed);
       return 1;
     }
     const DriverCounts& c = driver.counts();
@@ -79,19 +85,27 @@ int Main(int argc, char** argv) {
   const auto begin = std::chrono::steady_clock::now();
   int pipes[2];
   if (pipe(pipes) != 0) return 1;
+  void* shared = mmap(nullptr, options.jobs * sizeof(uint64_t), PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (shared == MAP_FAILED) return 1;
+  auto* under_way = static_cast<volatile uint64_t*>(shared);
   std::vector<pid_t> children;
   for (uint64_t job = 0; job < options.jobs; ++job) {
     const pid_t child = fork();
-    if (child == 0) _exit(Job(options, job, pipes[1]));
+    if (child == 0) _exit(Job(options, job, pipes[1], under_way + job));
     if (child < 0) return 1;
     children.push_back(child);
   }
   close(pipes[1]);
   bool good = true;
-  for (const pid_t child : children) {
+  for (size_t job = 0; job < children.size(); ++job) {
     int status = 0;
-    waitpid(child, &status, 0);
-    if (WIFSIGNALED(status)) std::fprintf(stderr, "a job died by signal %d\n", WTERMSIG(status));
+    waitpid(children[job], &status, 0);
+    if (WIFSIGNALED(status)) {
+      std::fprintf(stderr, "seed %llu died by signal %d\n",
+                   static_cast<unsigned long long>(under_way[job]), WTERMSIG(status));
+      PrintReplay(options, under_way[job]);
+    }
     good &= WIFEXITED(status) && WEXITSTATUS(status) == 0;
   }
   DriverCounts sum, one;
