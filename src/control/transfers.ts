@@ -169,8 +169,11 @@ export class Transfers {
     if (before === null && fromId === null) {
       await this.#makeVolume(name, description, receiving);
     } else if (before === null) {
+      // Before hosts lose the volume for nothing; and again when they have.
       this.#assertUnchangedSince(name, description);
-      await controller.beginReceiving(name, receiving);
+      await controller.beginReceiving(name, receiving, () =>
+        this.#assertUnchangedSince(name, description),
+      );
     }
     const volume = controller.receivingVolume(name);
     const wantedBytes = description.sizeBlocks * STORE_BLOCK_BYTES;

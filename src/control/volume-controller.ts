@@ -543,17 +543,27 @@ export class VolumeController {
     return volume;
   }
 
-  /** Takes the volume away from hosts. Refused while one is logged in. */
-  beginReceiving(name: string, receiving: Receiving): Promise<void> {
+  /**
+   * Takes the volume away from hosts. Refused while one is logged in. `assertFits` throws where the stream does not go
+   * on from what the volume holds; it is asked when no host can write any more, since one may have logged in, written
+   * and left after the caller looked. When it refuses, hosts get the volume back as it is.
+   */
+  beginReceiving(name: string, receiving: Receiving, assertFits: () => void): Promise<void> {
     return this.#exclusively(name, async () => {
       this.#refuseWhenDown();
-      const { store } = this.#find(name);
+      const hosted = this.#find(name);
       this.receivingVolume(name);
       const { exporter } = this.#options;
       const initiators = exporter.initiators(this.iqn(name));
       if (initiators.length > 0) throw busy(name, initiators);
       await exporter.withdraw(this.iqn(name));
-      await this.#putReceiving(store, receiving);
+      try {
+        assertFits();
+        await this.#putReceiving(hosted.store, receiving);
+      } catch (error) {
+        this.#expose(hosted);
+        throw error;
+      }
     });
   }
 

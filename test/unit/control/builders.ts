@@ -14,6 +14,8 @@ export class FakeExporter implements Exporter {
   readonly portals = ['192.0.2.1:3260'];
   readonly exposed = new Map<string, ExposedVolume>();
   readonly loggedIn = new Map<string, string[]>();
+  /** What hosts still do while a volume is being withdrawn. */
+  beforeWithdrawn: () => Promise<void> = async () => undefined;
 
   expose(volume: ExposedVolume): void {
     this.exposed.set(volume.iqn, volume);
@@ -24,6 +26,7 @@ export class FakeExporter implements Exporter {
   takeDown(): void {}
 
   async withdraw(iqn: string): Promise<void> {
+    await this.beforeWithdrawn();
     this.exposed.delete(iqn);
     this.loggedIn.delete(iqn);
   }

@@ -284,6 +284,29 @@ for (const [title, open] of kinds) {
       );
     });
 
+    it('what a host writes until its volume is withdrawn is never mixed with a stream', async () => {
+      const sender = await aSender();
+      await sender.change('db', BlockOpKind.Write, 0, 4, 1);
+      await sender.snapshot('db', 'a');
+      const full = await sender.streamOf('db@a');
+      await sender.change('db', BlockOpKind.Write, 1, 1, 2);
+      await sender.snapshot('db', 'b');
+      const b = await sender.streamOf('db@b', 'a');
+      const receiver = await aNode();
+      await receiver.receive('copy', full);
+      // It logs in when the volume has been found unchanged, writes, and is thrown out.
+      receiver.exporter.beforeWithdrawn = () => receiver.change('copy', BlockOpKind.Write, 9, 1, 7);
+      await assert.rejects(receiver.receive('copy', b), mismatch(/was changed since a/));
+      assert.ok(receiver.exported('copy'), 'its hosts have it back');
+      assert.equal(receiver.transfers.resumePoint('copy'), null);
+      await receiver.snapshot('copy', 'after');
+      const wanted = await sender.bytesOf('db@a');
+      const found = await receiver.bytesOf('copy@after');
+      assert.equal(found.readUInt32LE(9 * 4096), 9);
+      wanted.copy(found, 9 * 4096, 9 * 4096, 10 * 4096);
+      assert.ok(found.equals(wanted), 'nothing of the stream is there');
+    });
+
     it('a volume is restored from a full backup and those on top of it', async () => {
       const sender = await aSender();
       const place = openPlace(join(folder, `backups-${title.replaceAll(' ', '-')}`));
