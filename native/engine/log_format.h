@@ -10,6 +10,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "native/engine/format.h"
 #include "native/engine/pool.h"
 
 namespace ashlar {
@@ -80,11 +81,13 @@ struct LogRun {
 static_assert(sizeof(LogRun) == 16);
 
 // kWriteAtomic: one entry for a write of several leaves, since an entry is what recovery keeps or
-// drops as a whole (S7). `runs` of u64, a physical run each: the address in the low 48 bits, the
-// count in the high 16; then `blocks` checksums.
-inline constexpr uint32_t kPackedRunBits = 48;
+// drops as a whole (S7). `runs` of u64, a physical run each: the block on its vdev in the low 48
+// bits, the count in the 10 above, the vdev in the high 6; then `blocks` checksums.
+inline constexpr uint32_t kPackedCountBits = 10;
+static_assert(kMaxAtomicBlocks < 1u << kPackedCountBits);
+static_assert(kMaxVdevs <= 1u << (64 - kVdevShift - kPackedCountBits));
 inline uint64_t PackRun(uint64_t phys, uint32_t blocks) {
-  return phys | static_cast<uint64_t>(blocks) << kPackedRunBits;
+  return BlockOf(phys) | (VdevOf(phys) << kPackedCountBits | uint64_t{blocks}) << kVdevShift;
 }
 // kUnmap: follows the header.
 struct LogUnmapBody {
@@ -163,8 +166,8 @@ struct LogEntry {
     if (header.kind == LogKind::kWriteAtomic) {
       uint64_t packed;
       std::memcpy(&packed, runs + i * sizeof packed, sizeof packed);
-      run.phys = packed & ((1ull << kPackedRunBits) - 1);
-      run.blocks = static_cast<uint32_t>(packed >> kPackedRunBits);
+      run.phys = PhysAt(packed >> (kVdevShift + kPackedCountBits), BlockOf(packed));
+      run.blocks = static_cast<uint32_t>(packed >> kVdevShift) & ((1u << kPackedCountBits) - 1);
     } else {
       std::memcpy(&run, runs + i * sizeof run, sizeof run);
     }

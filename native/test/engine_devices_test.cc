@@ -46,6 +46,27 @@ TEST(Devices, AStripeSpreadsDataAndMetadataOverItsDevices) {
   ExpectFilled(host, host.Handle("v"), 8192, 1);
 }
 
+TEST(Devices, AnAtomicWriteOnAnyVdevOutlivesACrash) {
+  PoolHost host;
+  for (int i = 0; i < 3; ++i) host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0}, {1}, {2}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0, 1, 2}), Status::kOk) << host.why;
+  const uint32_t v = host.Create("v", 8192);
+  for (uint64_t lba = 60; lba + 200 < 8192; lba += 256) {
+    ASSERT_EQ(host.Write(v, lba, 1 + lba, 200, kOpAtomic), Status::kOk);
+  }
+  ASSERT_EQ(host.Flush(v), Status::kOk);
+  for (const VdevInfo& vdev : host.pool->Vdevs()) EXPECT_GT(vdev.used_blocks, 300u) << vdev.vdev;
+  host.pool.reset();
+  ASSERT_EQ(host.OpenWith({0, 1, 2}), Status::kOk) << host.why;
+  EXPECT_FALSE(host.pool->Stats().log_damaged);
+  for (uint64_t lba = 60; lba + 200 < 8192; lba += 256) {
+    for (uint64_t i = 0; i < 200; ++i) {
+      ASSERT_EQ(host.Read(host.Handle("v"), lba + i), 1 + lba + i) << lba + i;
+    }
+  }
+}
+
 TEST(Devices, AStripeWithoutOneOfItsDevicesIsRefusedByName) {
   PoolHost host;
   for (int i = 0; i < 3; ++i) host.AddMedium(64);

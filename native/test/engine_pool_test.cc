@@ -455,7 +455,7 @@ TEST(LogEntryTest, TheLargestAtomicWriteInTheSmallestRunsFitsABlock) {
   header.lba = 77;
   std::memcpy(block, &header, sizeof header);
   for (uint32_t i = 0; i < kMaxAtomicBlocks; ++i) {
-    const uint64_t run = PackRun((1ull << 48) - 1 - 2 * i, 1);
+    const uint64_t run = PackRun(PhysAt(i % kMaxVdevs, kPhysBlockMask - 2 * i), 1);
     std::memcpy(block + sizeof header + i * 8, &run, 8);
     std::memcpy(block + sizeof header + kMaxAtomicBlocks * 8 + i * 4, &i, 4);
   }
@@ -463,7 +463,7 @@ TEST(LogEntryTest, TheLargestAtomicWriteInTheSmallestRunsFitsABlock) {
   LogEntry entry;
   ASSERT_TRUE(ParseLogEntry(block, bytes, &offset, &entry));
   for (uint32_t i = 0; i < kMaxAtomicBlocks; ++i) {
-    EXPECT_EQ(entry.Run(i).phys, (1ull << 48) - 1 - 2 * i);
+    EXPECT_EQ(entry.Run(i).phys, PhysAt(i % kMaxVdevs, kPhysBlockMask - 2 * i));
     EXPECT_EQ(entry.Run(i).blocks, 1u);
     EXPECT_EQ(entry.Crc(i), i);
   }

@@ -324,8 +324,8 @@ export class PoolReader {
     for (let run = 0; run < entry.readUInt16LE(4); run += 1) {
       const at = ENTRY_HEADER + run * (packed ? 8 : 16);
       const word = u64(entry, at);
-      const start = packed ? word & (2n ** 48n - 1n) : word;
-      const blocks = packed ? Number(word >> 48n) : entry.readUInt32LE(at + 8);
+      const start = packed ? ((word >> 58n) << 48n) | (word & (2n ** 48n - 1n)) : word;
+      const blocks = packed ? Number((word >> 48n) & 1023n) : entry.readUInt32LE(at + 8);
       for (let i = 0; i < blocks; i += 1) addresses.push(start + BigInt(i));
     }
     return addresses;

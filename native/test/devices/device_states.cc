@@ -115,7 +115,8 @@ class Workload {
       Submit(OpKind::kFlush, 0, 0);
     } else {
       const uint64_t lba = Chance(rng_, 40) ? Below(rng_, 16) : Below(rng_, kVolumeBlocks);
-      const uint64_t blocks = std::min(1 + Below(rng_, 24), kVolumeBlocks - lba);
+      const uint64_t longest = Chance(rng_, 10) ? kMaxAtomicBlocks : 24;
+      const uint64_t blocks = std::min(1 + Below(rng_, longest), kVolumeBlocks - lba);
       Submit(dice < 22 ? OpKind::kRead : dice < 30 ? OpKind::kUnmap : OpKind::kWrite, lba, blocks);
     }
     if (Chance(rng_, 50)) pool_->Kick();
@@ -180,6 +181,7 @@ class Workload {
     op.done = &Workload::OnDone;
     const bool change = kind == OpKind::kWrite || kind == OpKind::kUnmap;
     op.flags = change && Chance(rng_, 15) ? kOpFua : 0;
+    if (kind == OpKind::kWrite && Chance(rng_, 25)) op.flags |= kOpAtomic;
     if (kind == OpKind::kWrite || kind == OpKind::kRead) {
       host->data = std::make_unique<Block>(blocks);
       op.data = host->data->data;
