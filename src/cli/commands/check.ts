@@ -1,7 +1,7 @@
 // check pool: walks a pool that is not open, on the devices themselves. The one command that reaches past the API.
 import { type Command, Option } from 'commander';
 import { printStructured } from '../print.ts';
-import { EXIT_FAILED, type OutputFlags, print, UsageError } from '../usage.ts';
+import { EXIT_FAILED, GaveUp, type OutputFlags, print, UsageError } from '../usage.ts';
 
 interface CheckFlags extends OutputFlags {
   readonly data: boolean;
@@ -18,13 +18,24 @@ export function addCheck(program: Command): void {
     .option('--no-data', 'metadata only: not every block of data is read')
     .addOption(new Option('-o, --output <format>', 'how to print').choices(['json', 'yaml']))
     .action(async (places: string[], flags: CheckFlags) => {
-      const { checkPool } = await import('../../store/index.ts');
+      const { checkPool, StoreError } = await import('../../store/index.ts');
       const paths = await devicesOf(places, flags.pool);
-      const report = await checkPool(paths, { withData: flags.data });
+      const report = await checkPool(paths, { withData: flags.data }).catch((error: unknown) => {
+        if (!(error instanceof StoreError)) throw error;
+        throw new GaveUp(`${error.message}; ${whatToDo(error.code)}`);
+      });
       if (flags.output !== undefined) printStructured({ devices: paths, ...report }, flags.output);
       else printReport(paths, report);
       if (!report.clean) process.exitCode = EXIT_FAILED;
     });
+}
+
+/** The end of a message of a pool that cannot be looked at. */
+function whatToDo(code: string): string {
+  if (code === 'STORE_IN_USE') return 'stop what serves it, or ask that: ashlar describe pool';
+  if (code === 'STORE_TOO_FEW_DEVICES' || code === 'STORE_FOREIGN_DEVICE')
+    return 'name all devices of one pool, or a folder to find them in and --pool';
+  return "name the pool's devices, or a folder to find them in, such as /dev/disk/by-id";
 }
 
 async function devicesOf(

@@ -155,3 +155,17 @@ test('config check names line and column, and exits with 1', async () => {
   assert.equal(checked.code, 1);
   assert.match(checked.err, /bad\.yaml:2:9: pool\.size/);
 });
+
+test('check pool says in one line why a pool cannot be looked at, and what to do', async () => {
+  const missing = await ashlar('check', 'pool', join(folder, 'nothing-here'));
+  assert.equal(missing.code, 1);
+  assert.match(
+    missing.err,
+    /^error: .*nothing-here: cannot open it: .*; name the pool's devices.*\n$/,
+  );
+  const file = join(folder, 'zeros');
+  writeFileSync(file, Buffer.alloc(16 << 20));
+  const foreign = await ashlar('check', 'pool', file);
+  assert.equal(foreign.code, 1);
+  assert.match(foreign.err, /^error: .*zeros.*\n$/);
+});
