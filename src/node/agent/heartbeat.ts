@@ -64,19 +64,22 @@ export class Heartbeat {
   async #renew(): Promise<void> {
     const { client, nodeName, identity, durationMs, now } = this.#options;
     const name = nodeLeaseName(nodeName);
-    const spec = {
+    // Others judge it by when they saw it change, and an update that changes nothing is none: not even a wall clock that
+    // was set back, or stands still, may make a running node look silent.
+    const specAfter = (lastMs: number) => ({
       holderIdentity: identity,
       leaseDurationSeconds: Math.max(1, Math.round(durationMs / 1000)),
-      renewTime: now().toISOString(),
-    };
+      renewTime: new Date(Math.max(now().getTime(), lastMs + 1)).toISOString(),
+    });
     try {
       this.#lease ??= await client.get<LeaseObject>(LEASES, OPENEBS_NAMESPACE, name);
+      const spec = specAfter(Date.parse(this.#lease.spec?.renewTime ?? '') || 0);
       this.#lease = await client.update<LeaseObject>(LEASES, { ...this.#lease, spec });
     } catch (error) {
       if (!hasReason(error, 'NotFound')) throw error;
       this.#lease = await client.create<LeaseObject>(LEASES, {
         metadata: { name, namespace: OPENEBS_NAMESPACE },
-        spec,
+        spec: specAfter(0),
       });
     }
   }
