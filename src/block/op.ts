@@ -62,6 +62,8 @@ export class BlockOp {
   tag = 0;
   /** The volume's: where its range stands among the admitted ones, -1 when it does not. */
   admitted = -1;
+  /** The volume's: when it came, by a monotonic clock. */
+  submittedMs = 0;
 
   /** Sets every field a submitter sets: a reused operation carries nothing over. */
   begin(

@@ -682,7 +682,13 @@ export class VolumeController {
   async #open(store: StoreVolume, wanted: WantedVolume): Promise<Hosted> {
     if (wanted.replicas.length > 0) return this.#openReplicated(store, wanted);
     const { buffers, turn, log, clock } = this.#options;
-    const volume = new Volume({ store, logicalBlockBytes: wanted.blockSize, buffers, turn });
+    const volume = new Volume({
+      store,
+      logicalBlockBytes: wanted.blockSize,
+      buffers,
+      turn,
+      clock,
+    });
     const hosted: Hosted = {
       wanted,
       store,

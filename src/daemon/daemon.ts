@@ -389,6 +389,7 @@ export class Daemon {
           usedBytes,
           inFlight: volume.inFlight,
           ...volume.counters,
+          latencies: volume.latencies,
         })),
       pools: () => [samplePool(pool)],
       sessions: () => this.#sessions(),

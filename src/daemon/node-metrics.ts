@@ -34,6 +34,7 @@ export function buildNodeMetrics(source: NodeMetricsSource): MetricsRegistry {
         usedBytes: volume.store.info().mappedBlocks * STORE_BLOCK_BYTES,
         inFlight: volume.inFlight,
         ...volume.counters,
+        latencies: volume.latencies,
       })),
     pools: () => (source.agent()?.pools.all() ?? []).map(([name, pool]) => samplePool(pool, name)),
     sessions: source.sessions,

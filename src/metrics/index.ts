@@ -1,6 +1,7 @@
 // Counters for Prometheus. Rooms keep plain numbers on the data path; they are read here when somebody scrapes, so
 // counting costs nothing between scrapes. Names are part of the interface: docs/operations.md lists them.
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client';
+import { LATENCY_BOUNDS_MS, type LatencyHistogram } from '../base/index.ts';
 
 export interface VolumeSample {
   readonly volume: string;
@@ -14,6 +15,8 @@ export interface VolumeSample {
   readonly unmapOps: number;
   readonly flushOps: number;
   readonly failedOps: number;
+  /** By direction: read, write, unmap, flush. */
+  readonly latencies: Readonly<Record<string, LatencyHistogram>>;
 }
 
 export interface PoolSample {
@@ -42,6 +45,36 @@ export type MetricsRegistry = Registry;
 export { Gauge } from 'prom-client';
 
 const POOL_STATES = ['Online', 'Faulted', 'Closed'] as const;
+
+/**
+ * Latencies as Prometheus wants a histogram: cumulative, in seconds. What never happened to a volume has no lines: with a
+ * thousand volumes a scrape would be all zeros.
+ */
+function latencies(source: MetricsSource): Metric {
+  const name = 'ashlar_volume_latency_seconds';
+  const help = 'From when an operation came to the volume to its answer, limits not included';
+  const get = async (): Promise<object> => {
+    const values: object[] = [];
+    for (const { volume, latencies } of source.volumes()) {
+      for (const [direction, { counts, sumMs, count }] of Object.entries(latencies)) {
+        if (count === 0) continue;
+        const labels = { volume, direction };
+        let below = 0;
+        counts.forEach((inBucket, index) => {
+          below += inBucket;
+          const boundMs = LATENCY_BOUNDS_MS[index];
+          const le = boundMs === undefined ? '+Inf' : String(boundMs / 1000);
+          values.push({ labels: { le, ...labels }, value: below, metricName: `${name}_bucket` });
+        });
+        values.push({ labels, value: sumMs / 1000, metricName: `${name}_sum` });
+        values.push({ labels, value: count, metricName: `${name}_count` });
+      }
+    }
+    return { name, help, type: 'histogram', values, aggregator: 'sum' };
+  };
+  // The rooms keep the buckets themselves: of prom-client's histogram nothing is left but its shape.
+  return { name, help, get, reset: () => {} } as unknown as Metric;
+}
 
 /** A registry that reads `source` at each scrape. */
 export function buildMetrics(source: MetricsSource): Registry {
@@ -114,6 +147,7 @@ export function buildMetrics(source: MetricsSource): Registry {
   for (const [name, help, value] of ops) {
     counter(`ashlar_volume_${name}_total`, help, volume, byVolume(value));
   }
+  registry.registerMetric(latencies(source));
   gauge(
     'ashlar_volume_capacity_bytes',
     'Size as hosts see it',

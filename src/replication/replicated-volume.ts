@@ -207,13 +207,13 @@ export class ReplicatedVolume implements CoordinatorListener {
   }
 
   #open(): Volume {
-    const { volumeId, name, logicalBlockBytes, buffers, turn } = this.#options;
+    const { volumeId, name, logicalBlockBytes, buffers, turn, clock } = this.#options;
     const store = new ReplicatedStore(volumeId, name, this.coordinator, (op) => {
       if (!this.#refuses(op)) return false;
       op.lower.onBlockDone(op, IoStatus.IoError);
       return true;
     });
-    return new Volume({ store, logicalBlockBytes, buffers, turn, atomicBlocks: 1 });
+    return new Volume({ store, logicalBlockBytes, buffers, turn, clock, atomicBlocks: 1 });
   }
 
   /** The core is in the middle of something: what it told is acted on right after. */

@@ -1,7 +1,7 @@
 // A volume: what hosts see as one disk. It owns the order of operations (W1, W2), gives each change its version, widens
 // what is smaller than a block (C7, W7) and makes writes durable when the write cache is off (C9). Today it stands on one
 // store; with replicas it becomes their coordinator, behind the same BlockDevice.
-import { assert, type Turn } from '../base/index.ts';
+import { assert, type Clock, LatencyHistogram, type Turn } from '../base/index.ts';
 import {
   type BlockDevice,
   type BlockDeviceListener,
@@ -43,6 +43,8 @@ export interface VolumeOptions {
   readonly logicalBlockBytes: number;
   readonly buffers: DataBufferPool;
   readonly turn: Turn;
+  /** For latencies; without one none are kept. */
+  readonly clock?: Clock;
   readonly readOnly?: boolean;
 }
 
@@ -57,6 +59,14 @@ export interface VolumeCounters {
   failedOps: number;
 }
 
+/**
+ * From when an operation came to its answer, since the volume was opened. What a limit held back before is not in it.
+ * Verifies are reads, updates are writes.
+ */
+export type VolumeLatencies = Readonly<
+  Record<'read' | 'write' | 'unmap' | 'flush', LatencyHistogram>
+>;
+
 export class Volume implements BlockDevice, BlockOpOwner {
   readonly store: VolumeStore;
   readonly counters: VolumeCounters = {
@@ -68,8 +78,15 @@ export class Volume implements BlockDevice, BlockOpOwner {
     flushOps: 0,
     failedOps: 0,
   };
+  readonly latencies: VolumeLatencies = {
+    read: new LatencyHistogram(),
+    write: new LatencyHistogram(),
+    unmap: new LatencyHistogram(),
+    flush: new LatencyHistogram(),
+  };
   readonly readOnly: boolean;
 
+  readonly #clock: Clock | null;
   readonly #logicalBlockBytes: number;
   /** Logical blocks in a store block: 1 or 8. */
   readonly #ratio: number;
@@ -94,6 +111,7 @@ export class Volume implements BlockDevice, BlockOpOwner {
     this.#ratio = STORE_BLOCK_BYTES / options.logicalBlockBytes;
     this.#atomicBlocks = options.atomicBlocks ?? MAX_ATOMIC_BLOCKS;
     this.#turn = options.turn;
+    this.#clock = options.clock ?? null;
     this.#admission = new Admission((op) => this.#start(op));
     const info = options.store.info();
     // A fresh epoch at each opening: a version is never used twice, whatever of the last opening was lost (E1).
@@ -127,6 +145,7 @@ export class Volume implements BlockDevice, BlockOpOwner {
       op.owner.onBlockDone(op, IoStatus.Offline);
       return;
     }
+    if (this.#clock !== null) op.submittedMs = this.#clock.nowMs();
     if (op.kind === BlockOpKind.Flush) {
       this.#flushing += 1;
       op.lower = this;
@@ -160,6 +179,7 @@ export class Volume implements BlockDevice, BlockOpOwner {
     if (op.kind === BlockOpKind.Flush) {
       this.#flushing -= 1;
       this.counters.flushOps += 1;
+      this.#took(this.latencies.flush, op);
       if (status !== IoStatus.Ok) this.counters.failedOps += 1;
       op.owner.onBlockDone(op, status);
       if (this.#drained.length > 0) this.#checkDrained();
@@ -325,13 +345,16 @@ export class Volume implements BlockDevice, BlockOpOwner {
       case BlockOpKind.Verify:
         counters.readOps += 1;
         counters.readBytes += bytes;
+        this.#took(this.latencies.read, op);
         break;
       case BlockOpKind.Unmap:
         counters.unmapOps += 1;
+        this.#took(this.latencies.unmap, op);
         break;
       default:
         counters.writeOps += 1;
         counters.writeBytes += bytes;
+        this.#took(this.latencies.write, op);
     }
     if (status !== IoStatus.Ok && status !== IoStatus.Declined) counters.failedOps += 1;
     // The owner hears before waiters start: a read that waited must not overtake the answer to the write it will see.
@@ -339,6 +362,10 @@ export class Volume implements BlockDevice, BlockOpOwner {
     op.owner.onBlockDone(op, status);
     this.#admission.startWaiters();
     if (this.#drained.length > 0) this.#checkDrained();
+  }
+
+  #took(histogram: LatencyHistogram, op: BlockOp): void {
+    if (this.#clock !== null) histogram.add(this.#clock.nowMs() - op.submittedMs);
   }
 
   #checkDrained(): void {

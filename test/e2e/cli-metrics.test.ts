@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { debianTool } from '../support/debian-tools.ts';
 import { aDaemon } from '../unit/daemon/a-daemon.ts';
+import { busyMetrics } from '../unit/metrics/busy.ts';
 
 let promtool = '';
 let missing = '';
@@ -21,9 +22,12 @@ test('promtool check metrics', {
   try {
     const text = await (await fetch(`http://${api}/metrics`)).text();
     assert.match(text, /^ashlar_volume_read_ops_total\{/m);
-    const checked = spawnSync(promtool, ['check', 'metrics'], { input: text, encoding: 'utf8' });
-    assert.equal(checked.status, 0, checked.stderr);
-    assert.equal(checked.stderr + checked.stdout, '');
+    // And with every metric that only some traffic brings forth.
+    for (const input of [text, await busyMetrics()]) {
+      const checked = spawnSync(promtool, ['check', 'metrics'], { input, encoding: 'utf8' });
+      assert.equal(checked.status, 0, checked.stderr);
+      assert.equal(checked.stderr + checked.stdout, '');
+    }
   } finally {
     await daemon.stop();
   }

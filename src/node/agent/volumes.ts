@@ -378,7 +378,7 @@ export class VolumeKeeper implements Controller, Serving {
     if (store === null) return null;
     if (object.spec.source !== undefined && !isFilled(store)) return null;
     const logicalBlockBytes = object.spec.blockSize === 512 ? 512 : 4096;
-    const volume = new Volume({ store, logicalBlockBytes, buffers, turn });
+    const volume = new Volume({ store, logicalBlockBytes, buffers, turn, clock });
     const throttle = new Throttle({ device: volume, clock, turn });
     const served = { volume, throttle, iqn: `${iqnPrefix}:${name}`, epoch: 0, exported: '' };
     this.#served.set(name, served);

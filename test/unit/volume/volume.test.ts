@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SeededRandom, Turn } from '../../../src/base/index.ts';
+import { ManualClock, SeededRandom, Turn } from '../../../src/base/index.ts';
 import {
   BlockOp,
   BlockOpKind,
@@ -14,9 +14,11 @@ import { FakeStore } from './fake-store.ts';
 function setUp(options: { logicalBlockBytes?: number; blocks?: number; readOnly?: boolean } = {}) {
   const store = new FakeStore(options.blocks ?? 64);
   const buffers = new DataBufferPool(new ArrayBuffer(MAX_BUFFER_BYTES * 2));
+  const clock = new ManualClock();
   const volume = new Volume({
     store,
     buffers,
+    clock,
     turn: new Turn(),
     logicalBlockBytes: options.logicalBlockBytes ?? 4096,
     readOnly: options.readOnly ?? false,
@@ -56,7 +58,7 @@ function setUp(options: { logicalBlockBytes?: number; blocks?: number; readOnly?
       volume.submit(op);
     });
   };
-  return { store, buffers, volume, run, done };
+  return { store, buffers, volume, run, done, clock };
 }
 
 const { Read, Write, Unmap, Flush, Update, Verify } = BlockOpKind;
@@ -286,4 +288,22 @@ test('close refuses new operations and waits for those under way, flushes too', 
     done.map(([name]) => name),
     ['late', 'w', 'f'],
   );
+});
+
+test('latencies are counted by direction, from when an operation came to its answer', async () => {
+  const { store, volume, run, clock } = setUp();
+  store.hold = true;
+  const ended = [run('w', Write, 0, 1), run('r', Read, 8, 1), run('f', Flush, 0, 0)];
+  // It waits for the write below: that counts.
+  const behind = run('behind', Read, 0, 1);
+  clock.advance(3);
+  for (let n = 0; n < 3; n += 1) store.complete();
+  clock.advance(4);
+  store.complete();
+  await Promise.all([...ended, behind]);
+  const { read, write, flush, unmap } = volume.latencies;
+  assert.deepEqual([write.count, write.sumMs], [1, 3]);
+  assert.deepEqual([read.count, read.sumMs], [2, 10]);
+  assert.deepEqual([flush.count, flush.sumMs], [1, 3]);
+  assert.equal(unmap.count, 0);
 });
