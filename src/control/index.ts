@@ -14,6 +14,7 @@ export {
   parseNode,
   planReplicas,
   type ReplicaFacts,
+  type ReplicaPolicy,
   type ReplicatedHandle,
   type ReplicationBackend,
   STANDARD_REPLICA_PORT,

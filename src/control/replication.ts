@@ -24,6 +24,20 @@ export interface ReplicaFacts {
   readonly lastFault: string;
 }
 
+/** How a coordinator treats its replicas; what is left out is as its node is configured. */
+export interface ReplicaPolicy {
+  readonly syncPolicy?: 'quorum' | 'all';
+  readonly readPolicy?: 'leastOutstanding' | 'localFirst' | 'roundRobin';
+  /** Without a quorum commands are held so long before sessions are closed (C10). */
+  readonly holdMs?: number;
+  /** A replica that answers nothing for so long is left out (W4). */
+  readonly lagMs?: number;
+  /** A read without an answer for so long is asked of another replica, too; 0: never. */
+  readonly hedgeMs?: number;
+  /** The replica on the coordinator's own node, for localFirst. */
+  readonly localReplica: string | null;
+}
+
 export interface ReplicatedHandle {
   /** Null until it was served for the first time. */
   readonly volume: Volume | null;
@@ -38,6 +52,8 @@ export interface ReplicatedHandle {
   usedBlocks(): number;
   /** Adds, moves and removes replicas, one after the other. Rejects with what stood in the way. */
   changeReplicas(wanted: readonly WantedReplica[]): Promise<void>;
+  /** Takes effect at once, for what is under way too. */
+  configure(policy: ReplicaPolicy): void;
   /** C1: an operator's word that the replicas that are away are gone for good. */
   force(): Promise<void>;
   stop(): Promise<void>;

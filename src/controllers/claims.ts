@@ -478,6 +478,10 @@ function policyOf(config: CasConfig, namespace: string): object {
     ...(config.bandwidth === undefined ? {} : { bandwidth: config.bandwidth }),
     ...(config.queueDepth === undefined ? {} : { queueDepth: config.queueDepth }),
   };
+  const timeouts = {
+    ...(config.holdSeconds === undefined ? {} : { holdSeconds: config.holdSeconds }),
+    ...(config.ioSeconds === undefined ? {} : { ioSeconds: config.ioSeconds }),
+  };
   return {
     ...(config.replicaCount === undefined ? {} : { replicaCount: config.replicaCount }),
     ...(config.minimumReplicas === undefined ? {} : { minimumReplicas: config.minimumReplicas }),
@@ -490,6 +494,9 @@ function policyOf(config: CasConfig, namespace: string): object {
       ? {}
       : { chapSecret: { name: config.chapSecret, namespace } }),
     ...(Object.keys(limits).length === 0 ? {} : { limits }),
+    ...(config.syncPolicy === undefined ? {} : { syncPolicy: config.syncPolicy }),
+    ...(config.readPolicy === undefined ? {} : { readPolicy: config.readPolicy }),
+    ...(Object.keys(timeouts).length === 0 ? {} : { timeouts }),
   };
 }
 

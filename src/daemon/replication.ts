@@ -5,6 +5,7 @@ import {
   type OpenReplicated,
   parseNode,
   type ReplicaFacts,
+  type ReplicaPolicy,
   type ReplicatedHandle,
   type ReplicationBackend,
   type WantedReplica,
@@ -12,7 +13,7 @@ import {
 import { CoordinatorNode, ReplicaNode, ReplicatedVolume } from '../replication/index.ts';
 import type { Pool } from '../store/index.ts';
 import type { Volume } from '../volume/index.ts';
-import type { ReplicationConfig } from './config/index.ts';
+import { READ_POLICIES, type ReplicationConfig, SYNC_POLICIES } from './config/index.ts';
 
 const MANAGE_TIMEOUT_MS = 10_000;
 /** How often replicas are asked what they take, and rebuilds looked at for their speed. */
@@ -201,6 +202,19 @@ class Handle implements ReplicatedHandle {
       bytesPerSecond: this.#speedOf(member.replicaId, member.copiedBytes),
       lastFault: member.lastFault,
     }));
+  }
+
+  configure(policy: ReplicaPolicy): void {
+    const standard = this.#options.config.coordinator;
+    const { syncPolicy, readPolicy } = policy;
+    this.#replicated.coordinator.configure({
+      syncPolicy: syncPolicy === undefined ? standard.syncPolicy : SYNC_POLICIES[syncPolicy]!,
+      readPolicy: readPolicy === undefined ? standard.readPolicy : READ_POLICIES[readPolicy]!,
+      localReplicaId: policy.localReplica,
+      holdMs: policy.holdMs ?? standard.holdMs,
+      lagMs: policy.lagMs ?? standard.lagMs,
+      hedgeMs: policy.hedgeMs ?? standard.hedgeMs,
+    });
   }
 
   changeReplicas(wanted: readonly WantedReplica[]): Promise<void> {

@@ -234,6 +234,30 @@ export const Limits = Type.Object(LimitFields, {
 });
 export type Limits = Static<typeof Limits>;
 
+const TimeoutFields = {
+  holdSeconds: Type.Optional(
+    Type.Integer({
+      description:
+        'Without a quorum commands are held so long before sessions are closed. 1 to 600.',
+    }),
+  ),
+  ioSeconds: Type.Optional(
+    Type.Integer({
+      description: 'A replica that answers nothing for so long is left out. 1 to 25.',
+    }),
+  ),
+  hedgeMilliseconds: Type.Optional(
+    Type.Integer({
+      description: 'A read without an answer for so long goes to another replica, too. 0: never.',
+    }),
+  ),
+};
+export const Timeouts = Type.Object(TimeoutFields, {
+  ...closed,
+  description: 'Of volumes with several replicas; left out: as the node is configured.',
+});
+export type Timeouts = Static<typeof Timeouts>;
+
 const policyFields = {
   replicaCount: Type.Optional(Type.Integer({ description: 'Copies of the data, 1 to 5.' })),
   minimumReplicas: Type.Optional(
@@ -248,6 +272,19 @@ const policyFields = {
     Type.Boolean({ description: 'Off: every acknowledged write is durable (sync policy always).' }),
   ),
   limits: Type.Optional(Limits),
+  syncPolicy: Type.Optional(
+    Type.Union([Type.Literal('quorum'), Type.Literal('all')], {
+      description:
+        'When a write is acknowledged: in a quorum of the replicas, or in all that count.',
+    }),
+  ),
+  readPolicy: Type.Optional(
+    Type.Union(
+      [Type.Literal('leastOutstanding'), Type.Literal('localFirst'), Type.Literal('roundRobin')],
+      { description: 'Which replica in sync a read is asked of.' },
+    ),
+  ),
+  timeouts: Type.Optional(Timeouts),
   initiators: Type.Optional(
     Type.Array(Type.String({ maxLength: 223 }), {
       maxItems: 128,

@@ -29,6 +29,10 @@ export interface CasConfig {
   readonly poolMemoryRequest?: string;
   readonly poolMemoryLimit?: string;
   readonly policy?: string;
+  readonly syncPolicy?: 'quorum' | 'all';
+  readonly readPolicy?: 'leastOutstanding' | 'localFirst' | 'roundRobin';
+  readonly holdSeconds?: number;
+  readonly ioSeconds?: number;
 }
 
 export interface ParsedCasConfig {
@@ -128,6 +132,14 @@ const KEYS: Readonly<Record<string, Read>> = {
   BandwidthLimit: quantity('bandwidth'),
   WriteCache: choice('writeCache', { on: true, off: false, true: true, false: false }),
   BlockSize: choice('blockSize', { '512': 512, '512b': 512, '4096': 4096, '4k': 4096 }),
+  SyncPolicy: choice('syncPolicy', { quorum: 'quorum', all: 'all' }),
+  ReadPolicy: choice('readPolicy', {
+    leastOutstanding: 'leastOutstanding',
+    localFirst: 'localFirst',
+    roundRobin: 'roundRobin',
+  }),
+  HoldTimeSeconds: integer('holdSeconds', 1, 600),
+  IOTimeoutSeconds: integer('ioSeconds', 1, 25),
   ChapSecret: text('chapSecret', DNS_NAME, 'iscsi-chap'),
   Initiators: (value, config) => {
     const names = String(value)

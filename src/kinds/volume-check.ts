@@ -21,6 +21,11 @@ interface PolicyLike {
     readonly bandwidthBurst?: string | number;
     readonly queueDepth?: number;
   };
+  readonly timeouts?: {
+    readonly holdSeconds?: number;
+    readonly ioSeconds?: number;
+    readonly hedgeMilliseconds?: number;
+  };
 }
 
 interface VolumeLike extends PolicyLike {
@@ -61,6 +66,11 @@ export function checkPolicy(policy: PolicyLike, path: string): StatusCause[] {
   if (limits?.bandwidthBurst !== undefined && limits.bandwidth === undefined) {
     bad('limits.bandwidthBurst', `needs ${path}.limits.bandwidth`);
   }
+  const { timeouts } = policy;
+  whole('timeouts.holdSeconds', timeouts?.holdSeconds, 1, 600);
+  // Far inside the 30 s after which Linux gives a command up.
+  whole('timeouts.ioSeconds', timeouts?.ioSeconds, 1, 25);
+  whole('timeouts.hedgeMilliseconds', timeouts?.hedgeMilliseconds, 0, 10_000);
   (policy.initiators ?? []).forEach((name, index) => {
     if (!INITIATOR_NAME.test(name)) {
       bad(

@@ -18,6 +18,7 @@ import {
   type CoordinatorConfig,
   type CoordinatorHost,
   CoordinatorPhase,
+  type CoordinatorPolicy,
   type CoordinatorStatus,
   type CoordinatorTransport,
 } from '../volume/coordinator/interfaces.ts';
@@ -131,6 +132,10 @@ export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, 
       this.#links[peer] = undefined;
       this.#gate.post((nowMs) => this.#core.removePeer(nowMs, replicaId));
     });
+  }
+
+  configure(policy: CoordinatorPolicy): void {
+    this.#inTurn(() => this.#gate.post((nowMs) => this.#core.configure(nowMs, policy)));
   }
 
   /** Asks `addressOf` again for every replica. */

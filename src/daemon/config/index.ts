@@ -7,5 +7,5 @@ export {
   parseConfig,
   STANDARD_CONFIG_PATH,
 } from './load.ts';
-export type { ReplicationConfig } from './replication.ts';
+export { READ_POLICIES, type ReplicationConfig, SYNC_POLICIES } from './replication.ts';
 export { type Config, isLoopback, type PortalAddress, showAddress } from './schema.ts';

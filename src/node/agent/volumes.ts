@@ -2,7 +2,12 @@
 // What an object changes of a served volume (size, limits, who may log in) takes effect while it is used.
 import { type KindDefinition, setCondition } from '../../apiserver/index.ts';
 import { IoStatus } from '../../block/index.ts';
-import type { ReplicatedHandle, WantedReplica, WantedVolume } from '../../control/index.ts';
+import type {
+  ReplicaPolicy,
+  ReplicatedHandle,
+  WantedReplica,
+  WantedVolume,
+} from '../../control/index.ts';
 import { type Controller, isDeleting, type Writer } from '../../controllers/index.ts';
 import {
   CHAP_KEYS,
@@ -31,6 +36,8 @@ interface Coordinated {
   readonly handle: ReplicatedHandle;
   /** Those it was told of last, with their addresses. */
   members: string;
+  /** As it was told last. */
+  policy: string;
 }
 
 interface Served {
@@ -214,6 +221,7 @@ export class VolumeKeeper implements Controller, Serving {
       return TRY_AGAIN_MS;
     }
     const coordinated = this.#coordinated.get(name) ?? this.#openCoordinator(object, members);
+    this.#configure(object, coordinated);
     await this.#changeMembers(object, coordinated, members);
     const served = this.#served.get(name) ?? null;
     if (served === null || !coordinated.handle.serving) {
@@ -282,10 +290,32 @@ export class VolumeKeeper implements Controller, Serving {
       },
     });
     // A change of members may have been interrupted: whether these are the ones, its record says.
-    const coordinated = { handle, members: '' };
+    const coordinated = { handle, members: '', policy: '' };
     this.#coordinated.set(name, coordinated);
     log.info({ volume: name, members: members.length }, 'its coordinator is started');
     return coordinated;
+  }
+
+  /** Also while it gathers a quorum: how long commands are held is a matter of then. */
+  #configure(object: VolumeObject, coordinated: Coordinated): void {
+    const { nodeName, log } = this.#around;
+    const { syncPolicy, readPolicy, timeouts } = this.#policyOf(object);
+    const here = this.#replicasOf(object.metadata.name).find(
+      ({ spec }) => spec.nodeName === nodeName,
+    );
+    const policy: ReplicaPolicy = {
+      localReplica: here === undefined ? null : memberIdOf(here),
+      ...(syncPolicy === undefined ? {} : { syncPolicy }),
+      ...(readPolicy === undefined ? {} : { readPolicy }),
+      ...(timeouts?.holdSeconds === undefined ? {} : { holdMs: timeouts.holdSeconds * 1000 }),
+      ...(timeouts?.ioSeconds === undefined ? {} : { lagMs: timeouts.ioSeconds * 1000 }),
+      ...(timeouts?.hedgeMilliseconds === undefined ? {} : { hedgeMs: timeouts.hedgeMilliseconds }),
+    };
+    const key = JSON.stringify(policy);
+    if (key === coordinated.policy) return;
+    coordinated.handle.configure(policy);
+    coordinated.policy = key;
+    log.info({ volume: object.metadata.name, policy }, 'its policy is in force');
   }
 
   /** Replicas that came join, those that go leave; nodes that moved are found again. */
@@ -420,7 +450,12 @@ export class VolumeKeeper implements Controller, Serving {
     const policy =
       named === undefined ? null : (this.#around.catalog.get(VOLUME_POLICY, named)?.spec ?? null);
     // What the volume says itself wins.
-    return { ...policy, ...spec, limits: { ...policy?.limits, ...spec.limits } };
+    return {
+      ...policy,
+      ...spec,
+      limits: { ...policy?.limits, ...spec.limits },
+      timeouts: { ...policy?.timeouts, ...spec.timeouts },
+    };
   }
 
   /** In the words of the exporter. Throws CannotServe. */

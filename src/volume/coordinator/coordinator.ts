@@ -49,6 +49,7 @@ import {
   type CoordinatorEvents,
   type CoordinatorHost,
   CoordinatorPhase,
+  type CoordinatorPolicy,
   type CoordinatorRandom,
   type CoordinatorStatus,
   type CoordinatorTransport,
@@ -146,7 +147,7 @@ interface Scrub {
 
 export class Coordinator implements CoordinatorEvents {
   readonly #options: CoordinatorOptions;
-  readonly #config: CoordinatorConfig;
+  #config: CoordinatorConfig;
   readonly #transport: CoordinatorTransport;
   readonly #host: CoordinatorHost;
   readonly #rules: Rules;
@@ -237,6 +238,18 @@ export class Coordinator implements CoordinatorEvents {
     this.#transport = options.transport;
     this.#host = options.host;
     this.#rules = options.rules ?? ALL_RULES;
+  }
+
+  /** From now on, for what is under way too: what now has acks enough is answered, who is now late is detached. */
+  configure(nowMs: number, policy: CoordinatorPolicy): void {
+    this.#nowMs = nowMs;
+    this.#config = { ...this.#config, ...policy };
+    if (this.phase === CoordinatorPhase.Idle) return;
+    if (this.phase === CoordinatorPhase.Active) {
+      this.#need = this.#needFor(this.record!, bitCount(this.#inSync | this.#joining));
+      this.#recheckAll(nowMs);
+    }
+    this.#wake(nowMs, 0);
   }
 
   // ---------------------------------------------------------------------------------------------------------- peers

@@ -107,6 +107,12 @@ export interface CoordinatorConfig {
   readonly rebuildBytesPerSecond: number;
 }
 
+/** What of it may change while the volume is served; the rest is agreed upon with members. */
+export type CoordinatorPolicy = Pick<
+  CoordinatorConfig,
+  'syncPolicy' | 'readPolicy' | 'localReplicaId' | 'lagMs' | 'holdMs' | 'hedgeMs'
+>;
+
 export const DEFAULT_COORDINATOR_CONFIG: CoordinatorConfig = {
   syncPolicy: 1,
   readPolicy: 2,

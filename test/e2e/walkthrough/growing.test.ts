@@ -68,6 +68,24 @@ function volumeThat(what: string, is: (volume: Volume) => boolean, limitMs = 90_
 }
 const urlOf = ({ status }: Volume): string => `iscsi://${status?.serving?.portal}/${status?.iqn}/0`;
 
+/** What a coordinator does with its replicas changes while hosts use the volume; a wrong value is named. */
+async function changePolicies({ metadata, status }: Volume): Promise<void> {
+  const patch = (spec: object) =>
+    cluster.kubectl(
+      ...['patch', 'volumes.ashlar.io', metadata.name, '--type', 'merge'],
+      ...['-p', JSON.stringify({ spec })],
+    );
+  const wrong = await patch({ timeouts: { holdSeconds: 0 } });
+  assert.match(wrong.stderr, /spec\.timeouts\.holdSeconds: .*0 is out of range; use 1 to 600/);
+  const good = await patch({ readPolicy: 'localFirst', timeouts: { holdSeconds: 20 } });
+  assert.equal(good.status, 0, good.stderr);
+  const node = cluster.nodes.find(({ name }) => name === status?.serving?.nodeName);
+  await cluster.until('the policy is in force', async () =>
+    /"readPolicy":"localFirst","holdMs":20000.*its policy is in force/.test(node?.output ?? ''),
+  );
+  await cluster.io(urlOf({ metadata, status: status! }), 'read -P 0x11 0M 64k');
+}
+
 test('on the first node a claim of three has one replica; others join as nodes come; then the first may go', async () => {
   await cluster.nodes[0]?.start();
   await cluster.pointTo(cluster.nodes[0]!);
@@ -96,6 +114,7 @@ test('on the first node a claim of three has one replica; others join as nodes c
   assert.equal(grown.status?.replicas?.inSync, 3);
   const last = 0x20 + ((writes - 1) % 64);
   await cluster.io(urlOf(grown), 'write -P 0x12 8M 64k', 'flush');
+  await changePolicies(grown);
   const [gone, other] = cluster.nodes;
   await cluster.pointTo(other!);
   await gone?.end('SIGKILL');

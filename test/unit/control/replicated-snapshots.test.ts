@@ -16,6 +16,7 @@ const handle: ReplicatedHandle = {
   sizeBlocks: () => 0,
   usedBlocks: () => 0,
   changeReplicas: async () => undefined,
+  configure: () => undefined,
   force: async () => undefined,
   stop: async () => undefined,
 };

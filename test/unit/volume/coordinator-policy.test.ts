@@ -1,0 +1,97 @@
+// Goal: a volume's policies change while it is served, for what is under way too: acks, reads, how late a replica may be,
+// how long commands are held.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { IoStatus } from '../../../src/block/index.ts';
+import {
+  type CoordinatorPolicy,
+  ReadPolicy,
+  SyncPolicy,
+} from '../../../src/volume/coordinator/interfaces.ts';
+import { MessageType } from '../../../src/wire/messages.ts';
+import { MemberState } from '../../../src/wire/record.ts';
+import { Scenario } from '../../sim/scenario.ts';
+
+const patient: CoordinatorPolicy = {
+  syncPolicy: SyncPolicy.All,
+  readPolicy: ReadPolicy.RoundRobin,
+  localReplicaId: null,
+  lagMs: 300_000,
+  holdMs: 300_000,
+  hedgeMs: 0,
+};
+
+function aVolume() {
+  const scenario = new Scenario({
+    members: 3,
+    config: { ...patient, recordTimeoutMs: 300_000, promiseWaitMs: 200 },
+  });
+  const coordinator = scenario.activate(0);
+  scenario.whole(0);
+  const configure = (change: Partial<CoordinatorPolicy>): void =>
+    coordinator.event(() =>
+      coordinator.core!.configure(coordinator.clock.now(), { ...patient, ...change }),
+    );
+  return { scenario, coordinator, configure };
+}
+
+test('from all to quorum: what waits for a slow replica is answered at once; and back', () => {
+  const { scenario, coordinator, configure } = aVolume();
+  scenario.clogDown(0, 2);
+  const waiting = scenario.write(coordinator, 0);
+  scenario.run(1000);
+  assert.equal(waiting.status, null);
+  configure({ syncPolicy: SyncPolicy.Quorum });
+  assert.equal(waiting.status, IoStatus.Ok);
+  scenario.ok(scenario.write(coordinator, 1));
+  configure({});
+  const again = scenario.write(coordinator, 2);
+  scenario.run(1000);
+  assert.equal(again.status, null);
+});
+
+test('a shorter I/O timeout leaves the slow replica out', () => {
+  const { scenario, coordinator, configure } = aVolume();
+  scenario.clogDown(0, 2);
+  const waiting = scenario.write(coordinator, 0);
+  scenario.run(1000);
+  assert.equal(waiting.status, null);
+  configure({ lagMs: 500 });
+  scenario.ok(waiting);
+  const { members } = coordinator.core!.record!;
+  assert.equal(members.filter(({ state }) => state === MemberState.Stale).length, 1);
+});
+
+test('a shorter hold ends the sessions that have waited long enough already', () => {
+  const { scenario, coordinator, configure } = aVolume();
+  scenario.member(1).stop(false);
+  scenario.member(2).stop(false);
+  const held = scenario.write(coordinator, 0);
+  scenario.run(5000);
+  assert.equal(held.status, null);
+  configure({ holdMs: 2000 });
+  scenario.run(200);
+  assert.equal(held.status, 'silent');
+});
+
+test('localFirst asks the replica here, roundRobin each in turn', () => {
+  const { scenario, coordinator, configure } = aVolume();
+  const asked = new Set<number>();
+  const { network } = scenario.cluster;
+  const send = network.send.bind(network);
+  network.send = (connection, toMember, message) => {
+    if (toMember && message.type === MessageType.Read) asked.add(connection.member);
+    send(connection, toMember, message);
+  };
+  const readSome = (): number[] => {
+    asked.clear();
+    for (let n = 0; n < 12; n += 1) scenario.ok(scenario.read(coordinator, n % 4));
+    return [...asked].sort();
+  };
+  assert.deepEqual(readSome(), [0, 1, 2]);
+  const localReplicaId = coordinator.core!.record!.members[1]!.replicaId;
+  configure({ readPolicy: ReadPolicy.LocalFirst, localReplicaId });
+  assert.deepEqual(readSome(), [1]);
+  configure({});
+  assert.deepEqual(readSome(), [0, 1, 2]);
+});
