@@ -4,15 +4,24 @@ import { randomUUID } from 'node:crypto';
 import type { Clock, Log, Turn } from '../base/index.ts';
 import type { DataBufferPool } from '../block/index.ts';
 import { type Pool, StoreError, type StoreVolume } from '../store/index.ts';
-import { CoreGate, type ReplicaIdentity, type ReplicaListEntry } from '../wire/index.ts';
+import {
+  CoreGate,
+  type ReplicaIdentity,
+  type ReplicaListEntry,
+  type ReplicaSource,
+} from '../wire/index.ts';
 import type { CoordinatorMessage, MemberMessage } from '../wire/messages.ts';
-import { findMember, recordNames, type VolumeRecord } from '../wire/record.ts';
-import { ZERO_VERSION } from '../wire/version.ts';
+import { compare, findMember, recordNames, type VolumeRecord } from '../wire/record.ts';
+import { type Version, ZERO_VERSION } from '../wire/version.ts';
 import { EngineStore, WITNESS_KEY } from './engine-store.ts';
 import { Member } from './member.ts';
 import type { MemberTransport } from './member-interfaces.ts';
 
 export const REPLICA_PREFIX = 'replica/';
+
+/** Of a replica made from a snapshot: 4 bytes epoch and 8 bytes op of its cut. The last step of making it. */
+const BASE_KEY = 'replica.base';
+const BASE_BYTES = 12;
 
 /** Is this volume of a pool a replica's, and none of the volume controller's? */
 export function isReplicaVolume(name: string): boolean {
@@ -82,7 +91,18 @@ export class HostedReplica implements MemberTransport {
   get identity(): ReplicaIdentity {
     const { storeId, openId, openIds, bootId } = this.#store.opened;
     const identity = { storeId, openId, openIds, bootId };
-    return { identity, blank: this.record === null, promised: this.promised };
+    const { base, promised } = this;
+    return { identity, blank: this.record === null, promised, base };
+  }
+
+  /** Of one made from a snapshot: its cut. Null: it was made empty. */
+  get base(): Version | null {
+    return baseOf(this.volume);
+  }
+
+  /** As it is called in the pool. */
+  snapshotName(snapshotId: string): string {
+    return `${this.volume.name}@${snapshotId}`;
   }
 
   /** A coordinator came. Its number is for the calls below. */
@@ -131,7 +151,10 @@ export class HostedReplica implements MemberTransport {
       if (same && recordNames(this.record, this.replicaId, storeId)) return; // Asked again.
       throw new ReplicaRefusal('Exists', `replica ${this.replicaId} has a record already`);
     }
-    if (record.epoch !== 0 || record.n !== 1 || record.volumeId !== this.volumeId) {
+    // A witness holds no blocks: where those of the others begin is nothing to it.
+    const base = this.#store.opened.witness ? record.allApplied : (this.base ?? ZERO_VERSION);
+    const isFirst = record.n === 1 && compare(record.allApplied, base) === 0;
+    if (record.epoch !== base.epoch || !isFirst || record.volumeId !== this.volumeId) {
       throw new ReplicaRefusal('Invalid', 'this is not the first record of that volume');
     }
     if (!recordNames(record, this.replicaId, storeId)) {
@@ -213,33 +236,44 @@ export class ReplicaHost {
     });
   }
 
-  /** A blank replica, or the one that is there. Rejects with ReplicaRefusal. */
+  /** A blank replica, or the one that is there; from a snapshot of another one here (S14). Rejects with ReplicaRefusal. */
   create(wanted: {
     volumeId: string;
     replicaId: string;
     sizeBlocks: number;
     witness: boolean;
+    source: ReplicaSource | null;
   }): Promise<HostedReplica> {
     return this.#exclusively(async () => {
-      const { volumeId, replicaId, sizeBlocks, witness } = wanted;
+      const { volumeId, replicaId, sizeBlocks, witness, source } = wanted;
       if (!ID.test(volumeId) || !ID.test(replicaId)) {
         throw new ReplicaRefusal('Invalid', 'volume and replica ids are letters, digits, - and .');
       }
       const known = this.find(volumeId, replicaId);
-      if (known !== null) return known;
+      const halfMade = source !== null && known?.record === null && known.base === null;
+      if (known !== null && !halfMade) return known;
       const { pool } = this.#options;
       const name = `${REPLICA_PREFIX}${volumeId}/${replicaId}`;
+      if (halfMade) {
+        // A crash came before its last step: nobody was told of it, and nothing was written there.
+        this.#replicas.delete(keyOf(volumeId, replicaId));
+        known?.end();
+        await pool.deleteVolume(name);
+      }
       if (pool.volume(name) !== null) {
         throw new ReplicaRefusal('Faulted', `replica ${replicaId} is there and cannot be opened`);
       }
       let volume: StoreVolume;
       try {
-        volume = await pool.createVolume({
-          id: randomUUID(),
-          name,
-          sizeBlocks: Math.max(1, sizeBlocks),
-          holeFloor: ZERO_VERSION,
-        });
+        volume =
+          source === null
+            ? await pool.createVolume({
+                id: randomUUID(),
+                name,
+                sizeBlocks: Math.max(1, sizeBlocks),
+                holeFloor: ZERO_VERSION,
+              })
+            : await this.#clone(source, name, sizeBlocks);
         if (witness) await putBlob(volume, WITNESS_KEY, Uint8Array.of(1));
       } catch (error) {
         if (!(error instanceof StoreError)) throw error;
@@ -253,6 +287,32 @@ export class ReplicaHost {
       this.#options.log.info({ volumeId, replica: replicaId }, 'a blank replica was made');
       return replica;
     });
+  }
+
+  /**
+   * A clone keeps the versions of its blocks, all of them at or below the cut, so its holes need none (B7), and everything
+   * up to the cut is here.
+   */
+  async #clone(source: ReplicaSource, name: string, sizeBlocks: number): Promise<StoreVolume> {
+    const { pool } = this.#options;
+    const { volumeId, replicaId, snapshotId } = source;
+    const from = this.find(volumeId, replicaId);
+    if (from === null) throw notHere(volumeId, replicaId);
+    const snapshot = pool.snapshot(from.snapshotName(snapshotId));
+    // P3: one that no record names does not exist, whatever the pool has.
+    const named = from.record?.snapshots.find(({ id }) => id === snapshotId);
+    if (snapshot === null || named === undefined || !named.holders.includes(replicaId)) {
+      throw new ReplicaRefusal('NotFound', `replica ${replicaId} holds no snapshot ${snapshotId}`);
+    }
+    const base = named.version;
+    const volume = await pool.cloneSnapshot(snapshot.name, { id: randomUUID(), name });
+    await volume.setMarks({ holeFloor: base, contig: base });
+    if (sizeBlocks > volume.info().sizeBlocks) await volume.resize(sizeBlocks);
+    const b = Buffer.alloc(BASE_BYTES);
+    b.writeUInt32LE(base.epoch, 0);
+    b.writeBigUInt64LE(BigInt(base.op), 4);
+    await putBlob(volume, BASE_KEY, b);
+    return volume;
   }
 
   begin(record: VolumeRecord, replicaId: string): Promise<HostedReplica> {
@@ -275,11 +335,55 @@ export class ReplicaHost {
           `epoch ${replica.promised} is promised, which is above ${epoch}`,
         );
       }
+      await this.#freeOfClones(replica);
       this.#replicas.delete(keyOf(volumeId, replicaId));
       replica.end();
-      await this.#options.pool.deleteVolume(replica.volume.name, { withSnapshots: true });
+      const { name } = replica.volume;
+      const { origin } = replica.volume.info();
+      try {
+        await this.#options.pool.deleteVolume(name, { withSnapshots: true });
+      } catch (error) {
+        // It is still there, and asked for again it must be found.
+        const again = new HostedReplica(this.#options, replica.volume, volumeId, replicaId);
+        this.#replicas.set(keyOf(volumeId, replicaId), again);
+        throw error;
+      }
+      if (origin !== null) await this.#dropUnnamed(origin);
       this.#options.log.info({ volumeId, replica: replicaId, epoch }, 'a replica was deleted');
     });
+  }
+
+  /**
+   * S14: what others were made from outlives it: the clone of its newest cloned snapshot gets that one and those before it,
+   * and this replica becomes a clone of that. It is about to be deleted.
+   */
+  async #freeOfClones({ volume }: HostedReplica): Promise<void> {
+    const { pool } = this.#options;
+    const cloned = pool
+      .snapshots(volume.name)
+      .filter((snapshot) => snapshot.snapshotInfo().clones.length > 0);
+    const [heir] = cloned.at(-1)?.snapshotInfo().clones ?? [];
+    if (heir !== undefined) await pool.promoteVolume(heir);
+  }
+
+  /**
+   * P3: of the snapshots up to this one, `VOLUME@ID` in the pool, those that no record names and no clone needs any more. One
+   * that is being taken, and that a record will name, is newer: this one has had clones.
+   */
+  async #dropUnnamed(last: string): Promise<void> {
+    const { pool, log } = this.#options;
+    const [volumeName = ''] = last.split('@');
+    const owner = [...this.#replicas.values()].find(({ volume }) => volume.name === volumeName);
+    if (owner?.record == null) return; // It drops them with its first record.
+    const named = new Set(owner.record.snapshots.map(({ id }) => owner.snapshotName(id)));
+    const all = pool.snapshots(volumeName);
+    const upTo = all.slice(0, all.findIndex(({ name }) => name === last) + 1);
+    for (const snapshot of upTo.reverse()) {
+      if (named.has(snapshot.name) || snapshot.snapshotInfo().clones.length > 0) continue;
+      await pool.deleteSnapshot(snapshot.name).catch((error: unknown) => {
+        log.warn({ snapshot: snapshot.name, err: error }, 'a snapshot was left behind');
+      });
+    }
   }
 
   /** Sessions end; the pool is the caller's to close. */
@@ -316,4 +420,11 @@ function putBlob(volume: StoreVolume, key: string, value: Uint8Array): Promise<v
       else reject(new StoreError('STORE_IO', `keeping ${key} failed (${status})`));
     });
   });
+}
+
+function baseOf(volume: StoreVolume): Version | null {
+  const kept = volume.getBlob(BASE_KEY);
+  if (kept === null || kept.length !== BASE_BYTES) return null;
+  const b = Buffer.from(kept);
+  return { epoch: b.readUInt32LE(0), op: Number(b.readBigUInt64LE(4)) };
 }

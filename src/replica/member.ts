@@ -579,7 +579,9 @@ export class Member implements MemberEvents {
         ? this.#rules.E2_promiseDrains
         : message.type === MessageType.StoreRecord
           ? this.#rules.R1_applyBefore
-          : true;
+          : message.type === MessageType.TakeSnapshot
+            ? this.#rules.P1_exactCut
+            : true;
     if (waits && this.#window.running + this.#installs > 0) return;
     this.#barrierStarted = true;
     switch (message.type) {

@@ -2,9 +2,16 @@
 // volumes out of blank replicas.
 import type { Clock, Log, Random, Turn } from '../base/index.ts';
 import { dial, type TlsIdentity } from '../net/index.ts';
-import { FrameRegions, PeerNodes, type WireTimeouts } from '../wire/index.ts';
-import { initialRecord, type VolumeRecord } from '../wire/record.ts';
-import { type NodePlace, ReplicaManager } from './manage.ts';
+import {
+  FrameRegions,
+  PeerNodes,
+  type ReplicaSource,
+  WireStatus,
+  type WireTimeouts,
+} from '../wire/index.ts';
+import { compare, initialRecord, type VolumeRecord } from '../wire/record.ts';
+import { ZERO_VERSION } from '../wire/version.ts';
+import { ManageError, type NodePlace, ReplicaManager } from './manage.ts';
 
 export interface CoordinatorNodeOptions {
   readonly turn: Turn;
@@ -25,6 +32,8 @@ export interface PlannedReplica {
   readonly replicaId: string;
   readonly at: NodePlace;
   readonly witness: boolean;
+  /** What it begins as: a snapshot that another replica of its node holds. */
+  readonly source?: ReplicaSource;
 }
 
 export class CoordinatorNode {
@@ -51,7 +60,8 @@ export class CoordinatorNode {
 
   /**
    * Makes the replicas of a new volume: blank stores, then the first record, which names them all, to each. Done again
-   * after a crash it finds what is there. Rejects with ManageError.
+   * after a crash it finds what is there. With sources, all of one snapshot, the stores begin as what that holds, in sync
+   * with each other. Rejects with ManageError.
    */
   async makeVolume(
     volumeId: string,
@@ -59,12 +69,19 @@ export class CoordinatorNode {
     replicas: readonly PlannedReplica[],
   ): Promise<VolumeRecord> {
     const made = await Promise.all(
-      replicas.map(async ({ replicaId, at, witness }) => {
-        const wanted = { volumeId, replicaId, sizeBlocks: witness ? 1 : sizeBlocks, witness };
-        const { identity } = await this.manager.create(at, wanted);
-        return { replicaId, witness, ...identity };
+      replicas.map(async ({ replicaId, at, witness, source = null }) => {
+        const size = witness ? 1 : sizeBlocks;
+        const wanted = { volumeId, replicaId, sizeBlocks: size, witness, source };
+        const { identity, base } = await this.manager.create(at, wanted);
+        return { replicaId, witness, ...identity, base };
       }),
     );
+    const bases = made.filter(({ witness }) => !witness).map((one) => one.base ?? ZERO_VERSION);
+    const [base = ZERO_VERSION] = bases;
+    // The same cut, or they are not in sync with each other: nothing has begun yet, so nothing is lost by saying so.
+    if (bases.some((one) => compare(one, base) !== 0)) {
+      throw new ManageError(WireStatus.FailedPrecondition, 'its replicas begin differently');
+    }
     const record = initialRecord({
       volumeId,
       sizeBlocks,
@@ -75,6 +92,7 @@ export class CoordinatorNode {
         bootId,
         witness,
       })),
+      base,
     });
     await Promise.all(
       replicas.map(({ replicaId, at }) => this.manager.begin(at, record, replicaId)),
@@ -90,6 +108,7 @@ export class CoordinatorNode {
       replicaId,
       sizeBlocks: witness ? 1 : sizeBlocks,
       witness,
+      source: null,
     });
   }
 }

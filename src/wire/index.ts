@@ -42,6 +42,7 @@ export {
   ManageMethod,
   type ReplicaIdentity,
   type ReplicaListEntry,
+  type ReplicaSource,
   replicaListCodec,
 } from './management.ts';
 export {

@@ -1,10 +1,16 @@
 // Management of a node's replicas over the wire: making, beginning, deleting, listing them. Requests on a stream of their
 // own, answered within their deadline.
 
-import { decodeRecordMessage, type WireRecordMessage } from './message-codec.ts';
+import {
+  decodeRecordMessage,
+  toVersion,
+  type WireRecordMessage,
+  type WireVersion,
+} from './message-codec.ts';
 import type { MemberIdentity } from './messages.ts';
 import type { VolumeRecord } from './record.ts';
 import { codec } from './schema.ts';
+import type { Version } from './version.ts';
 
 export const ManageMethod = { Create: 2, Begin: 3, Delete: 4, List: 5 } as const;
 export type ManageMethod = (typeof ManageMethod)[keyof typeof ManageMethod];
@@ -14,12 +20,22 @@ export interface CreateReplica {
   replicaId: string;
   sizeBlocks: number;
   witness: boolean;
+  source: ReplicaSource | null;
+}
+
+/** A snapshot that another replica of the same node holds. */
+export interface ReplicaSource {
+  volumeId: string;
+  replicaId: string;
+  snapshotId: string;
 }
 
 export interface ReplicaIdentity {
   identity: MemberIdentity;
   blank: boolean;
   promised: number;
+  /** Of a replica made from a snapshot: its cut, above which no block has a version. */
+  base: Version | null;
 }
 
 export interface DeleteReplica {
@@ -47,15 +63,22 @@ const identityCodec = codec<{
   identity: { storeId: string; openId: string; openIds: string[]; bootId: string } | null;
   blank: boolean;
   promised: number;
+  base: WireVersion | null;
 }>('ReplicaIdentity');
 const beginCodec = codec<{ record: WireRecordMessage | null; replicaId: string }>('BeginReplica');
 
-export function encodeReplicaIdentity({ identity, blank, promised }: ReplicaIdentity): Uint8Array {
+export function encodeReplicaIdentity({
+  identity,
+  blank,
+  promised,
+  base,
+}: ReplicaIdentity): Uint8Array {
   const { storeId, openId, openIds, bootId } = identity;
   return identityCodec.encode({
     identity: { storeId, openId, openIds: [...openIds], bootId },
     blank,
     promised,
+    base,
   });
 }
 
@@ -65,7 +88,10 @@ export function decodeReplicaIdentity(
   end: number,
 ): ReplicaIdentity | null {
   const said = identityCodec.decode(b, start, end);
-  return said === null || said.identity === null ? null : { ...said, identity: said.identity };
+  if (said === null || said.identity === null) return null;
+  const base = said.base === null ? null : toVersion(said.base);
+  if (said.base !== null && base === null) return null;
+  return { ...said, identity: said.identity, base };
 }
 
 export function encodeBegin(record: VolumeRecord, replicaId: string): Uint8Array {

@@ -19,7 +19,7 @@ import { codec } from './schema.ts';
 import { MAX_EPOCH, MAX_OP_NUMBER, type Version } from './version.ts';
 
 // What protobufjs's toObject gives: every field there, sub-messages null where absent.
-interface WireVersion {
+export interface WireVersion {
   epoch: number;
   op: number;
 }
@@ -48,6 +48,7 @@ interface WireRecord {
     version: WireVersion | null;
     createdMs: number;
     holders: string[];
+    sizeBlocks: number;
   }[];
   sizeBlocks: number;
   blobs: { key: string; value: Uint8Array }[];
@@ -577,8 +578,9 @@ function toRecord(said: WireRecord | null): VolumeRecord | null {
     ...entry,
     version: toVersion(entry.version),
   }));
-  if (snapshots.some(({ version, createdMs }) => version === null || !isCount(createdMs)))
-    return null;
+  for (const { version, createdMs, sizeBlocks } of snapshots) {
+    if (version === null || !isCount(createdMs) || !isCount(sizeBlocks)) return null;
+  }
   const allApplied = toVersion(said.allApplied);
   const holeFloor = toVersion(said.holeFloor);
   if (allApplied === null || holeFloor === null || !isCount(said.sizeBlocks)) return null;
@@ -592,8 +594,8 @@ function toRecord(said: WireRecord | null): VolumeRecord | null {
   };
 }
 
-/** An absent version is the one below all others. */
-function toVersion(said: WireVersion | null): Version | null {
+/** An absent version is the one below all others. Null: no version. */
+export function toVersion(said: WireVersion | null): Version | null {
   if (said === null) return { epoch: 0, op: 0 };
   return isVersion(said) ? { epoch: said.epoch, op: said.op } : null;
 }

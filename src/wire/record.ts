@@ -38,7 +38,9 @@ export interface SnapshotEntry {
   readonly version: Version;
   /** When it was asked for, as the host clock said: for people, compared by nobody. Milliseconds since 1970. */
   readonly createdMs: number;
-  /** Replicas that hold it. A member that was away when it was taken gets it during its rebuild (B6). */
+  /** Of the volume at the cut, in 4 KiB blocks. */
+  readonly sizeBlocks: number;
+  /** Replicas that hold it. A member that was away when it was taken does not (decision 0023). */
   readonly holders: readonly string[];
 }
 
@@ -116,15 +118,20 @@ export interface NewMember {
  * The record that the stores of a new volume are created with: every member but the witness in sync and empty, epoch 0,
  * so that any coordinator must activate first. It is given to a store only together with the storeId it names, at its
  * creation, and never again: a store that came back empty has another storeId and is blank (E6).
+ *
+ * With `base`, the stores were made from one snapshot, cut at that version, and are alike: the record goes on from there, so
+ * that every change to come has a higher version than any block has (E1), and a copy to a newcomer keeps its order (W2).
  */
 export function initialRecord(options: {
   readonly volumeId: string;
   readonly sizeBlocks: number;
   readonly members: readonly NewMember[];
+  readonly base?: Version;
 }): VolumeRecord {
+  const { base = ZERO_VERSION } = options;
   return {
     volumeId: options.volumeId,
-    epoch: 0,
+    epoch: base.epoch,
     n: 1,
     coordinatorId: '',
     members: options.members.map((member) => ({
@@ -134,8 +141,8 @@ export function initialRecord(options: {
       since: ZERO_VERSION,
     })),
     oldMembers: [],
-    allApplied: ZERO_VERSION,
-    holeFloor: ZERO_VERSION,
+    allApplied: base,
+    holeFloor: base,
     lossPending: false,
     snapshots: [],
     sizeBlocks: options.sizeBlocks,

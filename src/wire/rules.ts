@@ -56,6 +56,11 @@ const RULE_NAMES = [
   'B4_backward',
   'B5_allCopied',
   'B7_holeFloor',
+  'P1_exactCut',
+  'P3_quorum',
+  'P3_allHold',
+  'P3_holdersSay',
+  'P3_lastHolderStays',
   'P3_unnamedDeleted',
 ] as const;
 

@@ -97,6 +97,8 @@ message SnapshotEntry {
   Version version = 3;
   uint64 created_ms = 4;
   repeated string holders = 5;
+  // Of the volume, at the cut.
+  uint64 size_blocks = 6;
 }
 
 message Blob {
@@ -315,12 +317,21 @@ message Refused {
 // --------------------------------------------------------------------------------------- Requests on a management stream
 
 // A management stream is opened with an empty volume_id. Requests by method:
-// 2, answered by ReplicaIdentity. Makes a blank replica, or finds the one that is there.
+// 2, answered by ReplicaIdentity. Makes a blank replica, or finds the one that is there. With a source it begins as what
+// that snapshot holds.
 message CreateReplica {
   string volume_id = 1;
   string replica_id = 2;
   uint64 size_blocks = 3;
   bool witness = 4;
+  ReplicaSource source = 5;
+}
+
+// A snapshot that another replica of this node holds.
+message ReplicaSource {
+  string volume_id = 1;
+  string replica_id = 2;
+  string snapshot_id = 3;
 }
 
 message ReplicaIdentity {
@@ -328,6 +339,8 @@ message ReplicaIdentity {
   // It has no record: it is nobody's data.
   bool blank = 2;
   uint32 promised = 3;
+  // The cut of the snapshot that it was made from: no block of it has a version above. Absent: it was made empty.
+  Version base = 4;
 }
 
 // 3, answered by ReplicaIdentity. The first record of a new volume, to each of its members; to a blank store that it names,

@@ -68,17 +68,29 @@ class Source {
   }
 }
 
-const record = initialRecord({
-  volumeId: 'v',
-  sizeBlocks: 1000,
-  members: ['r1', 'r2', 'r3'].map((replicaId) => ({
-    replicaId,
-    storeId: `s-${replicaId}`,
-    openId: 'o',
-    bootId: 'b',
-    witness: false,
-  })),
-});
+const record = {
+  ...initialRecord({
+    volumeId: 'v',
+    sizeBlocks: 1000,
+    members: ['r1', 'r2', 'r3'].map((replicaId) => ({
+      replicaId,
+      storeId: `s-${replicaId}`,
+      openId: 'o',
+      bootId: 'b',
+      witness: false,
+    })),
+  }),
+  snapshots: [
+    {
+      id: 'n',
+      name: 'before',
+      version: { epoch: 2, op: 9 },
+      createdMs: 1.7e12,
+      sizeBlocks: 900,
+      holders: ['r1', 'r2'],
+    },
+  ],
+};
 const identity = { storeId: 's', openId: 'o', openIds: ['o'], bootId: 'b' };
 const zero = { epoch: 0, op: 0 };
 const copy = {
@@ -110,13 +122,15 @@ const EVENTS: readonly (readonly [number, Uint8Array])[] = [
         maxEntries: 9,
       },
       { type: MessageType.CopyRead, epoch: 3, id: 1, lba: 0, blocks: 9, snapshotId: null },
+      { type: MessageType.CopyRead, epoch: 3, id: 2, lba: 0, blocks: 9, snapshotId: 'n' },
+      { type: MessageType.TakeSnapshot, epoch: 3, op: 7, snapshotId: 'n', name: 'before' },
     ] as const
   ).map((message) => [message.type, encodeCoordinatorMessage(message)] as const),
   ...(
     [
       {
         type: MessageType.HelloReply,
-        snapshots: [],
+        snapshots: ['n'],
         ...identity,
         promised: 1,
         record,
@@ -126,6 +140,7 @@ const EVENTS: readonly (readonly [number, Uint8Array])[] = [
         credit: 1,
       },
       { type: MessageType.RecordStored, epoch: 3, n: 1 },
+      { type: MessageType.SnapshotTaken, epoch: 3, op: 7, status: IoStatus.Ok },
       { type: MessageType.CopyData, epoch: 3, id: 1, status: IoStatus.Ok, copy },
       {
         type: MessageType.Refused,

@@ -26,6 +26,7 @@ import { type Connection, Network } from './network.ts';
 import type { Rng } from './rng.ts';
 import { Scheduler } from './scheduler.ts';
 import { type Cell, crcOf, type SimPayload, SimStore } from './sim-store.ts';
+import { SnapshotChecker } from './snapshot-checker.ts';
 
 export const VOLUME = 'volume-1';
 
@@ -529,6 +530,7 @@ export class Cluster {
   readonly config: CoordinatorConfig;
   readonly network: Network;
   readonly checker: Checker;
+  readonly snapshots = new SnapshotChecker();
   readonly members: MemberProcess[] = [];
   readonly coordinators: CoordinatorProcess[] = [];
   readonly blocks: number;
@@ -648,6 +650,7 @@ export class Cluster {
           this.checker.onSnapshot(snapshot.version, cells);
         }
       }
+      this.snapshots.onRecord(record, this.members);
       this.committed = record;
       for (const member of this.members) {
         const entry = record.members.find(({ replicaId }) => replicaId === member.replicaId);

@@ -374,6 +374,47 @@ export const twoMajorities: Directed = (rules, trace = false) => {
   scenario.run(1000);
 };
 
+/** P3: two of three lose their stores, one after the other; the third, the last that has the snapshot, is to go. */
+export const lastHolder: Directed = (rules, trace = false) => {
+  const config = { ...patient, holdMs: 10_000 };
+  const scenario = new Scenario({ rules, members: 3, spares: 1, config, trace });
+  const first = scenario.activate(0);
+  const { cluster } = scenario;
+  scenario.ok(scenario.write(first, 0));
+  let taken = false;
+  first.event(() =>
+    first.core!.takeSnapshot(first.clock.now(), { id: 's', name: 's', createdMs: 0 }, (error) => {
+      if (error !== null) throw new Error(error);
+      cluster.snapshots.onTaken('s');
+      taken = true;
+    }),
+  );
+  scenario.until('the snapshot is taken', () => taken);
+  scenario.ok(scenario.write(first, 0));
+  const stateOf = (name: string) =>
+    first.core!.status(first.clock.now()).members.find(({ replicaId }) => replicaId === name);
+  const change = (leaver: string, replicaId: string): void =>
+    first.event(() =>
+      first.core!.changeMember(first.clock.now(), leaver, { replicaId, witness: false }, () => {}),
+    );
+  for (const index of [0, 1]) {
+    const name = `r${index}`;
+    scenario.member(index).wipe();
+    scenario.until(`${name} is back, blank`, () => stateOf(name)?.state === 'Blank');
+    change(name, name);
+    scenario.until(`${name} is in sync`, () => stateOf(name)?.state === 'InSync');
+  }
+  scenario.cut(0, 2);
+  scenario.until('the last holder is out', () => stateOf('r2')?.state === 'Stale');
+  first.addPeer('r3');
+  scenario.until('the spare is there', () => stateOf('r3')?.connected === true);
+  scenario.run(5);
+  change('r2', 'r3');
+  scenario.run(5000);
+  scenario.join(0, 2);
+  scenario.run(5000);
+};
+
 /** Witness pair, R3 and W4: a write is acked by A alone before "B stale" is committed; then A dies. */
 export const witnessPair: Directed = (rules, trace = false) => {
   const scenario = new Scenario({ rules, members: 3, witness: true, config: patient, trace });
@@ -724,6 +765,7 @@ export const DIRECTED = {
   flushCountsJoiner,
   recordOutOfOrder,
   twoMajorities,
+  lastHolder,
   witnessPair,
   lossFoundTwice,
   absentReturns,

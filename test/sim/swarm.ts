@@ -343,8 +343,14 @@ class Swarm {
             number += 1;
             const id = `snap-${number}`;
             if (record.snapshots.length < 3) {
-              core!.takeSnapshot(now, { id, name: id, createdMs: 0 }, () => {});
-            } else core!.deleteSnapshot(now, rng.pick(record.snapshots).id, () => {});
+              core!.takeSnapshot(now, { id, name: id, createdMs: 0 }, (error) => {
+                if (error === null) cluster.snapshots.onTaken(id);
+              });
+            } else {
+              const { id } = rng.pick(record.snapshots);
+              cluster.snapshots.onDelete(id);
+              core!.deleteSnapshot(now, id, () => {});
+            }
           } else {
             this.#replaceBlank();
           }

@@ -989,7 +989,11 @@ export class Coordinator implements CoordinatorEvents {
     const join = { epoch: this.epoch, op: this.#ring.next };
     const copied = !this.#rules.B5_allCopied;
     this.#rebuilds.set(peer.index, { peer, join, since, sync: null, source: -1, copied });
-    this.#propose(nowMs, joined(this.record!, peer.replicaId, peer.hello!, join, since), null);
+    this.#propose(
+      nowMs,
+      joined(this.record!, peer.replicaId, peer.hello!, join, since, this.#rules),
+      null,
+    );
   }
 
   /** B3: after the commit, R1 has made every source apply all below `j`. */
@@ -1959,6 +1963,13 @@ export class Coordinator implements CoordinatorEvents {
         this.#endControl(nowMs, `${leaver} is not a member`);
         return;
       }
+      const last = record.snapshots.find(
+        ({ holders }) => holders.length === 1 && holders[0] === leaver,
+      );
+      if (last !== undefined && newcomer?.replicaId !== leaver && this.#rules.P3_lastHolderStays) {
+        this.#endControl(nowMs, `${leaver} alone holds snapshot ${last.name}: delete that first`);
+        return;
+      }
       if (entry.state !== MemberState.Stale) {
         const peer = this.#byReplica.get(leaver)!;
         if ((this.#inSync & ~peer.bit) === 0)
@@ -1999,9 +2010,15 @@ export class Coordinator implements CoordinatorEvents {
 
   /** P1, P3: an op of the stream, to every member in sync; at least q of them. */
   #startSnapshot(nowMs: number, control: Control): void {
-    if (bitCount(this.#inSync) < (this.#hasWitness ? 1 : majorityOf(this.record!.members.length)))
-      return;
+    const least = this.#hasWitness ? 1 : majorityOf(this.record!.members.length);
     const snapshot = control.snapshot!;
+    const inSync = bitCount(this.#inSync);
+    if (inSync < least && this.#rules.P3_quorum) {
+      // Not held until it can be: what would bring members back waits behind it.
+      const why = `${inSync} of its replicas are in sync, and it takes ${least}`;
+      this.#endControl(nowMs, `snapshot ${snapshot.name} cannot be taken now: ${why}`);
+      return;
+    }
     if (
       this.record!.snapshots.some(({ id, name }) => id === snapshot.id || name === snapshot.name)
     ) {
@@ -2061,14 +2078,16 @@ export class Coordinator implements CoordinatorEvents {
       this.#advance(nowMs);
       return;
     }
-    if ((running.sentTo & ~running.acks) !== 0) return;
+    if ((running.sentTo & ~running.acks) !== 0 && this.#rules.P3_allHold) return;
     this.#snapshot = null;
     const holders = record.members
       .filter(({ replicaId }) => (running.sentTo & this.#byReplica.get(replicaId)!.bit) !== 0)
       .map(({ replicaId }) => replicaId);
     const version = { epoch: this.epoch, op: running.op };
     const { id, name, createdMs } = running.control.snapshot!;
-    const snapshots = [...record.snapshots, { id, name, createdMs, version, holders }];
+    const { sizeBlocks } = record; // No record came since the cut, so none changed it.
+    const taken: SnapshotEntry = { id, name, createdMs, version, sizeBlocks, holders };
+    const snapshots = [...record.snapshots, taken];
     this.#propose(nowMs, nextRecord(record, { snapshots }), () => this.#endControl(nowMs, null));
   }
 

@@ -81,16 +81,17 @@ export function activationRecord(
   });
   // P3: a record that was only proposed may name a snapshot that a member lost with its cache. It was never reported then;
   // without any holder it does not exist.
+  const here = new Set(present.map(({ replicaId }) => replicaId));
   const snapshots = record.snapshots
     .map((snapshot) => ({
       ...snapshot,
       holders: snapshot.holders.filter((holder) => {
         const promiser = present.find(({ replicaId }) => replicaId === holder);
-        return promiser === undefined || promiser.promise.snapshots.includes(snapshot.id);
+        if (promiser === undefined) return !force;
+        return !rules.P3_holdersSay || promiser.promise.snapshots.includes(snapshot.id);
       }),
     }))
     .filter(({ holders }) => holders.length > 0);
-  const here = new Set(present.map(({ replicaId }) => replicaId));
   return {
     ...record,
     epoch,
@@ -136,15 +137,19 @@ export function joined(
   identity: MemberIdentity & { readonly snapshots: readonly string[] },
   join: Version,
   since: Version,
+  rules: Rules,
 ): VolumeRecord {
   const { openId, bootId, snapshots } = identity;
   return nextRecord(record, {
-    snapshots: record.snapshots.map((snapshot) => ({
-      ...snapshot,
-      holders: snapshot.holders.filter(
-        (holder) => holder !== replicaId || snapshots.includes(snapshot.id),
-      ),
-    })),
+    snapshots: record.snapshots
+      .map((snapshot) => ({
+        ...snapshot,
+        holders: snapshot.holders.filter(
+          (holder) =>
+            holder !== replicaId || !rules.P3_holdersSay || snapshots.includes(snapshot.id),
+        ),
+      }))
+      .filter(({ holders }) => holders.length > 0), // As at an activation: nobody has it.
     members: withMember(record, replicaId, (entry) => ({
       ...entry,
       openId,
@@ -200,9 +205,12 @@ export function memberChanged(
     oldMembers: rules.R5_joint
       ? record.members.map(({ replicaId, storeId }) => ({ replicaId, storeId }))
       : [],
-    snapshots: record.snapshots.map((snapshot) => ({
-      ...snapshot,
-      holders: snapshot.holders.filter((holder) => holder !== leaver),
-    })),
+    // What a store that is gone alone held is gone with it; of one that is there, the coordinator lets no last holder go.
+    snapshots: record.snapshots
+      .map((snapshot) => ({
+        ...snapshot,
+        holders: snapshot.holders.filter((holder) => holder !== leaver),
+      }))
+      .filter(({ holders }) => holders.length > 0),
   });
 }

@@ -96,7 +96,9 @@ export class ACluster {
   readonly heard: string[] = [];
   /** Replica to node. */
   readonly places = new Map<string, ANode>();
+  /** The first that was opened. */
   volume: ReplicatedVolume | null = null;
+  readonly volumes: ReplicatedVolume[] = [];
   #directory: string | null = null;
   readonly #waiters: (() => void)[] = [];
 
@@ -139,17 +141,24 @@ export class ACluster {
     return await this.start();
   }
 
-  /** A volume with one replica on each of the first nodes. */
-  async makeVolume(sizeBlocks: number, replicas: number): Promise<void> {
+  /** A volume with one replica on each of the first nodes; `from`: a snapshot of `v`, by its id. */
+  async makeVolume(
+    sizeBlocks: number,
+    replicas: number,
+    { volumeId = 'v', from }: { volumeId?: string; from?: string } = {},
+  ): Promise<void> {
     const plan = this.nodes.slice(0, replicas).map((node, index) => {
-      const replicaId = `v-r${index + 1}`;
+      const replicaId = `${volumeId}-r${index + 1}`;
       this.places.set(replicaId, node);
-      return { replicaId, at: { host: '127.0.0.1', port: node.port }, witness: false };
+      const replica = { replicaId, at: { host: '127.0.0.1', port: node.port }, witness: false };
+      if (from === undefined) return replica;
+      const source = { volumeId: 'v', replicaId: `v-r${index + 1}`, snapshotId: from };
+      return { ...replica, source };
     });
-    await this.coordinators.makeVolume('v', sizeBlocks, plan);
+    await this.coordinators.makeVolume(volumeId, sizeBlocks, plan);
   }
 
-  open(config: CoordinatorConfig = QUICK): ReplicatedVolume {
+  open(config: CoordinatorConfig = QUICK, volumeId = 'v'): ReplicatedVolume {
     const tell = (line: string): void => {
       this.heard.push(line);
       for (const waiter of this.#waiters.splice(0)) waiter();
@@ -162,8 +171,8 @@ export class ACluster {
       onRecord: (record) => tell(`record ${record.epoch}.${record.n}`),
     };
     const volume = new ReplicatedVolume({
-      volumeId: 'v',
-      name: 'v',
+      volumeId,
+      name: volumeId,
       logicalBlockBytes: 4096,
       buffers: this.buffers,
       coordinators: this.coordinators,
@@ -179,8 +188,10 @@ export class ACluster {
       listener,
       sessions: () => [],
     });
-    this.volume = volume;
-    volume.start([...this.places.keys()]);
+    this.volume ??= volume;
+    this.volumes.push(volume);
+    const ofIt = [...this.places.keys()].filter((id) => id.startsWith(`${volumeId}-r`));
+    volume.start(ofIt);
     return volume;
   }
 
@@ -205,7 +216,7 @@ export class ACluster {
   }
 
   async stop(): Promise<void> {
-    await this.volume?.coordinator.stop();
+    for (const volume of this.volumes) await volume.coordinator.stop();
     for (const node of this.nodes) node.stop();
     await new Promise((resolve) => setImmediate(resolve));
     if (this.#directory === null) return;

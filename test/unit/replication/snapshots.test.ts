@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BlockOp, BlockOpKind, IoStatus } from '../../../src/block/index.ts';
+import type { StoreVolume } from '../../../src/store/index.ts';
 import type { Volume } from '../../../src/volume/index.ts';
-import { ACluster, type ANode, run } from './cluster.ts';
+import { ACluster, type ANode, QUICK, run } from './cluster.ts';
 
 const BLOCKS = 256;
 
@@ -14,18 +15,31 @@ async function write(cluster: ACluster, volume: Volume, lba: number, byte: numbe
   data.release();
 }
 
+async function read(cluster: ACluster, volume: Volume, lba: number): Promise<number> {
+  const data = cluster.buffers.allocate(4096)!;
+  data.bytes.fill(0xff);
+  assert.equal(await run(volume, cluster.turn, BlockOpKind.Read, lba, 1, data), IoStatus.Ok);
+  const [byte] = data.bytes;
+  data.release();
+  return byte!;
+}
+
 /** The first byte of a block of what the node's replica holds in this snapshot. */
 async function inSnapshot(node: ANode, id: string, lba: number): Promise<number> {
   const [replica] = node.pool.volumes();
   const snapshot = node.pool.snapshot(`${replica!.name}@${id}`);
   assert.ok(snapshot !== null, `${node.name} has no snapshot ${id}`);
+  return await readFrom(node, snapshot, lba);
+}
+
+async function readFrom(node: ANode, from: StoreVolume, lba: number): Promise<number> {
   const data = node.buffers.allocate(4096)!;
   const status = await new Promise<IoStatus>((resolve) => {
     const owner = { onBlockDone: (_op: BlockOp, end: IoStatus) => resolve(end) };
     const op = new BlockOp().begin(BlockOpKind.Read, lba, 1, data, 0, false, owner);
     op.lower = owner;
     node.turn.enter();
-    snapshot.submit(op, 0, 0);
+    from.submit(op, 0, 0);
     node.turn.leave();
   });
   assert.equal(status, IoStatus.Ok);
@@ -111,6 +125,72 @@ for (const [kind, start] of [
       for (const node of cluster.nodes) assert.equal(await inSnapshot(node, 'kept', 3), 1);
       for (const node of cluster.nodes.slice(0, 2)) {
         assert.equal(await inSnapshot(node, 'missed', 3), 2);
+      }
+    } finally {
+      await cluster.stop();
+    }
+  });
+
+  test(`a volume made from a snapshot is replicated at once, and lives without its source: ${kind}`, async () => {
+    const cluster = await start();
+    try {
+      const source = await serving(cluster);
+      const { coordinator } = cluster.volume!;
+      await write(cluster, source, 7, 1);
+      await write(cluster, source, 200, 2);
+      await coordinator.takeSnapshot({ id: 'cut', name: 'cut', createdMs: 0 });
+      await write(cluster, source, 7, 3);
+      await cluster.makeVolume(BLOCKS * 2, 3, { volumeId: 'w', from: 'cut' });
+      await cluster.makeVolume(BLOCKS * 2, 3, { volumeId: 'w', from: 'cut' }); // Asked again: the same.
+      const copy = cluster.open(QUICK, 'w');
+      await cluster.until('the copy is served', () => copy.state() === 'Healthy');
+      const restored = copy.volume!;
+      assert.equal(copy.coordinator.record!.sizeBlocks, BLOCKS * 2);
+      assert.equal(await read(cluster, restored, 7), 1);
+      assert.equal(await read(cluster, restored, 200), 2);
+      assert.equal(await read(cluster, restored, BLOCKS + 1), 0);
+      assert.equal(await read(cluster, source, 7), 3);
+      await write(cluster, restored, 200, 4); // A lower number than the source's, and the block takes it.
+      await write(cluster, restored, BLOCKS + 1, 5);
+
+      // The source goes, snapshot and all; the snapshot's blocks stay with those who need them.
+      await coordinator.deleteSnapshot('cut');
+      const { epoch } = coordinator;
+      await cluster.volumes[0]!.stop();
+      for (const [index, node] of cluster.nodes.entries()) {
+        const which = { volumeId: 'v', replicaId: `v-r${index + 1}`, epoch };
+        await cluster.coordinators.manager.delete({ host: '127.0.0.1', port: node.port }, which);
+        const names = node.pool.volumes().map(({ name }) => name);
+        assert.deepEqual(names, [`replica/w/w-r${index + 1}`]);
+        assert.deepEqual(node.pool.snapshots(names[0]!), []);
+      }
+      assert.equal(await read(cluster, restored, 7), 1);
+      assert.equal(await read(cluster, restored, 200), 4);
+
+      // A replica that lost everything gets what came from the snapshot as well (W2: in its order).
+      const lost = cluster.nodes[2]!;
+      const which = { volumeId: 'w', replicaId: 'w-r3', epoch: copy.coordinator.epoch };
+      const at = { host: '127.0.0.1', port: lost.port };
+      await cluster.coordinators.manager.delete(at, which);
+      await cluster.until('it is out', () => copy.state() === 'Degraded');
+      const newcomer = { replicaId: 'w-r3', at, witness: false };
+      await cluster.coordinators.makeNewcomer('w', BLOCKS * 2, newcomer);
+      await cluster.until('it is there', () => copy.coordinator.linkReason('w-r3') === '');
+      await copy.coordinator.changeMember('w-r3', { replicaId: 'w-r3', witness: false });
+      await cluster.until('it is whole', () => copy.state() === 'Healthy');
+      await write(cluster, restored, 7, 6); // Over a block that was copied there.
+      await copy.coordinator.crossScrub(0, BLOCKS * 2);
+      for (const [lba, byte] of [
+        [7, 6],
+        [200, 4],
+        [BLOCKS + 1, 5],
+        [9, 0],
+      ] as const) {
+        assert.equal(await read(cluster, restored, lba), byte);
+        for (const node of cluster.nodes) {
+          const [replica] = node.pool.volumes();
+          assert.equal(await readFrom(node, replica!, lba), byte, `${node.name} block ${lba}`);
+        }
       }
     } finally {
       await cluster.stop();

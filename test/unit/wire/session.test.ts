@@ -65,6 +65,7 @@ const record: VolumeRecord = {
       name: 'before',
       version: { epoch: 6, op: 1 },
       createdMs: 1.7e12,
+      sizeBlocks: 2 ** 39,
       holders: ['r-1'],
     },
   ],

@@ -1,0 +1,78 @@
+// What becomes of snapshots (T4.6), held against committed records: each was taken by enough (P3), is held by those that the
+// record names, alike and for good, and none that was reported is lost while a store is there that has it.
+import { BlockKind } from '../../src/wire/messages.ts';
+import { MemberState, majorityOf, type VolumeRecord } from '../../src/wire/record.ts';
+import { Violation } from './checker.ts';
+import type { Cell } from './sim-store.ts';
+
+/** A member's store, as far as it matters here. */
+interface Holder {
+  readonly replicaId: string;
+  readonly store: {
+    readonly storeId: string;
+    snapshotCells(id: string): readonly Cell[] | null;
+  };
+}
+
+interface Known {
+  readonly values: readonly number[];
+  /** Who held it in the last record that named it, by store. */
+  stores: readonly { readonly replicaId: string; readonly storeId: string }[];
+}
+
+export class SnapshotChecker {
+  readonly #known = new Map<string, Known>();
+  readonly #reported = new Set<string>();
+
+  /** It was told that the snapshot is taken. */
+  onTaken(id: string): void {
+    this.#reported.add(id);
+  }
+
+  /** Its deletion was asked for: from here on it may be gone. */
+  onDelete(id: string): void {
+    this.#reported.delete(id);
+  }
+
+  /** A record is committed, newer than any before. */
+  onRecord(record: VolumeRecord, members: readonly Holder[]): void {
+    for (const { id, holders } of record.snapshots) {
+      let known = this.#known.get(id);
+      if (known === undefined) {
+        const hasWitness = record.members.some(({ witness }) => witness);
+        const least = hasWitness ? 1 : majorityOf(record.members.length);
+        if (holders.length < least)
+          throw new Violation(`snapshot ${id} was taken by ${holders.length} of ${least}`);
+      }
+      for (const holder of holders) {
+        const entry = record.members.find(({ replicaId }) => replicaId === holder);
+        const member = members.find(({ replicaId }) => replicaId === holder)!;
+        // Away, or emptied since: it will say what it has.
+        if (entry?.state !== MemberState.InSync || entry.storeId !== member.store.storeId) continue;
+        const values = member.store.snapshotCells(id)?.map(contentOf);
+        if (values === undefined) throw new Violation(`snapshot ${id} is missing at ${holder}`);
+        known ??= { values, stores: [] };
+        if (values.join() !== known.values.join())
+          throw new Violation(`snapshot ${id} is another at ${holder}`);
+      }
+      if (known === undefined) continue;
+      this.#known.set(id, known);
+      // By the stores that the record names: one that is there now may have been emptied a moment ago.
+      known.stores = record.members.filter(({ replicaId }) => holders.includes(replicaId));
+    }
+    for (const id of this.#reported) {
+      if (record.snapshots.some((snapshot) => snapshot.id === id)) continue;
+      const left = this.#known.get(id)?.stores.find(({ replicaId, storeId }) => {
+        const { store } = members.find((member) => member.replicaId === replicaId)!;
+        return store.storeId === storeId;
+      });
+      if (left !== undefined)
+        throw new Violation(`snapshot ${id} is in no record, and ${left.replicaId} held it`);
+      this.#reported.delete(id); // Every store that had it is gone.
+    }
+  }
+}
+
+function contentOf({ kind, value }: Cell): number {
+  return kind === BlockKind.Data ? value : 0;
+}
