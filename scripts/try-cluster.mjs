@@ -1,21 +1,23 @@
 // `npm run try:cluster`: three replica daemons and a coordinator as processes of their own on loopback, each with a pool in
 // ./data/cluster, and a volume with a copy on each. Ctrl-C stops them all; the next start finds the volume as it was.
 //
-//   npm run try:cluster -- --portal 127.0.0.1:3261 --api 127.0.0.1:9818 --base-port 9911 --data DIR --size 2Gi
+//   npm run try:cluster -- --portal 127.0.0.1:3261 --api 127.0.0.1:9818 --replicas-at 9911,9912,9913 --data DIR --size 2Gi
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { fail } from './progress.mjs';
 import { root, setUp } from './setup.mjs';
 
 const { values: flags } = parseArgs({
   options: {
     portal: { type: 'string', default: '127.0.0.1:3260' },
     api: { type: 'string', default: '127.0.0.1:9808' },
-    'base-port': { type: 'string', default: '9811' },
+    'replicas-at': { type: 'string', default: '9811,9812,9813' },
     data: { type: 'string', default: join(root, 'data', 'cluster') },
     size: { type: 'string', default: '1Gi' },
+    'block-size': { type: 'string', default: '512' },
     'pool-size': { type: 'string', default: '4Gi' },
   },
 });
@@ -23,9 +25,12 @@ await setUp('start');
 
 const data = resolve(flags.data);
 const cli = join(root, 'dist/src/cli/main.js');
-const replicas = [1, 2, 3].map((number) => ({
-  name: `node-${number}`,
-  address: `127.0.0.1:${Number(flags['base-port']) + number - 1}`,
+const ports = flags['replicas-at'].split(',');
+if (ports.length !== 3 || !ports.every((port) => /^\d+$/.test(port)))
+  fail(`--replicas-at: '${flags['replicas-at']}' is not three ports; write it like 9811,9812,9813`);
+const replicas = ports.map((port, index) => ({
+  name: `node-${index + 1}`,
+  address: `127.0.0.1:${port}`,
 }));
 
 /** A secret of the cluster's own, made once. */
@@ -121,6 +126,8 @@ try {
     'demo',
     '--size',
     flags.size,
+    '--block-size',
+    flags['block-size'],
     '--replicas',
     '3',
     ...nodes,

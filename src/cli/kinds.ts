@@ -95,6 +95,44 @@ export function findKinds(kinds: readonly Kind[], names: string): Kind[] {
   });
 }
 
+/** A kind, and which of its objects; no names: all. */
+export interface Wanted {
+  readonly kind: Kind;
+  readonly names: readonly string[];
+}
+
+/** `volumes`, `volume NAME`, `volume/NAME pool/NAME`, as kubectl takes it. */
+export async function wantedOf(
+  client: Client,
+  first: string,
+  rest: readonly string[],
+): Promise<Wanted[]> {
+  const kinds = await fetchKinds(client);
+  if (!first.includes('/')) {
+    const found = findKinds(kinds, first);
+    if (found.length > 1 && rest.length > 0) {
+      throw new UsageError('names go with one kind; write several as kind/name');
+    }
+    return found.map((kind) => ({ kind, names: rest }));
+  }
+  return [first, ...rest].map((text) => {
+    const [kind = '', name = ''] = text.split('/', 2);
+    if (name === '') throw new UsageError(`'${text}': write each as kind/name`);
+    return { kind: findKind(kinds, kind), names: [name] };
+  });
+}
+
+/** The kind and the name of `volume db` or `volume/db`. */
+export function kindAndName(first: string, name: string | undefined): [string, string] {
+  const [kind = '', rest = ''] = first.split('/', 2);
+  if (first.includes('/') && name !== undefined) {
+    throw new UsageError(`'${first} ${name}': write ${kind}/NAME or ${kind} NAME`);
+  }
+  const named = name ?? rest;
+  if (named === '') throw new UsageError(`which ${kind}? Give its name`);
+  return [kind, named];
+}
+
 export function findManifestKind(kinds: readonly Kind[], apiVersion: string, kind: string): Kind {
   const found = kinds.find((known) => known.apiVersion === apiVersion && known.kind === kind);
   if (found !== undefined) return found;

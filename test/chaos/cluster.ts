@@ -115,7 +115,7 @@ export class Cluster {
 
   async createVolume(name: string, size: string): Promise<string> {
     const nodes = this.links.flatMap(({ port }) => ['--replica-node', `127.0.0.1:${port}`]);
-    await this.ashlar('create', 'volume', name, '--size', size, ...nodes);
+    await this.ashlar('create', 'volume', name, '--size', size, '--block-size', '4096', ...nodes);
     return `${IQN_PREFIX}:${name}`;
   }
 

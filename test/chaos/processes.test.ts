@@ -158,7 +158,8 @@ test('a volume grows from one replica to three and back to one under writes (sca
 }, async () => {
   await withCluster(async (cluster) => {
     const nodes = cluster.links.map(({ port }) => `127.0.0.1:${port}`);
-    await cluster.ashlar('create', 'volume', 'v', '--size', '16Mi', '--replica-node', nodes[0]!);
+    const volume = ['create', 'volume', 'v', '--size', '16Mi', '--block-size', '4096'];
+    await cluster.ashlar(...volume, '--replica-node', nodes[0]!);
     await cluster.untilState('v', 'Healthy', 60_000);
     const iqn = 'iqn.2026-11.io.ashlar:v';
     const model = new BlockModel(2048);

@@ -3,7 +3,15 @@ import type { Command } from 'commander';
 import { type Client, ServerError } from '../client.ts';
 import { clientOf } from '../connect.ts';
 import type { ApiObject } from '../describe.ts';
-import { fetchKinds, findKind, findManifestKind, type Kind, pathOf } from '../kinds.ts';
+import {
+  fetchKinds,
+  findKind,
+  findManifestKind,
+  type Kind,
+  kindAndName,
+  pathOf,
+  wantedOf,
+} from '../kinds.ts';
 import { type Manifest, readManifests } from '../manifests.ts';
 import { printChanged } from '../print.ts';
 import {
@@ -143,12 +151,12 @@ async function toDelete(
   }
   if (kind === undefined) throw new UsageError('delete what? Give a kind and a name, or -f');
   if (kind.includes('/')) {
-    return [kind, ...names].map((text) => {
-      const [first = '', name = ''] = text.split('/', 2);
-      const found = findKind(kinds, first);
-      if (name === '') throw new UsageError(`'${text}': write each as kind/name`);
-      return { kind: found, path: pathOf(found, flags.namespace, name) };
-    });
+    return (await wantedOf(client, kind, names)).flatMap((wanted) =>
+      wanted.names.map((name) => ({
+        kind: wanted.kind,
+        path: pathOf(wanted.kind, flags.namespace, name),
+      })),
+    );
   }
   const found = findKind(kinds, kind);
   if (names.length > 0) {
@@ -203,10 +211,14 @@ const DELETE_LIMIT_MS = 120_000;
 
 function addMetadata(program: Command, command: string, field: 'labels' | 'annotations'): void {
   program
-    .command(`${command} <kind> <name> <changes...>`)
+    .command(`${command} <kind> <name-and-changes...>`)
     .description(`set ${field} (key=value) and take them away (key-)`)
     .addOption(namespaceOption())
-    .action(async (kindName: string, name: string, changes: string[], flags: ScopeFlags) => {
+    .action(async (first: string, rest: string[], flags: ScopeFlags) => {
+      const named = first.includes('/');
+      const [kindName, name] = kindAndName(first, named ? undefined : rest[0]);
+      const changes = named ? rest : rest.slice(1);
+      if (changes.length === 0) throw new UsageError('change what? Write key=value or key-');
       const values = changes.map((change): [string, string | null] => {
         const at = change.indexOf('=');
         if (at > 0) return [change.slice(0, at), change.slice(at + 1)];
@@ -229,7 +241,7 @@ interface WaitFlags extends ScopeFlags {
 
 function addWait(program: Command): void {
   program
-    .command('wait <kind> <names...>')
+    .command('wait <kind> [names...]')
     .description('until something is so')
     .requiredOption('--for <what>', 'condition=NAME[=STATUS], delete, or jsonpath={.field}=value')
     .option('--timeout <duration>', 'give up after', '30s')
@@ -238,8 +250,11 @@ function addWait(program: Command): void {
       const { words, isMet } = awaited(flags.for);
       const limitMs = toMilliseconds('--timeout', flags.timeout);
       const client = await clientOf(program);
-      const kind = findKind(await fetchKinds(client), kindName);
-      for (const name of names) {
+      const wanted = (await wantedOf(client, kindName, names)).flatMap((one) =>
+        one.names.map((name) => ({ kind: one.kind, name })),
+      );
+      if (wanted.length === 0) throw new UsageError(`which ${kindName}? Give a name`);
+      for (const { kind, name } of wanted) {
         const path = pathOf(kind, flags.namespace, name);
         await until(client, path, limitMs, `${words} of ${kind.shown}/${name}`, (now) => {
           if (now === null && flags.for !== 'delete') {
@@ -353,11 +368,9 @@ async function patchOne(
   verb: string,
   patch: (kind: Kind) => object,
 ): Promise<void> {
-  const [first = '', second] = kindName.split('/', 2);
-  const named = second ?? name;
+  const [first, named] = kindAndName(kindName, name);
   const client = await clientOf(program);
   const kind = findKind(await fetchKinds(client), first);
-  if (named === undefined) throw new UsageError(`which ${kind.singular}? Give its name`);
   const path = pathOf(kind, flags.namespace, named);
   printChanged(kind, (await client.patch(path, patch(kind))) as ApiObject, verb, flags.output);
 }

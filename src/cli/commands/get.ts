@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { type Client, ServerError, TABLE } from '../client.ts';
 import { clientOf } from '../connect.ts';
 import { type ApiObject, describeObject, type EventFacts } from '../describe.ts';
-import { fetchKinds, findKind, findKinds, type Kind, pathOf } from '../kinds.ts';
+import { fetchKinds, type Kind, pathOf, type Wanted, wantedOf } from '../kinds.ts';
 import { printStructured } from '../print.ts';
 import { renderCells, type ServerTable, tableCells } from '../table.ts';
 import {
@@ -88,29 +88,6 @@ export function addGet(program: Command): void {
       const header = ['NAME', 'SHORTNAMES', 'APIVERSION', 'NAMESPACED', 'KIND'];
       for (const line of renderCells([header, ...cells])) print(line);
     });
-}
-
-/** A kind, and which of its objects; no names: all. */
-interface Wanted {
-  readonly kind: Kind;
-  readonly names: readonly string[];
-}
-
-/** `volumes`, `volume NAME`, `volume/NAME pool/NAME`, as kubectl takes it. */
-async function wantedOf(client: Client, first: string, rest: readonly string[]): Promise<Wanted[]> {
-  const kinds = await fetchKinds(client);
-  if (!first.includes('/')) {
-    const found = findKinds(kinds, first);
-    if (found.length > 1 && rest.length > 0) {
-      throw new UsageError('names go with one kind; write several as kind/name');
-    }
-    return found.map((kind) => ({ kind, names: rest }));
-  }
-  return [first, ...rest].map((text) => {
-    const [kind = '', name = ''] = text.split('/', 2);
-    if (name === '') throw new UsageError(`'${text}': write each as kind/name`);
-    return { kind: findKind(kinds, kind), names: [name] };
-  });
 }
 
 function queryOf(flags: Partial<GetFlags>, more: Record<string, string> = {}): string {

@@ -4,7 +4,7 @@ import { parseQuantity } from '../../base/index.ts';
 import type { Client } from '../client.ts';
 import { clientOf } from '../connect.ts';
 import type { ApiObject } from '../describe.ts';
-import { fetchKinds, findKind, type Kind, pathOf } from '../kinds.ts';
+import { fetchKinds, findKind, type Kind, kindAndName, pathOf } from '../kinds.ts';
 import { printChanged, printStructured } from '../print.ts';
 import { renderCells } from '../table.ts';
 import { type OutputFlags, outputOption, print, UsageError } from '../usage.ts';
@@ -17,13 +17,14 @@ interface NewDeviceFlags extends OutputFlags {
 /** An action of one object: a POST to its subresource. */
 async function act(
   program: Command,
-  kindName: string,
-  name: string,
+  first: string,
+  given: string | undefined,
   action: string,
   body: object,
   verb: string,
   flags: OutputFlags,
 ): Promise<void> {
+  const [kindName, name] = kindAndName(first, given);
   const client = await clientOf(program);
   const kind = findKind(await fetchKinds(client), kindName);
   const after = (await client.create(`${pathOf(kind, null, name)}/${action}`, body)) as ApiObject;
@@ -32,7 +33,7 @@ async function act(
 
 export function addPoolCommands(program: Command): void {
   program
-    .command('scrub <kind> <name>')
+    .command('scrub <kind> [name]')
     .description('read all of a pool and mend what a mirror can; describe shows how far it is')
     .option('--pause', 'let it rest')
     .option('--cancel', 'end it')
@@ -40,7 +41,7 @@ export function addPoolCommands(program: Command): void {
     .action(
       async (
         kind: string,
-        name: string,
+        name: string | undefined,
         flags: OutputFlags & { pause?: boolean; cancel?: boolean },
       ) => {
         const action = flags.cancel === true ? 'cancel' : flags.pause === true ? 'pause' : 'start';
@@ -145,7 +146,7 @@ function toBytes(size: string): number {
 
 export function addSnapshotCommands(program: Command): void {
   program
-    .command('rollback <kind> <name>')
+    .command('rollback <kind> [name]')
     .description('make a volume what a snapshot of it is')
     .requiredOption('--to <snapshot>', 'its name, without the volume')
     .option('--delete-later', 'snapshots taken since then go')
@@ -153,10 +154,11 @@ export function addSnapshotCommands(program: Command): void {
     .addOption(outputOption())
     .action(
       async (
-        kind: string,
-        name: string,
+        first: string,
+        given: string | undefined,
         flags: OutputFlags & { to: string; deleteLater?: boolean; force?: boolean },
       ) => {
+        const [kind, name] = kindAndName(first, given);
         const to = flags.to.startsWith(`${name}@`) ? flags.to.slice(name.length + 1) : flags.to;
         const body = {
           to,
@@ -167,12 +169,12 @@ export function addSnapshotCommands(program: Command): void {
       },
     );
   program
-    .command('promote <kind> <name>')
+    .command('promote <kind> [name]')
     .description(
       'give a clone the snapshots that it came from; the volume that had them becomes its clone',
     )
     .addOption(outputOption())
-    .action((kind: string, name: string, flags: OutputFlags) =>
+    .action((kind: string, name: string | undefined, flags: OutputFlags) =>
       act(program, kind, name, 'promote', {}, 'promoted', flags),
     );
   program

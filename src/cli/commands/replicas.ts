@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { clientOf } from '../connect.ts';
 import type { ApiObject } from '../describe.ts';
-import { fetchKinds, findKind, pathOf } from '../kinds.ts';
+import { fetchKinds, findKind, kindAndName, pathOf } from '../kinds.ts';
 import { printChanged } from '../print.ts';
 import { collect, type OutputFlags, outputOption, toInteger, UsageError } from '../usage.ts';
 
@@ -55,7 +55,7 @@ export function addReplicaCommands(program: Command): void {
       async (kindName: string, name: string | undefined, flags: OutputFlags & { to: string }) => {
         const client = await clientOf(program);
         const kinds = await fetchKinds(client);
-        const [word = '', replicaName = ''] = split(kindName, name);
+        const [word, replicaName] = kindAndName(kindName, name);
         const replicas = findKind(kinds, word);
         if (replicas.plural !== 'replicas') throw new UsageError(`a ${word} cannot be moved`);
         const replica = (await client.get(pathOf(replicas, null, replicaName))) as ApiObject & {
@@ -106,16 +106,8 @@ export function addReplicaCommands(program: Command): void {
     );
 
   async function findVolume(within: Command, kindName: string, name: string | undefined) {
-    const [word = '', volume = ''] = split(kindName, name);
+    const [word, volume] = kindAndName(kindName, name);
     const kind = findKind(await fetchKinds(await clientOf(within)), word);
     return { kind, path: pathOf(kind, null, volume) };
   }
-}
-
-/** `volume db` or `volume/db`. */
-function split(kindName: string, name: string | undefined): string[] {
-  if (name !== undefined) return [kindName, name];
-  const [kind = '', rest = ''] = kindName.split('/', 2);
-  if (rest === '') throw new UsageError(`which ${kind}? Give its name`);
-  return [kind, rest];
 }

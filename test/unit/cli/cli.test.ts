@@ -130,6 +130,35 @@ test('apply creates, changes, and says when nothing differs', async () => {
   await ashlar('delete', 'volume', 'applied');
 });
 
+test('every command takes an object as kind name and as kind/name', async () => {
+  for (const words of [['volume', 'demo'], ['volume/demo']]) {
+    for (const [command, ...flags] of [
+      ['get'],
+      ['describe'],
+      ['wait', '--for', 'condition=Ready'],
+      ['label', 'tier=one'],
+      ['annotate', 'note=two'],
+      ['limit', '--limit', 'iops=none'],
+      ['resize', '--size', '1Gi'],
+    ]) {
+      const { code, err } = await ashlar(command!, ...words, ...flags);
+      assert.equal(code, 0, `ashlar ${command} ${words.join(' ')}: ${err}`);
+    }
+  }
+  const several = await ashlar('wait', 'volume/demo', 'volume/demo', '--for', 'condition=Ready');
+  assert.equal(several.out, 'volume/demo condition met\n'.repeat(2));
+  for (const bare of [
+    ['wait', 'volume', '--for', 'condition=Ready'],
+    ['label', 'volume/', 'a=b'],
+    ['rollback', 'volume', '--to', 'x'],
+    ['promote', 'volume/'],
+  ]) {
+    const { code, err } = await ashlar(...bare);
+    assert.equal(code, 2, bare.join(' '));
+    assert.match(err, /[Gg]ive (its|a) name/);
+  }
+});
+
 test('mistakes are told by the field, and exit codes tell them apart', async () => {
   const quantity = await ashlar('create', 'volume', 'x', '--size', '5Gx');
   assert.equal(quantity.code, 1);
