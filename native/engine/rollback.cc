@@ -299,7 +299,9 @@ Status PoolImpl::MayPromote(const VolumeState* v) const {
       return Status::kBusy;
     }
     for (const VolumeState* s : head->line) {
-      if (s->state != RecordState::kLive || s->delete_logged || s->recount || s->supers < 2) {
+      // A segment was a snapshot that is gone: that it was deleted says nothing any more.
+      const bool goes = s->kind == RecordKind::kSnapshot && s->delete_logged;
+      if (s->state != RecordState::kLive || goes || s->recount || s->supers < 2) {
         return Status::kBusy;
       }
     }

@@ -130,11 +130,13 @@ PoolImpl::Got PoolImpl::Descend(Tree* tree, uint64_t leaf, Newness by, uint64_t 
     const PagePtr& ptr =
         above == nullptr ? tree->root.ptr : above->inner()->slots[index & (kFanOut - 1)];
     Page* here = cache_.Find(tree, level, index);
-    if (here == nullptr && ptr.null()) {
+    const bool settled = here == nullptr || (!here->dirty && !here->in_checkpoint);
+    // A clean page where the pointer is null was made for a change that has not come, or never did:
+    // it says nothing that the pointer does not.
+    if (settled && ptr.null()) {
       if (absent != nullptr) *absent = true;
       return Got::kNull;
     }
-    const bool settled = here == nullptr || (!here->dirty && !here->in_checkpoint);
     if (settled && (by == Newness::kBorn ? ptr.born : ptr.max_version) <= bound) return Got::kNull;
     Got got = GetPage(tree, level, index, nullptr, &here);
     if (got != Got::kHere) return got;

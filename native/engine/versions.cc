@@ -177,7 +177,9 @@ bool PoolImpl::PrepareLines() {
       }
     }
   }
-  std::sort(cut_records_.begin(), cut_records_.end());
+  // Not by where they lie in memory: a run of a test is to be the same again.
+  std::sort(cut_records_.begin(), cut_records_.end(),
+            [](const VolumeState* a, const VolumeState* b) { return a->slot < b->slot; });
   cut_records_.erase(std::unique(cut_records_.begin(), cut_records_.end()), cut_records_.end());
   std::erase_if(cut_records_, [](VolumeState* v) { return v->creating; });
   bool loading = false;

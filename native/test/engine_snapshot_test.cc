@@ -333,6 +333,84 @@ TEST_P(SnapshotTest, AHeadThatGrewAndWasEmptiedLacksAllOfItsSnapshot) {
   }
 }
 
+// Pages of a head that is empty come into memory before anything is in them: for a write on its
+// way, or by the rollback itself at a leaf of the snapshot that holds nothing. What the snapshot
+// has beside them must not be passed by.
+TEST_P(SnapshotTest, APageMadeInVainHidesNothingOfTheSnapshot) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 40000);
+  constexpr uint64_t kEmpty = 197 * 128, kFull = 198 * 128;
+  ASSERT_EQ(host.Write(v, kEmpty, 1000), Status::kOk);
+  ASSERT_EQ(host.Write(v, kFull, 2000, 3), Status::kOk);
+  // The leaf is still in memory, so the snapshot gets it, empty as it is.
+  ASSERT_EQ(host.Simple(OpKind::kUnmap, v, kEmpty, 1), Status::kOk);
+  const uint32_t s = host.Snapshot(v, "one");
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  ASSERT_EQ(host.Simple(OpKind::kUnmap, v, 0, 40000), Status::kOk);
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  EXPECT_EQ(host.Read(s, kFull + 2), 2002u);
+  EXPECT_EQ(host.Read(s, kEmpty), 0u);
+
+  test::Buffer block(1);
+  test::Stamp(block.data, 3000);
+  Op op;
+  op.kind = OpKind::kWrite;
+  op.volume = v;
+  op.lba = kEmpty + 7;
+  op.blocks = 1;
+  op.data = block.data;
+  op.version = ++host.version;
+  bool ended = false;
+  op.context = &ended;
+  op.done = [](Op* o) { *static_cast<bool*>(o->context) = true; };
+  host.pool->Submit(&op);
+  const auto changed = host.Changed(s, v, 40000);
+  ASSERT_FALSE(changed.empty());
+  EXPECT_EQ(changed.back().lba, kFull);
+  EXPECT_EQ(changed.back().blocks, 3u);
+  EXPECT_FALSE(changed.back().mapped);
+  for (int i = 0; i < 1000 && !ended; ++i) host.Step();
+  ASSERT_TRUE(ended);
+
+  ASSERT_EQ(host.Simple(OpKind::kUnmap, v, 0, 40000), Status::kOk);
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  ASSERT_EQ(host.Rollback(v, s), Status::kOk);
+  EXPECT_EQ(host.ReadAll(v, kFull, 4), (std::vector<uint64_t>{2000, 2001, 2002, 0}));
+  EXPECT_EQ(host.pool->Volumes().at(0).mapped_blocks, 3u);
+  ASSERT_EQ(host.DeleteSnapshot(s), Status::kOk);
+  host.Settle();
+  EXPECT_EQ(host.Read(v, kFull), 2000u);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean();
+}
+
+TEST_P(SnapshotTest, ACloneIsPromotedThoughASnapshotBesideItsOriginIsGone) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 1000);
+  ASSERT_EQ(host.Write(v, 0, 100, 50), Status::kOk);
+  host.Snapshot(v, "one");
+  ASSERT_EQ(host.Write(v, 0, 200, 20), Status::kOk);
+  const uint32_t two = host.Snapshot(v, "two");
+  ASSERT_EQ(host.Write(v, 10, 300, 20), Status::kOk);
+  const uint32_t three = host.Snapshot(v, "three");
+  const uint32_t c = host.Clone(three, "clone");
+  // A list with what snapshot one has stays behind in its place.
+  ASSERT_EQ(host.DeleteSnapshot(two), Status::kOk);
+  host.Settle();
+  ASSERT_EQ(host.Promote(c), Status::kOk);
+  EXPECT_EQ(host.pool->Snapshots(c).size(), 2u);
+  EXPECT_EQ(host.Read(c, 10), 300u);
+  host.Settle();
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean();
+}
+
 // A random history against copies kept by hand, with kills in between.
 TEST_P(SnapshotTest, BehavesLikeItsModel) {
   for (uint64_t seed = 1; seed <= 4; ++seed) {

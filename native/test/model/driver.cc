@@ -50,6 +50,26 @@ Volume* Driver::Pick() {
   return volumes_.empty() ? nullptr : volumes_[Below(volumes_.size())].get();
 }
 
+Snapshot* Driver::PickSnapshot() {
+  std::vector<Snapshot*> all;
+  for (const auto& v : volumes_) {
+    for (const auto& s : v->snapshots) all.push_back(s.get());
+  }
+  return all.empty() ? nullptr : all[Below(all.size())];
+}
+
+bool Driver::IsOrigin(const Snapshot& s) const {
+  return std::any_of(volumes_.begin(), volumes_.end(),
+                     [&s](const auto& v) { return v->origin == &s; });
+}
+
+bool Driver::AnyOrigin(const Volume& v, size_t from) const {
+  for (size_t i = from; i < v.snapshots.size(); ++i) {
+    if (IsOrigin(*v.snapshots[i])) return true;
+  }
+  return false;
+}
+
 void Driver::Range(const Volume& v, uint64_t longest, uint64_t* lba, uint64_t* blocks) {
   *lba = Chance(30) ? Below(std::min<uint64_t>(v.size, 40)) : Below(v.size);
   *blocks = std::min(1 + Below(longest), v.size - *lba);
@@ -57,7 +77,7 @@ void Driver::Range(const Volume& v, uint64_t longest, uint64_t* lba, uint64_t* b
 
 // --- The pool ---
 
-bool Driver::Open() {
+bool Driver::OpenPool() {
   PoolOptions options;
   options.cache_bytes = 1 << 20;
   for (uint8_t& byte : options.open_id.bytes) byte = static_cast<uint8_t>(rng_());
@@ -67,6 +87,13 @@ bool Driver::Open() {
     return Fail("the pool does not open: " + why);
   }
   if (pool_->Stats().log_damaged) return Fail("the log is called damaged");
+  return true;
+}
+
+bool Driver::Open() { return OpenPool() && Match(); }
+
+// What was found has the names that the model has, and new handles.
+bool Driver::Match() {
   std::map<std::string, VolumeInfo> found;
   for (const VolumeInfo& info : pool_->Volumes()) {
     if (!info.deleting) found[info.name] = info;
@@ -80,12 +107,16 @@ bool Driver::Open() {
     size_t next = 0;
     for (const SnapshotInfo& info : snapshots) {
       if (info.deleting) continue;
-      if (next == v->snapshots.size() || v->snapshots[next].name != info.name) {
+      if (next == v->snapshots.size() || v->snapshots[next]->name != info.name) {
         return Fail(v->name + " has another snapshot: " + info.name);
       }
-      v->snapshots[next++].handle = info.handle;
+      v->snapshots[next++]->handle = info.handle;
     }
     if (next != v->snapshots.size()) return Fail(v->name + " lacks a snapshot");
+  }
+  for (auto& v : volumes_) {
+    const uint32_t origin = v->origin == nullptr ? 0 : v->origin->handle;
+    if (found[v->name].origin != origin) return Fail(v->name + " has another origin");
   }
   return true;
 }
@@ -182,7 +213,7 @@ void Driver::OnDone(Op* op) {
   if (op->status == Status::kNoSpace && self.small_) {
     ++self.counts_.refusals;
     // It rests below what was refused: a later epoch goes on.
-    if (!install) ++self.epoch_;
+    if (!install) ++v->epoch;
     return;
   }
   if (op->status != Status::kOk) {
@@ -225,7 +256,7 @@ void Driver::SubmitWrite(Volume* v) {
   if (Chance(10) && op.blocks <= kMaxAtomicBlocks) op.flags |= kOpAtomic;
   // Now and then one that comes late: older than what is there (W2). Versions may repeat then, so
   // it is told apart from all others by its own bits.
-  op.version = v->newest = std::max(v->newest, epoch_ << 40) + 1 + Below(3);
+  op.version = v->newest = NextVersion(v) + Below(3);
   host->value = next_value_++;
   host->data = Blocks(op.blocks);
   op.data = host->data.get();
@@ -253,7 +284,7 @@ void Driver::SubmitUnmap(Volume* v) {
     op.lba = 0;
     op.blocks = v->size;
   }
-  op.version = v->newest = std::max(v->newest, epoch_ << 40) + 1;
+  op.version = NextVersion(v);
   if (!small_) v->Unmap(op.lba, op.blocks, op.version);
   Submit(std::move(host));
 }
@@ -303,6 +334,8 @@ bool Driver::Create() {
   for (uint8_t& byte : v->id.bytes) byte = static_cast<uint8_t>(rng_());
   v->size = Chance(20) ? 1 + Below(200) : 200 + Below(small_ ? 6000 : 20000);
   v->hole_floor = Chance(60) ? 0 : ~0ull;
+  // A clone's versions begin below those of what it was made of (S14).
+  v->epoch = 1 + Below(3);
   v->blocks.resize(v->size);
   const Status status = Do([&](DoneFn done, void* c) {
     pool_->CreateVolume(v->id, v->name, v->size, &v->handle, done, c, v->hole_floor);
@@ -316,9 +349,21 @@ bool Driver::Create() {
 bool Driver::Delete() {
   if (!Wait(0)) return false;
   const size_t at = Below(volumes_.size());
+  Volume* v = volumes_[at].get();
+  const bool with_snapshots = !Chance(10);
   const Status status =
-      Do([&](DoneFn done, void* c) { pool_->DeleteVolume(volumes_[at]->handle, done, c, true); });
-  if (status != Status::kOk) return Fail("deleting a volume failed");
+      Do([&](DoneFn done, void* c) { pool_->DeleteVolume(v->handle, done, c, with_snapshots); });
+  const Status expected = AnyOrigin(*v, 0)                           ? Status::kHasClones
+                          : !with_snapshots && !v->snapshots.empty() ? Status::kHasSnapshots
+                                                                     : Status::kOk;
+  if (status != expected) {
+    return Fail("deleting " + v->name + " ended with status " +
+                std::to_string(static_cast<int>(status)));
+  }
+  if (status != Status::kOk) {
+    ++counts_.held_back;
+    return true;
+  }
   volumes_.erase(volumes_.begin() + static_cast<std::ptrdiff_t>(at));
   ++counts_.deletions;
   return Chance(50) || CompareSpace();
@@ -351,7 +396,7 @@ bool Driver::Resize() {
     while (!ended) Step();
     if (op.status != Status::kOk || tag.kind == BlockKind::kData)
       return Fail("data beyond the end");
-    v->blocks[lba] = {tag.kind, tag.version, 0};
+    v->blocks[lba] = {tag.kind, tag.version, 0, v->cloned && tag.kind == BlockKind::kHole};
   }
   return true;
 }
@@ -412,15 +457,15 @@ bool Driver::TakeSnapshots() {
     requests[i].volume = v->handle;
     for (uint8_t& byte : requests[i].id.bytes) byte = static_cast<uint8_t>(rng_());
     requests[i].name = names[i];
-    requests[i].version = v->newest = std::max(v->newest, epoch_ << 40) + 1;
+    requests[i].version = NextVersion(v);
     requests[i].handle = &handles[i];
-    v->snapshots.push_back({names[i], 0, v->blocks});
+    v->snapshots.push_back(std::make_unique<Snapshot>(Snapshot{names[i], 0, v->blocks, v}));
   }
   const Status status =
       Do([&](DoneFn done, void* c) { pool_->CreateSnapshots(requests, 1, done, c); });
   for (size_t i = 0; i < chosen.size(); ++i) {
     if (status == Status::kOk) {
-      chosen[i]->snapshots.back().handle = handles[i];
+      chosen[i]->snapshots.back()->handle = handles[i];
     } else {
       chosen[i]->snapshots.pop_back();
     }
@@ -438,11 +483,201 @@ bool Driver::DropSnapshot() {
   if (v->snapshots.empty() || !Wait(0)) return error_.empty();
   const size_t at = Below(v->snapshots.size());
   const Status status =
-      Do([&](DoneFn done, void* c) { pool_->DeleteSnapshot(v->snapshots[at].handle, done, c); });
+      Do([&](DoneFn done, void* c) { pool_->DeleteSnapshot(v->snapshots[at]->handle, done, c); });
   if (status == Status::kNoSpace && small_) return true;
-  if (status != Status::kOk) return Fail("deleting a snapshot failed");
+  if (status != (IsOrigin(*v->snapshots[at]) ? Status::kHasClones : Status::kOk)) {
+    return Fail("deleting " + v->snapshots[at]->name + " ended with status " +
+                std::to_string(static_cast<int>(status)));
+  }
+  if (status != Status::kOk) {
+    ++counts_.held_back;
+    return true;
+  }
   v->snapshots.erase(v->snapshots.begin() + static_cast<std::ptrdiff_t>(at));
   return Chance(80) || CompareSpace();
+}
+
+// --- Clones and rollbacks ---
+
+bool Driver::Clone() {
+  Snapshot* origin = PickSnapshot();
+  if (origin == nullptr || volumes_.size() >= 7) return true;
+  auto v = std::make_unique<Volume>();
+  v->name = "clone-" + std::to_string(next_name_++);
+  for (uint8_t& byte : v->id.bytes) byte = static_cast<uint8_t>(rng_());
+  v->blocks = origin->blocks;
+  v->size = v->blocks.size();
+  for (Block& block : v->blocks) block.inherited = true;
+  v->hole_floor = ~0ull;
+  v->origin = origin;
+  v->cloned = true;
+  const Status status = Do([&](DoneFn done, void* c) {
+    pool_->CloneSnapshot(origin->handle, v->id, v->name, &v->handle, done, c);
+  });
+  if (status == Status::kNoSpace && small_) return true;
+  if (status != Status::kOk) {
+    return Fail("cloning " + origin->name + " ended with status " +
+                std::to_string(static_cast<int>(status)));
+  }
+  ++counts_.clones;
+  volumes_.push_back(std::move(v));
+  return true;
+}
+
+// Until nothing is deleted or counted in the background, and both superblocks know it.
+void Driver::Quiesce() {
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 1000000 && pool_->WantsPoll(); ++i) Step();
+    if (Do([this](DoneFn done, void* c) { pool_->Checkpoint(done, c); }) != Status::kOk) {
+      Fail("a checkpoint failed");
+    }
+  }
+}
+
+bool Driver::Promote() {
+  std::vector<Volume*> clones;
+  for (const auto& v : volumes_) {
+    if (v->origin != nullptr) clones.push_back(v.get());
+  }
+  if (clones.empty()) return true;
+  Volume* v = clones[Below(clones.size())];
+  Status status = Status::kBusy;
+  for (int round = 0; round < 10 && status == Status::kBusy; ++round) {
+    // It is busy while either line is under work; Do takes kBusy for not yet ended.
+    if (round > 0) {
+      if (!Wait(0)) return false;
+      Quiesce();
+      if (!error_.empty()) return false;
+    }
+    bool ended = false;
+    struct Ended {
+      Status* status;
+      bool* ended;
+    } context{&status, &ended};
+    pool_->PromoteVolume(
+        v->handle,
+        [](void* c, Status s) {
+          *static_cast<Ended*>(c)->status = s;
+          *static_cast<Ended*>(c)->ended = true;
+        },
+        &context);
+    for (int i = 0; !ended; ++i) {
+      if (i == 1000000) return Fail("a promotion that never ends");
+      Step();
+    }
+  }
+  if (status != Status::kOk) {
+    return Fail("promoting " + v->name + " ended with status " +
+                std::to_string(static_cast<int>(status)));
+  }
+  ++counts_.promotions;
+  v->Promote();
+  return true;
+}
+
+bool Driver::Rollback() {
+  Volume* v = Pick();
+  if (v->snapshots.empty() || !Wait(0)) return error_.empty();
+  const size_t at = Below(v->snapshots.size());
+  Snapshot* to = v->snapshots[at].get();
+  const bool later = at + 1 < v->snapshots.size();
+  const bool delete_later = Chance(70);
+  const Status expected = AnyOrigin(*v, at + 1)    ? Status::kHasClones
+                          : later && !delete_later ? Status::kLaterSnapshots
+                                                   : Status::kOk;
+  if (expected == Status::kOk && Chance(30)) return KillInRollback(v, at);
+  const uint64_t version = NextVersion(v);
+  const Status status = Do([&](DoneFn done, void* c) {
+    pool_->RollbackVolume(v->handle, to->handle, version, delete_later, done, c);
+  });
+  if (status != expected) {
+    return Fail("rolling " + v->name + " back to " + to->name + " ended with status " +
+                std::to_string(static_cast<int>(status)));
+  }
+  if (status != Status::kOk) {
+    ++counts_.held_back;
+    return true;
+  }
+  ++counts_.rollbacks;
+  v->snapshots.resize(at + 1);
+  v->Rollback(*to, version);
+  return Chance(50) || CompareVolume(v);
+}
+
+// Killed while it goes on. It has happened or not; what has begun is finished after the opening.
+bool Driver::KillInRollback(Volume* v, size_t at) {
+  Snapshot* to = v->snapshots[at].get();
+  const uint64_t version = NextVersion(v);
+  Status status = Status::kBusy;
+  pool_->RollbackVolume(
+      v->handle, to->handle, version, true, [](void* c, Status s) { *static_cast<Status*>(c) = s; },
+      &status);
+  for (uint64_t left = Below(Chance(50) ? 10 : 100); left > 0 && status == Status::kBusy; --left) {
+    Step();
+  }
+  pool_.reset();
+  file_->DropQueue();
+  if (status != Status::kBusy && status != Status::kOk) return Fail("a rollback failed");
+  ++counts_.kills;
+  if (!CheckOffline() || !OpenPool()) return false;
+  bool has = false;
+  for (const VolumeInfo& info : pool_->Volumes()) {
+    if (info.name != v->name) continue;
+    v->handle = info.handle;
+    has = info.rolling_back;
+    counts_.resumed_rollbacks += has;
+    VolumeInfo now = info;
+    for (int i = 0; now.rolling_back; ++i) {
+      if (i == 1000000) return Fail("a rollback that never ends");
+      Step();
+      if (!pool_->Volume(info.handle, &now)) return Fail(v->name + " is gone");
+    }
+    if (!has && !HasRolledBack(v, *to, version, &has)) return false;
+  }
+  if (status == Status::kOk && !has) return Fail("a rollback that had ended is undone");
+  if (has) {
+    ++counts_.rollbacks;
+    v->snapshots.resize(at + 1);
+    v->Rollback(*to, version);
+  }
+  return Match() && CompareEverything();
+}
+
+// By the first thing that it changes.
+bool Driver::HasRolledBack(Volume* v, const Snapshot& to, uint64_t version, bool* has) {
+  VolumeInfo info;
+  if (!pool_->Volume(v->handle, &info)) return Fail(v->name + " is gone");
+  if (v->size != to.blocks.size()) {
+    *has = info.size_blocks == to.blocks.size();
+    return true;
+  }
+  if (v->snapshots.back().get() != &to) {
+    size_t live = 0;
+    for (const SnapshotInfo& s : pool_->Snapshots(v->handle)) live += !s.deleting;
+    *has = live != v->snapshots.size();
+    return true;
+  }
+  for (uint64_t lba = 0; lba < v->size; ++lba) {
+    if (v->blocks[lba].Same(to.blocks[lba])) continue;
+    BlockTag tag;
+    Op op;
+    op.kind = OpKind::kTags;
+    op.volume = v->handle;
+    op.lba = lba;
+    op.blocks = 1;
+    op.tags = &tag;
+    bool ended = false;
+    op.context = &ended;
+    op.done = [](Op* o) { *static_cast<bool*>(o->context) = true; };
+    pool_->Submit(&op);
+    while (!ended) Step();
+    if (op.status != Status::kOk) return Fail("a block's tag cannot be read");
+    *has = to.blocks[lba].kind == BlockKind::kData ? tag.version == version
+                                                   : tag.kind != BlockKind::kData;
+    return true;
+  }
+  *has = true;  // Nothing to tell them apart by.
+  return true;
 }
 
 // --- Comparing ---
@@ -480,10 +715,15 @@ bool Driver::ReadAndCompare(Volume* v, uint64_t lba, uint64_t blocks, bool tags_
   for (uint64_t i = 0; i < blocks; ++i) {
     const Block& expected = v->blocks[lba + i];
     const uint8_t* bytes = data.get() + i * kBlockBytes;
-    const bool same = tags[i].kind == expected.kind && tags[i].version == expected.version &&
-                      (tags_only || (expected.kind == BlockKind::kData
-                                         ? Holds(lba + i, expected.value, bytes)
-                                         : std::memcmp(bytes, zeros.data(), kBlockBytes) == 0));
+    // A hole from a clone's origin may have been given up since: nobody asks for its version.
+    const bool given_up = expected.inherited && expected.kind == BlockKind::kHole &&
+                          tags[i].kind == BlockKind::kEmpty && tags[i].version == 0;
+    const bool tagged =
+        given_up || (tags[i].kind == expected.kind && tags[i].version == expected.version);
+    const bool same =
+        tagged && (tags_only || (expected.kind == BlockKind::kData
+                                     ? Holds(lba + i, expected.value, bytes)
+                                     : std::memcmp(bytes, zeros.data(), kBlockBytes) == 0));
     if (same) continue;
     return Fail(v->name + " block " + std::to_string(lba + i) + " has kind " +
                 std::to_string(static_cast<int>(tags[i].kind)) + " version " +
@@ -510,8 +750,17 @@ bool Driver::CompareVolume(Volume* v) {
     if (!ReadAndCompare(v, lba, std::min<uint64_t>(512, v->size - lba), false)) return false;
   }
   if (info.mapped_blocks != v->Mapped()) return Fail(v->name + " has another mapped count");
-  for (const Snapshot& s : v->snapshots) {
-    if (!CompareSnapshot(*v, s)) return false;
+  if (info.inherited_blocks != ~0ull && info.inherited_blocks != v->Inherited()) {
+    return Fail(v->name + " has inherited " + std::to_string(info.inherited_blocks));
+  }
+  for (const auto& s : v->snapshots) {
+    SnapshotInfo snapshot;
+    if (!pool_->Snapshot(s->handle, &snapshot)) return Fail(s->name + " is unknown");
+    size_t clones = 0;
+    for (const auto& other : volumes_) clones += other->origin == s.get();
+    if (snapshot.clones.size() != clones) return Fail(s->name + " has other clones");
+    if (snapshot.size_blocks != s->blocks.size()) return Fail(s->name + " has another size");
+    if (!CompareSnapshot(*v, *s)) return false;
   }
   return CompareChanged(v) && CompareMap(v);
 }
@@ -541,6 +790,7 @@ bool Driver::CompareChanged(Volume* v) {
     if (status != Status::kOk || runs.size() > max_runs) return Fail("changed-since failed");
     if (next <= lba) return Fail("changed-since does not go on");
     for (const ChangedRun& run : runs) {
+      if (v->cloned && run.kind == BlockKind::kHole) continue;
       ChangedRun* last = all.empty() ? nullptr : &all.back();
       if (last != nullptr && last->lba + last->blocks == run.lba && last->kind == run.kind &&
           last->version == run.version) {
@@ -551,7 +801,10 @@ bool Driver::CompareChanged(Volume* v) {
     }
     lba = next;
   }
-  const std::vector<ChangedRun> expected = v->ChangedSince(since);
+  std::vector<ChangedRun> expected = v->ChangedSince(since);
+  if (v->cloned) {
+    std::erase_if(expected, [](const ChangedRun& run) { return run.kind == BlockKind::kHole; });
+  }
   for (size_t i = 0; i < std::max(all.size(), expected.size()); ++i) {
     const ChangedRun a = i < all.size() ? all[i] : ChangedRun{};
     const ChangedRun b = i < expected.size() ? expected[i] : ChangedRun{};
@@ -560,6 +813,54 @@ bool Driver::CompareChanged(Volume* v) {
     return Fail(v->name + " changed since " + std::to_string(since) + ": run at " +
                 std::to_string(a.lba) + "+" + std::to_string(a.blocks) + ", expected " +
                 std::to_string(b.lba) + "+" + std::to_string(b.blocks));
+  }
+  return true;
+}
+
+// Between a snapshot, or nothing, and what comes of it: a later one, the volume, a clone.
+bool Driver::CompareDiff() {
+  if (!Wait(0)) return false;
+  ++counts_.diffs;
+  Volume* v = Pick();
+  const size_t at = Below(v->snapshots.size() + 1);
+  const uint32_t to = at < v->snapshots.size() ? v->snapshots[at]->handle : v->handle;
+  const std::vector<Block>& now = v->Held(at);
+  std::vector<const Snapshot*> earlier = {nullptr};
+  size_t end = at;
+  for (const Volume* line = v; line != nullptr;) {
+    for (size_t i = 0; i < end; ++i) earlier.push_back(line->snapshots[i].get());
+    const Snapshot* origin = line->origin;
+    line = origin == nullptr ? nullptr : origin->volume;
+    for (end = 0; line != nullptr && line->snapshots[end].get() != origin;) ++end;
+    ++end;
+  }
+  const Snapshot* from = earlier[Below(earlier.size())];
+  const auto max_runs = static_cast<uint32_t>(1 + Below(50));
+  std::vector<int> said(now.size(), 0);
+  for (uint64_t lba = 0; lba < now.size();) {
+    std::vector<MapRun> runs;
+    uint64_t next = 0;
+    const Status status = Do([&](DoneFn done, void* c) {
+      pool_->Changed(from == nullptr ? 0 : from->handle, to, lba, max_runs, &runs, &next, done, c);
+    });
+    if (status != Status::kOk || runs.size() > max_runs || next <= lba) {
+      return Fail("a diff failed with status " + std::to_string(static_cast<int>(status)));
+    }
+    for (const MapRun& run : runs) {
+      for (uint64_t i = run.lba; i < run.lba + run.blocks; ++i) {
+        if (i < lba || i >= next || i >= said.size()) return Fail("a diff speaks of another place");
+        said[i] = run.mapped ? 1 : 2;
+      }
+    }
+    lba = next;
+  }
+  for (uint64_t lba = 0; lba < now.size(); ++lba) {
+    static const Block kNothing;
+    const Block& was = from != nullptr && lba < from->blocks.size() ? from->blocks[lba] : kNothing;
+    const int expected = now[lba].Same(was) ? 0 : now[lba].kind == BlockKind::kData ? 1 : 2;
+    if (said[lba] == expected) continue;
+    return Fail("the diff of " + v->name + " from " + (from == nullptr ? "nothing" : from->name) +
+                " says " + std::to_string(said[lba]) + " of block " + std::to_string(lba));
   }
   return true;
 }
@@ -594,19 +895,29 @@ bool Driver::CompareSpace() {
   for (int i = 0; i < 1000000 && (deleting() || pool_->WantsPoll()); ++i) Step();
   if (deleting()) return Fail("a deletion that never ends");
   uint64_t data = 0, held = 0, blobs = 0;
+  // A block is on the medium once, whoever has it: no two that differ have one value at one place.
+  std::vector<std::pair<uint64_t, uint64_t>> all;
+  auto add = [&all](const std::vector<Block>& blocks) {
+    for (uint64_t lba = 0; lba < blocks.size(); ++lba) {
+      if (blocks[lba].kind == BlockKind::kData) all.emplace_back(blocks[lba].value, lba);
+    }
+  };
   for (const auto& v : volumes_) {
     data += v->Mapped();
-    held += v->Different();
+    add(v->blocks);
+    for (const auto& s : v->snapshots) add(s->blocks);
     for (const auto& [key, value] : v->blobs) blobs += (value.size() + 4095) / 4096;
   }
   for (const auto& [key, value] : blobs_) blobs += (value.size() + 4095) / 4096;
+  std::sort(all.begin(), all.end());
+  held = static_cast<uint64_t>(std::unique(all.begin(), all.end()) - all.begin());
   for (int round = 0; round < 40; ++round) {
     const PoolStats s = pool_->Stats();
     if (s.data_blocks != data) return Fail("data blocks " + std::to_string(s.data_blocks));
     const uint64_t owned = held + blobs + s.metadata_blocks + s.pending_free_blocks;
     // Snapshots go over a few checkpoints. After those, only what one checkpoint itself frees
     // waits.
-    if (s.allocated_blocks == owned && s.pending_free_blocks <= 400 && round >= 3) return true;
+    if (s.allocated_blocks == owned && s.pending_free_blocks <= 400 && round >= 3) break;
     if (round == 39) {
       return Fail("allocated blocks " + std::to_string(s.allocated_blocks) + ", owned " +
                   std::to_string(owned) + " of which " + std::to_string(s.pending_free_blocks) +
@@ -617,6 +928,25 @@ bool Driver::CompareSpace() {
       return Fail("a checkpoint failed");
     }
   }
+  for (const auto& v : volumes_) {
+    VolumeInfo info;
+    if (!pool_->Volume(v->handle, &info)) return Fail(v->name + " is unknown");
+    if (info.written_blocks != v->Written(v->snapshots.size())) {
+      return Fail(v->name + " has written " + std::to_string(info.written_blocks) + ", expected " +
+                  std::to_string(v->Written(v->snapshots.size())));
+    }
+    for (size_t at = 0; at < v->snapshots.size(); ++at) {
+      SnapshotInfo snapshot;
+      if (!pool_->Snapshot(v->snapshots[at]->handle, &snapshot) || !snapshot.settled) {
+        return Fail(v->snapshots[at]->name + " is never counted");
+      }
+      if (snapshot.written_blocks != v->Written(at)) {
+        return Fail(v->snapshots[at]->name + " has written " +
+                    std::to_string(snapshot.written_blocks) + ", expected " +
+                    std::to_string(v->Written(at)));
+      }
+    }
+  }
   return true;
 }
 
@@ -624,6 +954,7 @@ bool Driver::CompareSpace() {
 
 std::string Driver::Run() {
   small_ = Chance(25);
+  lines_ = Chance(50) ? 1 : 4;
   depth_ = small_ || Chance(20) ? 0 : static_cast<uint32_t>(1 + Below(24));
   file_ =
       std::make_unique<MemFile>(small_ ? (16 + Below(16)) << 20 : uint64_t{1} << 30, Chance(30));
@@ -638,6 +969,26 @@ std::string Driver::Run() {
     ++counts_.operations;
     const uint64_t dice = Below(1000);
     Volume* v = Pick();
+    if (v != nullptr && Below(1000) < 4 * lines_) {
+      const uint64_t line = Below(100);
+      if (line < 25) {
+        TakeSnapshots();
+      } else if (line < 45) {
+        DropSnapshot();
+      } else if (line < 60) {
+        Clone();
+      } else if (line < 68) {
+        Promote();
+      } else if (line < 82) {
+        Rollback();
+      } else if (line < 97) {
+        CompareDiff();
+      } else {
+        CompareSpace();
+      }
+    }
+    // What was picked may be gone.
+    v = Pick();
     if (v == nullptr || (dice < 3 && volumes_.size() < 5)) {
       Create();
     } else if (dice < 5 && volumes_.size() > 1) {

@@ -2,6 +2,7 @@
 // compared all along.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <random>
 #include <string>
@@ -19,7 +20,8 @@ struct DriverOptions {
 
 struct DriverCounts {
   uint64_t operations = 0, blocks_compared = 0, reopenings = 0, kills = 0, checks = 0, refusals = 0,
-           installs = 0, deletions = 0, snapshots = 0;
+           installs = 0, deletions = 0, snapshots = 0, clones = 0, promotions = 0, rollbacks = 0,
+           resumed_rollbacks = 0, diffs = 0, held_back = 0;
 };
 
 class Driver {
@@ -38,13 +40,18 @@ class Driver {
   bool Chance(uint32_t percent) { return Below(100) < percent; }
   bool Fail(std::string why);
   Volume* Pick();
+  Snapshot* PickSnapshot();
+  uint64_t NextVersion(Volume* v) { return v->newest = std::max(v->newest, v->epoch << 40) + 1; }
+  bool IsOrigin(const Snapshot& s) const;
+  bool AnyOrigin(const Volume& v, size_t from) const;
   void Range(const Volume& v, uint64_t longest, uint64_t* lba, uint64_t* blocks);
 
   bool Open();
+  bool OpenPool();
+  bool Match();
   bool Reopen();
   bool Step();
   bool Wait(uint32_t limit);
-  Status Control(void (*start)(Driver*, DoneFn, void*));
   template <typename F>
   Status Do(F start);
 
@@ -69,7 +76,14 @@ class Driver {
   bool Marks();
   bool TakeSnapshots();
   bool DropSnapshot();
+  bool Clone();
+  bool Promote();
+  bool Rollback();
+  bool KillInRollback(Volume* v, size_t at);
+  bool HasRolledBack(Volume* v, const Snapshot& to, uint64_t version, bool* has);
   bool CompareSnapshot(const Volume& v, const Snapshot& s);
+  bool CompareDiff();
+  void Quiesce();
 
   DriverOptions options_;
   DriverCounts counts_;
@@ -82,9 +96,9 @@ class Driver {
   uint32_t unmaps_in_flight_ = 0;
   uint32_t depth_ = 1;
   bool small_ = false;  // The pool may run full: one operation at a time, refused or done.
+  uint32_t lines_ = 1;  // How often snapshots, clones and rollbacks come.
   uint64_t next_value_ = 1;
   uint64_t next_name_ = 1;
-  uint64_t epoch_ = 1;
   std::string error_;
 };
 

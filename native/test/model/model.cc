@@ -17,33 +17,48 @@ uint64_t Volume::Mapped() const {
       blocks.begin(), blocks.end(), [](const Block& b) { return b.kind == BlockKind::kData; }));
 }
 
-uint64_t Volume::Different() const {
+const std::vector<Block>& Volume::Held(size_t at) const {
+  return at < snapshots.size() ? snapshots[at]->blocks : blocks;
+}
+
+const Snapshot* Volume::Before(size_t at) const {
+  return at > 0 ? snapshots[at - 1].get() : origin;
+}
+
+uint64_t Volume::Written(size_t at) const {
+  const Snapshot* before = Before(at);
+  const std::vector<Block>& held = Held(at);
   uint64_t sum = 0;
-  std::vector<uint64_t> values;
-  for (uint64_t lba = 0; lba < size; ++lba) {
-    values.clear();
-    if (blocks[lba].kind == BlockKind::kData) values.push_back(blocks[lba].value);
-    for (const Snapshot& s : snapshots) {
-      if (lba < s.blocks.size() && s.blocks[lba].kind == BlockKind::kData) {
-        values.push_back(s.blocks[lba].value);
-      }
-    }
-    std::sort(values.begin(), values.end());
-    sum += static_cast<uint64_t>(std::unique(values.begin(), values.end()) - values.begin());
+  for (uint64_t lba = 0; lba < held.size(); ++lba) {
+    if (held[lba].kind != BlockKind::kData) continue;
+    sum +=
+        before == nullptr || lba >= before->blocks.size() || !held[lba].Same(before->blocks[lba]);
+  }
+  return sum;
+}
+
+uint64_t Volume::Inherited() const {
+  if (origin == nullptr) return 0;
+  uint64_t sum = 0;
+  for (uint64_t lba = 0; lba < std::min(blocks.size(), origin->blocks.size()); ++lba) {
+    sum += blocks[lba].kind == BlockKind::kData && blocks[lba].Same(origin->blocks[lba]);
   }
   return sum;
 }
 
 void Volume::Write(uint64_t lba, uint64_t count, uint64_t version, uint64_t value) {
   for (uint64_t at = lba; at < lba + count; ++at) {
-    if (blocks[at].version <= version) blocks[at] = {BlockKind::kData, version, value};
+    if (!blocks[at].inherited && blocks[at].version > version) continue;
+    blocks[at] = {BlockKind::kData, version, value};
   }
 }
 
 void Volume::Unmap(uint64_t lba, uint64_t count, uint64_t version) {
   const bool keep = KeepsHoles(version);
   for (uint64_t at = lba; at < lba + count; ++at) {
-    if (blocks[at].version > version) continue;
+    if (!blocks[at].inherited && blocks[at].version > version) continue;
+    // Where holes have no versions, one from the origin may stay: nobody asks for it.
+    if (!keep && blocks[at].inherited && blocks[at].kind == BlockKind::kHole) continue;
     blocks[at] = keep ? Block{BlockKind::kHole, version, 0} : Block{};
   }
 }
@@ -62,6 +77,33 @@ bool Volume::Install(uint64_t lba, const BlockTag& tag, uint64_t value, Guard gu
     block = KeepsHoles(tag.version) ? Block{BlockKind::kHole, tag.version, 0} : Block{};
   }
   return true;
+}
+
+void Volume::Rollback(const Snapshot& to, uint64_t version) {
+  const bool keep = KeepsHoles(version);
+  blocks.resize(to.blocks.size());
+  size = blocks.size();
+  for (uint64_t lba = 0; lba < size; ++lba) {
+    if (blocks[lba].Same(to.blocks[lba])) continue;
+    if (to.blocks[lba].kind == BlockKind::kData) {
+      blocks[lba] = to.blocks[lba];
+      blocks[lba].version = version;
+    } else {
+      blocks[lba] = keep ? Block{BlockKind::kHole, version, 0} : Block{};
+    }
+  }
+}
+
+void Volume::Promote() {
+  Volume* from = origin->volume;
+  auto end = std::find_if(from->snapshots.begin(), from->snapshots.end(),
+                          [this](const auto& s) { return s.get() == origin; });
+  ++end;
+  for (auto it = from->snapshots.begin(); it != end; ++it) (*it)->volume = this;
+  snapshots.insert(snapshots.begin(), std::make_move_iterator(from->snapshots.begin()),
+                   std::make_move_iterator(end));
+  from->snapshots.erase(from->snapshots.begin(), end);
+  std::swap(origin, from->origin);
 }
 
 void Volume::Applied(uint64_t version, bool unmap) {

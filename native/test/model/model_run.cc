@@ -42,10 +42,9 @@ bool Parse(int argc, char** argv, Options* options) {
 }
 
 void PrintReplay(const Options& options, uint64_t seed) {
-  std::fprintf(stderr,
-               "replay: npm run test:model -- --seeds 1 --first-seed %llu --operations %llu\n",
-               static_cast<unsigned long long>(seed),
-               static_cast<unsigned long long>(options.operations));
+  std::fprintf(
+      stderr, "replay: npm run test:model -- --seeds 1 --first-seed %llu --operations %llu\n",
+      static_cast<unsigned long long>(seed), static_cast<unsigned long long>(options.operations));
 }
 
 // The seeds of one job. Its counts go to `out`; `at` says which seed is under way, also when it
@@ -72,6 +71,12 @@ int Job(const Options& options, uint64_t job, int out, volatile uint64_t* at) {
     sum.installs += c.installs;
     sum.deletions += c.deletions;
     sum.snapshots += c.snapshots;
+    sum.clones += c.clones;
+    sum.promotions += c.promotions;
+    sum.rollbacks += c.rollbacks;
+    sum.resumed_rollbacks += c.resumed_rollbacks;
+    sum.diffs += c.diffs;
+    sum.held_back += c.held_back;
   }
   return write(out, &sum, sizeof sum) == sizeof sum ? 0 : 1;
 }
@@ -119,17 +124,25 @@ int Main(int argc, char** argv) {
     sum.installs += one.installs;
     sum.deletions += one.deletions;
     sum.snapshots += one.snapshots;
+    sum.clones += one.clones;
+    sum.promotions += one.promotions;
+    sum.rollbacks += one.rollbacks;
+    sum.resumed_rollbacks += one.resumed_rollbacks;
+    sum.diffs += one.diffs;
+    sum.held_back += one.held_back;
   }
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   auto n = [](uint64_t value) { return static_cast<unsigned long long>(value); };
   std::printf(
       "%llu seeds, %llu operations in %.1f s: %llu installs, %llu refused for want of space, %llu "
-      "deletions, %llu snapshots, %llu "
+      "deletions, %llu snapshots, %llu clones, %llu promotions, %llu rollbacks (%llu gone on with "
+      "after a kill), %llu refused for what depends on it, %llu diffs, %llu "
       "reopenings (%llu without a close), %llu offline checks, %llu blocks compared: %s\n",
       n(options.seeds), n(sum.operations), seconds, n(sum.installs), n(sum.refusals),
-      n(sum.deletions), n(sum.snapshots), n(sum.reopenings), n(sum.kills), n(sum.checks),
-      n(sum.blocks_compared), good ? "none differs" : "FAILED");
+      n(sum.deletions), n(sum.snapshots), n(sum.clones), n(sum.promotions), n(sum.rollbacks),
+      n(sum.resumed_rollbacks), n(sum.held_back), n(sum.diffs), n(sum.reopenings), n(sum.kills),
+      n(sum.checks), n(sum.blocks_compared), good ? "none differs" : "FAILED");
   return good ? 0 : 1;
 }
 
