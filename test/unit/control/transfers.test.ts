@@ -218,6 +218,23 @@ for (const [title, open] of kinds) {
       assert.ok((await sender.streamOf('db@five', 'four')).length < 3 * 4096);
     });
 
+    it('a volume that was emptied between two snapshots is emptied by the stream', async () => {
+      const sender = await aSender();
+      for (const lba of [0, 200, 1900]) {
+        await sender.change('db', BlockOpKind.Write, lba, 64, 1);
+      }
+      await sender.snapshot('db', 'a');
+      await sender.change('db', BlockOpKind.Unmap, 0, BLOCKS);
+      await sender.snapshot('db', 'b');
+      const receiver = await aNode();
+      await receiver.receive('copy', await sender.streamOf('db@a'));
+      await receiver.receive('copy', await sender.streamOf('db@b', 'a'));
+      assert.equal(receiver.pool.snapshot('copy@b')!.snapshotInfo().mappedBlocks, 0);
+      const zeros = Buffer.alloc(BLOCKS * STORE_BLOCK_BYTES);
+      assert.ok((await receiver.bytesOf('copy@b')).equals(zeros));
+      assert.ok((await receiver.bytesOf('copy@a')).equals(await sender.bytesOf('db@a')));
+    });
+
     it('until a stream is whole no host may log in, and it goes on from its mark', async () => {
       const sender = await aSender(512);
       for (let lba = 0; lba < BLOCKS * 8; lba += 1024) {
