@@ -10,12 +10,14 @@ export {
 export { ApiError, type Status, type StatusCause, type StatusReason } from './errors.ts';
 export {
   MAX_REPLICAS,
+  type NewReplica,
   type OpenReplicated,
   parseNode,
   planReplicas,
   type ReplicaFacts,
   type ReplicaPolicy,
   type ReplicatedHandle,
+  type ReplicatedSnapshot,
   type ReplicationBackend,
   STANDARD_REPLICA_PORT,
   type WantedReplica,

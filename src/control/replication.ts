@@ -38,6 +38,27 @@ export interface ReplicaPolicy {
   readonly localReplica: string | null;
 }
 
+/** A snapshot as the volume's record has it. */
+export interface ReplicatedSnapshot {
+  readonly id: string;
+  readonly name: string;
+  /** Unix time. */
+  readonly createdMs: number;
+  /** Of the volume at the cut. */
+  readonly sizeBlocks: number;
+  /** Replicas, by id. */
+  readonly holders: readonly string[];
+}
+
+/** A replica to be made; with a source it begins as what another replica of its node holds in a snapshot. */
+export interface NewReplica extends WantedReplica {
+  readonly source?: {
+    readonly volumeId: string;
+    readonly replicaId: string;
+    readonly snapshotId: string;
+  };
+}
+
 export interface ReplicatedHandle {
   /** Null until it was served for the first time. */
   readonly volume: Volume | null;
@@ -50,6 +71,11 @@ export interface ReplicatedHandle {
   replicas(): ReplicaFacts[];
   sizeBlocks(): number;
   usedBlocks(): number;
+  /** Oldest first; of a volume that was never served, none. */
+  snapshots(): readonly ReplicatedSnapshot[];
+  /** Resolves when every replica in sync holds it, and the record says so (P3). Rejects with what stood in the way. */
+  takeSnapshot(snapshot: Pick<ReplicatedSnapshot, 'id' | 'name' | 'createdMs'>): Promise<void>;
+  deleteSnapshot(id: string): Promise<void>;
   /** Adds, moves and removes replicas, one after the other. Rejects with what stood in the way. */
   changeReplicas(wanted: readonly WantedReplica[]): Promise<void>;
   /** Takes effect at once, for what is under way too. */
@@ -73,7 +99,7 @@ export interface OpenReplicated {
 
 export interface ReplicationBackend {
   /** Makes the replicas of a new volume. Idempotent. Rejects with what stood in the way. */
-  make(id: string, sizeBlocks: number, replicas: readonly WantedReplica[]): Promise<void>;
+  make(id: string, sizeBlocks: number, replicas: readonly NewReplica[]): Promise<void>;
   open(options: OpenReplicated): ReplicatedHandle;
   /** The volume is stopped: its replicas are deleted where they can be reached. */
   destroy(id: string, epoch: number, replicas: readonly WantedReplica[]): Promise<void>;

@@ -5,7 +5,8 @@
 import { type Static, Type } from 'typebox';
 import { kubeTime } from '../apiserver/index.ts';
 import type { Clock, Log, Timer } from '../base/index.ts';
-import type { Pool, StoreSnapshot } from '../store/types.ts';
+import type { Pool } from '../store/types.ts';
+import type { KeptSnapshot } from './kept-snapshots.ts';
 import { MAX_KEPT_SNAPSHOTS } from './limits.ts';
 import type { VolumeController } from './volume-controller.ts';
 
@@ -90,10 +91,10 @@ export class SnapshotScheduler {
   }
 
   async #tend(volume: string, { every, keep }: SnapshotSchedule): Promise<void> {
-    const { controller, pool, now, log } = this.#options;
-    const made = pool.snapshots(volume).filter(({ shortName }) => MADE.test(shortName));
+    const { controller, now, log } = this.#options;
+    const made = controller.snapshots(volume).filter(({ name }) => MADE.test(name));
     const nowMs = now().getTime();
-    const newestMs = Math.max(...made.map((one) => one.snapshotInfo().createdMs));
+    const newestMs = Math.max(...made.map(({ createdMs }) => createdMs));
     const everyMs = periodMs(every) ?? Number.POSITIVE_INFINITY;
     // A clock that was set back must not stop the schedule until it has caught up.
     if (made.length === 0 || nowMs - newestMs >= everyMs || newestMs > nowMs + everyMs) {
@@ -106,10 +107,10 @@ export class SnapshotScheduler {
   }
 
   /** One with clones stays until they are gone. */
-  async #letGo(snapshot: StoreSnapshot): Promise<void> {
+  async #letGo({ volume, name, usage }: KeptSnapshot): Promise<void> {
     const { controller, log } = this.#options;
-    if (snapshot.snapshotInfo().clones.length > 0) return;
-    await controller.deleteSnapshot(snapshot.name);
-    log.info({ snapshot: snapshot.name }, 'a snapshot was old enough to go');
+    if (usage !== null && usage.clones.length > 0) return;
+    await controller.deleteSnapshot(`${volume}@${name}`);
+    log.info({ snapshot: `${volume}@${name}` }, 'a snapshot was old enough to go');
   }
 }

@@ -13,9 +13,10 @@ import {
   type StatusCause,
 } from '../apiserver/index.ts';
 import { type Clock, formatBytes } from '../base/index.ts';
-import { type Pool, STORE_BLOCK_BYTES, type StoreSnapshot } from '../store/types.ts';
+import { type Pool, STORE_BLOCK_BYTES } from '../store/types.ts';
 import { snapshotActions } from './clone-tools.ts';
 import { notFound } from './errors.ts';
+import type { KeptSnapshot } from './kept-snapshots.ts';
 import { MAX_SNAPSHOT_NAME_CHARACTERS } from './limits.ts';
 import { GROUP, GROUP_VERSION } from './schemas.ts';
 import type { VolumeController } from './volume-controller.ts';
@@ -38,11 +39,20 @@ export const SnapshotStatus = Type.Object({
   phase: Type.String({ description: 'Ready.' }),
   takenAt: Type.String(),
   sizeBytes: Type.Integer({ description: 'Of the volume then.' }),
-  referencedBytes: Type.Integer({ description: 'Data that it holds.' }),
-  uniqueBytes: Type.Integer({ description: 'What its deletion gives back.' }),
-  writtenBytes: Type.Integer({ description: 'Data written since the snapshot before.' }),
-  settled: Type.Boolean({ description: 'False while uniqueBytes is being counted anew.' }),
-  clones: Type.Array(Type.String(), { description: 'Volumes made from it.' }),
+  // Of a snapshot in the pool here:
+  referencedBytes: Type.Optional(Type.Integer({ description: 'Data that it holds.' })),
+  uniqueBytes: Type.Optional(Type.Integer({ description: 'What its deletion gives back.' })),
+  writtenBytes: Type.Optional(
+    Type.Integer({ description: 'Data written since the snapshot before.' }),
+  ),
+  settled: Type.Optional(
+    Type.Boolean({ description: 'False while uniqueBytes is being counted anew.' }),
+  ),
+  clones: Type.Optional(Type.Array(Type.String(), { description: 'Volumes made from it.' })),
+  // Of a volume on replicas:
+  holders: Type.Optional(
+    Type.Array(Type.String(), { description: 'Replicas that hold it: those that were in sync.' }),
+  ),
 });
 
 export interface SnapshotObject extends KubeObject {
@@ -68,9 +78,9 @@ export function snapshotKind(options: SnapshotKindOptions): KindDefinition<Snaps
         // What replicas of others' volumes keep is theirs.
         controller
           .list()
-          .flatMap(({ metadata }) => pool.snapshots(metadata.name).map(presentSnapshot)),
+          .flatMap(({ metadata }) => controller.snapshots(metadata.name).map(presentSnapshot)),
       get: (_namespace, name) => {
-        const found = pool.snapshot(fullNameOf(name));
+        const found = controller.snapshot(fullNameOf(name));
         return found === null ? null : presentSnapshot(found);
       },
       create: async (object, dryRun) => {
@@ -114,23 +124,29 @@ export function snapshotKind(options: SnapshotKindOptions): KindDefinition<Snaps
       {
         name: 'Used',
         description: 'What its deletion gives back.',
-        value: ({ status }) => formatBytes(status.uniqueBytes),
+        value: ({ status }) => bytesOf(status.uniqueBytes),
       },
       {
         name: 'Referenced',
         description: 'Data that it holds.',
-        value: ({ status }) => formatBytes(status.referencedBytes),
+        value: ({ status }) => bytesOf(status.referencedBytes),
       },
       {
         name: 'Written',
         description: 'Since the snapshot before.',
-        value: ({ status }) => formatBytes(status.writtenBytes),
+        value: ({ status }) => bytesOf(status.writtenBytes),
       },
       ageColumn,
       { name: 'Size', wide: true, value: ({ status }) => formatBytes(status.sizeBytes) },
-      { name: 'Clones', wide: true, value: ({ status }) => status.clones.join(',') },
+      { name: 'Clones', wide: true, value: ({ status }) => status.clones?.join(',') ?? '' },
+      { name: 'Holders', wide: true, value: ({ status }) => status.holders?.join(',') ?? '' },
     ],
   };
+}
+
+/** Of one on replicas, each of them knows for itself. */
+function bytesOf(bytes: number | undefined): string {
+  return bytes === undefined ? '-' : formatBytes(bytes);
 }
 
 function checkName({ name }: ObjectMeta, volume: string): StatusCause[] {
@@ -155,30 +171,35 @@ function fullNameOf(name: string): string {
   return `${volume}@${short}`;
 }
 
-function presentSnapshot(snapshot: StoreSnapshot): SnapshotObject {
-  const info = snapshot.snapshotInfo();
+function presentSnapshot(snapshot: KeptSnapshot): SnapshotObject {
+  const { id, volume, name, createdMs, sizeBlocks, usage, holders } = snapshot;
   const bytes = (blocks: number): number => blocks * STORE_BLOCK_BYTES;
-  const takenAt = kubeTime(new Date(info.createdMs));
+  const takenAt = kubeTime(new Date(createdMs));
   return {
     apiVersion: GROUP_VERSION,
     kind: 'Snapshot',
     metadata: {
-      name: `${info.volume}.${info.name}`,
-      uid: info.id,
+      name: `${volume}.${name}`,
+      uid: id,
       resourceVersion: '',
       generation: 1,
       creationTimestamp: takenAt,
     },
-    spec: { volumeName: info.volume },
+    spec: { volumeName: volume },
     status: {
       phase: 'Ready',
       takenAt,
-      sizeBytes: bytes(info.sizeBlocks),
-      referencedBytes: bytes(info.mappedBlocks),
-      uniqueBytes: bytes(info.uniqueBlocks),
-      writtenBytes: bytes(info.writtenBlocks),
-      settled: info.settled,
-      clones: [...info.clones],
+      sizeBytes: bytes(sizeBlocks),
+      ...(usage === null
+        ? {}
+        : {
+            referencedBytes: bytes(usage.mappedBlocks),
+            uniqueBytes: bytes(usage.uniqueBlocks),
+            writtenBytes: bytes(usage.writtenBlocks),
+            settled: usage.settled,
+            clones: [...usage.clones],
+          }),
+      ...(holders === null ? {} : { holders: [...holders] }),
     },
   };
 }

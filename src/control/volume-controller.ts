@@ -7,17 +7,17 @@
 import { randomUUID } from 'node:crypto';
 import { type Clock, formatQuantity, type Log, type Turn } from '../base/index.ts';
 import { type BlockDevice, type DataBufferPool, IoStatus } from '../block/index.ts';
-import {
-  type Pool,
-  STORE_BLOCK_BYTES,
-  StoreError,
-  type StoreSnapshot,
-  type StoreVolume,
-} from '../store/types.ts';
+import { type Pool, STORE_BLOCK_BYTES, StoreError, type StoreVolume } from '../store/types.ts';
 import { NO_LIMITS, Throttle, Volume } from '../volume/index.ts';
 import { ApiError, invalid, notFound, type StatusCause } from './errors.ts';
+import { type KeptSnapshot, keptInPool, keptOnReplicas } from './kept-snapshots.ts';
 import { MAX_VOLUMES, RESOURCE_VERSION_STRIDE } from './limits.ts';
-import type { ReplicaFacts, ReplicatedHandle, ReplicationBackend } from './replication.ts';
+import type {
+  NewReplica,
+  ReplicaFacts,
+  ReplicatedHandle,
+  ReplicationBackend,
+} from './replication.ts';
 import {
   type Condition,
   GROUP,
@@ -265,7 +265,7 @@ export class VolumeController {
       const { pool } = this.#options;
       const sizeBlocks = wanted.sizeBytes / STORE_BLOCK_BYTES;
       const store = await this.#translated(name, () =>
-        wanted.source === undefined || wanted.source === null
+        wanted.source === undefined || wanted.source === null || wanted.replicas.length > 0
           ? pool.createVolume({ id, name, sizeBlocks })
           : pool.cloneSnapshot(wanted.source, { id, name }),
       );
@@ -394,23 +394,41 @@ export class VolumeController {
     });
   }
 
+  /** Oldest first. */
+  snapshots(name: string): KeptSnapshot[] {
+    const replicated = this.#hosted.get(name)?.replicated ?? null;
+    return replicated === null
+      ? this.#options.pool.snapshots(name).map(keptInPool)
+      : replicated.snapshots().map((snapshot) => keptOnReplicas(name, snapshot));
+  }
+
+  /** By `volume@name`. */
+  snapshot(fullName: string): KeptSnapshot | null {
+    const [volume = '', short] = fullName.split('@');
+    return this.snapshots(volume).find(({ name }) => name === short) ?? null;
+  }
+
   /** Snapshots of these volumes at one instant, all or none; in their order. Durable before it resolves. */
-  async takeSnapshots(names: readonly string[], short: string): Promise<readonly StoreSnapshot[]> {
+  async takeSnapshots(names: readonly string[], short: string): Promise<readonly KeptSnapshot[]> {
     this.#refuseWhenDown();
     const { pool, now } = this.#options;
+    const [alone = ''] = names;
+    if (names.length === 1 && this.#find(alone).replicated !== null) {
+      return [await this.#takeOnReplicas(alone, short)];
+    }
     const volumes = names.map((name) => {
       const { volume, failure, replicated } = this.#find(name);
       if (replicated !== null) {
-        // The pool here holds the name alone: a snapshot of that would be empty, and look like one.
+        // P5 is not built: one after the other they would be of different instants, and look like one.
         throw new ApiError(
           'Conflict',
-          `volumes "${name}" is on replicas, which have no snapshots yet`,
+          `volumes "${name}" is on replicas, where a snapshot is of one volume alone`,
         );
       }
       if (volume !== null) return { name, volume };
       throw new ApiError('Conflict', `volumes "${name}" is not open: ${failure}`);
     });
-    return await this.#translated(`${names[0]}.${short}`, () =>
+    const made = await this.#translated(`${names[0]}.${short}`, () =>
       // Versions and the cut in one go: no change comes between (P1).
       pool.createSnapshots(
         volumes.map(({ name, volume }) => ({
@@ -422,11 +440,44 @@ export class VolumeController {
         now().getTime(),
       ),
     );
+    return made.map(keptInPool);
   }
 
-  /** By `volume@name`. Refused, naming them, while it has clones. */
+  async #takeOnReplicas(name: string, short: string): Promise<KeptSnapshot> {
+    const full = `${name}@${short}`;
+    const refusal = `snapshots "${name}.${short}" already exists`;
+    if (this.snapshot(full) !== null) throw new ApiError('AlreadyExists', refusal);
+    const createdMs = this.#options.now().getTime();
+    await this.#byCoordinator(name, (replicated) =>
+      replicated.takeSnapshot({ id: randomUUID(), name: short, createdMs }),
+    );
+    return this.snapshot(full)!;
+  }
+
+  async #byCoordinator(
+    name: string,
+    run: (replicated: ReplicatedHandle) => Promise<void>,
+  ): Promise<void> {
+    const { replicated } = this.#find(name);
+    if (replicated?.serving !== true) {
+      const why = replicated?.advice().join(' ') ?? '';
+      throw new ApiError('Conflict', `volumes "${name}" is not served: ${why}`);
+    }
+    try {
+      await run(replicated);
+    } catch (error) {
+      throw new ApiError('Conflict', (error as Error).message, {}, { cause: error });
+    }
+  }
+
+  /** By `volume@name`. In the pool here it is refused, naming them, while it has clones. */
   async deleteSnapshot(fullName: string): Promise<void> {
     this.#refuseWhenDown();
+    const found = this.snapshot(fullName);
+    if (found !== null && found.holders !== null) {
+      await this.#byCoordinator(found.volume, (replicated) => replicated.deleteSnapshot(found.id));
+      return;
+    }
     await this.#translated(fullName, () => this.#options.pool.deleteSnapshot(fullName));
   }
 
@@ -449,7 +500,7 @@ export class VolumeController {
       if (replicated !== null) {
         throw new ApiError(
           'Conflict',
-          `volumes "${name}" is on replicas, which have no snapshots yet`,
+          `volumes "${name}" is on replicas, which are not rolled back yet: make another volume from ${name}@${to}`,
         );
       }
       if (volume === null)
@@ -486,20 +537,57 @@ export class VolumeController {
   }
 
   /** Of a volume that is to begin as a snapshot: there must be one, and it must fit. */
-  #checkSource({ metadata, source, sizeBytes }: WantedVolume): void {
+  #checkSource(wanted: WantedVolume): void {
+    const { metadata, source, sizeBytes, replicas } = wanted;
     if (source === undefined || source === null) return;
-    const found = this.#options.pool.snapshot(source);
-    const least = (found?.snapshotInfo().sizeBlocks ?? 0) * STORE_BLOCK_BYTES;
-    const message =
-      found === null
-        ? `there is no snapshot '${source}'`
-        : sizeBytes < least
-          ? `${source} has ${formatQuantity(least)}; the volume needs as much`
-          : '';
-    if (message === '') return;
-    const field = found === null ? 'spec.source.snapshot' : 'spec.size';
-    const reason = found === null ? 'FieldValueNotFound' : 'FieldValueInvalid';
-    throw invalid('Volume', metadata.name, [{ reason, field, message }]);
+    const found = this.snapshot(source);
+    if (found === null) {
+      const message = `there is no snapshot '${source}'`;
+      const cause = {
+        reason: 'FieldValueNotFound',
+        field: 'spec.source.snapshot',
+        message,
+      } as const;
+      throw invalid('Volume', metadata.name, [cause]);
+    }
+    const causes: StatusCause[] = [];
+    const bad = (field: string, message: string): void => {
+      causes.push({ reason: 'FieldValueInvalid', field, message });
+    };
+    const least = found.sizeBlocks * STORE_BLOCK_BYTES;
+    if (sizeBytes < least) {
+      bad('spec.size', `${source} has ${formatQuantity(least)}; the volume needs as much`);
+    }
+    // Clones of its blocks, where they are (S14).
+    if (found.holders === null && replicas.length > 0) {
+      const why = `${source} is in the pool here, and on no replica: leave out replicaNodes`;
+      bad('spec.source.snapshot', why);
+    }
+    if (found.holders !== null && this.#beginning(wanted).length === 0) {
+      const nodes = this.#holdersOf(found).map(({ node }) => node);
+      const why = `one of them must be a node with a replica that holds ${source}: ${nodes.join(', ')}`;
+      bad('spec.replicaNodes', why);
+    }
+    if (causes.length > 0) throw invalid('Volume', metadata.name, causes);
+  }
+
+  #holdersOf({ volume, holders }: KeptSnapshot): readonly ReplicaFacts[] {
+    const all = this.#find(volume).replicated?.replicas() ?? [];
+    return all.filter(({ id }) => holders?.includes(id));
+  }
+
+  /** The replicas that a volume begins with: all, or those on nodes that hold its snapshot. The others join these. */
+  #beginning({ source, replicas }: WantedVolume): readonly NewReplica[] {
+    if (source === undefined || source === null) return replicas;
+    const found = this.snapshot(source);
+    if (found === null) return [];
+    const volumeId = this.#find(found.volume).store.id;
+    const holders = this.#holdersOf(found);
+    return replicas.flatMap((replica) => {
+      const holder = holders.find(({ node }) => node === replica.node);
+      if (holder === undefined) return [];
+      return [{ ...replica, source: { volumeId, replicaId: holder.id, snapshotId: found.id } }];
+    });
   }
 
   /** Throws where a deletion would be refused. */
@@ -512,12 +600,8 @@ export class VolumeController {
 
   /** Before its hosts are thrown out: the store would refuse it afterwards. */
   #refuseWithSnapshots(name: string): void {
-    const kept = this.#options.pool.snapshots(name);
-    if (kept.length > 0)
-      throw hasSnapshots(
-        name,
-        kept.map((one) => one.name),
-      );
+    const kept = this.snapshots(name).map((one) => `${name}@${one.name}`);
+    if (kept.length > 0) throw hasSnapshots(name, kept);
   }
 
   /** What hosts count in. */
@@ -621,7 +705,7 @@ export class VolumeController {
 
   async #makeReplicas(id: string, sizeBlocks: number, wanted: WantedVolume): Promise<void> {
     try {
-      await this.#replication().make(id, sizeBlocks, wanted.replicas);
+      await this.#replication().make(id, sizeBlocks, this.#beginning(wanted));
     } catch (error) {
       if (error instanceof ApiError) throw error;
       throw new ApiError('ServiceUnavailable', (error as Error).message, {}, { cause: error });

@@ -97,13 +97,6 @@ export function checkVolume(
   const snapshots = checkSchedule(spec.snapshots, bad);
   const source = checkSource(spec.source, before, bad);
   const replicas = checkReplicas(name, spec.replicaNodes ?? [], before, bad);
-  if (replicas.length > 0) {
-    // Their blocks are at the members: what the pool here would keep of them is nothing.
-    const none =
-      'a volume on replicas has no snapshots yet; leave it out, or leave out replicaNodes';
-    if (snapshots !== null) bad('spec.snapshots', none);
-    if (source !== null) bad('spec.source', none);
-  }
   if (mutualChap !== null && chap === null) {
     bad('spec.mutualChap', 'needs spec.chap: the initiator proves itself first');
   }

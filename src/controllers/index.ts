@@ -44,6 +44,7 @@ export {
 } from './controller.ts';
 export { ControllerManager } from './manager.ts';
 export {
+  copySnapshotName,
   Finalizer,
   JIVA_CLASS,
   jivaPoolName,

@@ -59,3 +59,8 @@ export function replicaName(volume: string, pool: string): string {
 export function snapshotName(snapshotUid: string): string {
   return `snapshot-${snapshotUid}`;
 }
+
+/** Of the volume that another one is to begin as a copy of, while that is being made. */
+export function copySnapshotName(volumeUid: string): string {
+  return `copy-${volumeUid}`;
+}

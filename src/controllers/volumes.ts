@@ -15,6 +15,7 @@ import {
   REPLICA,
   type Replica,
   SNAPSHOT,
+  type Snapshot,
   STORAGE_POOL_CLAIM,
   VOLUME,
   VOLUME_POLICY,
@@ -31,7 +32,7 @@ import {
   Writer,
 } from './controller.ts';
 import { expectedPlaces, mayHold } from './expected-places.ts';
-import { Finalizer, Label, replicaName } from './names.ts';
+import { copySnapshotName, Finalizer, Label, replicaName } from './names.ts';
 import { placeReplicas } from './placement.ts';
 
 /** How soon to look again where time alone changes what is to be done: a node goes silent, patience ends. */
@@ -101,6 +102,7 @@ export class VolumeController implements Controller {
     if (!hasFinalizer(volume, Finalizer.Volume)) {
       volume = await this.#writer.addFinalizer(VOLUME, volume, Finalizer.Volume);
     }
+    if (volume.status?.made === true) await this.#dropCopySnapshot(volume);
     const wanted = this.#wantedOf(volume);
     // Before anything is placed: what comes meanwhile must not look as if it had been passed over.
     const expected = this.#expected(volume);
@@ -156,7 +158,7 @@ export class VolumeController implements Controller {
     const count = wanted.replicas - staying.length;
     if (count <= 0) return { made: [], missing: '' };
     const sizeBytes = quantityBytes(volume.spec.size) ?? 0;
-    const source = this.#sourcePools(volume);
+    const source = await this.#sourcePools(volume);
     if (source === null) return { made: [], missing: 'what it begins from is not ready' };
     const all = catalog.all(POOL).filter((pool) => mayHold(volume, pool));
     // Also after a restart between two of them.
@@ -234,22 +236,52 @@ export class VolumeController implements Controller {
   }
 
   /** Pools with what it begins from; undefined: it begins empty; null: not ready yet. */
-  #sourcePools({ spec }: Volume): Set<string> | undefined | null {
+  async #sourcePools({ metadata, spec, status }: Volume): Promise<Set<string> | undefined | null> {
     const { catalog } = this.#around;
     const { source } = spec;
     if (source === undefined) return undefined;
+    const from = catalog.get(VOLUME, source.volume ?? '');
+    let name = source.snapshot;
+    if (from?.status?.mode === 'replicated' && status?.made !== true) {
+      name = await this.#copySnapshot(metadata.uid, from);
+    }
     let of = source.volume;
-    if (source.snapshot !== undefined) {
-      const snapshot = catalog.get(SNAPSHOT, source.snapshot);
+    let holders: readonly string[] | undefined;
+    if (name !== undefined) {
+      const snapshot = catalog.get(SNAPSHOT, name);
       if (snapshot?.status?.phase !== 'Ready') return null;
       of = snapshot.spec.volumeName;
+      holders = snapshot.status.holders;
     }
     const pools = catalog
       .all(REPLICA)
       .filter((replica) => replica.spec.volumeName === of && !isDeleting(replica))
       .filter((replica) => replica.status?.phase === 'Healthy')
+      .filter((replica) => holders?.includes(replica.metadata.name) ?? true)
       .map((replica) => replica.spec.poolName);
     return pools.length === 0 ? null : new Set(pools);
+  }
+
+  /** What a replicated volume holds at one moment, for the copy to begin from; it goes when that is made. */
+  async #copySnapshot(uid: string, from: Volume): Promise<string> {
+    const name = copySnapshotName(uid);
+    if (this.#around.catalog.get(SNAPSHOT, name) === null) {
+      await this.#writer.ensure<Snapshot>(SNAPSHOT, {
+        metadata: {
+          name,
+          labels: { [Label.Volume]: from.metadata.name },
+          finalizers: [Finalizer.Snapshot],
+        },
+        spec: { volumeName: from.metadata.name },
+      });
+    }
+    return name;
+  }
+
+  async #dropCopySnapshot({ metadata, spec }: Volume): Promise<void> {
+    if (spec.source?.volume === undefined) return;
+    const snapshot = this.#around.catalog.get(SNAPSHOT, copySnapshotName(metadata.uid));
+    if (snapshot !== null && !isDeleting(snapshot)) await this.#writer.remove(SNAPSHOT, snapshot);
   }
 
   /** Takes away what is too much, or what stays behind, once enough others are in sync. */
@@ -442,6 +474,7 @@ export class VolumeController implements Controller {
     const { catalog, events } = this.#around;
     if (!hasFinalizer(volume, Finalizer.Volume)) return;
     const { name } = volume.metadata;
+    await this.#dropCopySnapshot(volume);
     const snapshots = catalog.all(SNAPSHOT).filter(({ spec }) => spec.volumeName === name);
     if (snapshots.length > 0) {
       const names = snapshots.slice(0, 3).map(({ metadata }) => metadata.name);

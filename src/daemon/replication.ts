@@ -2,11 +2,13 @@
 import { type Clock, type Log, SystemRandom, type Turn } from '../base/index.ts';
 import type { DataBufferPool } from '../block/index.ts';
 import {
+  type NewReplica,
   type OpenReplicated,
   parseNode,
   type ReplicaFacts,
   type ReplicaPolicy,
   type ReplicatedHandle,
+  type ReplicatedSnapshot,
   type ReplicationBackend,
   type WantedReplica,
 } from '../control/index.ts';
@@ -75,11 +77,12 @@ export class Replication implements ReplicationBackend {
     });
   }
 
-  async make(id: string, sizeBlocks: number, replicas: readonly WantedReplica[]): Promise<void> {
-    const plan = replicas.map(({ id: replicaId, node }) => ({
+  async make(id: string, sizeBlocks: number, replicas: readonly NewReplica[]): Promise<void> {
+    const plan = replicas.map(({ id: replicaId, node, source }) => ({
       replicaId,
       at: parseNode(node)!,
       witness: false,
+      ...(source === undefined ? {} : { source }),
     }));
     await this.#coordinators.makeVolume(id, sizeBlocks, plan);
   }
@@ -215,6 +218,18 @@ class Handle implements ReplicatedHandle {
       lagMs: policy.lagMs ?? standard.lagMs,
       hedgeMs: policy.hedgeMs ?? standard.hedgeMs,
     });
+  }
+
+  snapshots(): readonly ReplicatedSnapshot[] {
+    return this.#replicated.coordinator.record?.snapshots ?? [];
+  }
+
+  takeSnapshot(snapshot: Pick<ReplicatedSnapshot, 'id' | 'name' | 'createdMs'>): Promise<void> {
+    return this.#replicated.coordinator.takeSnapshot(snapshot);
+  }
+
+  deleteSnapshot(id: string): Promise<void> {
+    return this.#replicated.coordinator.deleteSnapshot(id);
   }
 
   changeReplicas(wanted: readonly WantedReplica[]): Promise<void> {

@@ -507,6 +507,11 @@ export const SnapshotStatus = Type.Object({
   phase: Type.Optional(Type.String({ description: 'Pending, Ready, Deleting or Failed.' })),
   takenAt: Type.Optional(Type.String()),
   sizeBytes: Type.Optional(Bytes),
+  holders: Type.Optional(
+    Type.Array(Type.String(), {
+      description: 'Replicas that hold it, where its volume has several: those that were in sync.',
+    }),
+  ),
 });
 export type SnapshotStatus = Static<typeof SnapshotStatus>;
 
@@ -526,6 +531,12 @@ export const SNAPSHOT: KindDefinition<Snapshot> = {
     column('Size', 'Of the volume then, in bytes.', (snapshot) => snapshot.status?.sizeBytes, {
       type: 'integer',
     }),
+    column(
+      'Holders',
+      'Replicas that hold it, where its volume has several.',
+      (snapshot) => snapshot.status?.holders?.join(','),
+      { wide: true },
+    ),
     age,
   ],
 };

@@ -10,10 +10,13 @@ import {
 } from '../../controllers/index.ts';
 import { REPLICA, SNAPSHOT, type Snapshot, VOLUME, type Volume } from '../../kinds/index.ts';
 import { STORE_BLOCK_BYTES, StoreError, type Pool as StorePool } from '../../store/index.ts';
+import { memberIdOf } from './members.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
 import type { VolumeKeeper } from './volumes.ts';
 
 const TRY_AGAIN_MS = 2000;
+/** Who holds it changes without a word to us. */
+const LOOK_AGAIN_MS = 10_000;
 
 export class SnapshotKeeper implements Controller {
   readonly name = 'node-snapshots';
@@ -50,18 +53,7 @@ export class SnapshotKeeper implements Controller {
     const volume = catalog.get(VOLUME, snapshot.spec.volumeName);
     if (volume?.status?.target?.nodeName !== nodeName) return undefined;
     try {
-      if (volume.status.mode === 'replicated') {
-        if (isDeleting(snapshot)) {
-          await this.#writer.removeFinalizer(SNAPSHOT, snapshot, Finalizer.Snapshot);
-          return undefined;
-        }
-        await this.#fails(
-          snapshot,
-          'Unsupported',
-          'its volume has several replicas, and snapshots are taken of volumes with one',
-        );
-        return undefined;
-      }
+      if (volume.status.mode === 'replicated') return await this.#ofReplicas(snapshot, volume);
       const pool = this.#poolOf(volume);
       if (pool === null) return TRY_AGAIN_MS;
       if (isDeleting(snapshot)) await this.#delete(snapshot, pool);
@@ -74,6 +66,74 @@ export class SnapshotKeeper implements Controller {
     return undefined;
   }
 
+  /** Its volume's coordinator takes it, on every replica in sync, and knows which hold it from then on (P3). */
+  async #ofReplicas(snapshot: Snapshot, volume: Volume): Promise<number | undefined> {
+    const { log, events } = this.#around;
+    const { name, uid } = snapshot.metadata;
+    const { volumeName } = snapshot.spec;
+    const handle = this.#volumes.handle(volumeName);
+    if (handle?.serving !== true) return TRY_AGAIN_MS;
+    const find = () => handle.snapshots().find(({ id }) => id === uid);
+    if (isDeleting(snapshot)) {
+      if (!hasFinalizer(snapshot, Finalizer.Snapshot)) return undefined;
+      if (find() !== undefined) {
+        try {
+          await handle.deleteSnapshot(uid);
+        } catch (error) {
+          log.warn({ volume: volumeName, snapshot: name, err: error }, 'a snapshot is not deleted');
+          return TRY_AGAIN_MS;
+        }
+        log.info({ volume: volumeName, snapshot: name }, 'a snapshot is deleted');
+      }
+      await this.#writer.removeFinalizer(SNAPSHOT, snapshot, Finalizer.Snapshot);
+      return undefined;
+    }
+    if (find() === undefined) {
+      if (snapshot.status?.takenAt !== undefined) {
+        // What it held then is gone with the stores; what the volume is now would be something else under its name.
+        await this.#fails(snapshot, 'Lost', 'every replica that held it has lost its store');
+        return undefined;
+      }
+      try {
+        await handle.takeSnapshot({ id: uid, name, createdMs: this.#around.now().getTime() });
+      } catch (error) {
+        await this.#fails(snapshot, 'NotNow', (error as Error).message);
+        return TRY_AGAIN_MS;
+      }
+      log.info({ volume: volumeName, snapshot: name }, 'a snapshot is taken');
+    }
+    const taken = find();
+    if (taken === undefined) return TRY_AGAIN_MS;
+    const wasReady = snapshot.status?.phase === 'Ready';
+    const holders = this.#around.catalog
+      .all(REPLICA)
+      .filter(({ spec }) => spec.volumeName === volume.metadata.name)
+      .filter((replica) => taken.holders.includes(memberIdOf(replica)))
+      .map(({ metadata }) => metadata.name)
+      .sort();
+    await this.#tellReady(snapshot, taken.createdMs, taken.sizeBlocks, holders);
+    if (!wasReady) events.record(snapshot, 'Normal', 'SnapshotTaken', `of ${volumeName}`);
+    return LOOK_AGAIN_MS;
+  }
+
+  async #tellReady(
+    snapshot: Snapshot,
+    createdMs: number,
+    sizeBlocks: number,
+    holders?: string[],
+  ): Promise<void> {
+    const { now } = this.#around;
+    await this.#writer.status(SNAPSHOT, snapshot, (status) => {
+      status.phase = 'Ready';
+      status.takenAt = `${new Date(createdMs).toISOString().slice(0, 19)}Z`;
+      status.sizeBytes = sizeBlocks * STORE_BLOCK_BYTES;
+      if (holders !== undefined) status.holders = holders;
+      status.conditions ??= [];
+      const condition = { type: 'Ready', status: 'True', reason: 'Taken' } as const;
+      setCondition(status.conditions, { ...condition, message: 'it can be restored from' }, now());
+    });
+  }
+
   #poolOf({ metadata }: Volume): StorePool | null {
     const { catalog, nodeName } = this.#around;
     const replica = catalog
@@ -83,7 +143,7 @@ export class SnapshotKeeper implements Controller {
   }
 
   async #take(snapshot: Snapshot, pool: StorePool): Promise<number | undefined> {
-    const { events, log, now } = this.#around;
+    const { events, log } = this.#around;
     const { name, uid } = snapshot.metadata;
     const { volumeName } = snapshot.spec;
     const full = `${volumeName}@${name}`;
@@ -97,14 +157,7 @@ export class SnapshotKeeper implements Controller {
     }
     const info = taken?.snapshotInfo();
     if (info === undefined) return TRY_AGAIN_MS;
-    await this.#writer.status(SNAPSHOT, snapshot, (status) => {
-      status.phase = 'Ready';
-      status.takenAt = `${new Date(info.createdMs).toISOString().slice(0, 19)}Z`;
-      status.sizeBytes = info.sizeBlocks * STORE_BLOCK_BYTES;
-      status.conditions ??= [];
-      const condition = { type: 'Ready', status: 'True', reason: 'Taken' } as const;
-      setCondition(status.conditions, { ...condition, message: 'it can be restored from' }, now());
-    });
+    await this.#tellReady(snapshot, info.createdMs, info.sizeBlocks);
     events.record(snapshot, 'Normal', 'SnapshotTaken', `of ${volumeName}`);
     return undefined;
   }

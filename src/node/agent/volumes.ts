@@ -3,6 +3,7 @@
 import { type KindDefinition, setCondition } from '../../apiserver/index.ts';
 import { IoStatus } from '../../block/index.ts';
 import type {
+  NewReplica,
   ReplicaPolicy,
   ReplicatedHandle,
   WantedReplica,
@@ -26,6 +27,7 @@ import { STORE_BLOCK_BYTES, StoreError } from '../../store/index.ts';
 import { NO_LIMITS, Throttle, Volume, type VolumeLimits } from '../../volume/index.ts';
 import { memberIdOf, PHASES } from './members.ts';
 import { isFilled, type Serving } from './replicas.ts';
+import { replicatedSourceOf } from './sources.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
 
 const TRY_AGAIN_MS = 500;
@@ -128,6 +130,11 @@ export class VolumeKeeper implements Controller, Serving {
     return this.#served.get(volumeName)?.volume ?? null;
   }
 
+  /** Of a replicated volume that is coordinated here; null: it is not. */
+  handle(volumeName: string): ReplicatedHandle | null {
+    return this.#coordinated.get(volumeName)?.handle ?? null;
+  }
+
   /** For metrics and the status line. */
   all(): { name: string; volume: Volume; throttle: Throttle }[] {
     return [...this.#served].map(([name, { volume, throttle }]) => ({ name, volume, throttle }));
@@ -176,15 +183,24 @@ export class VolumeKeeper implements Controller, Serving {
   /** How it is kept, once for all: what is written down here is what a crash in between goes on with. */
   async #decide(object: VolumeObject): Promise<number | undefined> {
     const { name } = object.metadata;
-    const replicas = this.#replicasOf(name);
+    let replicas = this.#replicasOf(name);
     // All that have a place; our view of them may be a moment behind.
     const { placed = 1, wanted = 1 } = object.status?.replicas ?? {};
     if (replicas.length < Math.max(1, placed)) return TRY_AGAIN_MS;
     const mayGrow = wanted > 1 && object.spec.source === undefined && this.#mayGetMore(object);
-    const isReplicated = (replicas.length > 1 || mayGrow) && this.#around.replication !== null;
-    if (isReplicated && object.spec.source !== undefined) {
-      throw new CannotServe('it would begin from a volume with several replicas: not supported');
+    const source = replicatedSourceOf(this.#around.catalog, object);
+    if (source !== null) {
+      // As its source is kept; those without the snapshot join when there is somebody to join.
+      replicas = replicas.filter(({ spec }) => source.holders.has(spec.poolName));
+      if (replicas.length === 0) {
+        throw new CannotServe('no replica of it has a place where what it begins from is held');
+      }
     }
+    const isReplicated =
+      source !== null ||
+      ((replicas.length > 1 || mayGrow) &&
+        object.spec.source === undefined &&
+        this.#around.replication !== null);
     await this.#writer.status(VOLUME, object, (status) => {
       status.mode = isReplicated ? 'replicated' : 'single';
       status.made = false;
@@ -211,7 +227,7 @@ export class VolumeKeeper implements Controller, Serving {
     if (object.status?.made !== true) {
       const sizeBlocks = Math.ceil((quantityBytes(object.spec.size) ?? 0) / STORE_BLOCK_BYTES);
       try {
-        await replication.make(uid, sizeBlocks, members);
+        await replication.make(uid, sizeBlocks, this.#withSources(object, members));
       } catch (error) {
         throw new CannotServe(`its replicas cannot be made: ${(error as Error).message}`);
       }
@@ -239,6 +255,22 @@ export class VolumeKeeper implements Controller, Serving {
     await this.#tellMembers(object, coordinated);
     await this.report(name);
     return coordinated.handle.state() === 'Healthy' ? HEALTHY_LOOK_MS : TRY_AGAIN_MS * 2;
+  }
+
+  /** Those that are to begin from a snapshot, with the replica that holds it where they go. */
+  #withSources(object: VolumeObject, members: readonly WantedReplica[]): readonly NewReplica[] {
+    if (object.spec.source === undefined) return members;
+    const { catalog } = this.#around;
+    const source = replicatedSourceOf(catalog, object);
+    // Never made empty instead.
+    if (source === null) throw new Error('the snapshot that it begins from is gone');
+    const { volumeId, snapshotId, holders } = source;
+    return members.map((member) => {
+      const name = object.status?.members?.find(({ id }) => id === member.id)?.replica ?? '';
+      const replicaId = holders.get(catalog.get(REPLICA, name)?.spec.poolName ?? '');
+      if (replicaId === undefined) throw new Error(`${name} is not where the snapshot is held`);
+      return { ...member, source: { volumeId, replicaId, snapshotId } };
+    });
   }
 
   /** Where its members are; null: some pool has not said so yet. */

@@ -1,56 +1,213 @@
-// Goal: nobody is told of a snapshot of a volume whose blocks are elsewhere: the pool here would keep an empty one.
+// Goal: what was written before a snapshot of a volume on replicas is read back from a volume made of it, whatever was
+// written since and whoever was away meanwhile; what cannot be done is refused in words.
+// Method: the controller over a pool in memory, the daemon's own coordinators, three nodes on loopback.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ManualClock, silentLog, Turn } from '../../../src/base/index.ts';
-import { DataBufferPool } from '../../../src/block/index.ts';
-import { ApiError, type ReplicatedHandle, VolumeController } from '../../../src/control/index.ts';
+import { SystemClock, silentLog } from '../../../src/base/index.ts';
+import { type BlockDevice, BlockOp, BlockOpKind, IoStatus } from '../../../src/block/index.ts';
+import { ApiError, VolumeController } from '../../../src/control/index.ts';
+import { Replication } from '../../../src/daemon/replication.ts';
+import { DEFAULT_TIMEOUTS } from '../../../src/wire/index.ts';
+import { ACluster, QUICK, SECRET } from '../replication/cluster.ts';
 import { aManifest, aPool, FakeExporter } from './builders.ts';
 
-const handle: ReplicatedHandle = {
-  volume: null,
-  serving: false,
-  state: () => 'Healthy',
-  epoch: () => 1,
-  advice: () => [],
-  replicas: () => [],
-  sizeBlocks: () => 0,
-  usedBlocks: () => 0,
-  changeReplicas: async () => undefined,
-  configure: () => undefined,
-  force: async () => undefined,
-  stop: async () => undefined,
-};
+const SIZE = '2Mi';
 
-test('snapshots, schedules, clones and rollbacks of a volume on replicas are refused in words', async () => {
-  const pool = aPool();
-  const controller = new VolumeController({
-    clock: new ManualClock(),
-    pool,
-    buffers: new DataBufferPool(new ArrayBuffer(4 * 2 ** 20)),
-    turn: new Turn(),
-    exporter: new FakeExporter(),
-    iqnPrefix: 'iqn.2026-11.io.ashlar',
-    defaults: { blockSize: 4096, writeCache: true },
-    log: silentLog,
-    now: () => new Date('2026-11-01T00:00:00Z'),
-    replication: {
-      make: async () => undefined,
-      open: () => handle,
-      destroy: async () => undefined,
-    },
+class Control {
+  readonly exporter = new FakeExporter();
+  readonly cluster: ACluster;
+  readonly controller: VolumeController;
+
+  constructor(cluster: ACluster) {
+    this.cluster = cluster;
+    const { turn, buffers } = cluster;
+    const clock = new SystemClock();
+    this.controller = new VolumeController({
+      clock,
+      pool: aPool(),
+      buffers,
+      turn,
+      exporter: this.exporter,
+      iqnPrefix: 'iqn.2026-11.io.ashlar',
+      defaults: { blockSize: 4096, writeCache: true },
+      log: silentLog,
+      now: () => new Date('2026-11-01T00:00:00Z'),
+      replication: new Replication({
+        config: {
+          listen: null,
+          secret: SECRET,
+          tls: null,
+          maxConnections: 16,
+          connectTimeoutMs: 1000,
+          timeouts: DEFAULT_TIMEOUTS,
+          coordinator: QUICK,
+        },
+        node: 'here',
+        version: 'test',
+        buffers,
+        turn,
+        clock,
+        log: silentLog,
+        sessionsOf: () => [],
+      }),
+    });
+  }
+
+  get nodes(): string[] {
+    return this.cluster.nodes.map(({ port }) => `127.0.0.1:${port}`);
+  }
+
+  async whole(name: string): Promise<void> {
+    await this.cluster.until(`${name} is healthy`, () => {
+      const { status } = this.controller.get(name);
+      return status.state === 'Healthy' && this.exporter.exposed.has(this.controller.iqn(name));
+    });
+  }
+
+  device(name: string): BlockDevice {
+    return this.exporter.exposed.get(this.controller.iqn(name))!.device;
+  }
+
+  async write(name: string, lba: number, byte: number): Promise<void> {
+    await this.#io(name, BlockOpKind.Write, lba, byte);
+  }
+
+  async read(name: string, lba: number): Promise<number> {
+    return await this.#io(name, BlockOpKind.Read, lba, 0);
+  }
+
+  async #io(name: string, kind: BlockOpKind, lba: number, byte: number): Promise<number> {
+    const { turn, buffers } = this.cluster;
+    const data = buffers.allocate(4096)!;
+    data.bytes.fill(byte, 0, 4096);
+    const status = await new Promise<IoStatus>((resolve) => {
+      const owner = { onBlockDone: (_op: BlockOp, end: IoStatus) => resolve(end) };
+      turn.enter();
+      this.device(name).submit(new BlockOp().begin(kind, lba, 1, data, 0, false, owner));
+      turn.leave();
+    });
+    assert.equal(status, IoStatus.Ok);
+    const [first = -1] = data.bytes;
+    data.release();
+    return first;
+  }
+}
+
+async function withControl(run: (control: Control) => Promise<void>): Promise<void> {
+  const cluster = await new ACluster(3).start();
+  const control = new Control(cluster);
+  try {
+    await control.controller.start();
+    const manifest = aManifest('far', { size: SIZE, replicaNodes: control.nodes });
+    await control.controller.create(manifest, { dryRun: false });
+    await control.whole('far');
+    await run(control);
+  } finally {
+    await control.controller.close();
+    await cluster.stop();
+  }
+}
+
+test('a snapshot is restored as it was, though a replica was away in between; then its source goes', async () => {
+  await withControl(async (control) => {
+    const { controller, cluster, nodes } = control;
+    await control.write('far', 7, 0x5a);
+    await control.write('far', 8, 0x5b);
+    const [taken] = await controller.takeSnapshots(['far'], 'a');
+    assert.deepEqual(taken?.holders, ['far-r1', 'far-r2', 'far-r3']);
+    assert.equal(taken.createdMs, Date.parse('2026-11-01T00:00:00Z'));
+    await control.write('far', 7, 0xa5);
+    cluster.nodes[1]!.stop();
+    await cluster.until(
+      'a replica is out',
+      () => controller.get('far').status.state === 'Degraded',
+    );
+    await control.write('far', 8, 0xa6);
+    await controller.takeSnapshots(['far'], 'b');
+    await control.write('far', 9, 0xa7);
+    await cluster.nodes[1]!.start();
+    await control.whole('far');
+    assert.deepEqual(
+      controller.snapshots('far').map(({ name, holders }) => [name, holders?.length]),
+      [
+        ['a', 3],
+        ['b', 2],
+      ],
+    );
+
+    // `b` is on two of the nodes: the third replica of what is made of it is rebuilt from those.
+    for (const name of ['a', 'b']) {
+      const source = { snapshot: `far@${name}` };
+      const manifest = aManifest(`of-${name}`, { size: SIZE, replicaNodes: nodes, source });
+      await controller.create(manifest, { dryRun: false });
+    }
+    await control.whole('of-a');
+    await control.whole('of-b');
+    await cluster.until('all replicas are in sync', () => {
+      const all = controller.replicas().filter(({ facts }) => facts.state === 'InSync');
+      return all.length === 9;
+    });
+    const of = async (name: string) => [
+      await control.read(name, 7),
+      await control.read(name, 8),
+      await control.read(name, 9),
+    ];
+    assert.deepEqual(await of('of-a'), [0x5a, 0x5b, 0]);
+    assert.deepEqual(await of('of-b'), [0xa5, 0xa6, 0]);
+    assert.deepEqual(await of('far'), [0xa5, 0xa6, 0xa7]);
+    await control.write('of-a', 9, 0x77);
+
+    const options = { dryRun: false, force: false };
+    await assert.rejects(controller.delete('far', options), /has 2 snapshots: far@a, far@b/);
+    await controller.deleteSnapshot('far@a');
+    await controller.deleteSnapshot('far@b');
+    await controller.delete('far', options);
+    assert.deepEqual(await of('of-a'), [0x5a, 0x5b, 0x77]);
+    assert.deepEqual(await of('of-b'), [0xa5, 0xa6, 0]);
+    // Each pool shares blocks between the two as long as there are two.
+    for (const { pool } of cluster.nodes) assert.equal(pool.volumes().length, 2);
+    await controller.delete('of-a', options);
+    assert.deepEqual(await of('of-b'), [0xa5, 0xa6, 0]);
+    for (const { pool } of cluster.nodes) {
+      const [left, ...others] = pool.volumes();
+      assert.deepEqual(others, []);
+      assert.match(left?.name ?? '', /of-b-r\d$/);
+      assert.deepEqual(pool.snapshots(left?.name ?? ''), []);
+    }
   });
-  await controller.start();
-  const replicaNodes = ['192.0.2.1', '192.0.2.2', '192.0.2.3'];
-  await controller.create(aManifest('far', { replicaNodes }), { dryRun: false });
-  const refused = (error: unknown): boolean =>
-    error instanceof ApiError && /on replicas, which have no snapshots yet/.test(error.message);
-  await assert.rejects(controller.takeSnapshots(['far'], 'a'), refused);
-  const request = { to: 'a', deleteLater: false, force: false };
-  await assert.rejects(controller.rollback('far', request), refused);
-  assert.deepEqual(pool.snapshots('far'), []);
-  const source = { snapshot: 'far@a' };
-  assert.throws(
-    () => controller.create(aManifest('copy', { replicaNodes, source }), { dryRun: false }),
-    /spec\.source: a volume on replicas has no snapshots yet/,
-  );
+});
+
+test('what cannot be is refused in words', async () => {
+  await withControl(async ({ controller, nodes }) => {
+    const refused = (text: RegExp) => (error: unknown) =>
+      error instanceof ApiError && text.test(error.message);
+    await controller.create(aManifest('near', { size: SIZE }), { dryRun: false });
+    await controller.takeSnapshots(['near'], 'n');
+    await controller.takeSnapshots(['far'], 'a');
+    await assert.rejects(controller.takeSnapshots(['far'], 'a'), refused(/"far.a" already exists/));
+    await assert.rejects(
+      controller.takeSnapshots(['near', 'far'], 'g'),
+      refused(/one volume alone/),
+    );
+    await assert.rejects(controller.deleteSnapshot('far@c'), refused(/far@c/));
+    const back = { to: 'a', deleteLater: false, force: false };
+    await assert.rejects(controller.rollback('far', back), refused(/another volume from far@a/));
+    const create = (spec: Record<string, unknown>) =>
+      controller.create(aManifest('copy', { size: SIZE, ...spec }), { dryRun: false });
+    const of = (snapshot: string) => ({ source: { snapshot } });
+    await assert.rejects(create({ ...of('far@c'), replicaNodes: nodes }), refused(/no snapshot/));
+    await assert.rejects(create(of('far@a')), refused(/spec.replicaNodes: one of them must be/));
+    await assert.rejects(
+      create({ ...of('far@a'), replicaNodes: ['192.0.2.1'] }),
+      refused(/spec.replicaNodes: one of them must be/),
+    );
+    await assert.rejects(
+      create({ ...of('near@n'), replicaNodes: nodes }),
+      refused(/spec.source.snapshot: near@n is in the pool here/),
+    );
+    await assert.rejects(
+      create({ ...of('far@a'), size: '1Mi', replicaNodes: nodes }),
+      refused(/spec.size: far@a has 2Mi/),
+    );
+  });
 });

@@ -1,0 +1,32 @@
+// What a replicated volume begins from: a snapshot of another replicated one, and in which pools replicas hold it. The
+// replicas of the new volume in those pools are made as clones there; the others join later, and are rebuilt.
+import { type Catalog, copySnapshotName } from '../../controllers/index.ts';
+import { REPLICA, SNAPSHOT, VOLUME, type Volume } from '../../kinds/index.ts';
+import { memberIdOf } from './members.ts';
+
+export interface ReplicatedSource {
+  /** As its coordinator and its replicas call it. */
+  readonly volumeId: string;
+  readonly snapshotId: string;
+  /** The member that holds it there, by pool. */
+  readonly holders: ReadonlyMap<string, string>;
+}
+
+/** Null: it begins empty, or from a volume with one replica. */
+export function replicatedSourceOf(
+  catalog: Catalog,
+  { metadata, spec }: Volume,
+): ReplicatedSource | null {
+  const { source } = spec;
+  if (source === undefined) return null;
+  const name = source.snapshot ?? copySnapshotName(metadata.uid);
+  const snapshot = catalog.get(SNAPSHOT, name);
+  const from = catalog.get(VOLUME, source.volume ?? snapshot?.spec.volumeName ?? '');
+  if (snapshot === null || from?.status?.mode !== 'replicated') return null;
+  const holders = new Map<string, string>();
+  for (const replicaName of snapshot.status?.holders ?? []) {
+    const replica = catalog.get(REPLICA, replicaName);
+    if (replica !== null) holders.set(replica.spec.poolName, memberIdOf(replica));
+  }
+  return { volumeId: from.metadata.uid, snapshotId: snapshot.metadata.uid, holders };
+}
