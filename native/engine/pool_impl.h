@@ -130,6 +130,10 @@ struct VolumeState {
   std::vector<VolumeState*> cut;      // Those the checkpoint under way writes.
   std::map<std::string, VolumeState*, std::less<>> snapshots;  // By name.
   LineWalk walk;
+  // How far its lists were gone through (EraseLists, RollbackLists): those born up to the first
+  // are done, and of the next the leaves below the second.
+  uint64_t lists_done = 0;
+  uint64_t list_leaf = 0;
 
   // P1: a snapshot is logged behind every change that was submitted before it.
   uint64_t unlogged = 0;  // Changes submitted and not yet logged in full.
@@ -434,6 +438,7 @@ class PoolImpl final : public Pool {
   static PagePtr HoleOf(const PagePtr& ptr);
   void Grow(Tree* tree, uint32_t height);
   uint64_t NullSpan(Tree* tree, uint64_t leaf);
+  uint64_t BadSpan(Tree* tree, uint64_t leaf);
   enum class Newness : uint8_t { kBorn, kMaxVersion };
   Got Descend(Tree* tree, uint64_t leaf, Newness by, uint64_t bound, uint64_t* span, Page** page,
               bool* absent = nullptr);

@@ -335,7 +335,10 @@ bool PoolImpl::DeleteStep(VolumeState* v) {
 bool PoolImpl::EraseLists(VolumeState* head) {
   int budget = kLeavesAStep;
   for (size_t i = 0; i <= head->line.size(); ++i) {
-    DeadList* list = (i < head->line.size() ? head->line[i] : head)->dead.get();
+    VolumeState* record = i < head->line.size() ? head->line[i] : head;
+    const uint64_t birth = record != head ? record->birth : ~0ull;
+    if (birth <= head->lists_done) continue;
+    DeadList* list = record->dead.get();
     if (!list->now.empty()) {
       want_checkpoint_ = true;
       return false;
@@ -344,7 +347,7 @@ bool PoolImpl::EraseLists(VolumeState* head) {
       --list->tail->pins;
       list->tail = nullptr;
     }
-    for (uint64_t leaf = 0; leaf < list->leaves;) {
+    for (uint64_t& leaf = head->list_leaf; leaf < list->leaves;) {
       uint64_t span = 1;
       Page* page = nullptr;
       Got got = Descend(&list->tree, leaf, Newness::kMaxVersion, 0, &span, &page);
@@ -355,6 +358,8 @@ bool PoolImpl::EraseLists(VolumeState* head) {
       }
       leaf = (leaf / span + 1) * span;
     }
+    head->lists_done = birth;
+    head->list_leaf = 0;
   }
   return true;
 }

@@ -90,7 +90,10 @@ bool PoolImpl::RollbackStep(VolumeState* v) {
   for (VolumeState* other : v->line) {
     if (other->kind == RecordKind::kSnapshot && !other->delete_logged) s = other;
   }
-  assert(s != nullptr);
+  if (s == nullptr) {
+    Fault("a volume is rolling back, and has no snapshot");
+    return false;
+  }
   // Later ones go first.
   for (const VolumeState* other : v->line) {
     if (other->kind == RecordKind::kSnapshot && other->birth > s->birth) return false;
@@ -155,7 +158,8 @@ bool PoolImpl::RollbackLeaves(VolumeState* v, VolumeState* s) {
     }
     if (got == Got::kBad || old == Got::kBad) {
       // What cannot be read stays as it is: damaged here or there, and reported when it is read.
-      v->delete_cursor = at + 1;
+      if (got != Got::kBad) span = earlier;
+      v->delete_cursor = (at / span + 1) * span;
       continue;
     }
     if (then != nullptr) ++then->pins;
@@ -213,7 +217,8 @@ bool PoolImpl::RollbackLists(VolumeState* v, const VolumeState* s) {
   int budget = kLeavesAStep;
   for (size_t i = 0; i <= v->line.size(); ++i) {
     VolumeState* record = i < v->line.size() ? v->line[i] : v;
-    if (record != v && record->birth <= s->birth) continue;
+    const uint64_t birth = record != v ? record->birth : ~0ull;
+    if (birth <= std::max(s->birth, v->lists_done)) continue;
     DeadList* list = record->dead.get();
     const auto data = [](const DeadRun& run) { return (run.blocks & kDeadPages) == 0; };
     for (const DeadRun& run : list->now) {
@@ -223,7 +228,7 @@ bool PoolImpl::RollbackLists(VolumeState* v, const VolumeState* s) {
       --dead_now_;
     }
     std::erase_if(list->now, data);
-    for (uint64_t leaf = 0; leaf < list->leaves;) {
+    for (uint64_t& leaf = v->list_leaf; leaf < list->leaves;) {
       uint64_t span = 1;
       Page* page = nullptr;
       Got got = Descend(&list->tree, leaf, Newness::kMaxVersion, 0, &span, &page);
@@ -234,7 +239,10 @@ bool PoolImpl::RollbackLists(VolumeState* v, const VolumeState* s) {
       }
       leaf = (leaf / span + 1) * span;
     }
+    v->lists_done = birth;
+    v->list_leaf = 0;
   }
+  v->lists_done = 0;
   return true;
 }
 

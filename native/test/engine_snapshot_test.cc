@@ -49,6 +49,32 @@ TEST_P(SnapshotTest, HoldsWhatWasThereAndTheHeadGoesOn) {
   EXPECT_EQ(host.ReadAll(again, 99, 2), (std::vector<uint64_t>{0, 200}));
 }
 
+// Lists of more leaves than one step of the background looks at.
+TEST(LongDeadlists, AreGoneThroughToTheirEnd) {
+  MemFile file(256 * kMiB, true);
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 20000);
+  for (uint64_t lba = 0; lba < 20000; lba += 500) {
+    ASSERT_EQ(host.Write(v, lba, 1 + lba, 500), Status::kOk);
+  }
+  uint32_t s = host.Snapshot(v, "one");
+  // Every other block: runs of one, 200 a leaf.
+  for (uint64_t lba = 0; lba < 20000; lba += 2) ASSERT_EQ(host.Write(v, lba, 7), Status::kOk);
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  ASSERT_EQ(host.Rollback(v, s), Status::kOk);
+  host.Settle();
+  for (uint64_t lba = 0; lba < 20000; lba += 499) ASSERT_EQ(host.Read(v, lba), 1 + lba);
+  for (uint64_t lba = 0; lba < 20000; lba += 2) ASSERT_EQ(host.Write(v, lba, 9), Status::kOk);
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  ASSERT_EQ(host.Delete(v, true), Status::kOk);
+  host.Settle();
+  EXPECT_TRUE(host.pool->Volumes().empty());
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean();
+}
+
 TEST_P(SnapshotTest, ASnapshotOutlivesAKillWithoutACheckpoint) {
   MemFile file(64 * kMiB, GetParam());
   Host host(file);
