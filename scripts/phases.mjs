@@ -154,6 +154,10 @@ export function listPhases(root) {
           '-runs=200000',
           '-max_total_time=20',
           '-seed=1',
+          // Inputs of any length at once: what is read are blocks, and little shows in their first bytes.
+          '-len_control=0',
+          '-timeout=20',
+          '-rss_limit_mb=1024',
           '-artifact_prefix=build/native-fuzz/',
         ]),
       ],

@@ -242,7 +242,7 @@ uint64_t PoolImpl::AllocMeta(int copy, uint32_t avoid_vdev) {
 void PoolImpl::ApplyAlloc(const PhysRun& run) {
   Touch(run.group->leaf);
   const uint32_t bit = BitOf(run.phys);
-  uint32_t changed = Group::SetBits(run.group->leaf->space_leaf(), bit, run.blocks);
+  const uint32_t changed = Group::SetBits(run.group->leaf->space_leaf(), bit, run.blocks);
   assert(changed == run.blocks);
   run.group->leaf->used += changed;
   CountUsed(run.phys, changed);

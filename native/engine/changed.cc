@@ -110,11 +110,7 @@ bool PoolImpl::WalkChanged(VolumeState* v, ChangedOp* c) {
     }
     if (got == Got::kBad) {
       // H6: everything below the page that cannot be read.
-      uint64_t bad = 1;
-      for (uint32_t level = 0; level <= v->map.root.height; ++level) {
-        page = cache_.Find(&v->map, level, index >> (kFanOutBits * level));
-        if (page != nullptr && page->bad) bad = LeafSpan(level);
-      }
+      const uint64_t bad = BadSpan(&v->map, index);
       const uint64_t to = std::min((index / bad + 1) * bad << kLeafBits, v->size_blocks);
       if (!add(c->lba, to - c->lba, BlockKind::kUnknown, 0)) return true;
       c->lba = to;

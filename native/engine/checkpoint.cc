@@ -98,8 +98,9 @@ void PoolImpl::Cut() {
     Page* leaf = it->second;
     Touch(leaf);
     const auto blocks = static_cast<uint32_t>(run.blocks);
-    uint32_t cleared = Group::ClearBits(leaf->space_leaf(), BitOf(run.phys), blocks);
-    assert(cleared == blocks);
+    const uint32_t cleared = Group::ClearBits(leaf->space_leaf(), BitOf(run.phys), blocks);
+    // Two places named the block, or one that the space map calls free.
+    if (cleared != blocks) return Fault("the metadata contradict each other: a block freed twice");
     leaf->used -= cleared;
     CountUsed(run.phys, -int64_t{cleared});
     if (Mutated(Mutant::kReuseEarly)) {

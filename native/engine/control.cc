@@ -9,10 +9,6 @@
 namespace ashlar {
 namespace {
 
-constexpr uint32_t kMaxRecords = kFanOut * kFanOut * kFanOut;  // Volumes and snapshots.
-constexpr uint32_t kBlobHeight = 1;                            // 64 keys a volume.
-constexpr uint32_t kMaxBlobs = kFanOut;
-
 template <typename T>
 void Put(uint8_t** at, const T& value) {
   std::memcpy(*at, &value, sizeof value);
@@ -39,7 +35,7 @@ VolumeState* PoolImpl::AddVolume(uint64_t tree, uint32_t slot, const Uuid& id, s
   v->blobs.tree.role = Role::kBlob;
   v->blobs.tree.id = tree;
   v->blobs.tree.owner = v;
-  v->blobs.tree.root.height = kBlobHeight;
+  v->blobs.tree.root.height = 1;  // 64 keys. It grows with more.
   v->dead = NewDeadList(v, tree);
   by_name_[v->name] = v;
   return v;
@@ -468,9 +464,9 @@ void PoolImpl::FinishControl(Piece* piece, Status status) {
 // waits.
 void PoolImpl::ApplyBlob(BlobStore* store, const std::string& key, uint64_t slot,
                          std::vector<uint8_t> value, const uint64_t* phys, const uint32_t* crc) {
+  Grow(&store->tree, std::max(store->tree.root.height, HeightFor(slot + 1)));
   Page* page = nullptr;
   Got got = GetOrCreate(&store->tree, slot, nullptr, &page);
-  assert(got == Got::kHere);
   if (got != Got::kHere) return Fault("a settings page went missing");
   auto* leaf = reinterpret_cast<BlobLeaf*>(page->data);
   const bool was = leaf->bytes > 0;

@@ -12,8 +12,8 @@ bool PtrIsSound(const PagePtr& ptr, PhysRange range) {
   return range.Holds(ptr.addr[0]) && range.Holds(ptr.addr[1]);
 }
 
-bool RootIsSound(const TreeRoot& root, PhysRange range) {
-  return root.height <= kMaxHeight && PtrIsSound(root.ptr, range);
+bool RootIsSound(const TreeRoot& root, PhysRange range, uint32_t max_height = kMaxHeight) {
+  return root.height <= max_height && PtrIsSound(root.ptr, range);
 }
 
 bool InnerIsSound(const InnerPage& page, PhysRange range) {
@@ -27,6 +27,17 @@ bool MapLeafIsSound(const MapLeaf& leaf, PhysRange range) {
   for (uint32_t i = 0; i < kLeafEntries; ++i) {
     if (leaf.kind[i] > kEntryHole) return false;
     if (leaf.kind[i] == kEntryData && !range.Holds(leaf.phys[i])) return false;
+  }
+  return true;
+}
+
+// No bit is set behind the end of the leaf's region.
+bool SpaceIsSound(const SpaceLeaf& leaf, PhysRange range) {
+  if (leaf.header.index >= range.Groups()) return false;
+  for (uint32_t bit = range.Capacity(leaf.header.index); bit < kGroupBlocks;) {
+    const uint32_t shift = bit & 63;
+    if (leaf.words[bit >> 6] >> shift != 0) return false;
+    bit += 64 - shift;
   }
   return true;
 }
@@ -49,12 +60,30 @@ bool DeadIsSound(const DeadLeaf& leaf, PhysRange range) {
 }
 
 bool CatalogIsSound(const CatalogLeaf& leaf, PhysRange range) {
-  if (leaf.state == RecordState::kFree) return true;
-  return leaf.kind >= RecordKind::kVolume && leaf.kind <= RecordKind::kSegment &&
-         leaf.state <= RecordState::kRollingBack && leaf.name_bytes <= 255 && leaf.tree != 0 &&
-         leaf.size_blocks > 0 && leaf.size_blocks <= kPhysBlockMask &&
-         RootIsSound(leaf.map, range) && RootIsSound(leaf.blobs, range) &&
-         RootIsSound(leaf.line.dead, range) && leaf.line.dead_leaves <= kPhysBlockMask;
+  const LineRecord& line = leaf.line;
+  switch (leaf.state) {
+    case RecordState::kFree:
+      return true;
+    case RecordState::kLive:
+      if (leaf.kind < RecordKind::kVolume || leaf.kind > RecordKind::kSegment) return false;
+      break;
+    case RecordState::kDeleting:
+      if (leaf.kind != RecordKind::kVolume && leaf.kind != RecordKind::kSnapshot) return false;
+      break;
+    case RecordState::kCondemned:
+      if (leaf.kind != RecordKind::kSnapshot) return false;
+      break;
+    case RecordState::kRollingBack:
+      if (leaf.kind != RecordKind::kVolume) return false;
+      break;
+    default:
+      return false;
+  }
+  return leaf.name_bytes <= 255 && leaf.tree != 0 && leaf.tree < kMaxCount &&
+         leaf.header.index < kMaxRecords && leaf.size_blocks > 0 &&
+         leaf.size_blocks <= kPhysBlockMask && RootIsSound(leaf.map, range) &&
+         RootIsSound(leaf.blobs, range, kBlobHeight) && RootIsSound(line.dead, range) &&
+         line.dead_leaves <= 1ull << (kFanOutBits * line.dead.height) && line.birth < kMaxCount;
 }
 
 bool BlobIsSound(const BlobLeaf& leaf, PhysRange range) {
@@ -113,8 +142,13 @@ Status ParseSuperblock(const uint8_t* block, Superblock* out) {
   }
   if (out->open_id_count > 16 || out->name[63] != 0) return Status::kCorrupt;
   const PhysRange range{out->regions, out->region_count};
-  for (const TreeRoot* root : {&out->catalog, &out->space, &out->pending, &out->blobs}) {
-    if (!RootIsSound(*root, range)) return Status::kCorrupt;
+  if (out->generation >= kMaxCount || out->log_sequence >= kMaxCount ||
+      out->log_opening >= kMaxCount || out->next_tree >= kMaxCount) {
+    return Status::kCorrupt;
+  }
+  if (!RootIsSound(out->catalog, range, kCatalogHeight) || !RootIsSound(out->space, range) ||
+      !RootIsSound(out->pending, range) || !RootIsSound(out->blobs, range, kBlobHeight)) {
+    return Status::kCorrupt;
   }
   return Status::kOk;
 }
@@ -148,7 +182,7 @@ bool PageIsSound(const uint8_t* page, Role role, uint8_t level, PhysRange range)
     case Role::kCatalog:
       return CatalogIsSound(*reinterpret_cast<const CatalogLeaf*>(page), range);
     case Role::kSpace:
-      return true;
+      return SpaceIsSound(*reinterpret_cast<const SpaceLeaf*>(page), range);
     case Role::kPending:
       return PendingIsSound(*reinterpret_cast<const PendingLeaf*>(page), range);
     case Role::kBlob:

@@ -143,6 +143,13 @@ enum class Role : uint8_t {
 inline constexpr uint32_t kMaxHeight = 7;  // 64^7 leaves of 128 blocks: past 2^48 blocks.
 inline constexpr uint32_t kFanOut = 64;
 inline constexpr uint32_t kFanOutBits = 6;
+inline constexpr uint32_t kCatalogHeight = 3;
+inline constexpr uint32_t kMaxRecords = kFanOut * kFanOut * kFanOut;  // Volumes and snapshots.
+inline constexpr uint32_t kBlobHeight = 2;
+inline constexpr uint32_t kMaxBlobs = kFanOut * kFanOut;  // Of a volume, and of the pool.
+// Generations, sequences and tree ids count up one by one: what is not below was made up, and
+// would wrap.
+inline constexpr uint64_t kMaxCount = 1ull << 60;
 
 struct PageHeader {
   uint32_t magic;

@@ -73,7 +73,7 @@ bool CreateIsSound(LogEntry* e, const uint8_t* body, uint32_t bytes) {
   std::memcpy(&e->create, body, sizeof(LogCreate));
   if (e->create.name_bytes > 255 || e->create.name_bytes > bytes - sizeof(LogCreate)) return false;
   e->name = reinterpret_cast<const char*>(body + sizeof(LogCreate));
-  return e->header.count > 0 && e->header.count <= kPhysBlockMask;
+  return e->header.tree != 0 && e->header.count > 0 && e->header.count <= kPhysBlockMask;
 }
 
 bool SnapshotIsSound(LogEntry* e, const uint8_t* body, uint32_t bytes) {
@@ -84,7 +84,7 @@ bool SnapshotIsSound(LogEntry* e, const uint8_t* body, uint32_t bytes) {
     return false;
   }
   e->name = reinterpret_cast<const char*>(body + sizeof(LogSnapshot));
-  return s.snapshot_tree != 0 && s.group_index < s.group_count;
+  return s.snapshot_tree != 0 && s.snapshot_tree < kMaxCount && s.group_index < s.group_count;
 }
 
 bool BlobIsSound(LogEntry* e, const uint8_t* body, uint32_t bytes) {
@@ -125,7 +125,7 @@ bool ParseLogEntry(const uint8_t* area, uint32_t area_bytes, uint32_t* offset, L
   const uint8_t* body = at + sizeof h;
   const uint32_t bytes = h.bytes - static_cast<uint32_t>(sizeof h);
   *offset += h.bytes;
-  if (h.lba > kPhysBlockMask) return false;
+  if (h.lba > kPhysBlockMask || h.tree >= kMaxCount) return false;
   switch (h.kind) {
     case LogKind::kWrite:
     case LogKind::kWriteAtomic:

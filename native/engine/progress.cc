@@ -77,6 +77,7 @@ void Progress::Load(const ProgressRecord& record) {
   resting_epoch_ = record.flags >> 8;
   for (uint32_t i = 0; i < std::min(record.count, kSavedChanges); ++i) {
     const SavedChange& saved = record.changes[i];
+    if (saved.total == 0 || saved.total > 15) continue;
     waiting_[saved.previous] = saved;
     last_ = std::max(last_, saved.version);
   }

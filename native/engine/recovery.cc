@@ -322,6 +322,10 @@ Status PoolImpl::Recover(const std::vector<DeviceFile>& files, std::string* why)
   if (Status s = ReadSuperblocks(why); s != Status::kOk) return s;
   if (Status s = LoadState(why); s != Status::kOk) return s;
   if (Status s = ReplayLog(why); s != Status::kOk) return s;
+  if (Faulted()) {
+    *why = fault_;
+    return Status::kCorrupt;
+  }
   recovering_ = false;
   ResumeWalks();
   if (options_.read_only) return Status::kOk;
@@ -501,7 +505,9 @@ Status PoolImpl::LoadState(std::string* why) {
 
 Status PoolImpl::LoadPending(std::string*) {
   if (pending_.root.ptr.null()) return Status::kOk;
-  for (uint64_t i = 0; i < LeafSpan(pending_.root.height); ++i) {
+  uint64_t leaves = 0;
+  for (; leaves < LeafSpan(pending_.root.height); ++leaves) {
+    const uint64_t i = leaves;
     Page* page = nullptr;
     Got got = WaitPage(&pending_, i, false, &page);
     if (got == Got::kBad) return Status::kCorrupt;
@@ -525,12 +531,19 @@ Status PoolImpl::LoadPending(std::string*) {
   }
   // The tree is written anew each time: its pages leave the cache.
   for (uint32_t level = 0; level <= pending_.root.height; ++level) {
-    for (uint64_t i = 0; i < LeafSpan(pending_.root.height - level); ++i) {
+    for (uint64_t i = 0; i <= leaves >> (kFanOutBits * level); ++i) {
       Page* page = cache_.Find(&pending_, level, i);
       if (page != nullptr) cache_.Remove(page);
     }
   }
-  return Status::kOk;
+  // A block is freed once. The list is in no order of its own; the next cut sorts it anyway.
+  std::sort(pending_old_.begin(), pending_old_.end(),
+            [](const Run& a, const Run& b) { return a.phys < b.phys; });
+  for (size_t i = 1; i < pending_old_.size(); ++i) {
+    const Run& before = pending_old_[i - 1];
+    if (before.phys + before.blocks > pending_old_[i].phys) return Status::kCorrupt;
+  }
+  return pending_blocks_ == sb_.pending_blocks ? Status::kOk : Status::kCorrupt;
 }
 
 Status PoolImpl::LoadBlobs(BlobStore* store, std::string*) {
@@ -539,7 +552,11 @@ Status PoolImpl::LoadBlobs(BlobStore* store, std::string*) {
     Page* page = nullptr;
     Got got = WaitPage(&store->tree, slot, false, &page);
     if (got == Got::kBad) return Status::kCorrupt;
-    if (got == Got::kNull) continue;
+    if (got == Got::kNull) {
+      const uint64_t span = std::max<uint64_t>(1, NullSpan(&store->tree, slot));
+      slot = (slot / span + 1) * span - 1;
+      continue;
+    }
     const BlobLeaf leaf = *reinterpret_cast<const BlobLeaf*>(page->data);
     if (leaf.bytes == 0) continue;
     ++page->pins;
@@ -762,7 +779,7 @@ void PoolImpl::ReplayBlock(Replay* replay, const uint8_t* block, bool verify) {
         // The slot it had may still be held by a volume whose deletion this replay takes up again:
         // any free one will do.
         const uint32_t slot = FreeSlot();
-        if (v != nullptr || slot >= LeafSpan(kMaxHeight)) break;
+        if (v != nullptr || slot >= kMaxRecords) break;
         v = AddVolume(e.tree, slot, entry.create.id,
                       std::string(entry.name, entry.create.name_bytes), e.count);
         v->hole_floor = entry.create.hole_floor;
@@ -783,6 +800,9 @@ void PoolImpl::ReplayBlock(Replay* replay, const uint8_t* block, bool verify) {
       case LogKind::kClone: {
         VolumeState* origin = FindTree(e.version);
         if (v != nullptr || origin == nullptr || origin->kind != RecordKind::kSnapshot) break;
+        if (FreeSlot() >= kMaxRecords) break;
+        // It was logged when both superblocks reached its snapshot.
+        if (origin->supers < 2 || e.count != origin->size_blocks) break;
         v = AddVolume(e.tree, FreeSlot(), entry.create.id,
                       std::string(entry.name, entry.create.name_bytes), e.count);
         v->hole_floor = entry.create.hole_floor;
@@ -793,12 +813,14 @@ void PoolImpl::ReplayBlock(Replay* replay, const uint8_t* block, bool verify) {
         break;
       }
       case LogKind::kPromote:
-        if (v != nullptr && v->kind == RecordKind::kVolume && v->origin != nullptr) ApplyPromote(v);
+        if (v == nullptr || v->kind != RecordKind::kVolume || v->origin == nullptr) break;
+        if (v->origin->supers == 2) ApplyPromote(v);
         break;
       case LogKind::kRollback: {
         VolumeState* target = FindTree(e.count);
         if (v == nullptr || v->state != RecordState::kLive || target == nullptr) break;
         if (target->kind != RecordKind::kSnapshot || target->head != v) break;
+        if (target->supers < 2 || target->delete_logged) break;
         v->rolling = true;
         ApplyRollback(v, target, e.version);
         break;
@@ -833,9 +855,12 @@ void PoolImpl::ReplaySnapshot(Replay* replay, const LogEntry& entry) {
     const LogSnapshot& record = replay->group[i].snapshot;
     VolumeState* v = FindTree(replay->group[i].header.tree);
     if (v == nullptr || v->kind != RecordKind::kVolume || v->delete_logged ||
-        FindTree(record.snapshot_tree) != nullptr) {
+        FindTree(record.snapshot_tree) != nullptr || FreeSlot() >= kMaxRecords) {
       continue;
     }
+    const bool twice =
+        std::any_of(targets.begin(), targets.end(), [v](const auto& t) { return t.volume == v; });
+    if (twice) continue;
     VolumeState* s = AddRecord(RecordKind::kSnapshot, record.snapshot_tree, FreeSlot());
     s->head = v;
     s->head_tree = v->tree;
@@ -880,6 +905,13 @@ bool PoolImpl::ReplayAlloc(Replay* replay, const std::vector<Run>& runs,
         return false;
       }
     }
+  }
+  // And each of them once.
+  std::vector<Run> sorted = parts;
+  std::sort(sorted.begin(), sorted.end(),
+            [](const Run& a, const Run& b) { return a.phys < b.phys; });
+  for (size_t i = 1; i < sorted.size(); ++i) {
+    if (sorted[i - 1].phys + sorted[i - 1].blocks > sorted[i].phys) return false;
   }
   for (const Run& part : parts) {
     Page* leaf = nullptr;
@@ -999,7 +1031,7 @@ void PoolImpl::ReplayBlob(Replay* replay, const LogEntry& entry, bool verify) {
     good = good && ReadGoodSync(entry.blob.phys[i], entry.blob.crc[i], verify, at);
   }
   for (const PhysRun& run : runs) ApplyAlloc(run);
-  const bool usable = store != nullptr && e.lba < LeafSpan(store->tree.root.height) &&
+  const bool usable = store != nullptr && e.lba < kMaxBlobs &&
                       (v == nullptr || (v->kind == RecordKind::kVolume && !v->delete_logged));
   if (!good || !usable) {
     dropped_entries_ += !good;

@@ -358,11 +358,15 @@ Status PoolImpl::LinkLines() {
     if (v == nullptr) continue;
     if (v->origin_tree != 0) {
       v->origin = FindTree(v->origin_tree);
-      if (v->origin == nullptr || v->origin->kind != RecordKind::kSnapshot) return Status::kCorrupt;
+      if (v->kind != RecordKind::kVolume || v->origin == nullptr ||
+          v->origin->kind != RecordKind::kSnapshot || v->origin_birth != v->origin->birth) {
+        return Status::kCorrupt;
+      }
       v->origin->clones.push_back(v);
     }
     v->rolling = v->state == RecordState::kRollingBack;
-    if (v->state == RecordState::kDeleting || v->state == RecordState::kCondemned || v->recount ||
+    const bool recount = v->recount && v->kind == RecordKind::kSnapshot;
+    if (v->state == RecordState::kDeleting || v->state == RecordState::kCondemned || recount ||
         v->rolling) {
       reclaim_.push_back(v);
     }
@@ -379,7 +383,22 @@ Status PoolImpl::LinkLines() {
     if (v == nullptr || v->kind != RecordKind::kVolume) continue;
     std::sort(v->line.begin(), v->line.end(),
               [](const VolumeState* a, const VolumeState* b) { return a->birth < b->birth; });
+    // Each begins where the one before ends.
+    uint64_t before = v->origin_birth;
+    for (const VolumeState* s : v->line) {
+      if (s->birth <= before || s->birth >= sb_.generation) return Status::kCorrupt;
+      before = s->birth;
+    }
     Relink(v);
+    if (v->rolling && v->newest == nullptr) return Status::kCorrupt;
+  }
+  // Whoever follows a clone's origins comes to an end.
+  for (const auto& record : volumes_) {
+    size_t steps = 0;
+    for (const VolumeState* v = record.get(); v != nullptr && v->origin != nullptr;) {
+      v = v->origin->head;
+      if (++steps > volumes_.size()) return Status::kCorrupt;
+    }
   }
   return Status::kOk;
 }

@@ -112,6 +112,16 @@ uint64_t PoolImpl::NullSpan(Tree* tree, uint64_t leaf) {
   return LeafSpan(tree->root.height);
 }
 
+// How many leaves, an aligned span around `leaf`, are below a page that cannot be read.
+uint64_t PoolImpl::BadSpan(Tree* tree, uint64_t leaf) {
+  uint64_t span = 1;
+  for (uint32_t level = 0; level <= tree->root.height; ++level) {
+    const Page* page = cache_.Find(tree, level, leaf >> (kFanOutBits * level));
+    if (page != nullptr && page->bad) span = LeafSpan(level);
+  }
+  return span;
+}
+
 // One step of a walk that looks only at what is newer than `bound`: the leaf, in memory (kHere); or
 // how many leaves, an aligned span around it, are missing (`absent`), not newer, or unreadable
 // together.

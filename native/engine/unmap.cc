@@ -132,6 +132,9 @@ void PoolImpl::UnmapRange(VolumeState* volume, uint64_t lba, uint64_t blocks, ui
     uint64_t next = (index + 1) << kLeafBits;
     if (got == Got::kHere) {
       ApplyUnmapLeaf(volume, leaf, at, end - at, version);
+    } else if (got == Got::kBad) {
+      const uint64_t span = BadSpan(tree, index);
+      next = (index / span + 1) * span << kLeafBits;
     } else if (got == Got::kNull) {
       const uint64_t span = std::max<uint64_t>(1, NullSpan(tree, index));
       // The largest subtree that begins here and lies in the range. What is behind the volume's end

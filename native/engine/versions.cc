@@ -69,8 +69,10 @@ void PoolImpl::Retire(VolumeState* head, uint64_t phys, uint32_t blocks, uint64_
   uint64_t prev = head->prev_birth;
   if (at <= head->map.barrier && head->state != RecordState::kDeleting) {
     // In an interval that a snapshot not yet cut has ended.
-    owner = *std::find_if(head->pending.begin(), head->pending.end(),
-                          [at](VolumeState* s) { return s->birth >= at; });
+    const auto ended = std::find_if(head->pending.begin(), head->pending.end(),
+                                    [at](VolumeState* s) { return s->birth >= at; });
+    if (ended == head->pending.end()) return Fault("a snapshot is missing from its line");
+    owner = *ended;
     last = nullptr;
     for (VolumeState* s : head->line) {
       const bool kept = s->kind == RecordKind::kSnapshot && s->state != RecordState::kCondemned;

@@ -293,6 +293,42 @@ TEST_P(PoolTest, BlobsAndResizeOutliveAKill) {
   }
 }
 
+TEST_P(PoolTest, HundredsOfBlobsOutliveAKill) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  uint32_t v = host.Create("a", 100);
+  auto put = [&](uint32_t h, int key, std::vector<uint8_t> bytes) {
+    return host.Control([&](DoneFn d, void* c) {
+      host.pool->PutBlob(h, "key" + std::to_string(key), bytes, d, c);
+    });
+  };
+  for (int key = 0; key < 300; ++key) {
+    ASSERT_EQ(put(v, key, {1, static_cast<uint8_t>(key)}), Status::kOk) << key;
+    ASSERT_EQ(put(0, key, {2, static_cast<uint8_t>(key)}), Status::kOk) << key;
+    if (key == 100) {
+      ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    }
+  }
+  for (int key = 0; key < 300; key += 3) ASSERT_EQ(put(v, key, {}), Status::kOk);
+  for (int round = 0; round < 3; ++round) {
+    if (round == 2) {
+      ASSERT_EQ(host.Close(), Status::kOk);
+    }
+    host.pool.reset();
+    host.ExpectClean();
+    ASSERT_EQ(host.Open(), Status::kOk);
+    v = host.pool->Volumes().at(0).handle;
+    for (int key = 0; key < 300; ++key) {
+      std::vector<uint8_t> got;
+      EXPECT_EQ(host.pool->GetBlob(v, "key" + std::to_string(key), &got), key % 3 != 0);
+      ASSERT_TRUE(host.pool->GetBlob(0, "key" + std::to_string(key), &got));
+      EXPECT_EQ(got[1], static_cast<uint8_t>(key));
+    }
+  }
+}
+
 TEST_P(PoolTest, AHugeThinVolumeIsCheap) {
   MemFile file(1024 * kMiB, GetParam());
   Host host(file);

@@ -4,6 +4,8 @@ import { StoreError } from './types.ts';
 
 /** Of one blob; reservations and settings fit many times over. */
 export const MAX_BLOB_BYTES = 64 * 1024;
+/** Blobs of one volume, and of the pool. */
+export const MAX_BLOBS = 4096;
 /** Of a blob's key, in bytes of UTF-8. */
 export const MAX_BLOB_KEY_BYTES = 63;
 /** Of a volume's name, in bytes of UTF-8. */

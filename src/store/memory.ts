@@ -10,6 +10,7 @@ import {
   checkVolumeSize,
   MAX_BLOB_BYTES,
   MAX_BLOB_KEY_BYTES,
+  MAX_BLOBS,
   MAX_CHANGED_RUNS,
   MAX_OP_BLOCKS,
 } from './limits.ts';
@@ -855,6 +856,7 @@ function keepBlob(blobs: Map<string, Uint8Array>, key: string, value: Uint8Array
   const keyBytes = Buffer.byteLength(key);
   assert(keyBytes > 0 && keyBytes <= MAX_BLOB_KEY_BYTES);
   assert(value === null || value.length <= MAX_BLOB_BYTES);
+  assert(value === null || blobs.has(key) || blobs.size < MAX_BLOBS);
   if (value === null || value.length === 0) blobs.delete(key);
   else blobs.set(key, Uint8Array.from(value));
 }
