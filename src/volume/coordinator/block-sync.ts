@@ -250,11 +250,12 @@ export class BlockSync {
     while (this.#jobs.length > 0) {
       const job = this.#jobs[0]!;
       const bytes = bytesOf(job);
-      if (this.#running > 0 && this.#runningBytes + bytes > this.#options.windowBytes) return;
+      const room = roomOf(job);
+      if (this.#running > 0 && this.#runningBytes + room > this.#options.windowBytes) return;
       if (!this.#options.mayCopy(bytes)) return;
       this.#jobs.shift();
       this.#running += 1;
-      this.#runningBytes += bytes;
+      this.#runningBytes += room;
       this.#begin(job);
       if (this.#ended) return;
     }
@@ -330,7 +331,7 @@ export class BlockSync {
 
   #finish(job: Job): void {
     this.#running -= 1;
-    this.#runningBytes -= bytesOf(job);
+    this.#runningBytes -= roomOf(job);
     this.#pump();
   }
 
@@ -340,8 +341,14 @@ export class BlockSync {
   }
 }
 
+/** What goes over the wire, about. */
 function bytesOf(job: Job): number {
   return job.decision.hole ? 4096 : job.blocks * 4096;
+}
+
+/** What a target needs memory for until it has answered: for holes too. */
+function roomOf(job: Job): number {
+  return job.blocks * 4096;
 }
 
 /** Copies of `blocks` blocks that are all alike and carry no bytes. */

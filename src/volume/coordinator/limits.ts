@@ -1,9 +1,11 @@
 // The coordinator's bounds, each with its unit and its reason.
+import { assert } from '../../base/index.ts';
+import { MAX_DATA_BLOCKS } from '../../wire/limits.ts';
 
 /** Blocks of one copy: 512 KiB, a frame that does not hold up a host's op behind it for long (B9). */
 export const MAX_COPY_BLOCKS = 128;
-/** Blocks of one copied hole: it has no bytes, but 17 bytes of version each. */
-export const MAX_HOLE_BLOCKS = 4096;
+/** Blocks of one copied hole: it has no bytes, but an entry of kind and version each, and no copy has more entries. */
+export const MAX_HOLE_BLOCKS = MAX_DATA_BLOCKS;
 /** Runs of one listing: some 30 KiB. */
 export const MAX_LISTED_RUNS = 1024;
 /** Replicas that one coordinator ever talks to at a time: bits of a mask. */
@@ -18,3 +20,5 @@ export const BACKOFF_MS = 100;
 export const LOSS_WAIT_FACTOR = 10;
 /** Blocks of one cross-scrub: a member stops its stream for the length of a look at so many map entries (H5). */
 export const MAX_DIGEST_BLOCKS = 4096;
+
+assert(MAX_COPY_BLOCKS <= MAX_DATA_BLOCKS && MAX_HOLE_BLOCKS <= MAX_DATA_BLOCKS);

@@ -158,6 +158,18 @@ export class ACluster {
     await this.coordinators.makeVolume(volumeId, sizeBlocks, plan);
   }
 
+  /** One more replica of the served volume, blank, on this node; resolves when it is a member, and before its rebuild. */
+  async addReplica(replicaId: string, node: ANode): Promise<void> {
+    this.places.set(replicaId, node);
+    const { coordinator } = this.volume!;
+    const at = { host: '127.0.0.1', port: node.port };
+    const { sizeBlocks } = coordinator.record!;
+    await this.coordinators.makeNewcomer('v', sizeBlocks, { replicaId, at, witness: false });
+    coordinator.addReplica(replicaId);
+    await this.until('it answers', () => coordinator.linkReason(replicaId) === '');
+    await coordinator.changeMember(null, { replicaId, witness: false });
+  }
+
   open(config: CoordinatorConfig = QUICK, volumeId = 'v'): ReplicatedVolume {
     const tell = (line: string): void => {
       this.heard.push(line);
