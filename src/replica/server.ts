@@ -144,7 +144,8 @@ class PeerConnection implements ConnectionHandler {
     };
     const end = new MemberEnd(this.#payloads, {
       onMessage: (message) => replica.onMessage(session, message),
-      onEnd: () => {
+      onEnd: (_status, reason) => {
+        this.#log.info({ volumeId, replica: replicaId, reason }, 'a session has ended');
         forget();
         replica.endSession(session);
       },

@@ -334,7 +334,11 @@ export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, 
     this.#gate.post((nowMs) => this.#core.onConnected(nowMs, peer));
   }
 
-  onLinkDown(peer: number): void {
+  onLinkDown(peer: number, reason: string): void {
+    if (reason !== '') {
+      const replica = this.#links[peer]?.replicaId;
+      this.#options.log.warn({ replica, reason }, 'the session with a replica has ended');
+    }
     this.#gate.post((nowMs) => this.#core.onDisconnected(nowMs, peer));
   }
 

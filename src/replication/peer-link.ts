@@ -23,7 +23,8 @@ export interface NodeAddress {
 /** What the shell of the coordinator hears. */
 export interface PeerLinkOwner {
   onLinkUp(peer: number): void;
-  onLinkDown(peer: number): void;
+  /** `reason`: in words; empty when this end left. */
+  onLinkDown(peer: number, reason: string): void;
   onLinkMessage(peer: number, message: MemberMessage): void;
   readTarget(peer: number, id: number): BlockOp | null;
 }
@@ -62,6 +63,10 @@ export class PeerLink implements PeerNodeUser, CoordinatorEndHandler {
 
   constructor(options: PeerLinkOptions) {
     this.#options = options;
+  }
+
+  get replicaId(): string {
+    return this.#options.replicaId;
   }
 
   get isUp(): boolean {
@@ -157,7 +162,7 @@ export class PeerLink implements PeerNodeUser, CoordinatorEndHandler {
     this.#up = false;
     this.#end = null;
     this.#reason = reason;
-    if (wasUp) this.#options.owner.onLinkDown(this.#options.peer);
+    if (wasUp) this.#options.owner.onLinkDown(this.#options.peer, reason);
     this.#again();
   }
 
@@ -198,6 +203,6 @@ export class PeerLink implements PeerNodeUser, CoordinatorEndHandler {
     this.#connection = null;
     this.#node?.leave(this);
     this.#node = null;
-    if (wasUp) this.#options.owner.onLinkDown(this.#options.peer);
+    if (wasUp) this.#options.owner.onLinkDown(this.#options.peer, '');
   }
 }

@@ -113,9 +113,11 @@ export class Cluster {
     return await mustRun(process.execPath, [CLI, '--api', api, ...args], { timeoutMs: 120_000 });
   }
 
-  async createVolume(name: string, size: string): Promise<string> {
+  /** With a replica on every node; its IQN. IscsiDisk counts in blocks of 4096 bytes. */
+  async createVolume(name: string, size: string, blockBytes = 4096): Promise<string> {
     const nodes = this.links.flatMap(({ port }) => ['--replica-node', `127.0.0.1:${port}`]);
-    await this.ashlar('create', 'volume', name, '--size', size, '--block-size', '4096', ...nodes);
+    const flags = ['--size', size, '--block-size', String(blockBytes)];
+    await this.ashlar('create', 'volume', name, ...flags, ...nodes);
     return `${IQN_PREFIX}:${name}`;
   }
 
@@ -159,7 +161,8 @@ export class Cluster {
   #configure(name: string, text: string): string {
     const folder = join(this.folder, name);
     mkdirSync(folder, { recursive: true });
-    const file = join(folder, 'ashlar.yaml');
+    // Beside the data folder, not in it: a test may delete that folder whole, as a replaced disk does.
+    const file = join(this.folder, `${name}.yaml`);
     writeFileSync(
       file,
       `node:\n  name: ${name}\ndataDir: ${folder}\ncpu:\n  spinMicroseconds: 0\n${text}`,

@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { crashScenarios } from './scenarios/crash.ts';
 import { dataScenarios } from './scenarios/data.ts';
 import { loginScenarios } from './scenarios/login.ts';
+import { replicaScenarios } from './scenarios/replicas.ts';
 import { reservationScenarios } from './scenarios/reservations.ts';
 import { guestImage, missingPrograms } from './support/image.ts';
 import { AshlarTarget, type Target, TgtTarget } from './support/target.ts';
@@ -21,6 +22,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...dataScenarios,
   ...reservationScenarios,
   ...crashScenarios,
+  ...replicaScenarios,
 ];
 
 async function main(): Promise<number> {

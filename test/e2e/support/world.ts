@@ -11,7 +11,15 @@ export type Scenario = {
   readonly name: string;
   readonly run: (world: World) => Promise<void>;
   /** What a target must be able to do for the scenario to mean anything; the peer may lack it, ashlar has it all. */
-  readonly needs?: 'digests' | 'resize' | 'used-bytes' | 'sessions' | 'acl' | 'aptpl' | 'hints';
+  readonly needs?:
+    | 'digests'
+    | 'resize'
+    | 'used-bytes'
+    | 'sessions'
+    | 'acl'
+    | 'aptpl'
+    | 'hints'
+    | 'replicas';
 };
 
 // Functions of every script. A session is found by its target and its initiator's name, never by the order of names
