@@ -75,6 +75,7 @@ for (const [kind, start] of [
       await discard(cluster, volume);
       await cluster.volume!.coordinator.stop();
       await cluster.nodes[2]!.start();
+      cluster.volume = null; // From here on the next one is meant.
       cluster.open();
       const again = await cluster.serving();
       await cluster.until('all are alike', () => cluster.volume!.state() === 'Healthy');
