@@ -35,7 +35,7 @@ export function listPhases(root) {
   const units = folders.flatMap((folder) => testFiles(root, folder));
   const sims = testFiles(root, 'test/sim', '.sim.js');
   const severalNodes = testFiles(root, 'test/e2e/walkthrough').filter((name) =>
-    /\/(three-nodes|growing)\.test\.js$/.test(name),
+    /\/(three-nodes|growing|replicated-snapshots)\.test\.js$/.test(name),
   );
   const clang = firstOf('clang++-14', 'clang++-18', 'clang++');
   const configure = (folder, ...options) => ['cmake', '-S', '.', '-B', folder, ...options];
@@ -172,7 +172,7 @@ export function listPhases(root) {
     },
     {
       id: 'walkthrough',
-      title: "OpenEBS' walk-through on one node, by kubectl and by ashlar",
+      title: "OpenEBS' walk-through on one node and on three, by kubectl and by ashlar",
       files: testFiles(root, 'test/e2e/walkthrough').filter((name) =>
         name.endsWith('walkthrough.test.js'),
       ),
@@ -184,12 +184,13 @@ export function listPhases(root) {
           ),
         ],
       ],
-      tools: ['kubectl', 'qemu-io'],
+      tools: ['kubectl', 'qemu-io', 'etcd'],
       limitS: 300,
     },
     {
       id: 'three-nodes',
-      title: 'nodes with etcd: failover, etcd away, the leader killed, nodes that come later',
+      title:
+        'nodes with etcd: failover, etcd away, the leader killed, nodes that come later, snapshots',
       files: severalNodes,
       commands: severalNodes.map((file) => [...tap, file]),
       tools: ['kubectl', 'qemu-io', 'etcd'],

@@ -1,0 +1,180 @@
+// Goal: a claim on three nodes is restored from a snapshot, and copied, with what it held at that moment, though the node
+// of a replica is killed and comes back in between; of a snapshot taken meanwhile its object says who holds it.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { type EtcdUnderTest, startEtcd } from '../../support/etcd.ts';
+import { Cluster, MANIFESTS } from './cluster.ts';
+
+interface Volume {
+  readonly metadata: { readonly name: string };
+  readonly status?: {
+    readonly state?: string;
+    readonly serving?: { readonly nodeName: string };
+    readonly replicas?: { readonly inSync: number };
+  };
+}
+
+interface Snapshot {
+  readonly metadata: { readonly name: string };
+  readonly spec: { readonly volumeName: string };
+  readonly status?: { readonly phase?: string; readonly holders?: readonly string[] };
+}
+
+const MAIN = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
+let cluster: Cluster;
+let etcd: EtcdUnderTest;
+let folder: string;
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'ashlar-etcd-'));
+  etcd = await startEtcd(folder);
+  cluster = new Cluster({ nodes: 3, disks: 1, etcd: [etcd.endpoint] });
+  await cluster.start();
+  const spc = readFileSync(join(MANIFESTS, 'spc.yaml'), 'utf8').replace(/.*blockdevice-2\n/, '');
+  writeFileSync(join(cluster.folder, 'spc.yaml'), spc);
+  await must(
+    ...['apply', '-f', join(cluster.folder, 'spc.yaml')],
+    ...['-f', join(MANIFESTS, 'storageclass.yaml'), '-f', join(MANIFESTS, 'cstor-pvc.yaml')],
+  );
+});
+after(async () => {
+  await cluster.stop();
+  await etcd.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function must(...args: string[]): Promise<string> {
+  const { status, stdout, stderr } = await cluster.kubectl(...args);
+  assert.equal(status, 0, `${args.join(' ')}: ${stderr}`);
+  return stdout;
+}
+
+async function apply(object: object): Promise<void> {
+  const path = join(cluster.folder, 'object.json');
+  writeFileSync(path, JSON.stringify(object));
+  await must('apply', '-f', path);
+}
+
+/** The claim's volume, with every replica in sync. */
+async function whole(claim: string): Promise<Volume> {
+  return await cluster.until(`claim ${claim} is whole`, async () => {
+    const found = await cluster.get<{ spec: { volumeName?: string } }>('pvc', claim);
+    if (found?.spec.volumeName === undefined) return false;
+    const volume = await cluster.get<Volume>('volumes.ashlar.io', found.spec.volumeName);
+    return volume?.status?.state === 'Healthy' && volume.status.replicas?.inSync === 3 && volume;
+  });
+}
+
+async function take(name: string): Promise<Snapshot> {
+  await apply({
+    apiVersion: 'snapshot.storage.k8s.io/v1',
+    kind: 'VolumeSnapshot',
+    metadata: { name },
+    spec: { source: { persistentVolumeClaimName: 'cstor-pvc' } },
+  });
+  return await cluster.until(`snapshot ${name} is ready`, async () => {
+    const kind = 'volumesnapshots.snapshot.storage.k8s.io';
+    const object = await cluster.get<{
+      metadata: { uid: string };
+      status?: { readyToUse?: boolean };
+    }>(kind, name);
+    if (object?.status?.readyToUse !== true) return false;
+    return await cluster.get<Snapshot>('snapshots.ashlar.io', `snapshot-${object.metadata.uid}`);
+  });
+}
+
+async function claimFrom(name: string, dataSource: object): Promise<void> {
+  await apply({
+    apiVersion: 'v1',
+    kind: 'PersistentVolumeClaim',
+    metadata: { name },
+    spec: {
+      storageClassName: 'openebs-cstor-disk',
+      accessModes: ['ReadWriteOnce'],
+      resources: { requests: { storage: '5Gi' } },
+      dataSource,
+    },
+  });
+}
+
+const ofSnapshot = (name: string) => ({
+  name,
+  kind: 'VolumeSnapshot',
+  apiGroup: 'snapshot.storage.k8s.io',
+});
+
+test('restored claims hold what was there at the cut, a copied one what is there now', async () => {
+  const volume = await whole('cstor-pvc');
+  const source = await cluster.urlOf('cstor-pvc');
+  await cluster.io(source, 'write -P 0x11 0 4M', 'write -P 0x12 1G 64k', 'flush');
+  const first = await take('first');
+  assert.equal(first.status?.holders?.length, 3);
+  await cluster.io(source, 'write -P 0x21 1M 1M', 'discard 2M 1M', 'flush');
+
+  const away = cluster.nodes.find(({ name }) => name !== volume.status?.serving?.nodeName)!;
+  const [here] = cluster.nodes.filter((node) => node !== away);
+  await cluster.pointTo(here!);
+  await away.end('SIGKILL');
+  await cluster.io(source, 'write -P 0x22 3M 1M', 'flush');
+  const second = await take('second');
+  assert.equal(second.status?.holders?.length, 2);
+  await cluster.io(source, 'write -P 0x31 0 64k', 'flush');
+  await away.start();
+  await whole('cstor-pvc');
+
+  await claimFrom('of-first', ofSnapshot('first'));
+  await claimFrom('of-second', ofSnapshot('second'));
+  await claimFrom('copied', { name: 'cstor-pvc', kind: 'PersistentVolumeClaim' });
+  for (const claim of ['of-first', 'of-second', 'copied']) await whole(claim);
+  const io = async (claim: string, ...commands: string[]): Promise<unknown> =>
+    await cluster.io(await cluster.urlOf(claim), ...commands);
+  await io('of-first', 'read -P 0x11 0 4M', 'read -P 0x12 1G 64k', 'read -P 0 1025M 1M');
+  const cut = ['read -P 0x21 1M 1M', 'read -P 0 2M 1M', 'read -P 0x22 3M 1M'];
+  await io('of-second', 'read -P 0x11 0 1M', ...cut, 'read -P 0x12 1G 64k');
+  await io('copied', 'read -P 0x31 0 64k', 'read -P 0x11 64k 960k', ...cut);
+  await io('of-first', 'write -P 0x41 0 4M', 'flush', 'read -P 0x41 0 4M');
+  await cluster.io(source, 'read -P 0x31 0 64k', 'read -P 0x11 64k 960k', ...cut);
+});
+
+test('the source and its snapshots go, and what was made of them lives on', async () => {
+  await must('delete', 'volumesnapshots.snapshot.storage.k8s.io', 'first', 'second');
+  await must('delete', 'pvc', 'cstor-pvc', '--wait=false');
+  await cluster.until('they are gone', async () => {
+    const volumes = await cluster.get<{ items: Volume[] }>('volumes.ashlar.io');
+    const snapshots = await cluster.get<{ items: Snapshot[] }>('snapshots.ashlar.io');
+    return volumes?.items.length === 3 && snapshots?.items.length === 0;
+  });
+  const restored = await cluster.urlOf('of-second');
+  await cluster.io(restored, 'read -P 0x11 0 1M', 'read -P 0x22 3M 1M', 'read -P 0x12 1G 64k');
+  await must('delete', 'pvc', 'of-first', 'of-second', 'copied', '--wait=false');
+  await cluster.until('nothing is left', async () => {
+    const replicas = await cluster.get<{ items: object[] }>('replicas.ashlar.io');
+    return replicas?.items.length === 0;
+  });
+});
+
+test('pools whose replicas were clones of each other check clean', async () => {
+  for (const node of cluster.nodes) {
+    assert.equal(await node.end('SIGTERM'), 0);
+    const disk = join(node.folder, 'disks', 'disk-1');
+    const { code, text } = await finished(MAIN, 'check', 'pool', disk);
+    assert.equal(code, 0, text);
+  }
+});
+
+async function finished(...args: string[]): Promise<{ code: number | null; text: string }> {
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let text = '';
+  child.stdout.on('data', (chunk) => {
+    text += chunk;
+  });
+  child.stderr.on('data', (chunk) => {
+    text += chunk;
+  });
+  const code = await new Promise<number | null>((resolve) => child.on('exit', resolve));
+  return { code, text };
+}
