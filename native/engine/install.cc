@@ -153,8 +153,9 @@ void PoolImpl::ApplyInstall(VolumeState* volume, Page* page, uint64_t lba, uint3
     }
     const bool empty = leaf->kind[e] == kEntryEmpty || IsInherited(volume, leaf->born[e]);
     const uint64_t has = empty ? 0 : leaf->version[e];
+    // A repair goes by the version that reads show, also of what a clone has from its origin.
     const bool take = guard == Guard::kExact
-                          ? leaf->kind[e] == kEntryData && has == tag.version
+                          ? leaf->kind[e] == kEntryData && leaf->version[e] == tag.version
                           : has != tag.version && (has < joined || has < tag.version);
     tag.result = take ? kTagInstalled : 0;
     if (!take) {

@@ -37,7 +37,12 @@ import {
   type StoreVolumeInfo,
 } from './types.ts';
 import { uuidToBytes } from './uuid.ts';
-import { compareStoreVersions, VersionedBlocks, ZERO_VERSION } from './versioned-blocks.ts';
+import {
+  comparedVersion,
+  compareStoreVersions,
+  VersionedBlocks,
+  ZERO_VERSION,
+} from './versioned-blocks.ts';
 
 export interface MemoryPoolOptions {
   readonly turn?: Turn;
@@ -783,7 +788,7 @@ export class MemoryVolume implements StoreVolume {
       const lba = op.lba + index;
       if (guard !== WriteGuard.Newer && tags !== null) {
         this.#install(lba, tags, index, guard, version, blockAt(index));
-      } else if (compareStoreVersions(this.#blocks.at(lba).version, version) <= 0) {
+      } else if (compareStoreVersions(comparedVersion(this.#blocks.at(lba)), version) <= 0) {
         this.#blocks.set(lba, BlockKind.Data, version, blockAt(index)); // W2
       }
     }
@@ -808,11 +813,12 @@ export class MemoryVolume implements StoreVolume {
     const version = { epoch: tags.epoch(index), op: tags.op(index) };
     const kind = tags.kind(index);
     const has = this.#blocks.at(lba);
-    const compared = compareStoreVersions(has.version, version);
+    const own = comparedVersion(has);
+    const compared = compareStoreVersions(own, version);
     const take =
       guard === WriteGuard.Exact
-        ? has.kind === BlockKind.Data && compared === 0
-        : compared !== 0 && (compared < 0 || compareStoreVersions(has.version, join) < 0);
+        ? has.kind === BlockKind.Data && compareStoreVersions(has.version, version) === 0
+        : compared !== 0 && (compared < 0 || compareStoreVersions(own, join) < 0);
     tags.setResult(index, take ? 1 : 0);
     if (!take) return;
     if (kind === BlockKind.Data) {

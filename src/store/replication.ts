@@ -37,7 +37,7 @@ export const WriteGuard = {
    * the tag's. It may go back to an older version; one of the same version is left alone. With `j` zero: iff lower (V4).
    */
   Join: 1,
-  /** H3: iff the block is data of exactly the tag's version. */
+  /** H3: iff the block is data of exactly the tag's version; of what a clone has from its snapshot, the one it shows. */
   Exact: 2,
 } as const;
 export type WriteGuard = (typeof WriteGuard)[keyof typeof WriteGuard];

@@ -192,7 +192,7 @@ export interface Pool {
   snapshots(volume: string): readonly StoreSnapshot[];
   /**
    * A volume that begins as what a snapshot holds, sharing its blocks, with versions of its own (S14): it takes any
-   * version from the start. Rejects with STORE_EXISTS, STORE_NOT_FOUND.
+   * version from the start. What it has from there shows the versions it had, in tags and listings. Rejects with STORE_EXISTS, STORE_NOT_FOUND.
    */
   cloneSnapshot(
     fullName: string,

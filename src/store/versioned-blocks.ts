@@ -7,6 +7,13 @@ export interface BlockState {
   readonly version: StoreVersion;
   /** Data only. Never written to: a change brings other bytes. */
   readonly bytes: Uint8Array | null;
+  /** S14: a clone has it from its snapshot. It shows the version it had there, and any version of the clone's is above. */
+  readonly inherited?: true;
+}
+
+/** What a change's version is compared with. */
+export function comparedVersion({ version, inherited }: BlockState): StoreVersion {
+  return inherited === true ? ZERO_VERSION : version;
 }
 
 interface HoleRange {
@@ -52,10 +59,10 @@ export class VersionedBlocks {
     for (const [lba, { bytes }] of this.#own) if (bytes !== null) yield [lba, bytes];
   }
 
-  /** Begins as what `other` holds, its data shared, its versions forgotten (S14). */
+  /** Begins as what `other` holds, its data shared (S14). */
   takeOver(other: VersionedBlocks): void {
-    for (const [lba, bytes] of other.data()) {
-      this.#put(lba, { kind: BlockKind.Data, version: ZERO_VERSION, bytes });
+    for (const [lba, { kind, version, bytes }] of other.#own) {
+      if (bytes !== null) this.#put(lba, { kind, version, bytes, inherited: true });
     }
   }
 
@@ -140,7 +147,7 @@ export class VersionedBlocks {
     const end = lba + blocks;
     const hole = { kind: keep ? BlockKind.Hole : BlockKind.Empty, bytes: null } as const;
     for (const [at, state] of this.#inside(lba, end)) {
-      if (compareStoreVersions(state.version, version) > 0) continue;
+      if (compareStoreVersions(comparedVersion(state), version) > 0) continue;
       this.#replace(at, { ...hole, version: keep ? version : ZERO_VERSION });
     }
     if (keep) this.#holes.push({ lba, end, version });

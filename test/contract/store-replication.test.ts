@@ -281,6 +281,26 @@ for (const kind of kinds) {
       assert.deepEqual(await replica.look(0, 1), [[BlockKind.Data, 1, 3, 2]]);
     });
 
+    it('repairs what a clone has from its snapshot, by the version that it shows', async () => {
+      const origin = await aReplica();
+      await origin.write(3, [1], 4, 9);
+      const { name } = origin.volume;
+      const cut = { volume: name, name: 's', id: randomUUID(), epoch: 4, opNumber: 10 };
+      await pool.createSnapshots([cut], 0);
+      const id = randomUUID();
+      const clone = new Replica(
+        world,
+        await pool.cloneSnapshot(`${name}@s`, { id, name: 'clone' }),
+      );
+      await clone.volume.setMarks({ holeFloor: version(4, 10), contig: version(4, 10) });
+      assert.deepEqual(await clone.look(3, 1), [[BlockKind.Data, 4, 9, 1]]);
+      const exact = async (op: number) =>
+        clone.install(3, [{ value: 1, epoch: 4, op }], WriteGuard.Exact, version(0, 0));
+      assert.deepEqual(await exact(8), [false]);
+      assert.deepEqual(await exact(9), [true]);
+      assert.deepEqual(await clone.look(3, 1), [[BlockKind.Data, 4, 9, 1]]);
+    });
+
     it('says how far the changes are applied, and what a flush covered', async () => {
       let replica = await aReplica();
       const { name } = replica.volume;

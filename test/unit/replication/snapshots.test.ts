@@ -138,6 +138,7 @@ for (const [kind, start] of [
       const { coordinator } = cluster.volume!;
       await write(cluster, source, 7, 1);
       await write(cluster, source, 200, 2);
+      await write(cluster, source, 100, 8);
       await coordinator.takeSnapshot({ id: 'cut', name: 'cut', createdMs: 0 });
       await write(cluster, source, 7, 3);
       await cluster.makeVolume(BLOCKS * 2, 3, { volumeId: 'w', from: 'cut' });
@@ -185,6 +186,7 @@ for (const [kind, start] of [
         [200, 4],
         [BLOCKS + 1, 5],
         [9, 0],
+        [100, 8],
       ] as const) {
         assert.equal(await read(cluster, restored, lba), byte);
         for (const node of cluster.nodes) {
