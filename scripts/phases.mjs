@@ -69,7 +69,7 @@ export function listPhases(root) {
       title: 'a thousand simulated clusters, and every rule switched off once',
       files: sims,
       commands: [
-        ['node', 'dist/test/sim/run.js', '--seeds', '1000', '--jobs', '2', '--minutes', '1'],
+        ['node', 'dist/test/sim/run.js', '--seeds', '1000', '--minutes', '10', '--jobs', jobs],
         [...tap, ...sims],
       ],
       limitS: 1200,

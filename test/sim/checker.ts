@@ -37,13 +37,23 @@ export class Checker {
   #decidedEpoch = 0;
   #ackedAtLoss: Version[] = [];
   #readAtLoss: Version[] = [];
-  readonly #issued = new Map<string, Issued>();
+  /** By epoch, then by op. */
+  readonly #issued = new Map<number, (Issued | undefined)[]>();
+  /** By block: the versions of its holes, as they were issued. */
+  readonly #holes: Version[][];
+  readonly #floor: () => Version;
+  /** What a snapshot at this op of the decided epoch holds: the next one begins from here. */
+  #cut: Version[] = [];
+  #cutOp = 0;
   reads = 0;
   acks = 0;
   losses = 0;
   activations = 0;
 
-  constructor(blocks: number) {
+  /** `floor`: up to where a member may have dropped the versions of holes (B7). */
+  constructor(blocks: number, floor: () => Version) {
+    this.#floor = floor;
+    this.#holes = Array.from({ length: blocks }, () => []);
     this.acked = new Array(blocks).fill(ZERO_VERSION);
     this.read = new Array(blocks).fill(ZERO_VERSION);
     this.flushed = new Array(blocks).fill(ZERO_VERSION);
@@ -60,12 +70,18 @@ export class Checker {
 
   /** A coordinator gave the version. E1: nobody ever gives it to anything else. */
   onIssue(version: Version, lba: number, blocks: number, value: number): void {
-    const key = `${version.epoch}.${version.op}`;
-    const known = this.#issued.get(key);
+    let ops = this.#issued.get(version.epoch);
+    if (ops === undefined) {
+      ops = [];
+      this.#issued.set(version.epoch, ops);
+    }
+    const known = ops[version.op];
     if (known === undefined) {
-      this.#issued.set(key, { lba, blocks, value });
+      ops[version.op] = { lba, blocks, value };
+      if (value === 0)
+        for (let at = lba; at < lba + blocks; at += 1) this.#holes[at]!.push(version);
     } else if (known.lba !== lba || known.blocks !== blocks || known.value !== value) {
-      this.fail(`version ${key} was given to two ops`);
+      this.fail(`version ${text(version)} was given to two ops`);
     }
   }
 
@@ -108,7 +124,7 @@ export class Checker {
       let version = versions[index]!;
       if (isZero(version)) {
         const most = max(limits.acked[index]!, limits.read[index]!);
-        version = this.#droppedHole(max(most, this.#decided[at]!));
+        version = this.droppedHole(at, max(most, this.#decided[at]!));
       }
       if (lower(version, limits.acked[index]!)) {
         this.fail(
@@ -141,7 +157,7 @@ export class Checker {
       if (value !== 0) this.fail(`block ${at}: value ${value} without a version`);
       return;
     }
-    const issued = this.#issued.get(`${version.epoch}.${version.op}`);
+    const issued = this.#issued.get(version.epoch)?.[version.op];
     if (issued === undefined || at < issued.lba || at >= issued.lba + issued.blocks) {
       this.fail(`block ${at}: version ${text(version)} was never given to it`);
     }
@@ -150,23 +166,43 @@ export class Checker {
       this.fail(`block ${at}: ${value} at ${text(version)} instead of ${wanted}`);
   }
 
-  /** B7: zeros without a version may be a hole that lost it. */
-  #droppedHole(version: Version): Version {
-    const issued = this.#issued.get(`${version.epoch}.${version.op}`);
-    return issued?.value === 0 ? version : ZERO_VERSION;
+  #isHole({ epoch, op }: Version): boolean {
+    return this.#issued.get(epoch)?.[op]?.value === 0;
+  }
+
+  /**
+   * B7: zeros without a version may be a hole that lost it: the block's `most`, or a later one that nobody was told of, since
+   * its session had ended when all members had it. The lowest that may be is taken, which claims least.
+   */
+  droppedHole(at: number, most: Version): Version {
+    if (this.#isHole(most)) return most;
+    const floor = this.#floor();
+    let found = ZERO_VERSION;
+    for (const hole of this.#holes[at]!) {
+      if (lower(hole, most) || lower(floor, hole)) continue;
+      if (isZero(found) || lower(hole, found)) found = hole;
+    }
+    return found;
   }
 
   /** (6): `cells` are what a member's snapshot at version `cut` holds. */
   onSnapshot(cut: Version, cells: readonly Version[]): void {
     if (cut.epoch !== this.#decidedEpoch) return;
-    const wanted = [...this.#decided];
-    for (const [key, { lba, blocks }] of this.#issued) {
-      const [epoch, op] = key.split('.').map(Number) as [number, number];
-      if (epoch !== cut.epoch || op >= cut.op) continue;
-      for (let at = lba; at < lba + blocks; at += 1) wanted[at] = max(wanted[at]!, { epoch, op });
+    if (this.#cut.length === 0 || cut.op < this.#cutOp) {
+      this.#cut = [...this.#decided];
+      this.#cutOp = 0;
+    }
+    const wanted = this.#cut;
+    const ops = this.#issued.get(cut.epoch) ?? [];
+    for (; this.#cutOp < cut.op; this.#cutOp += 1) {
+      const issued = ops[this.#cutOp];
+      if (issued === undefined) continue; // Another snapshot's.
+      const version = { epoch: cut.epoch, op: this.#cutOp };
+      for (let at = issued.lba; at < issued.lba + issued.blocks; at += 1)
+        wanted[at] = max(wanted[at]!, version);
     }
     cells.forEach((version, at) => {
-      const has = isZero(version) ? this.#droppedHole(wanted[at]!) : version;
+      const has = isZero(version) && this.#isHole(wanted[at]!) ? wanted[at]! : version;
       if (same(has, wanted[at]!)) return;
       this.fail(
         `block ${at}: snapshot at ${text(cut)} has ${text(has)}, its cut ${text(wanted[at]!)}`,
@@ -197,7 +233,9 @@ export class Checker {
     }
     cells.forEach((cell, at) => {
       const most = max(max(this.acked[at]!, this.read[at]!), this.#decided[at]!);
-      const version = isZero(cell) ? this.#droppedHole(most) : cell;
+      // With the acked ones above it lost, the flushed hole is there again.
+      const least = lossDeclared && !this.#isHole(most) ? this.flushed[at]! : most;
+      const version = isZero(cell) ? this.droppedHole(at, least) : cell;
       if (lossDeclared) {
         this.acked[at] = min(this.acked[at]!, max(version, this.flushed[at]!));
         this.read[at] = min(this.read[at]!, max(version, this.flushed[at]!));
@@ -228,6 +266,7 @@ export class Checker {
       this.#decided[at] = version;
     });
     this.#decidedEpoch = epoch;
+    this.#cut = [];
     if (lossDeclared) {
       this.#ackedAtLoss = [...this.acked];
       this.#readAtLoss = [...this.read];

@@ -2,6 +2,7 @@
 // end well; with its rule switched off (T5) the checker must find a violation. A scenario throws `Violation`, or returns.
 import { IoStatus } from '../../src/block/index.ts';
 import { CoordinatorPhase, SyncPolicy } from '../../src/volume/coordinator/interfaces.ts';
+import { MemberState } from '../../src/wire/record.ts';
 import type { Rules } from '../../src/wire/rules.ts';
 import { Violation } from './checker.ts';
 import { Scenario } from './scenario.ts';
@@ -247,6 +248,53 @@ export const openedOften: Directed = (rules, trace = false) => {
     scenario.run(10);
   }
   scenario.ok(scenario.read(scenario.activate(1), 0, 2));
+};
+
+/**
+ * V5: an activation that stayed uncommitted settled nothing for good. A rival settles the same ops otherwise, at a member that
+ * the first one counted; the rival is forgotten too, and that member comes back last.
+ */
+export const settledTwice: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 5, coordinators: 3, config: patient, trace });
+  const begun = (index: number, known: readonly number[], unknowing: readonly number[]): void => {
+    const coordinator = scenario.coordinator(index);
+    coordinator.start();
+    scenario.until(
+      'its record is proposed',
+      () => coordinator.core?.phase === CoordinatorPhase.Activating,
+    );
+    for (const member of unknowing) scenario.clogDown(index, member);
+    const { epoch } = coordinator.core!;
+    scenario.until('its record is stored', () =>
+      known.every((member) => scenario.member(member).store.record?.epoch === epoch),
+    );
+    coordinator.kill();
+  };
+  const first = scenario.activate(0);
+  for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+  scenario.ok(scenario.flush(first));
+  scenario.run(2000); // All have heard of what all have applied.
+  for (const member of [0, 1, 3, 4]) scenario.clogDown(0, member);
+  scenario.write(first, 0);
+  scenario.run(20); // At member 2 alone.
+  first.kill();
+  scenario.cut(1, 2, 4);
+  begun(1, [0, 1], [3]);
+  scenario.cut(2, 0, 1);
+  begun(2, [3], [2, 4]);
+  scenario.cut(0, 2, 3);
+  const third = scenario.activate(0);
+  scenario.ok(scenario.read(third, 0));
+  scenario.join(0, 3);
+  scenario.until('the last one is back', () => {
+    const record = third.core?.record;
+    return (
+      record?.members[3]?.state === MemberState.InSync && scenario.cluster.committed === record
+    );
+  });
+  third.kill();
+  scenario.join(1, 2, 4);
+  scenario.activate(1);
 };
 
 /** R1: what a joiner's flush is worth for ops before it joined. */
@@ -762,6 +810,7 @@ export const DIRECTED = {
   wakesWithAnswers,
   restoredImage,
   openedOften,
+  settledTwice,
   flushCountsJoiner,
   recordOutOfOrder,
   twoMajorities,

@@ -51,7 +51,7 @@ export class Network {
   readonly #rng: Rng;
   readonly options: NetworkOptions;
   /** cut[coordinator][member]: [down, up]. */
-  readonly #cuts = new Map<string, [boolean, boolean]>();
+  readonly #cuts: [boolean, boolean][][] = [];
   readonly connections = new Set<Connection>();
 
   constructor(scheduler: Scheduler, rng: Rng, options: NetworkOptions) {
@@ -61,11 +61,15 @@ export class Network {
   }
 
   #cut(coordinator: number, member: number): [boolean, boolean] {
-    const key = `${coordinator}.${member}`;
-    let cut = this.#cuts.get(key);
+    let row = this.#cuts[coordinator];
+    if (row === undefined) {
+      row = [];
+      this.#cuts[coordinator] = row;
+    }
+    let cut = row[member];
     if (cut === undefined) {
       cut = [false, false];
-      this.#cuts.set(key, cut);
+      row[member] = cut;
     }
     return cut;
   }
@@ -87,10 +91,11 @@ export class Network {
   }
 
   heal(): void {
-    for (const key of this.#cuts.keys()) {
-      const [coordinator, member] = key.split('.').map(Number) as [number, number];
-      this.setCut(coordinator, member, false, false);
-    }
+    this.#cuts.forEach((row, coordinator) => {
+      row.forEach((_, member) => {
+        this.setCut(coordinator, member, false, false);
+      });
+    });
     for (const connection of this.connections) {
       connection.down.clogged = false;
       connection.up.clogged = false;

@@ -232,6 +232,11 @@ export class SimStore implements MemberStore {
     image();
   }
 
+  /** B7: holes up to here may have lost their version. */
+  get holeFloor(): Version {
+    return this.#floor;
+  }
+
   get freeBlocks(): number {
     if (this.capacityBlocks === Number.POSITIVE_INFINITY) return 1e9;
     return Math.max(0, this.capacityBlocks - this.mappedBlocks());

@@ -50,7 +50,7 @@ export const CATCHES: readonly Catch[] = [
   { off: ['V3_ownRole'], scenario: 'neverStored' },
   { off: ['V4_writeBack'], seed: 1 },
   { off: ['V5_markAbsent'], scenario: 'absentReturns' },
-  { off: ['V5_keepAllApplied'], seed: 6 },
+  { off: ['V5_keepAllApplied'], scenario: 'settledTwice' },
   { off: ['V6_clean'], scenario: 'cachesLost' },
   { off: ['V7_lossStays'], scenario: 'lossFoundTwice' },
   { off: ['V8_deposedByRecord'], scenario: 'wakesAfterAnother' },
