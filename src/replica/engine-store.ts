@@ -95,6 +95,8 @@ export class EngineStore implements MemberStore, BlockOpOwner {
   #recordParts = 0;
   #wantedContig: Version = ZERO_VERSION;
   #holeFloor: Version;
+  /** Of the volume when it was last asked. It only grows. */
+  #sizeBlocks: number;
   #closed = false;
 
   /** Opens what is there. Throws StoreError where the replica's own words are damaged. */
@@ -108,6 +110,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
     const info = volume.info();
     const openIds = pool.openIds();
     this.#holeFloor = info.holeFloor ?? ZERO_VERSION;
+    this.#sizeBlocks = info.sizeBlocks;
     this.opened = {
       // E6: the pool's own id alone would give a replica that was deleted and made again the old one's name.
       storeId: `${pool.id}/${volume.id}`,
@@ -321,7 +324,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
 
   read(lba: number, blocks: number, verifyOnly: boolean, token: number): void {
     const op = this.#take(token);
-    if (lba + blocks > this.#volume.info().sizeBlocks) {
+    if (!this.#holds(lba + blocks)) {
       this.#giveLater(op, (nowMs) => this.#core!.onRead(nowMs, token, IoStatus.IoError, lba, null));
       return;
     }
@@ -344,6 +347,13 @@ export class EngineStore implements MemberStore, BlockOpOwner {
       return true;
     };
     if (!start()) this.#wait(start);
+  }
+
+  /** Is this the end of blocks that are in the volume? Hot: the pool is asked only beyond what it last said. */
+  #holds(endLba: number): boolean {
+    if (endLba <= this.#sizeBlocks) return true;
+    this.#sizeBlocks = this.#volume.info().sizeBlocks;
+    return endLba <= this.#sizeBlocks;
   }
 
   onBlockDone(done: BlockOp, status: IoStatus): void {
