@@ -27,6 +27,8 @@ export type Workload = {
 export type Measured = {
   readonly iops: number;
   readonly p99Us: number;
+  /** The longest of all. */
+  readonly maxMs: number;
   /** I/Os done in the whole run, to share the target's CPU time among. */
   readonly ios: number;
 };
@@ -138,6 +140,7 @@ export async function measure(
   return {
     iops: side.iops,
     p99Us: (side.clat_ns.percentile?.['99.000000'] ?? Number.NaN) / 1000,
+    maxMs: side.clat_ns.max / 1e6,
     ios: side.total_ios,
   };
 }
@@ -145,7 +148,7 @@ export async function measure(
 type Side = {
   iops: number;
   total_ios: number;
-  clat_ns: { percentile?: Record<string, number> };
+  clat_ns: { max: number; percentile?: Record<string, number> };
 };
 
 function engine(url: string): string[] {
