@@ -2,7 +2,7 @@
 import type { DataBufferPool } from '../block/index.ts';
 import type { SessionInfo } from '../iscsi/index.ts';
 import { REPLICA } from '../kinds/index.ts';
-import { buildMetrics, Gauge, type MetricsRegistry } from '../metrics/index.ts';
+import { buildMetrics, type MetricsRegistry, shown } from '../metrics/index.ts';
 import type { NodeAgent } from '../node/index.ts';
 import { STORE_BLOCK_BYTES } from '../store/index.ts';
 import { samplePool } from './pool-sample.ts';
@@ -46,50 +46,33 @@ export function buildNodeMetrics(source: NodeMetricsSource): MetricsRegistry {
       };
     },
   });
-  const gauge = (
-    name: string,
-    help: string,
-    labelNames: string[],
-    fill: (metric: Gauge) => void,
-  ): void => {
-    new Gauge({
-      name,
-      help,
-      labelNames,
-      registers: [registry],
-      collect() {
-        this.reset();
-        fill(this);
-      },
-    });
-  };
-  gauge('ashlar_leads', '1 where the controllers run', [], (metric) => {
-    metric.set(source.leads() ? 1 : 0);
-  });
-  gauge(
-    'ashlar_volume_throttled_ops',
-    'Operations that a limit held back since the volume was opened',
-    ['volume'],
-    (metric) => {
-      for (const { name, throttle } of source.agent()?.volumes.all() ?? []) {
-        metric.set({ volume: name }, throttle.throttledOps);
-      }
-    },
+  registry.registerMetric(
+    shown('ashlar_leads', 'gauge', '1 where the controllers run', () => [
+      { labels: {}, value: source.leads() ? 1 : 0 },
+    ]),
   );
-  gauge(
-    'ashlar_replica_state',
-    '1 for the state that a replica of this node is in',
-    ['volume', 'pool', 'state'],
-    (metric) => {
+  const throttled = 'Operations that a limit held back since the volume was opened';
+  registry.registerMetric(
+    shown('ashlar_volume_throttled_ops', 'gauge', throttled, () =>
+      (source.agent()?.volumes.all() ?? []).map(({ name, throttle }) => ({
+        labels: { volume: name },
+        value: throttle.throttledOps,
+      })),
+    ),
+  );
+  const replicaState = '1 for the state that a replica of this node is in';
+  registry.registerMetric(
+    shown('ashlar_replica_state', 'gauge', replicaState, () => {
       const agent = source.agent();
-      for (const { spec, status } of agent?.catalog.all(REPLICA) ?? []) {
-        if (spec.nodeName !== agent?.nodeName) continue;
-        for (const state of REPLICA_PHASES) {
-          const labels = { volume: spec.volumeName, pool: spec.poolName, state };
-          metric.set(labels, state === (status?.phase ?? 'Pending') ? 1 : 0);
-        }
-      }
-    },
+      return (agent?.catalog.all(REPLICA) ?? [])
+        .filter(({ spec }) => spec.nodeName === agent?.nodeName)
+        .flatMap(({ spec, status }) =>
+          REPLICA_PHASES.map((state) => ({
+            labels: { volume: spec.volumeName, pool: spec.poolName, state },
+            value: state === (status?.phase ?? 'Pending') ? 1 : 0,
+          })),
+        );
+    }),
   );
   return registry;
 }

@@ -42,37 +42,90 @@ export interface MetricsSource {
 }
 
 export type MetricsRegistry = Registry;
-export { Gauge } from 'prom-client';
 
 const POOL_STATES = ['Online', 'Faulted', 'Closed'] as const;
+
+export interface Line {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+  readonly metricName?: string;
+}
+
+const VOLUME_METRICS: readonly (readonly [
+  name: string,
+  type: 'counter' | 'gauge',
+  help: string,
+  value: (sample: VolumeSample) => number,
+])[] = [
+  ['read_ops_total', 'counter', 'Reads and verifies since the volume was opened', (v) => v.readOps],
+  ['read_bytes_total', 'counter', 'Bytes of reads and verifies', (v) => v.readBytes],
+  ['write_ops_total', 'counter', 'Writes', (v) => v.writeOps],
+  ['write_bytes_total', 'counter', 'Bytes of writes', (v) => v.writeBytes],
+  ['unmap_ops_total', 'counter', 'Unmaps', (v) => v.unmapOps],
+  ['flush_ops_total', 'counter', 'Flushes', (v) => v.flushOps],
+  ['failed_ops_total', 'counter', 'Operations that ended with an error', (v) => v.failedOps],
+  ['capacity_bytes', 'gauge', 'Size as hosts see it', (v) => v.capacityBytes],
+  ['used_bytes', 'gauge', 'Bytes of mapped blocks', (v) => v.usedBytes],
+  ['in_flight', 'gauge', 'Operations that hosts wait for', (v) => v.inFlight],
+];
+
+/**
+ * Of what there may be a thousand, lines are made from the samples directly: a metric of prom-client takes each value into a
+ * table of its own first, by a key that it makes of the labels, and hosts wait meanwhile.
+ */
+function volumeMetrics(source: MetricsSource): Metric[] {
+  let samples: readonly VolumeSample[] = [];
+  const metrics = VOLUME_METRICS.map(([short, type, help, value], index) =>
+    shown(`ashlar_volume_${short}`, type, help, () => {
+      // One look for all of them: they are read one after the other, in this order.
+      if (index === 0) samples = source.volumes();
+      return samples.map((sample) => ({
+        labels: { volume: sample.volume },
+        value: value(sample),
+      }));
+    }),
+  );
+  const latency = 'ashlar_volume_latency_seconds';
+  const help = 'From when an operation came to the volume to its answer, limits not included';
+  return [
+    ...metrics,
+    shown(latency, 'histogram', help, () =>
+      samples.flatMap((sample) => histogram(latency, sample)),
+    ),
+  ];
+}
 
 /**
  * Latencies as Prometheus wants a histogram: cumulative, in seconds. What never happened to a volume has no lines: with a
  * thousand volumes a scrape would be all zeros.
  */
-function latencies(source: MetricsSource): Metric {
-  const name = 'ashlar_volume_latency_seconds';
-  const help = 'From when an operation came to the volume to its answer, limits not included';
-  const get = async (): Promise<object> => {
-    const values: object[] = [];
-    for (const { volume, latencies } of source.volumes()) {
-      for (const [direction, { counts, sumMs, count }] of Object.entries(latencies)) {
-        if (count === 0) continue;
-        const labels = { volume, direction };
-        let below = 0;
-        counts.forEach((inBucket, index) => {
-          below += inBucket;
-          const boundMs = LATENCY_BOUNDS_MS[index];
-          const le = boundMs === undefined ? '+Inf' : String(boundMs / 1000);
-          values.push({ labels: { le, ...labels }, value: below, metricName: `${name}_bucket` });
-        });
-        values.push({ labels, value: sumMs / 1000, metricName: `${name}_sum` });
-        values.push({ labels, value: count, metricName: `${name}_count` });
-      }
-    }
-    return { name, help, type: 'histogram', values, aggregator: 'sum' };
-  };
-  // The rooms keep the buckets themselves: of prom-client's histogram nothing is left but its shape.
+function histogram(name: string, { volume, latencies }: VolumeSample): Line[] {
+  const lines: Line[] = [];
+  for (const [direction, { counts, sumMs, count }] of Object.entries(latencies)) {
+    if (count === 0) continue;
+    const labels = { volume, direction };
+    let below = 0;
+    counts.forEach((inBucket, index) => {
+      below += inBucket;
+      const boundMs = LATENCY_BOUNDS_MS[index];
+      const le = boundMs === undefined ? '+Inf' : String(boundMs / 1000);
+      lines.push({ labels: { le, ...labels }, value: below, metricName: `${name}_bucket` });
+    });
+    lines.push({ labels, value: sumMs / 1000, metricName: `${name}_sum` });
+    lines.push({ labels, value: count, metricName: `${name}_count` });
+  }
+  return lines;
+}
+
+/** A metric of which a registry only asks what there is now. */
+export function shown(name: string, type: string, help: string, values: () => Line[]): Metric {
+  const get = async (): Promise<object> => ({
+    name,
+    help,
+    type,
+    values: values(),
+    aggregator: 'sum',
+  });
   return { name, help, get, reset: () => {} } as unknown as Metric;
 }
 
@@ -125,47 +178,7 @@ export function buildMetrics(source: MetricsSource): Registry {
     metric.set({ version: source.version }, 1);
   });
 
-  const byVolume =
-    (value: (sample: VolumeSample) => number) =>
-    (metric: { inc?: unknown; set?: unknown }): void => {
-      for (const sample of source.volumes()) {
-        const labels = { volume: sample.volume };
-        if (metric instanceof Gauge) metric.set(labels, value(sample));
-        else if (metric instanceof Counter) metric.inc(labels, value(sample));
-      }
-    };
-  const volume = ['volume'];
-  const ops: [name: string, help: string, value: (sample: VolumeSample) => number][] = [
-    ['read_ops', 'Reads and verifies since the volume was opened', (v) => v.readOps],
-    ['read_bytes', 'Bytes of reads and verifies', (v) => v.readBytes],
-    ['write_ops', 'Writes', (v) => v.writeOps],
-    ['write_bytes', 'Bytes of writes', (v) => v.writeBytes],
-    ['unmap_ops', 'Unmaps', (v) => v.unmapOps],
-    ['flush_ops', 'Flushes', (v) => v.flushOps],
-    ['failed_ops', 'Operations that ended with an error', (v) => v.failedOps],
-  ];
-  for (const [name, help, value] of ops) {
-    counter(`ashlar_volume_${name}_total`, help, volume, byVolume(value));
-  }
-  registry.registerMetric(latencies(source));
-  gauge(
-    'ashlar_volume_capacity_bytes',
-    'Size as hosts see it',
-    volume,
-    byVolume((v) => v.capacityBytes),
-  );
-  gauge(
-    'ashlar_volume_used_bytes',
-    'Bytes of mapped blocks',
-    volume,
-    byVolume((v) => v.usedBytes),
-  );
-  gauge(
-    'ashlar_volume_in_flight',
-    'Operations that hosts wait for',
-    volume,
-    byVolume((v) => v.inFlight),
-  );
+  for (const metric of volumeMetrics(source)) registry.registerMetric(metric);
 
   const pool = ['pool'];
   const byPool =

@@ -1,0 +1,216 @@
+// What a thousand served volumes cost one process: how long each takes to make, how long lists take, what the process takes
+// of a core while nobody does anything, and its memory.
+//
+//   node dist/bench/served.js [--as serve|node|replicated] [--volumes 1000] [--idle-seconds 20]
+//
+//   serve       `ashlar serve`: volumes in its pool
+//   node        `ashlar node`: Volumes with one replica each
+//   replicated  `ashlar node`: Volumes with three replicas each, in three pools of the one node
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const MAIN = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
+const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json';
+/** Of /proc/PID/stat: Linux has 100 everywhere. */
+const TICKS_PER_SECOND = 100;
+const READY_LIMIT_MS = 60_000;
+const LIST_ROUNDS = 9;
+const DISKS = 3;
+
+interface Shape {
+  readonly spec: object;
+  readonly command: 'serve' | 'node';
+}
+const SHAPES: Readonly<Record<string, Shape>> = {
+  serve: { command: 'serve', spec: { size: '64Mi' } },
+  node: { command: 'node', spec: { size: '64Mi', replicaCount: 1 } },
+  replicated: {
+    command: 'node',
+    spec: { size: '64Mi', replicaCount: 3, replicaPlacement: 'pool' },
+  },
+};
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      as: { type: 'string', default: 'serve' },
+      volumes: { type: 'string', default: '1000' },
+      'idle-seconds': { type: 'string', default: '20' },
+    },
+  });
+  const shape = SHAPES[values.as];
+  if (shape === undefined) throw new Error(`--as is one of ${Object.keys(SHAPES).join(', ')}`);
+  const volumes = Number(values.volumes);
+  const folder = mkdtempSync(join(tmpdir(), 'ashlar-bench-served-'));
+  const { child, api } = await start(shape, folder);
+  const lines: string[] = [];
+  const say = (line: string): void => {
+    lines.push(line);
+    process.stderr.write(`${line}\n`);
+  };
+  try {
+    if (shape.command === 'node') await makePools(api);
+    const base = `${api}/apis/ashlar.io/v1`;
+    say(
+      `with no volume: ${residentMiB(child)} MiB resident, ${await idlePercent(child, 5)} % of a core`,
+    );
+    const times: number[] = [];
+    for (let n = 0; n < volumes; n += 1) {
+      const name = `volume-${String(n).padStart(5, '0')}`;
+      const before = performance.now();
+      const manifest = { apiVersion: 'ashlar.io/v1', kind: 'Volume', metadata: { name } };
+      await request(`${base}/volumes`, 'POST', { ...manifest, spec: shape.spec });
+      await ready(`${base}/volumes/${name}`);
+      times.push(performance.now() - before);
+      if ((n + 1) % 100 === 0) say(`${n + 1} made: the last hundred ${shown(times.slice(-100))}`);
+    }
+    say(`make a volume until hosts can log in: ${shown(times)}`);
+    for (const [what, kind, accept] of [
+      [`${volumes} volumes as JSON`, 'volumes', 'application/json'],
+      [`${volumes} volumes as a table`, 'volumes', TABLE],
+      ['replicas as JSON', 'replicas', 'application/json'],
+      ['replicas as a table', 'replicas', TABLE],
+    ] as const) {
+      const took: number[] = [];
+      let bytes = 0;
+      for (let round = 0; round < LIST_ROUNDS; round += 1) {
+        const before = performance.now();
+        const answer = await fetch(`${base}/${kind}`, { headers: { accept } });
+        bytes = (await answer.arrayBuffer()).byteLength;
+        took.push(performance.now() - before);
+      }
+      say(`list ${what}: ${shown(took)} (${(bytes / 2 ** 20).toFixed(2)} MiB)`);
+    }
+    const seconds = Number(values['idle-seconds']);
+    say(`idle: ${await idlePercent(child, seconds)} % of a core over ${seconds} s`);
+    say(`resident: ${residentMiB(child)} MiB`);
+    const before = performance.now();
+    const text = await (await fetch(`${api}/metrics`)).text();
+    say(
+      `/metrics: ${(performance.now() - before).toFixed(0)} ms, ${(text.length / 1024).toFixed(0)} KiB`,
+    );
+  } finally {
+    child.kill('SIGKILL');
+    rmSync(folder, { recursive: true, force: true });
+  }
+  process.stdout.write(`${lines.filter((line) => !line.includes(' made: ')).join('\n')}\n`);
+}
+
+async function start(
+  { command }: Shape,
+  folder: string,
+): Promise<{ child: ChildProcess; api: string }> {
+  mkdirSync(join(folder, 'disks'));
+  for (let disk = 1; disk <= DISKS; disk += 1) {
+    const path = join(folder, 'disks', `disk-${disk}`);
+    writeFileSync(path, '');
+    truncateSync(path, 16 * 2 ** 30);
+  }
+  const config = join(folder, 'ashlar.yaml');
+  const own =
+    command === 'serve'
+      ? ['pool: {size: 64Gi, sparse: true}']
+      : [`devices: {exclude: ["*"], sparseFolder: ${join(folder, 'disks')}}`];
+  const lines = ['dataDir: data', 'portals: ["127.0.0.1:0"]', 'api: {address: "127.0.0.1:0"}'];
+  writeFileSync(config, `${[...lines, ...own].join('\n')}\n`);
+  const child = spawn(process.execPath, [MAIN, command, '--config', config], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const api = await new Promise<string>((resolve, reject) => {
+    let told = '';
+    const take = (chunk: Buffer): void => {
+      if (told === 'all') return;
+      told += chunk.toString();
+      const at = /^ {2}API +(http:\/\/127\.0\.0\.1:\d+) /m.exec(told)?.[1];
+      if (at === undefined) return;
+      told = 'all';
+      resolve(at);
+    };
+    child.stdout.on('data', take);
+    child.stderr.on('data', take);
+    child.once('exit', (code) => reject(new Error(`it ended with ${code}:\n${told.slice(-2000)}`)));
+  });
+  return { child, api };
+}
+
+/** One pool of each disk. */
+async function makePools(api: string): Promise<void> {
+  const base = `${api}/apis/openebs.io/v1alpha1/storagepoolclaims`;
+  for (let disk = 1; disk <= DISKS; disk += 1) {
+    await request(base, 'POST', {
+      apiVersion: 'openebs.io/v1alpha1',
+      kind: 'StoragePoolClaim',
+      metadata: { name: `pool-${disk}` },
+      spec: {
+        name: `pool-${disk}`,
+        type: 'disk',
+        poolSpec: { poolType: 'striped' },
+        blockDevices: { blockDeviceList: [`blockdevice-${disk}`] },
+      },
+    });
+  }
+  const endMs = performance.now() + READY_LIMIT_MS;
+  for (;;) {
+    const list = (await request(base, 'GET')) as { items: { status?: { phase?: string } }[] };
+    if (list.items.every(({ status }) => status?.phase === 'Online')) return;
+    if (performance.now() > endMs) throw new Error(`pools: ${JSON.stringify(list.items)}`);
+    await pause(200);
+  }
+}
+
+async function ready(url: string): Promise<void> {
+  const endMs = performance.now() + READY_LIMIT_MS;
+  for (;;) {
+    const { status } = (await request(url, 'GET')) as { status?: { phase?: string } };
+    if (status?.phase === 'Ready') return;
+    if (performance.now() > endMs) throw new Error(`${url}: ${JSON.stringify(status)}`);
+    await pause(5);
+  }
+}
+
+async function request(url: string, method: string, body?: object): Promise<unknown> {
+  const answer = await fetch(url, {
+    method,
+    ...(body === undefined
+      ? {}
+      : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+  });
+  const text = await answer.text();
+  if (!answer.ok) throw new Error(`${method} ${url}: ${answer.status} ${text}`);
+  return JSON.parse(text);
+}
+
+/** User and system time of the process, of one core. */
+async function idlePercent(child: ChildProcess, seconds: number): Promise<string> {
+  await pause(2000);
+  const before = ticks(child);
+  await pause(seconds * 1000);
+  return (((ticks(child) - before) / TICKS_PER_SECOND / seconds) * 100).toFixed(1);
+}
+
+function ticks({ pid }: ChildProcess): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return Number(fields[11]) + Number(fields[12]);
+}
+
+function residentMiB({ pid }: ChildProcess): string {
+  const kib = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  return (Number(kib) / 1024).toFixed(0);
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function shown(times: readonly number[]): string {
+  const sorted = [...times].sort((a, b) => a - b);
+  const ms = (value: number | undefined): string => (value ?? 0).toFixed(1);
+  return `median ${ms(sorted[sorted.length >> 1])} ms, least ${ms(sorted[0])}, greatest ${ms(sorted.at(-1))}`;
+}
+
+await main();
