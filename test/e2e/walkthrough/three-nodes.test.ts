@@ -8,6 +8,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { parseQuantity } from '../../../src/base/index.ts';
 import { type EtcdUnderTest, startEtcd } from '../../support/etcd.ts';
 import { Cluster, type ClusterNode, MANIFESTS } from './cluster.ts';
 
@@ -125,14 +126,125 @@ test('the node of the coordinator is killed: another one serves what was acknowl
   await healthy(90_000);
 });
 
+/** What people do to volumes; each leaves the cluster in a state that the next one may begin from. */
+class Operations {
+  readonly extras: string[] = [];
+  readonly snapshots: string[] = [];
+  readonly #clones: string[] = [];
+  sizeMi = 5 * 1024;
+  #replicas = 3;
+  #count = 0;
+  drained: ClusterNode | null = null;
+
+  readonly all: Readonly<Record<string, (volume: Volume) => Promise<void>>> = {
+    create: async () => {
+      const name = this.#next('extra');
+      this.extras.push(name);
+      await apply(claimOf(name, 64));
+    },
+    delete: async () => {
+      const name = this.extras.shift();
+      if (name === undefined) await this.all['create']?.(await theVolume());
+      else await this.#delete('pvc', name);
+    },
+    grow: async () => {
+      this.sizeMi += 64;
+      await apply(claimOf('cstor-pvc', this.sizeMi));
+    },
+    snapshot: async () => {
+      const name = this.#next('snap');
+      this.snapshots.push(name);
+      await apply({
+        apiVersion: 'volumesnapshot.external-storage.k8s.io/v1',
+        kind: 'VolumeSnapshot',
+        metadata: { name },
+        spec: { persistentVolumeClaimName: 'cstor-pvc' },
+      });
+    },
+    'delete a snapshot': async () => {
+      const name = this.snapshots.shift();
+      if (name !== undefined)
+        await this.#delete('volumesnapshot.volumesnapshot.external-storage.k8s.io', name);
+    },
+    clone: async () => {
+      const name = this.#next('clone');
+      this.#clones.push(name);
+      const manifest = claimOf(name, this.sizeMi);
+      const dataSource = { kind: 'PersistentVolumeClaim', name: 'cstor-pvc' };
+      await apply({ ...manifest, spec: { ...manifest.spec, dataSource } });
+    },
+    'delete a clone': async () => {
+      const name = this.#clones.shift();
+      if (name !== undefined) await this.#delete('pvc', name);
+    },
+    scale: async ({ metadata }) => {
+      this.#replicas = this.#replicas === 3 ? 2 : 3;
+      await patch('volumes.ashlar.io', metadata.name, { replicaCount: this.#replicas });
+    },
+    move: async ({ status }) => {
+      const before = this.drained;
+      if (before !== null) {
+        await patch('nodes.ashlar.io', before.name, { drain: false, unschedulable: false });
+        this.drained = null;
+        return;
+      }
+      const name = status?.target?.nodeName;
+      this.drained = nodeOf(name);
+      await patch('nodes.ashlar.io', name ?? '', { drain: true, unschedulable: true });
+    },
+  };
+
+  #next(what: string): string {
+    this.#count += 1;
+    return `${what}-${this.#count}`;
+  }
+
+  async #delete(kind: string, name: string): Promise<void> {
+    await cluster.kubectl('delete', kind, name, '--wait=false');
+  }
+
+  /** As it was: three replicas, every node in use, one claim and no snapshot. */
+  async undo(volume: Volume): Promise<void> {
+    if (this.drained !== null) await this.all['move']?.(volume);
+    if (this.#replicas !== 3) await this.all['scale']?.(volume);
+    while (this.#clones.length > 0) await this.all['delete a clone']?.(volume);
+    while (this.snapshots.length > 0) await this.all['delete a snapshot']?.(volume);
+    while (this.extras.length > 0) await this.all['delete']?.(volume);
+  }
+}
+
+const claimOf = (name: string, sizeMi: number) => ({
+  apiVersion: 'v1',
+  kind: 'PersistentVolumeClaim',
+  metadata: { name },
+  spec: {
+    storageClassName: 'openebs-cstor-disk',
+    accessModes: ['ReadWriteOnce'],
+    resources: { requests: { storage: `${sizeMi}Mi` } },
+  },
+});
+
+async function patch(kind: string, name: string, spec: object): Promise<void> {
+  const body = JSON.stringify({ spec });
+  const done = await cluster.kubectl('patch', kind, name, '--type', 'merge', '-p', body);
+  assert.equal(done.status, 0, done.stderr);
+}
+
 test(`the leader killed ${KILLS} times at random instants: nothing leaks, nothing is lost`, async () => {
   const volume = await healthy();
+  await cluster.kubectl(
+    ...['patch', 'storageclass', 'openebs-cstor-disk', '--type', 'merge'],
+    ...['-p', '{"allowVolumeExpansion": true}'],
+  );
   await cluster.io(urlAt(cluster.nodes[0]!, volume), 'write -P 0x66 32M 64k', 'flush');
   let seed = 12345;
   const random = (below: number): number => {
     seed = (seed * 1103515245 + 12345) % 2 ** 31;
-    return seed % below;
+    return Math.floor((seed / 2 ** 31) * below);
   };
+  const operations = new Operations();
+  const names = Object.keys(operations.all);
+  const done = new Map<string, number>();
   for (let kill = 0; kill < KILLS; kill += 1) {
     const lease = await cluster.get<{ spec: { holderIdentity: string } }>(
       ...['leases', '-n', 'openebs', 'controllers'],
@@ -140,46 +252,38 @@ test(`the leader killed ${KILLS} times at random instants: nothing leaks, nothin
     const leader = nodeOf(lease?.spec.holderIdentity.split('_')[0]);
     const [other] = cluster.nodes.filter((node) => node !== leader);
     await cluster.pointTo(other!);
-    const name = `extra-${kill}`;
-    await apply({
-      apiVersion: 'v1',
-      kind: 'PersistentVolumeClaim',
-      metadata: { name },
-      spec: {
-        storageClassName: 'openebs-cstor-disk',
-        accessModes: ['ReadWriteOnce'],
-        resources: { requests: { storage: '64Mi' } },
-      },
-    });
+    // Each in turn, and now and then two at once.
+    for (let n = 0; n <= random(3) % 2; n += 1) {
+      const name = names[(kill * 2 + n) % names.length]!;
+      done.set(name, (done.get(name) ?? 0) + 1);
+      await operations.all[name]?.(await theVolume());
+    }
     await new Promise((resolve) => setTimeout(resolve, random(1500)));
     await leader.end('SIGKILL');
-    if (random(2) === 0) await cluster.kubectl('delete', 'pvc', name, '--wait=false');
     await leader.start();
   }
-  await cluster.until(
-    'every claim is bound or gone',
-    async () => {
-      const claims = await cluster.get<{ items: { status?: { phase?: string } }[] }>('pvc');
-      return claims?.items.every(({ status }) => status?.phase === 'Bound');
-    },
-    120_000,
-  );
-  await cluster.kubectl(
-    'delete',
-    'pvc',
-    '--wait=false',
-    ...Array.from({ length: KILLS }, (_, index) => `extra-${index}`),
-  );
+  process.stdout.write(`# killed in the middle of ${JSON.stringify([...done])}\n`);
+  await operations.undo(await theVolume());
   await cluster.until(
     'only what is wanted is left',
     async () => {
       const volumes = await cluster.get<{ items: Volume[] }>('volumes.ashlar.io');
       const replicas = await cluster.get<{ items: object[] }>('replicas.ashlar.io');
-      return volumes?.items.length === 1 && replicas?.items.length === 3;
+      const snapshots = await cluster.get<{ items: object[] }>('snapshots.ashlar.io');
+      return (
+        volumes?.items.length === 1 && replicas?.items.length === 3 && snapshots?.items.length === 0
+      );
     },
     120_000,
   );
   const again = await healthy(90_000);
+  await cluster.until('it has grown', async () => {
+    const claim = await cluster.get<{ status: { capacity?: { storage?: string } } }>(
+      ...['pvc', 'cstor-pvc'],
+    );
+    const bytes = parseQuantity(claim?.status.capacity?.storage ?? '');
+    return bytes === operations.sizeMi * 2 ** 20;
+  });
   await cluster.io(urlAt(cluster.nodes[0]!, again), 'read -P 0x66 32M 64k');
   // What nodes really hold: one store of one volume in each pool.
   const pools = await cluster.get<{
