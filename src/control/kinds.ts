@@ -11,6 +11,7 @@ import {
   READ_VERBS,
 } from '../apiserver/index.ts';
 import { type Clock, formatBytes } from '../base/index.ts';
+import { VOLUME_DECLARATION } from '../kinds/index.ts';
 import { type Pool, STORE_BLOCK_BYTES } from '../store/types.ts';
 import { volumeActions } from './clone-tools.ts';
 import { presentDevice, presentWalk } from './device-status.ts';
@@ -26,8 +27,6 @@ import {
   SessionStatus,
   type VolumeManifest,
   type VolumeObject,
-  VolumeSpec,
-  VolumeStatus,
 } from './schemas.ts';
 import { snapshotKind } from './snapshots.ts';
 import type { VolumeController } from './volume-controller.ts';
@@ -106,43 +105,13 @@ function volumes({ controller, clock }: NodeKindsOptions): KindDefinition<Volume
     Date.now(),
   );
   return {
-    ...ours,
-    kind: 'Volume',
-    plural: 'volumes',
-    shortNames: ['vol'],
-    categories: ['all', 'ashlar'],
+    ...(VOLUME_DECLARATION as unknown as KindDefinition<VolumeObject>),
     nameRule: 'label',
-    description: 'A disk that hosts reach over iSCSI: thin, checksummed, growing online.',
-    fields: { spec: VolumeSpec, status: VolumeStatus },
-    required: ['spec'],
-    hasStatus: true,
     // A change is checked by the controller, which knows the secrets.
     validate: (object, before) => (before === null ? controller.faults(manifestOf(object)) : []),
     beforeDelete: ({ metadata }, { force }) => controller.assertDeletable(metadata.name, force),
     actions: volumeActions(controller),
     backend,
-    columns: [
-      { name: 'Size', description: 'As it was asked for.', value: ({ spec }) => String(spec.size) },
-      {
-        name: 'Used',
-        description: 'What it takes of its pool.',
-        value: ({ status }) => formatBytes(status.usedBytes),
-      },
-      { name: 'State', description: 'Is it served.', value: shownState },
-      {
-        name: 'Sessions',
-        type: 'integer',
-        description: 'Hosts that are logged in.',
-        value: ({ status }) => status.sessions,
-      },
-      { name: 'IQN', description: 'Its target name.', value: ({ status }) => status.iqn },
-      ageColumn,
-      { name: 'Block', wide: true, type: 'integer', value: ({ status }) => status.blockSize },
-      { name: 'Cache', wide: true, value: ({ status }) => (status.writeCache ? 'on' : 'off') },
-      { name: 'Auth', wide: true, value: shownAuth },
-      { name: 'Portals', wide: true, value: ({ status }) => status.portals.join(',') },
-      { name: 'Initiators', wide: true, value: ({ status }) => status.initiators.join(',') },
-    ],
   };
 }
 
@@ -286,15 +255,6 @@ function presentPool({ pool, path, cacheBytes, sparse, openedAt }: PoolFacts): P
       ],
     },
   };
-}
-
-function shownState({ status }: VolumeObject): string {
-  return status.phase === 'Ready' ? status.state : status.phase;
-}
-
-function shownAuth({ spec }: VolumeObject): string {
-  if (spec.chap === undefined || spec.chap === null) return '';
-  return spec.mutualChap === undefined || spec.mutualChap === null ? 'CHAP' : 'mutual CHAP';
 }
 
 function shownDigests({ status }: SessionObject): string {

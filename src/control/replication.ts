@@ -76,6 +76,8 @@ export interface ReplicatedHandle {
   /** Resolves when every replica in sync holds it, and the record says so (P3). Rejects with what stood in the way. */
   takeSnapshot(snapshot: Pick<ReplicatedSnapshot, 'id' | 'name' | 'createdMs'>): Promise<void>;
   deleteSnapshot(id: string): Promise<void>;
+  /** Where replicas are now; also while there is no quorum, which may wait for just that. */
+  relocate(replicas: readonly WantedReplica[]): void;
   /** Adds, moves and removes replicas, one after the other. Rejects with what stood in the way. */
   changeReplicas(wanted: readonly WantedReplica[]): Promise<void>;
   /** Takes effect at once, for what is under way too. */

@@ -2,26 +2,14 @@
 //
 // Nothing is remembered but the snapshots themselves: the newest one that a schedule made says when the next is due, so a
 // daemon that was down takes one when it is back, and not all that it missed. Those that people took are not touched.
-import { type Static, Type } from 'typebox';
 import { kubeTime } from '../apiserver/index.ts';
 import type { Clock, Log, Timer } from '../base/index.ts';
+import type { SnapshotSchedule } from '../kinds/index.ts';
 import type { Pool } from '../store/types.ts';
 import type { KeptSnapshot } from './kept-snapshots.ts';
-import { MAX_KEPT_SNAPSHOTS } from './limits.ts';
 import type { VolumeController } from './volume-controller.ts';
 
-export const SnapshotSchedule = Type.Object(
-  {
-    every: Type.String({ description: 'How often: 15m, 1h, 1d. At least 1m.', maxLength: 16 }),
-    keep: Type.Integer({
-      description: 'How many of them are kept; older ones go.',
-      minimum: 1,
-      maximum: MAX_KEPT_SNAPSHOTS,
-    }),
-  },
-  { additionalProperties: false, description: 'Snapshots by the clock, named by their time.' },
-);
-export type SnapshotSchedule = Static<typeof SnapshotSchedule>;
+export type { SnapshotSchedule };
 
 const UNIT_MS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
 /** What a schedule made is named `auto-20261127t210000z`. */

@@ -88,6 +88,8 @@ export interface VolumeControllerOptions {
   readonly turn: Turn;
   readonly exporter: Exporter;
   readonly iqnPrefix: string;
+  /** Who serves, as statuses say it; left out: they do not. */
+  readonly nodeName?: string;
   readonly defaults: VolumeDefaults;
   readonly log: Log;
   readonly clock: Clock;
@@ -1024,6 +1026,17 @@ export class VolumeController {
     status.writeCache = volume?.writeCache ?? true;
     object.spec.writeCache = status.writeCache;
     const { replicated } = hosted;
+    const { nodeName } = this.#options;
+    if (nodeName !== undefined && serving) {
+      const [portal = ''] = status.portals;
+      status.serving = { nodeName, epoch: replicated?.epoch() ?? info.epoch, portal };
+    }
+    const inSync = replicated?.replicas().filter(({ state }) => state === 'InSync').length;
+    status.replicas = {
+      wanted: Math.max(1, wanted.replicas.length),
+      placed: Math.max(1, wanted.replicas.length),
+      inSync: inSync ?? (serving ? 1 : 0),
+    };
     if (replicated !== null && this.#fault === '') {
       status.state = replicated.state();
       status.epoch = replicated.epoch();

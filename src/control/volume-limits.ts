@@ -1,6 +1,6 @@
 // spec.limits of a volume: what its owner writes, checked and turned into what the throttle takes.
-import { type Static, Type } from 'typebox';
 import { parseQuantity } from '../base/index.ts';
+import type { Limits } from '../kinds/index.ts';
 import type { VolumeLimits } from '../volume/index.ts';
 
 /** A host gives an operation 30 s: a rate below this would make it wait longer at depths that hosts use. */
@@ -12,40 +12,7 @@ const MOST_QUEUE_DEPTH = 4096;
 /** A burst lasts no longer than this at the rate itself: what is saved up for hours is no limit. */
 const MOST_BURST_SECONDS = 600;
 
-const quantity = Type.Union([Type.String({ maxLength: 40 }), Type.Integer()]);
-
-export const LimitsSpec = Type.Object(
-  {
-    iops: Type.Optional(
-      Type.Integer({ description: 'Operations per second, of all sessions together.' }),
-    ),
-    iopsBurst: Type.Optional(
-      Type.Integer({
-        description: 'Operations that idle time saves up. Default: a quarter of iops.',
-      }),
-    ),
-    bandwidth: Type.Optional(
-      Type.Unsafe<string | number>({
-        ...quantity,
-        description: 'Bytes read and written per second: 100Mi.',
-      }),
-    ),
-    bandwidthBurst: Type.Optional(
-      Type.Unsafe<string | number>({
-        ...quantity,
-        description: 'Bytes that idle time saves up. Default: a quarter of bandwidth.',
-      }),
-    ),
-    queueDepth: Type.Optional(
-      Type.Integer({ description: 'Operations under way at the volume at one time.' }),
-    ),
-  },
-  {
-    additionalProperties: false,
-    description: 'Shared by all sessions of the volume. Changed online, effective at once.',
-  },
-);
-export type LimitsSpec = Static<typeof LimitsSpec>;
+export type LimitsSpec = Limits;
 
 type Bad = (field: string, message: string) => void;
 

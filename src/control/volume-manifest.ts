@@ -2,6 +2,7 @@
 // the pool (blob `manifest`), so the pool is the whole durable state: move the pool and the volumes come along, with
 // their names, access lists and secrets.
 import { assert, formatQuantity, parseQuantity } from '../base/index.ts';
+import { foreignFields } from '../kinds/index.ts';
 import { invalid, type StatusCause } from './errors.ts';
 import {
   MAX_ANNOTATION_BYTES,
@@ -88,6 +89,7 @@ export function checkVolume(
   }
   checkMaps(sent, bad);
   const { spec } = sent;
+  causes.push(...foreignFields(spec, 'serve'));
   const sizeBytes = checkSize(spec.size, before, bad);
   const blockSize = checkBlockSize(spec.blockSize, before, defaults, bad);
   const initiators = checkInitiators(spec.initiators ?? [], bad);
@@ -246,11 +248,17 @@ function checkReplicas(
 }
 
 function checkSource(
-  sent: { snapshot: string } | null | undefined,
+  sent: { snapshot?: string; volume?: string } | null | undefined,
   before: WantedVolume | null,
   bad: Bad,
 ): string | null {
-  const source = sent === null || sent === undefined ? null : fullSnapshotName(sent.snapshot);
+  if (sent?.volume !== undefined) {
+    bad('spec.source.volume', 'is of `ashlar node`; here take a snapshot, and name it');
+  } else if (sent !== null && sent !== undefined && sent.snapshot === undefined) {
+    bad('spec.source.snapshot', 'is required');
+  }
+  const named = sent?.snapshot;
+  const source = named === undefined ? null : fullSnapshotName(named);
   if (before === null) {
     if (source !== null && !/^[a-z0-9-]+@[a-z0-9-]+$/.test(source)) {
       bad('spec.source.snapshot', `'${clip(source)}' is no snapshot; write it V@NAME`);

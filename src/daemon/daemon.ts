@@ -198,6 +198,7 @@ export class Daemon {
     await this.#serveReplicas(pool, buffers, turn);
     const controller = new VolumeController({
       pool,
+      nodeName: this.#options.config.node.name,
       replication: new Replication({
         ...this.#replicationOptions(buffers, turn),
         sessionsOf: (iqn) =>

@@ -232,6 +232,11 @@ class Handle implements ReplicatedHandle {
     return this.#replicated.coordinator.deleteSnapshot(id);
   }
 
+  relocate(replicas: readonly WantedReplica[]): void {
+    for (const { id, node } of replicas) this.#addresses.set(id, node);
+    this.#replicated.coordinator.relocate();
+  }
+
   changeReplicas(wanted: readonly WantedReplica[]): Promise<void> {
     return this.#inTurn(() => this.#changeReplicas(wanted));
   }

@@ -1,9 +1,11 @@
 // ashlar's own kinds, group ashlar.io/v1: what the system is made of. People write Volume, Snapshot, Pool and
 // VolumePolicy, or the compatibility kinds that controllers translate into these; nodes write the rest.
 import { type Static, Type } from 'typebox';
-import type { KindDefinition, SpecObject } from '../apiserver/index.ts';
+import type { Column, KindDefinition, SpecObject } from '../apiserver/index.ts';
+import { formatBytes } from '../base/index.ts';
 import { age, Bytes, closed, column, Quantity, SecretRef, statusOnly } from './common.ts';
-import { checkPolicy, checkVolumeSpec } from './volume-check.ts';
+import { checkPolicy, checkVolumeSpec, foreignFields } from './volume-check.ts';
+import { ChapSpec, Limits, orNull, SnapshotSchedule, type WithoutNull } from './volume-parts.ts';
 
 const GROUP = 'ashlar.io';
 const VERSION = 'v1';
@@ -221,19 +223,6 @@ export const POOL: KindDefinition<Pool> = {
 
 // --- VolumePolicy: what may be changed of a volume while it is used
 
-const LimitFields = {
-  iops: Type.Optional(Type.Integer()),
-  iopsBurst: Type.Optional(Type.Integer()),
-  bandwidth: Type.Optional(Quantity),
-  bandwidthBurst: Type.Optional(Quantity),
-  queueDepth: Type.Optional(Type.Integer()),
-};
-export const Limits = Type.Object(LimitFields, {
-  ...closed,
-  description: 'Shared by all sessions of the volume; effective at once when changed.',
-});
-export type Limits = Static<typeof Limits>;
-
 const TimeoutFields = {
   holdSeconds: Type.Optional(
     Type.Integer({
@@ -322,6 +311,9 @@ export const VOLUME_POLICY: KindDefinition<VolumePolicy> = {
 
 // --- Volume
 
+/**
+ * One declaration for `ashlar serve` and `ashlar node`: what of it a program does not do, it refuses in words (foreignFields).
+ */
 export const VolumeSpec = Type.Object(
   {
     size: Quantity,
@@ -329,30 +321,48 @@ export const VolumeSpec = Type.Object(
       Type.Integer({ description: 'Logical block size: 512 or 4096. Fixed at creation.' }),
     ),
     ...policyFields,
+    limits: orNull(Limits),
+    source: orNull(
+      Type.Object(
+        {
+          snapshot: Type.Optional(
+            Type.String({ maxLength: 253, description: 'A snapshot to begin from.' }),
+          ),
+          volume: Type.Optional(Type.String({ description: 'A Volume to begin as a copy of.' })),
+        },
+        { ...closed, description: 'What it begins as. Fixed at creation.' },
+      ),
+    ),
+    // Of a node of the control plane.
     storagePoolClaim: Type.Optional(
       Type.String({ description: 'Replicas go into pools of this claim; none: into any pool.' }),
     ),
     casType: Type.Optional(Type.Union([Type.Literal('cstor'), Type.Literal('jiva')])),
     policy: Type.Optional(Type.String({ description: 'The VolumePolicy it follows.' })),
-    source: Type.Optional(
-      Type.Object(
-        {
-          snapshot: Type.Optional(Type.String({ description: 'A Snapshot to begin from.' })),
-          volume: Type.Optional(Type.String({ description: 'A Volume to begin as a copy of.' })),
-        },
-        closed,
-      ),
-    ),
     claimRef: Type.Optional(
       Type.Object(
         { namespace: Type.String(), name: Type.String(), uid: Type.String() },
         { ...closed, description: 'The claim that it was made for.' },
       ),
     ),
+    // Of one machine by itself.
+    chap: orNull(ChapSpec),
+    mutualChap: orNull(ChapSpec),
+    snapshots: orNull(SnapshotSchedule),
+    replicaNodes: Type.Optional(
+      Type.Array(Type.String({ maxLength: 300 }), {
+        maxItems: 5,
+        description:
+          'host:port of the replica services (ashlar replica) that keep a copy each: 1, 2, 3 or 5. None: the blocks live in this pool.',
+      }),
+    ),
   },
-  closed,
+  { ...closed, description: 'What its owner wants.' },
 );
-export type VolumeSpec = Static<typeof VolumeSpec>;
+/** As it is sent. */
+export type VolumeManifestSpec = Static<typeof VolumeSpec>;
+/** As it is kept. */
+export type VolumeSpec = WithoutNull<VolumeManifestSpec>;
 
 export const VolumeStatus = Type.Object({
   ...statusOnly,
@@ -389,7 +399,18 @@ export const VolumeStatus = Type.Object({
   lun: Type.Optional(Type.Integer()),
   portals: Type.Optional(Type.Array(Type.String())),
   capacityBytes: Type.Optional(Bytes),
-  usedBytes: Type.Optional(Bytes),
+  usedBytes: Type.Optional(
+    Type.Integer({ minimum: 0, description: 'Mapped blocks; what the volume takes of its pool.' }),
+  ),
+  pool: Type.Optional(
+    Type.String({ description: 'Where its blocks are, of one machine by itself.' }),
+  ),
+  blockSize: Type.Optional(Type.Integer()),
+  writeCache: Type.Optional(Type.Boolean()),
+  epoch: Type.Optional(Type.Integer({ description: "Of a replicated volume's coordinator." })),
+  advice: Type.Optional(
+    Type.Array(Type.String(), { description: 'What is wrong and what to do.' }),
+  ),
   replicas: Type.Optional(
     Type.Object({
       wanted: Type.Integer(),
@@ -398,40 +419,85 @@ export const VolumeStatus = Type.Object({
     }),
   ),
   sessions: Type.Optional(Type.Integer()),
-  initiators: Type.Optional(Type.Array(Type.String())),
+  initiators: Type.Optional(Type.Array(Type.String(), { description: 'Who is logged in now.' })),
 });
 export type VolumeStatus = Static<typeof VolumeStatus>;
 
 export type Volume = SpecObject<VolumeSpec, VolumeStatus>;
-export const VOLUME: KindDefinition<Volume> = {
+/** What every program that has volumes declares of them. */
+export const VOLUME_DECLARATION = {
   ...own,
   kind: 'Volume',
   plural: 'volumes',
-  description: 'A disk that hosts log in to over iSCSI, kept as one or more replicas.',
+  description: 'A disk that hosts log in to over iSCSI: thin, checksummed, growing online.',
   shortNames: ['vol', 'avol'],
+  categories: ['all', 'ashlar'],
   fields: { spec: VolumeSpec, status: VolumeStatus },
   required: ['spec'],
   columns: [
-    column('Size', 'As wanted.', (volume) => String(volume.spec.size)),
-    column('Used', 'In bytes.', (volume) => volume.status?.usedBytes, { type: 'integer' }),
-    column('State', 'Healthy, Degraded, Rebuilding, Offline.', (volume) =>
+    column('Size', 'As it was asked for.', (volume: Volume) => String(volume.spec.size)),
+    column('Used', 'What it takes of its pool.', (volume: Volume) =>
+      volume.status?.usedBytes === undefined ? '' : formatBytes(volume.status.usedBytes),
+    ),
+    column('State', 'Healthy, Degraded, Rebuilding, Offline.', (volume: Volume) =>
       volume.status?.phase === 'Ready' ? volume.status?.state : volume.status?.phase,
     ),
-    column('Replicas', 'In sync / wanted.', (volume) =>
+    column('Replicas', 'In sync / wanted.', (volume: Volume) =>
       volume.status?.replicas === undefined
         ? ''
         : `${volume.status.replicas.inSync}/${volume.status.replicas.wanted}`,
     ),
-    column('Node', 'Where its coordinator runs.', (volume) => volume.status?.serving?.nodeName),
-    column('Sessions', 'Logged in now.', (volume) => volume.status?.sessions, { type: 'integer' }),
-    column('IQN', 'Its target.', (volume) => volume.status?.iqn, { wide: true }),
-    column('Portals', 'Where hosts log in.', (volume) => volume.status?.portals?.join(','), {
+    column('Node', 'Where it is served.', (volume: Volume) => volume.status?.serving?.nodeName),
+    column('Sessions', 'Hosts that are logged in.', (volume: Volume) => volume.status?.sessions, {
+      type: 'integer',
+    }),
+    column('IQN', 'Its target name.', (volume: Volume) => volume.status?.iqn),
+    age as unknown as Column<Volume>,
+    column('Block', 'Logical block size.', (volume: Volume) => shownBlockSize(volume), {
+      wide: true,
+      type: 'integer',
+    }),
+    column('Cache', 'The volatile write cache.', shownCache, { wide: true }),
+    column('Auth', 'How hosts prove who they are.', shownAuth, { wide: true }),
+    column(
+      'Portals',
+      'Where hosts log in.',
+      (volume: Volume) => volume.status?.portals?.join(','),
+      {
+        wide: true,
+      },
+    ),
+    column('Initiators', 'Who is.', (volume: Volume) => volume.status?.initiators?.join(','), {
       wide: true,
     }),
-    age,
   ],
-  validate: (volume, before) => checkVolumeSpec(volume.spec, before?.spec ?? null),
+} as const satisfies Omit<KindDefinition<Volume>, 'backend'>;
+
+export const VOLUME: KindDefinition<Volume> = {
+  ...VOLUME_DECLARATION,
+  defaults: ({ spec }) => {
+    const sent = spec as Record<string, unknown>;
+    for (const [key, value] of Object.entries(sent)) if (value === null) delete sent[key];
+  },
+  validate: (volume, before) => [
+    ...foreignFields(volume.spec, 'node'),
+    ...checkVolumeSpec(volume.spec, before?.spec ?? null),
+  ],
 };
+
+function shownBlockSize({ spec, status }: Volume): number | undefined {
+  return status?.blockSize ?? spec.blockSize;
+}
+
+function shownCache({ spec, status }: Volume): string {
+  return (status?.writeCache ?? spec.writeCache ?? true) ? 'on' : 'off';
+}
+
+function shownAuth({ spec }: Volume): string {
+  if (spec.chapSecret !== undefined) return 'CHAP';
+  if ((spec.chap ?? null) === null) return '';
+  return (spec.mutualChap ?? null) === null ? 'CHAP' : 'mutual CHAP';
+}
 
 // --- Replica
 

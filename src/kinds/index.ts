@@ -8,4 +8,5 @@ export * from './core.ts';
 export * from './openebs.ts';
 export * from './snapshots.ts';
 export * from './storage.ts';
-export { MAX_REPLICAS, quantityBytes } from './volume-check.ts';
+export { foreignFields, MAX_REPLICAS, quantityBytes } from './volume-check.ts';
+export { ChapSpec, Limits, SnapshotSchedule } from './volume-parts.ts';

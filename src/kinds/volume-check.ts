@@ -82,6 +82,42 @@ export function checkPolicy(policy: PolicyLike, path: string): StatusCause[] {
   return causes;
 }
 
+/** What one of the two programs that serve volumes does not do, and what does it there. */
+const FOREIGN: Readonly<Record<'node' | 'serve', Readonly<Record<string, string>>>> = {
+  node: {
+    chap: 'name a Secret of type kubernetes.io/iscsi-chap in spec.chapSecret',
+    mutualChap: 'name a Secret of type kubernetes.io/iscsi-chap in spec.chapSecret',
+    snapshots: 'make VolumeSnapshots, or Snapshots of ashlar.io',
+    replicaNodes: 'say how many in spec.replicaCount; nodes are found by the control plane',
+  },
+  serve: {
+    replicaCount: 'name the nodes in spec.replicaNodes',
+    minimumReplicas: 'name the nodes in spec.replicaNodes',
+    replicaPlacement: 'name the nodes in spec.replicaNodes',
+    syncPolicy: 'set replication.sync in the configuration',
+    readPolicy: 'set replication.read in the configuration',
+    timeouts: 'set replication.timeouts in the configuration',
+    chapSecret: 'give user and secret in spec.chap',
+    storagePoolClaim: 'there is one pool',
+    casType: 'there is one pool',
+    policy: 'say it of the volume itself',
+    claimRef: 'there are no claims',
+  },
+};
+const PROGRAMS = { node: 'serve', serve: 'node' } as const;
+
+/** Fields of the common declaration that this program does not serve: nobody shall think that they took effect. */
+export function foreignFields(spec: object, program: 'node' | 'serve'): StatusCause[] {
+  const causes: StatusCause[] = [];
+  for (const [field, instead] of Object.entries(FOREIGN[program])) {
+    const value = (spec as Readonly<Record<string, unknown>>)[field];
+    if (value === undefined || value === null) continue;
+    const message = `is of \`ashlar ${PROGRAMS[program]}\`; here ${instead}`;
+    causes.push({ reason: 'FieldValueNotSupported', field: `spec.${field}`, message });
+  }
+  return causes;
+}
+
 export function checkVolumeSpec(spec: VolumeLike, before: VolumeLike | null): StatusCause[] {
   const causes = checkPolicy(spec, 'spec');
   const bad = (field: string, message: string): void => {

@@ -53,6 +53,7 @@ const mayImport: Record<string, readonly string[]> = {
     'metrics',
     'objects',
     'apiserver',
+    'kinds',
   ],
   kinds: ['base', 'objects', 'apiserver'],
   controllers: ['base', 'apiserver', 'kinds'],

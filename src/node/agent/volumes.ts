@@ -38,6 +38,8 @@ interface Coordinated {
   readonly handle: ReplicatedHandle;
   /** Those it was told of last, with their addresses. */
   members: string;
+  /** Where it was told last that they are. */
+  places: string;
   /** As it was told last. */
   policy: string;
 }
@@ -322,7 +324,7 @@ export class VolumeKeeper implements Controller, Serving {
       },
     });
     // A change of members may have been interrupted: whether these are the ones, its record says.
-    const coordinated = { handle, members: '', policy: '' };
+    const coordinated = { handle, members: '', places: JSON.stringify(members), policy: '' };
     this.#coordinated.set(name, coordinated);
     log.info({ volume: name, members: members.length }, 'its coordinator is started');
     return coordinated;
@@ -357,6 +359,10 @@ export class VolumeKeeper implements Controller, Serving {
     members: readonly WantedReplica[],
   ): Promise<void> {
     const { catalog, log } = this.#around;
+    // A node that was started again may be found at another address, and a quorum may wait for just that.
+    const places = JSON.stringify(members);
+    if (places !== coordinated.places) coordinated.handle.relocate(members);
+    coordinated.places = places;
     if (!coordinated.handle.serving) return;
     const wanted: WantedReplica[] = [];
     const names = new Map<string, string>();

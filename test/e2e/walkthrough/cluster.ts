@@ -148,6 +148,11 @@ export class Cluster {
     run(process.execPath, [MAIN, ...args], { env: { ...process.env, ASHLAR_API: this.#api } });
 
   async stop(): Promise<void> {
+    // For who wants to know what nodes did: ASHLAR_TEST_LOGS is a folder.
+    const logs = process.env['ASHLAR_TEST_LOGS'];
+    if (logs !== undefined) {
+      for (const { name, output } of this.nodes) writeFileSync(join(logs, `${name}.log`), output);
+    }
     await Promise.all(this.nodes.map((node) => node.end('SIGKILL')));
     rmSync(this.folder, { recursive: true, force: true });
   }
@@ -175,6 +180,16 @@ export class Cluster {
           '-o',
           'wide',
         );
+        const logs = process.env['ASHLAR_TEST_LOGS'];
+        if (logs !== undefined) {
+          const { stdout: objects } = await this.kubectl(
+            'get',
+            'volumes,replicas,nodes.ashlar.io,pools',
+            '-o',
+            'yaml',
+          );
+          writeFileSync(join(logs, 'objects.yaml'), objects);
+        }
         const { stdout: events } = await this.kubectl('get', 'events', '-A');
         throw new Error(`never: ${what}\n${stdout}\n${events.slice(-6000)}`);
       }

@@ -43,8 +43,11 @@ test('a volume goes through its life by commands', async () => {
     'volume/db created\n',
   );
   const table = (await ashlar('get', 'volumes')).out.split('\n');
-  assert.match(table[0]!, /^NAME +SIZE +USED +STATE +SESSIONS +IQN +AGE$/);
-  assert.match(table[1]!, /^db +64Mi +0 +Healthy +0 +iqn\.2026-11\.io\.ashlar:db +\d+s$/);
+  assert.match(table[0]!, /^NAME +SIZE +USED +STATE +REPLICAS +NODE +SESSIONS +IQN +AGE$/);
+  assert.match(
+    table[1]!,
+    /^db +64Mi +0 +Healthy +1\/1 +\S+ +0 +iqn\.2026-11\.io\.ashlar:db +\d+s$/,
+  );
 
   const json = JSON.parse((await ashlar('get', 'volume', 'db', '-o', 'json')).out);
   assert.equal(json.status.iqn, 'iqn.2026-11.io.ashlar:db');
