@@ -49,6 +49,7 @@ export {
   JIVA_CLASS,
   jivaPoolName,
   Label,
+  NO_QUORUM,
   poolName,
   replicaName,
   snapshotName,

@@ -31,6 +31,9 @@ export const Label = {
   Zone: 'topology.kubernetes.io/zone',
 } as const;
 
+/** Why a volume is not served, though a node is at it: hosts cannot log in until there is a quorum of replicas. */
+export const NO_QUORUM = 'NoQuorum';
+
 export const JIVA_CLASS = 'openebs-jiva-default';
 
 function hash(text: string, digits: number): string {

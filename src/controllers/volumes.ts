@@ -32,7 +32,7 @@ import {
   Writer,
 } from './controller.ts';
 import { expectedPlaces, mayHold } from './expected-places.ts';
-import { copySnapshotName, Finalizer, Label, replicaName } from './names.ts';
+import { copySnapshotName, Finalizer, Label, NO_QUORUM, replicaName } from './names.ts';
 import { placeReplicas } from './placement.ts';
 
 /** How soon to look again where time alone changes what is to be done: a node goes silent, patience ends. */
@@ -341,7 +341,11 @@ export class VolumeController implements Controller {
       serving !== undefined &&
       target !== undefined &&
       serving.epoch === target.epoch &&
-      this.#isReady(serving.nodeName);
+      this.#isReady(serving.nodeName) &&
+      !before?.conditions?.some(
+        ({ type, status, reason }) =>
+          type === 'Served' && status === 'False' && reason === NO_QUORUM,
+      );
     const inSync = replicas.filter(
       ({ status, spec }) => status?.phase === 'Healthy' && this.#isReady(spec.nodeName),
     );

@@ -9,7 +9,7 @@ import type {
   WantedReplica,
   WantedVolume,
 } from '../../control/index.ts';
-import { type Controller, isDeleting, type Writer } from '../../controllers/index.ts';
+import { type Controller, isDeleting, NO_QUORUM, type Writer } from '../../controllers/index.ts';
 import {
   CHAP_KEYS,
   NODE,
@@ -249,6 +249,7 @@ export class VolumeKeeper implements Controller, Serving {
         object,
         advice === '' ? 'its coordinator gathers a quorum' : advice,
         'Normal',
+        NO_QUORUM,
       );
       return TRY_AGAIN_MS;
     }
@@ -567,6 +568,7 @@ export class VolumeKeeper implements Controller, Serving {
     object: VolumeObject,
     message: string,
     severity: 'Normal' | 'Warning' = 'Warning',
+    reason = 'CannotServe',
   ): Promise<void> {
     const { events, now } = this.#around;
     const said = await this.#writer.status(VOLUME, object, (status) => {
@@ -574,7 +576,7 @@ export class VolumeKeeper implements Controller, Serving {
       const condition = {
         type: 'Served',
         status: 'False',
-        reason: 'CannotServe',
+        reason,
         message,
       } as const;
       setCondition(status.conditions, condition, now());

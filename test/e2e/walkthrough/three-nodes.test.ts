@@ -107,6 +107,23 @@ test('etcd away: I/O goes on, changes wait, nothing is torn down', async () => {
   assert.deepEqual(again.status?.target, volume.status?.target, 'its coordinator stayed');
 });
 
+test('a majority that comes back at other addresses is found again by the coordinator that waits for it', async () => {
+  const volume = await healthy();
+  const coordinator = nodeOf(volume.status?.serving?.nodeName);
+  await cluster.io(urlAt(coordinator, volume), 'write -P 0x59 12M 64k', 'flush');
+  await cluster.pointTo(coordinator);
+  const others = cluster.nodes.filter((node) => node !== coordinator);
+  await Promise.all(others.map((node) => node.end('SIGKILL')));
+  await cluster.until('it says that it is offline', async () => {
+    const now = await cluster.get<Volume>('volumes.ashlar.io', volume.metadata.name);
+    return now?.status?.state === 'Offline';
+  });
+  // Their replicas listen on any free port: on another one now.
+  await Promise.all(others.map((node) => node.start()));
+  const again = await healthy(90_000);
+  await cluster.io(urlAt(coordinator, again), 'read -P 0x59 12M 64k');
+});
+
 test('the node of the coordinator is killed: another one serves what was acknowledged', async () => {
   const volume = await healthy();
   const killed = nodeOf(volume.status?.serving?.nodeName);
