@@ -21,5 +21,3 @@ export const MAX_NAME_CHARACTERS = 63;
 export const RESOURCE_VERSION_STRIDE = 1000;
 /** With the volume's name and what a schedule adds it stays within a name's 253 characters. */
 export const MAX_SNAPSHOT_NAME_CHARACTERS = 63;
-/** A schedule keeps no more: an hour for six weeks. */
-export const MAX_KEPT_SNAPSHOTS = 1000;

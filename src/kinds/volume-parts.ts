@@ -3,6 +3,7 @@ import { type Static, Type } from 'typebox';
 import { closed, Quantity } from './common.ts';
 
 const MAX_CHAP_BYTES = 255;
+/** A schedule keeps no more: an hour for six weeks. */
 const MAX_KEPT_SNAPSHOTS = 1000;
 
 export const Limits = Type.Object(
