@@ -121,6 +121,24 @@ export function listPhases(root) {
       limitS: 1200,
     },
     {
+      id: 'scale',
+      title: 'a volume far larger than its cache, and a thousand snapshots',
+      commands: [
+        configure('build/native-crash', '-DASHLAR_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release'),
+        ['cmake', '--build', 'build/native-crash', '-j', jobs, '--target', 'scale_run'],
+        [
+          'build/native-crash/scale_run',
+          '--granules',
+          '5000000',
+          '--cache',
+          '64',
+          '--path',
+          'build/native-crash/scale.pool',
+        ],
+      ],
+      limitS: 900,
+    },
+    {
       id: 'fuzz',
       title: 'a million malformed PDUs, a hundred thousand frames',
       commands: [

@@ -63,6 +63,8 @@ std::vector<Napi::ClassPropertyDescriptor<PoolBinding>> PoolBinding::DeviceMetho
           InstanceMethod<&PoolBinding::Export>("exportPool"),
           InstanceMethod<&PoolBinding::StartScrub>("startScrub"),
           InstanceMethod<&PoolBinding::StopScrub>("stopScrub"),
+          InstanceMethod<&PoolBinding::StartRebalance>("startRebalance"),
+          InstanceMethod<&PoolBinding::StopRebalance>("stopRebalance"),
           InstanceMethod<&PoolBinding::SetWalkRate>("setWalkRate")};
 }
 
@@ -281,6 +283,21 @@ Napi::Value PoolBinding::StopScrub(const Napi::CallbackInfo& info) {
   Control* const control = BeginControl(info);
   if (control == nullptr) return info.Env().Undefined();
   pool_->StopScrub(info[1].ToBoolean(), OnControlDone, control);
+  return EndControl(info);
+}
+
+Napi::Value PoolBinding::StartRebalance(const Napi::CallbackInfo& info) {
+  Control* const control = BeginControl(info);
+  if (control == nullptr) return info.Env().Undefined();
+  pool_->StartRebalance(OnControlDone, control);
+  return EndControl(info);
+}
+
+// stopRebalance(controlId, cancel)
+Napi::Value PoolBinding::StopRebalance(const Napi::CallbackInfo& info) {
+  Control* const control = BeginControl(info);
+  if (control == nullptr) return info.Env().Undefined();
+  pool_->StopRebalance(info[1].ToBoolean(), OnControlDone, control);
   return EndControl(info);
 }
 

@@ -124,6 +124,8 @@ class PoolBinding : public Napi::ObjectWrap<PoolBinding> {
   Napi::Value Export(const Napi::CallbackInfo& info);
   Napi::Value StartScrub(const Napi::CallbackInfo& info);
   Napi::Value StopScrub(const Napi::CallbackInfo& info);
+  Napi::Value StartRebalance(const Napi::CallbackInfo& info);
+  Napi::Value StopRebalance(const Napi::CallbackInfo& info);
   Napi::Value SetWalkRate(const Napi::CallbackInfo& info);
   // Takes over the media of these externals, from now on polled and closed with the pool.
   bool TakeMedia(const Napi::Value& externals, std::vector<DeviceFile>* files);

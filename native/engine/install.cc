@@ -82,6 +82,7 @@ bool PoolImpl::LogInstall(Piece* piece) {
     uint32_t end = at + 1;
     while (end < blocks && tags[end].kind == BlockKind::kData) ++end;
     for (; at < end; at += piece->runs.back().blocks) {
+      if ((piece->op->op->flags & kOpMove) != 0) PreferEmptier();
       PhysRun run{};
       if (!AllocRun(&data_, end - at, &run)) {
         Fault("space map: free blocks miscounted");

@@ -33,6 +33,7 @@ enum class OpKind : uint8_t {
 inline constexpr uint8_t kOpFua = 1;
 // Write, at most kMaxAtomicBlocks: a crash leaves all of it or nothing of it (C7).
 inline constexpr uint8_t kOpAtomic = 2;
+inline constexpr uint8_t kOpMove = 4;  // The engine's own: to a vdev that is emptier.
 inline constexpr uint32_t kMaxAtomicBlocks = 256;
 
 // What replication knows of one block, beside its bytes: sixteen of the caller's, little endian.

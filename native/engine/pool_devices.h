@@ -68,7 +68,7 @@ struct WalkStatus {
   uint64_t ended_s = 0;    // 0: not yet.
   uint64_t done_blocks = 0;
   uint64_t total_blocks = 0;  // An estimate.
-  uint64_t healed_blocks = 0;
+  uint64_t healed_blocks = 0;  // Of a rebalance: moved.
   uint64_t damaged_blocks = 0;
   uint64_t seconds_left = 0;  // At the pace so far. 0: not known.
 };
@@ -117,6 +117,9 @@ class PoolDevices {
   // Begins, or goes on with a paused one.
   virtual void StartScrub(DoneFn done, void* context) = 0;
   virtual void StopScrub(bool cancel, DoneFn done, void* context) = 0;
+  // Moves data from vdevs that are fuller than the pool to emptier ones: after AddVdev.
+  virtual void StartRebalance(DoneFn done, void* context) = 0;
+  virtual void StopRebalance(bool cancel, DoneFn done, void* context) = 0;
   virtual WalkStatus WalkInfo(WalkKind kind) const = 0;
   // Of this opening's scrub, the first thousand.
   virtual std::vector<DamagedBlock> Damage() const = 0;

@@ -343,6 +343,12 @@ class PoolImpl final : public Pool {
   void Export(DoneFn done, void* context) override;
   void StartScrub(DoneFn done, void* context) override;
   void StopScrub(bool cancel, DoneFn done, void* context) override;
+  void StartRebalance(DoneFn done, void* context) override {
+    StartWalk(&rebalance_, done, context);
+  }
+  void StopRebalance(bool cancel, DoneFn done, void* context) override {
+    StopWalk(&rebalance_, cancel, done, context);
+  }
   WalkStatus WalkInfo(WalkKind kind) const override;
   std::vector<DamagedBlock> Damage() const override { return damage_; }
   void SetWalkRate(uint64_t bytes_per_second) override;
@@ -643,6 +649,11 @@ class PoolImpl final : public Pool {
   WalkRecord KeptRecord(const Walk& walk) const;
   void DropTasks(Walk* walk);
   void BeginWalk(Walk* walk, uint64_t since);
+  void StartWalk(Walk* walk, DoneFn done, void* context);
+  void StopWalk(Walk* walk, bool cancel, DoneFn done, void* context);
+  bool IsFull(uint32_t vdev, uint64_t tolerance) const;
+  void MoveTask(WalkTask* task);
+  void PreferEmptier();
   void EndWalk(Walk* walk);
   void ResumeWalks();
 

@@ -154,7 +154,7 @@ bool PoolImpl::VisitLeaf(Walk* walk, Tree* tree, VolumeState* owner, uint64_t ke
         if (ptr.born > shared) r.done_blocks += ptr.aux;
         return skip(level);
       }
-      if (walk->seen[level] != index) {
+      if (walk->seen[level] != index && walk->kind != WalkKind::kRebalance) {
         AddPageTask(walk, ptr,
                     {sb_.store_id, tree->role, static_cast<uint8_t>(level), tree->id, index}, owner,
                     tree->role == Role::kMap ? leaf << kLeafBits : 0);
@@ -182,9 +182,13 @@ bool PoolImpl::VisitLeaf(Walk* walk, Tree* tree, VolumeState* owner, uint64_t ke
 void PoolImpl::VisitEntries(Walk* walk, Page* page, VolumeState* owner, uint64_t bound) {
   const MapLeaf* leaf = page->map_leaf();
   const uint64_t base = page->index << kLeafBits;
+  const bool moves = walk->kind == WalkKind::kRebalance;
   for (uint32_t e = 0; e < kLeafEntries;) {
-    if (leaf->kind[e] != kEntryData || leaf->born[e] <= bound) {
-      walk->record.done_blocks += leaf->kind[e] == kEntryData && walk->record.since > 0;
+    const bool data = leaf->kind[e] == kEntryData;
+    // Within a hundredth of its size: a vdev is not looked at again for that.
+    const bool stays = data && moves && !IsFull(VdevOf(leaf->phys[e]), 100);
+    if (!data || stays || leaf->born[e] <= bound) {
+      walk->record.done_blocks += data && (moves || walk->record.since > 0);
       ++e;
       continue;
     }
@@ -194,6 +198,7 @@ void PoolImpl::VisitEntries(Walk* walk, Page* page, VolumeState* owner, uint64_t
            leaf->phys[e + n] == leaf->phys[e] + n) {
       task->lba[n] = base + e + n;
       task->crc[n] = leaf->crc[e + n];
+      task->tags[n] = {leaf->version[e + n], leaf->crc[e + n], BlockKind::kData, 0, {0, 0}};
       ++n;
     }
     task->blocks = n;
@@ -208,6 +213,7 @@ WalkTask* PoolImpl::NewTask(Walk* walk, uint64_t phys, VolumeState* owner) {
   if (free_tasks_.empty()) free_tasks_.push_back(&all_tasks_.emplace_back());
   WalkTask* task = free_tasks_.back();
   free_tasks_.pop_back();
+  task->pool = this;
   task->walk = walk;
   task->phys = phys;
   task->blocks = task->first = 0;
@@ -242,6 +248,7 @@ void PoolImpl::QueueTask(Walk* walk, WalkTask* task) {
     free_tasks_.push_back(task);
     return;
   }
+  task->holds = true;
   HoldCheckpoint();
   walk->queue.push_back(task);
 }
@@ -263,8 +270,9 @@ void PoolImpl::AddPageTask(Walk* walk, const PagePtr& ptr, const PageIdentity& i
 void PoolImpl::StartTask(Walk* walk, WalkTask* task) {
   ++walk->in_flight;
   task->buffer = TakeBuffer();
+  const size_t writes = walk->kind == WalkKind::kRebalance ? 1 : task->targets.size();
   walk_tokens_ -= static_cast<int64_t>(task->blocks) * kBlockBytes *
-                  static_cast<int64_t>(task->sides.size() + task->targets.size());
+                  static_cast<int64_t>(task->sides.size() + writes);
   ReadTask(task);
 }
 
@@ -322,7 +330,8 @@ void PoolImpl::TaskRepaired(Repair* repair) {
   Walk* walk = task->walk;
   if (repair->good) {
     std::memcpy(task->buffer + i * kBlockBytes, repair->buffer, kBlockBytes);
-    if (walk->kind == WalkKind::kScrub) ++walk->record.healed_blocks;
+    if (walk->kind == WalkKind::kScrub)
+      ++walk->record.healed_blocks;  // Moved ones are counted there.
   } else {
     SetBit(task->lost, i);
     ++walk->record.damaged_blocks;
@@ -333,6 +342,7 @@ void PoolImpl::TaskRepaired(Repair* repair) {
 
 void PoolImpl::TaskStep(WalkTask* task) {
   if (--task->left > 0) return;
+  if (task->walk->kind == WalkKind::kRebalance) return MoveTask(task);
   if (task->targets.empty()) return EndTask(task);
   // Blocks without a good copy are not written: what is there now is no worse.
   task->left = 1;
@@ -377,7 +387,66 @@ void PoolImpl::EndTask(WalkTask* task) {
   task->buffer = nullptr;
   --task->walk->in_flight;
   free_tasks_.push_back(task);
+  if (task->holds) ReleaseCheckpoint();
+}
+
+// --- Moving ---
+
+// Whether the vdev has more in use than its share of the pool, by a `tolerance`th of its size.
+bool PoolImpl::IsFull(uint32_t vdev, uint64_t tolerance) const {
+  uint64_t used = 0, blocks = 0, all_used = 0, all_blocks = 0;
+  for (uint32_t r = 0; r < active_regions_; ++r) {
+    all_used += regions_[r].used;
+    all_blocks += regions_[r].blocks;
+    if (VdevOf(regions_[r].start) != vdev) continue;
+    used += regions_[r].used;
+    blocks += regions_[r].blocks;
+  }
+  const double share = static_cast<double>(all_used) / static_cast<double>(all_blocks);
+  return blocks > 0 && static_cast<double>(used) > share * static_cast<double>(blocks) +
+                                                       static_cast<double>(blocks / tolerance);
+}
+
+// What was read is good: written anew, as a copy of what is there. It is an operation like a
+// host's from here on, and may itself wait for a checkpoint.
+void PoolImpl::MoveTask(WalkTask* task) {
+  task->holds = false;
   ReleaseCheckpoint();
+  const VolumeState* v = FindTree(task->tree);
+  if ((task->lost[0] | task->lost[1]) != 0 || v == nullptr || v->kind != RecordKind::kVolume) {
+    return EndTask(task);
+  }
+  Op& op = task->op;
+  op = Op{};
+  op.kind = OpKind::kWrite;
+  op.flags = kOpMove;
+  op.volume = v->handle;
+  op.lba = task->lba[0];
+  op.blocks = task->blocks;
+  op.data = task->buffer;
+  op.tags = task->tags;
+  op.guard = Guard::kExact;
+  op.context = task;
+  op.done = [](Op* ended) {
+    auto* moved = static_cast<WalkTask*>(ended->context);
+    for (uint32_t i = 0; ended->status == Status::kOk && i < moved->blocks; ++i) {
+      moved->walk->record.healed_blocks += moved->tags[i].result == kTagInstalled;
+    }
+    moved->pool->EndTask(moved);
+  };
+  Submit(&op);
+}
+
+// The next run comes from a vdev that is not over its share, where one is held.
+void PoolImpl::PreferEmptier() {
+  for (size_t i = 0; i < data_.groups.size(); ++i) {
+    const Group* group = data_.groups[i];
+    if (group->free_blocks() == 0 || IsFull(VdevOf(group->start), ~uint64_t{0})) continue;
+    const auto at = static_cast<std::ptrdiff_t>(i);
+    std::rotate(data_.groups.begin(), data_.groups.begin() + at, data_.groups.end());
+    std::rotate(data_.bits.begin(), data_.bits.begin() + at, data_.bits.end());
+    return;
+  }
 }
 
 void PoolImpl::ReportDamage(const VolumeState* owner, uint64_t lba, uint64_t phys) {
@@ -423,6 +492,10 @@ void PoolImpl::StepWalk() {
     for (Walk* w : {&resilver_, &scrub_, &rebalance_}) DropTasks(w);
     return;
   }
+  // Those that have to wait hold no checkpoint up.
+  for (Walk* w : {&resilver_, &scrub_, &rebalance_}) {
+    if (w != walk && !w->queue.empty()) DropTasks(w);
+  }
   FillTokens();
   for (int budget = kLeavesAStep; budget > 0; --budget) {
     while (!walk->queue.empty() && walk->in_flight < kTasksInFlight &&
@@ -460,6 +533,13 @@ bool PoolImpl::AdvanceWalk(Walk* walk) {
   }
   const bool gone = tree->root_page == nullptr && tree->root.ptr.null();
   if (gone || r.leaf >= LeafSpan(tree->root.height)) {
+    ++r.tree;
+    r.leaf = 0;
+    return true;
+  }
+  if (walk->kind == WalkKind::kRebalance &&
+      (tree->role != Role::kMap || owner->kind != RecordKind::kVolume ||
+       owner->state != RecordState::kLive)) {
     ++r.tree;
     r.leaf = 0;
     return true;
@@ -558,17 +638,24 @@ WalkStatus PoolImpl::WalkInfo(WalkKind kind) const {
   return s;
 }
 
-void PoolImpl::StartScrub(DoneFn done, void* context) {
+void PoolImpl::StartScrub(DoneFn done, void* context) { StartWalk(&scrub_, done, context); }
+
+void PoolImpl::StopScrub(bool cancel, DoneFn done, void* context) {
+  StopWalk(&scrub_, cancel, done, context);
+}
+
+// Begins, or goes on with a paused one.
+void PoolImpl::StartWalk(Walk* walk, DoneFn done, void* context) {
   Enter();
   Status status = DeviceCallStatus();
   if (status == Status::kOk) {
-    if (scrub_.record.state == static_cast<uint32_t>(WalkState::kPaused)) {
-      scrub_.record.state = static_cast<uint32_t>(WalkState::kRunning);
-      scrub_.run_started_ms = SteadyMs();
-      scrub_.run_done = scrub_.record.done_blocks;
-    } else if (!Running(scrub_)) {
-      damage_.clear();
-      BeginWalk(&scrub_, 0);
+    if (walk->record.state == static_cast<uint32_t>(WalkState::kPaused)) {
+      walk->record.state = static_cast<uint32_t>(WalkState::kRunning);
+      walk->run_started_ms = SteadyMs();
+      walk->run_done = walk->record.done_blocks;
+    } else if (!Running(*walk)) {
+      if (walk->kind == WalkKind::kScrub) damage_.clear();
+      BeginWalk(walk, 0);
     }
     want_checkpoint_ = true;
   }
@@ -576,14 +663,15 @@ void PoolImpl::StartScrub(DoneFn done, void* context) {
   Leave();
 }
 
-void PoolImpl::StopScrub(bool cancel, DoneFn done, void* context) {
+void PoolImpl::StopWalk(Walk* walk, bool cancel, DoneFn done, void* context) {
   Enter();
   Status status = DeviceCallStatus();
-  if (status == Status::kOk && (Running(scrub_) || (cancel && scrub_.record.state == 2))) {
-    scrub_.record.state =
-        static_cast<uint32_t>(cancel ? WalkState::kCancelled : WalkState::kPaused);
-    if (cancel) scrub_.record.ended_s = UnixSeconds();
-    DropTasks(&scrub_);
+  WalkRecord& record = walk->record;
+  const bool paused = record.state == static_cast<uint32_t>(WalkState::kPaused);
+  if (status == Status::kOk && (Running(*walk) || (cancel && paused))) {
+    record.state = static_cast<uint32_t>(cancel ? WalkState::kCancelled : WalkState::kPaused);
+    if (cancel) record.ended_s = UnixSeconds();
+    DropTasks(walk);
     want_checkpoint_ = true;
   }
   CompleteControl(done, context, status);

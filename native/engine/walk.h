@@ -5,12 +5,18 @@
 // The trees are walked as they are in memory now, leaf by leaf, in a fixed order, and the place of
 // the next leaf is kept in the superblock: after a restart the walk goes on from there. What
 // changes behind the walk's back is written to every device by the write itself.
+//
+// A rebalance looks at volumes' data on vdevs that are fuller than the pool is, and writes it anew,
+// to one that is emptier, as a copy of exactly this version (H3): a change that comes in between
+// wins, and a crash leaves the block at either place. What a snapshot shares stays where it is:
+// moved, it would be there twice.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "native/engine/device_set.h"
+#include "native/engine/pool.h"
 
 namespace ashlar {
 
@@ -37,6 +43,11 @@ struct WalkTask {
   size_t side = 0;
   uint32_t left = 0;
   uint8_t* buffer = nullptr;  // Of 128 blocks.
+  bool holds = false;         // The checkpoint.
+  // Rebalance: the write that moves the blocks, if they are still what was read.
+  Op op;
+  BlockTag tags[128];
+  class PoolImpl* pool = nullptr;
 };
 
 struct Walk {

@@ -361,6 +361,68 @@ void SettleWalks(PoolHost& host) {
   FAIL() << "a walk that does not end";
 }
 
+uint64_t UsedOf(const PoolHost& host, uint32_t vdev) {
+  for (const VdevInfo& v : host.pool->Vdevs()) {
+    if (v.vdev == vdev) return v.used_blocks;
+  }
+  return 0;
+}
+
+TEST(Devices, ARebalanceGivesANewDeviceItsShareAndGoesOnAfterAKill) {
+  for (const bool immediate : {false, true}) {
+    PoolHost host;
+    for (int i = 0; i < 2; ++i) host.AddMedium(128, immediate);
+    ASSERT_EQ(host.Format({{0}}), Status::kOk);
+    ASSERT_EQ(host.OpenWith({0}), Status::kOk);
+    uint32_t v = host.Create("v", 8192);
+    Fill(host, v, 8192, 1);
+    SnapshotRequest request{v, {}, "kept", ++host.version, nullptr};
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+      host.pool->CreateSnapshots({&request, 1}, 1, d, c);
+    }),
+              Status::kOk);
+    // A quarter is the snapshot's too, and stays where it is.
+    Fill(host, v, 6144, 20000);
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+      DeviceFile file = host.File(1);
+      file.id.bytes[0] = 77;
+      host.pool->AddVdev({file}, d, c);
+    }),
+              Status::kOk);
+    host.Settle();
+    ASSERT_LT(UsedOf(host, 1), 600u);
+    const auto start = [&](DoneFn d, void* c) { host.pool->StartRebalance(d, c); };
+    ASSERT_EQ(host.Control(start), Status::kOk);
+    for (int i = 0; i < 100000 && host.pool->WalkInfo(WalkKind::kRebalance).healed_blocks < 500;
+         ++i) {
+      host.Step();
+    }
+    // A host's write in the middle of it stands.
+    ASSERT_EQ(host.Write(v, 6000, 999999), Status::kOk);
+    ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    EXPECT_EQ(host.pool->WalkInfo(WalkKind::kRebalance).state, WalkState::kRunning);
+    host.pool.reset();
+    ASSERT_EQ(host.OpenWith({1, 0}), Status::kOk) << host.why;
+    v = host.Handle("v");
+    SettleWalks(host);
+    const WalkStatus walk = host.pool->WalkInfo(WalkKind::kRebalance);
+    EXPECT_EQ(walk.state, WalkState::kDone);
+    EXPECT_GT(walk.healed_blocks, 2000u);
+    ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    const uint64_t full = UsedOf(host, 0), fresh = UsedOf(host, 1);
+    EXPECT_GT(fresh * 10, full * 7) << full << " " << fresh;
+    for (uint64_t lba = 0; lba < 8192; ++lba) {
+      const uint64_t want = lba == 6000 ? 999999 : lba < 6144 ? 20000 + lba : lba + 1;
+      ASSERT_EQ(host.Read(v, lba), want) << lba;
+    }
+    const uint32_t kept = host.pool->Snapshots(v).at(0).handle;
+    for (uint64_t lba = 0; lba < 8192; lba += 7) ASSERT_EQ(host.Read(kept, lba), lba + 1);
+    ASSERT_EQ(host.Close(), Status::kOk);
+    host.ExpectClean({0, 1});
+  }
+}
+
 TEST(Devices, AReturningHalfGetsWhatItMissedAndNoMore) {
   for (const bool immediate : {false, true}) {
     PoolHost host;

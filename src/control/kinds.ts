@@ -244,6 +244,7 @@ function presentPool({ pool, path, cacheBytes, sparse, openedAt }: PoolFacts): P
       devices: pool.devices.list().map(presentDevice),
       scrub: presentWalk(pool.devices.scrubStatus()),
       resilver: presentWalk(pool.devices.resilverStatus()),
+      rebalance: presentWalk(pool.devices.rebalanceStatus()),
       conditions: [
         {
           type: 'Ready',

@@ -48,17 +48,27 @@ export function poolActions(
     ...(sent['sizeBytes'] === undefined ? {} : { sizeBytes: Number(sent['sizeBytes']) }),
     ...(sent['force'] === true ? { force: true } : {}),
   });
+  const Walk = Type.Object(
+    {
+      action: Type.Optional(
+        Type.Union([Type.Literal('start'), Type.Literal('pause'), Type.Literal('cancel')]),
+      ),
+    },
+    closed,
+  );
   return {
+    rebalance: action(
+      'Move data from fuller devices to emptier ones; or pause or cancel that',
+      Walk,
+      async ({ action: what }) => {
+        if (what === 'pause') await devices.pauseRebalance();
+        else if (what === 'cancel') await devices.cancelRebalance();
+        else await devices.startRebalance();
+      },
+    ),
     scrub: action(
       'Read everything, mend what a mirror can; or pause or cancel that',
-      Type.Object(
-        {
-          action: Type.Optional(
-            Type.Union([Type.Literal('start'), Type.Literal('pause'), Type.Literal('cancel')]),
-          ),
-        },
-        closed,
-      ),
+      Walk,
       async ({ action: what }) => {
         if (what === 'pause') await devices.pauseScrub();
         else if (what === 'cancel') await devices.cancelScrub();

@@ -142,6 +142,7 @@ export const PoolStatus = Type.Object({
   devices: Type.Array(DeviceStatus),
   scrub: WalkStatusSchema,
   resilver: WalkStatusSchema,
+  rebalance: WalkStatusSchema,
   conditions: ConditionsSchema,
 });
 export type PoolStatus = Static<typeof PoolStatus>;

@@ -36,14 +36,14 @@ export interface PoolVdev {
 
 export type WalkState = 'None' | 'Running' | 'Paused' | 'Done' | 'Cancelled';
 
-/** A scrub, or a resilver: how far it is, and what came of it. */
+/** A scrub, a resilver or a rebalance: how far it is, and what came of it. */
 export interface WalkStatus {
   readonly state: WalkState;
   readonly startedAt: Date | null;
   readonly endedAt: Date | null;
   readonly doneBlocks: number;
   readonly totalBlocks: number;
-  /** Scrub: rewritten from a good copy. Resilver: written to the devices that were behind. */
+  /** Scrub: rewritten from a good copy. Resilver: written to the devices that were behind. Rebalance: moved. */
   readonly healedBlocks: number;
   readonly damagedBlocks: number;
   readonly secondsLeft: number | null;
@@ -74,6 +74,7 @@ export interface PoolDevices {
   vdevs(): readonly PoolVdev[];
   scrubStatus(): WalkStatus;
   resilverStatus(): WalkStatus;
+  rebalanceStatus(): WalkStatus;
   /** What this opening's scrub could not heal: the first thousand. */
   damage(): readonly DamagedBlock[];
 
@@ -96,7 +97,11 @@ export interface PoolDevices {
   startScrub(): Promise<void>;
   pauseScrub(): Promise<void>;
   cancelScrub(): Promise<void>;
-  /** Of scrub and resilver, in bytes a second; 0: as fast as it goes. */
+  /** Moves data from devices that are fuller than the pool to emptier ones; goes on with one that was paused. */
+  startRebalance(): Promise<void>;
+  pauseRebalance(): Promise<void>;
+  cancelRebalance(): Promise<void>;
+  /** Of all these walks, in bytes a second; 0: as fast as it goes. */
   setWalkRate(bytesPerSecond: number): void;
 }
 

@@ -42,6 +42,10 @@ export class MemoryDevices implements PoolDevices {
     return NO_WALK;
   }
 
+  rebalanceStatus(): WalkStatus {
+    return NO_WALK;
+  }
+
   damage(): readonly [] {
     return [];
   }
@@ -57,6 +61,9 @@ export class MemoryDevices implements PoolDevices {
   startScrub = refuse;
   pauseScrub = refuse;
   cancelScrub = refuse;
+  startRebalance = refuse;
+  pauseRebalance = refuse;
+  cancelRebalance = refuse;
   setWalkRate(): void {}
 }
 

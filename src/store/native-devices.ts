@@ -24,6 +24,7 @@ const STATES: Readonly<Record<number, DeviceState>> = {
 };
 const WALK_STATES: readonly WalkState[] = ['None', 'Running', 'Paused', 'Done', 'Cancelled'];
 const SCRUB = 1;
+const REBALANCE = 3;
 const RESILVER = 2;
 
 /** Runs a control call to its end: NativePool's own. */
@@ -71,6 +72,10 @@ export class NativeDevices implements PoolDevices {
 
   resilverStatus(): WalkStatus {
     return this.#walk(RESILVER);
+  }
+
+  rebalanceStatus(): WalkStatus {
+    return this.#walk(REBALANCE);
   }
 
   #walk(kind: number): WalkStatus {
@@ -183,6 +188,24 @@ export class NativeDevices implements PoolDevices {
 
   async cancelScrub(): Promise<void> {
     await this.#call('ending the scrub', (controlId) => this.#native.stopScrub(controlId, true));
+  }
+
+  async startRebalance(): Promise<void> {
+    await this.#call('starting to rebalance', (controlId) =>
+      this.#native.startRebalance(controlId),
+    );
+  }
+
+  async pauseRebalance(): Promise<void> {
+    await this.#call('pausing the rebalance', (controlId) =>
+      this.#native.stopRebalance(controlId, false),
+    );
+  }
+
+  async cancelRebalance(): Promise<void> {
+    await this.#call('ending the rebalance', (controlId) =>
+      this.#native.stopRebalance(controlId, true),
+    );
   }
 
   setWalkRate(bytesPerSecond: number): void {

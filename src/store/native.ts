@@ -181,7 +181,7 @@ export interface NativePoolHandle {
   stats(): NativeStats | null;
   devices(): NativeDevice[];
   vdevs(): { vdev: number; log: boolean; sizeBlocks: number; usedBlocks: number }[];
-  /** 1 scrub, 2 resilver. */
+  /** 1 scrub, 2 resilver, 3 rebalance. */
   walkInfo(kind: number): NativeWalk | null;
   damage(): { volume: string; lba: number }[];
   addVdev(controlId: number, media: readonly unknown[]): void;
@@ -204,6 +204,8 @@ export interface NativePoolHandle {
   exportPool(controlId: number): void;
   startScrub(controlId: number): void;
   stopScrub(controlId: number, cancel: boolean): void;
+  startRebalance(controlId: number): void;
+  stopRebalance(controlId: number, cancel: boolean): void;
   setWalkRate(bytesPerSecond: number): void;
   identity(): { id: string; name: string; backend: string; direct: boolean };
 }

@@ -181,6 +181,14 @@ test('devices are added, replaced, grown and detached while the pool serves', as
   const before = pool.stats().usableBlocks;
   await pool.devices.add([{ path: added, sizeBytes: 32 * MIB }]);
   await until(() => pool.stats().usableBlocks > before + 4000);
+  const usedOf = (vdev: number) =>
+    pool.devices.vdevs().find((one) => one.vdev === vdev)!.usedBlocks;
+  const usedBefore = usedOf(1);
+  await pool.devices.startRebalance();
+  await until(() => pool.devices.rebalanceStatus().state === 'Done');
+  assert.ok(pool.devices.rebalanceStatus().healedBlocks > 100);
+  assert.ok(usedOf(1) > usedBefore + 100);
+  await expectFilled(volume, 3);
   const [old] = pool.devices.list();
   await pool.devices.replace(old!.id, { path: better, sizeBytes: 48 * MIB });
   await until(() => pool.devices.list().length === 2);

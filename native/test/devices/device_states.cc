@@ -152,8 +152,10 @@ class Workload {
       pool_->OfflineDevice(chosen.id, &Workload::OnControl, this);
     } else if (dice < 45) {
       pool_->DetachDevice(chosen.id, &Workload::OnControl, this);
-    } else if (dice < 55) {
+    } else if (dice < 52) {
       pool_->StartScrub(&Workload::OnControl, this);
+    } else if (dice < 58) {
+      pool_->StartRebalance(&Workload::OnControl, this);
     } else if (!spare.empty()) {
       const uint16_t d = spare[Below(rng_, spare.size())];
       DeviceFile file{(*media_)[d].get(), Name(d), {}};

@@ -52,6 +52,24 @@ export function addPoolCommands(program: Command): void {
       },
     );
 
+  program
+    .command('rebalance <kind> [name]')
+    .description('move data of a pool to its emptier devices; describe shows how far it is')
+    .option('--pause', 'let it rest')
+    .option('--cancel', 'end it: what has moved stays moved')
+    .addOption(outputOption())
+    .action(
+      async (
+        kind: string,
+        name: string | undefined,
+        flags: OutputFlags & { pause?: boolean; cancel?: boolean },
+      ) => {
+        const action = flags.cancel === true ? 'cancel' : flags.pause === true ? 'pause' : 'start';
+        const end = { start: 'started', pause: 'paused', cancel: 'cancelled' }[action];
+        await act(program, kind, name, 'rebalance', { action }, `rebalance ${end}`, flags);
+      },
+    );
+
   const device = program.command('device').description('the devices of a pool, while it serves');
   const forced = (flags: NewDeviceFlags): object => ({
     ...(flags.force === true ? { force: true } : {}),
