@@ -187,9 +187,15 @@ export class LeaderElector {
   }
 }
 
+/** Holders renew every second. Who hears of none of them for longer hears nothing: the store is away, or we were stopped. */
+const DEAF_MS = 3000;
+
 /** Tells which leases have run out, by the observer's own clock: feed it every Lease that is seen. */
 export class LeaseObserver {
   readonly #clock: Clock;
+  /** When anything was heard last, and since when without a pause. */
+  #heardMs = Number.NEGATIVE_INFINITY;
+  #hearingSinceMs = 0;
   readonly #seen = new Map<string, { version: string; atMs: number; durationMs: number }>();
 
   constructor(clock: Clock) {
@@ -201,7 +207,16 @@ export class LeaseObserver {
     const key = keyOf(lease);
     if (this.#seen.get(key)?.version === version) return;
     const durationMs = (lease.spec.leaseDurationSeconds ?? 15) * 1000;
-    this.#seen.set(key, { version, atMs: this.#clock.nowMs(), durationMs });
+    const atMs = this.#clock.nowMs();
+    if (atMs - this.#heardMs > DEAF_MS) this.#hearingSinceMs = atMs;
+    this.#heardMs = atMs;
+    this.#seen.set(key, { version, atMs, durationMs });
+  }
+
+  /** Milliseconds for which leases have been heard of without a pause: nobody's silence is known to be longer. */
+  hearingMs(): number {
+    const nowMs = this.#clock.nowMs();
+    return nowMs - this.#heardMs > DEAF_MS ? 0 : nowMs - this.#hearingSinceMs;
   }
 
   forget(lease: LeaseObject): void {

@@ -206,7 +206,6 @@ export class NodeDaemon {
   #lead(client: ResourceServer, catalog: Catalog, observer: LeaseObserver): void {
     const { config, log } = this.#options;
     const { nodeSilentMs, nodeGoneMs, placePatienceMs } = config.control;
-    let leadsSinceMs = this.#clock.nowMs();
     const around = (component: string): Surroundings => ({
       client,
       catalog,
@@ -215,12 +214,12 @@ export class NodeDaemon {
       log: log.child({ component }),
       now: () => new Date(),
       settings: { iqnPrefix: config.iqnPrefix, nodeSilentMs, nodeGoneMs, placePatienceMs },
-      // Counted from when this process began to lead: while the store was away nobody could be heard, and a node must
-      // have had time to speak before it is called silent.
+      // While the store was away nobody could be heard, and a node must have had time to speak before it is called silent.
+      // Not counted from when this process began to lead: where the leader itself is gone, the others have listened to its
+      // node as long as it has, and its volumes need not wait twice.
       silenceMs: (name) => {
-        const sinceMs = this.#clock.nowMs() - leadsSinceMs;
         const heardMs = observer.silenceMs(OPENEBS_NAMESPACE, nodeLeaseName(name));
-        return heardMs === null ? sinceMs : Math.min(heardMs, sinceMs);
+        return Math.min(heardMs ?? Number.POSITIVE_INFINITY, observer.hearingMs());
       },
     });
     const manager = new ControllerManager(around('cstor-operator'), allControllers(around));
@@ -239,7 +238,6 @@ export class NodeDaemon {
       },
       {
         onLead: (term) => {
-          leadsSinceMs = this.#clock.nowMs();
           for (const component of ['provisioner', 'cstor-operator']) {
             log.child({ component }).info({ term }, 'this node leads: its controllers run');
           }

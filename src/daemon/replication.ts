@@ -60,6 +60,7 @@ export function replicaNodeOf(
 export class Replication implements ReplicationBackend {
   readonly #options: ReplicationOptions;
   readonly #coordinators: CoordinatorNode;
+  readonly #usage: Usage;
 
   constructor(options: ReplicationOptions) {
     this.#options = options;
@@ -75,6 +76,7 @@ export class Replication implements ReplicationBackend {
       connectTimeoutMs: config.connectTimeoutMs,
       manageTimeoutMs: MANAGE_TIMEOUT_MS,
     });
+    this.#usage = new Usage(this.#coordinators, options.clock);
   }
 
   async make(id: string, sizeBlocks: number, replicas: readonly NewReplica[]): Promise<void> {
@@ -88,7 +90,7 @@ export class Replication implements ReplicationBackend {
   }
 
   open(wanted: OpenReplicated): ReplicatedHandle {
-    return new Handle(this.#options, this.#coordinators, wanted);
+    return new Handle(this.#options, this.#coordinators, this.#usage, wanted);
   }
 
   async destroy(id: string, epoch: number, replicas: readonly WantedReplica[]): Promise<void> {
@@ -109,10 +111,54 @@ export class Replication implements ReplicationBackend {
   }
 }
 
+/**
+ * What volumes take of each node's pools, in blocks, at most some seconds old. A node is asked once for all of its volumes:
+ * a thousand coordinators that each asked for what all thousand take would do nothing else.
+ */
+class Usage {
+  readonly #coordinators: CoordinatorNode;
+  readonly #clock: Clock;
+  readonly #asked = new Map<
+    string,
+    { atMs: number; answer: Promise<ReadonlyMap<string, number>> }
+  >();
+
+  constructor(coordinators: CoordinatorNode, clock: Clock) {
+    this.#coordinators = coordinators;
+    this.#clock = clock;
+  }
+
+  /** By volume, the fullest of its replicas there. Rejects where the node cannot be asked. */
+  of(node: string): Promise<ReadonlyMap<string, number>> {
+    const nowMs = this.#clock.nowMs();
+    const before = this.#asked.get(node);
+    if (before !== undefined && nowMs - before.atMs < POLL_MS) return before.answer;
+    const answer = this.#ask(node);
+    // Who asked hears of it; nobody else is there to.
+    answer.catch(() => {});
+    for (const [other, { atMs }] of this.#asked) {
+      if (nowMs - atMs > 10 * POLL_MS) this.#asked.delete(other); // Nodes come and go.
+    }
+    this.#asked.set(node, { atMs: nowMs, answer });
+    return answer;
+  }
+
+  async #ask(node: string): Promise<ReadonlyMap<string, number>> {
+    const used = new Map<string, number>();
+    for (const { volumeId, usedBlocks } of await this.#coordinators.manager.list(
+      parseNode(node)!,
+    )) {
+      used.set(volumeId, Math.max(usedBlocks, used.get(volumeId) ?? 0));
+    }
+    return used;
+  }
+}
+
 class Handle implements ReplicatedHandle {
   readonly #options: ReplicationOptions;
   readonly #coordinators: CoordinatorNode;
   readonly #wanted: OpenReplicated;
+  readonly #usage: Usage;
   readonly #replicated: ReplicatedVolume;
   readonly #addresses = new Map<string, string>();
   readonly #speeds = new Map<
@@ -127,8 +173,14 @@ class Handle implements ReplicatedHandle {
   #looker: NodeJS.Timeout | null = null;
   #stopped = false;
 
-  constructor(options: ReplicationOptions, coordinators: CoordinatorNode, wanted: OpenReplicated) {
+  constructor(
+    options: ReplicationOptions,
+    coordinators: CoordinatorNode,
+    usage: Usage,
+    wanted: OpenReplicated,
+  ) {
     this.#options = options;
+    this.#usage = usage;
     this.#coordinators = coordinators;
     this.#wanted = wanted;
     for (const { id, node } of wanted.replicas) this.#addresses.set(id, node);
@@ -400,9 +452,7 @@ class Handle implements ReplicatedHandle {
       const counts = await Promise.all(
         [...new Set(this.#addresses.values())].map(async (node) => {
           try {
-            const entries = await this.#coordinators.manager.list(parseNode(node)!);
-            const ours = entries.filter(({ volumeId }) => volumeId === this.#wanted.id);
-            return Math.max(0, ...ours.map(({ usedBlocks }) => usedBlocks));
+            return (await this.#usage.of(node)).get(this.#wanted.id) ?? 0;
           } catch {
             return 0;
           }

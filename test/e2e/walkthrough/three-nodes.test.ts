@@ -2,6 +2,7 @@
 // are sent to it, I/O that goes on while etcd is away, controllers that are killed in the middle of anything and leave
 // nothing behind.
 // ASHLAR_LEADER_KILLS: how often the leader is killed; standard 3, the long run is 50.
+// ASHLAR_ETCD_AWAY_SECONDS: how long etcd is away; standard 8, the long run is 60.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -26,6 +27,7 @@ interface Volume {
   };
 }
 
+const AWAY_SECONDS = Number(process.env['ASHLAR_ETCD_AWAY_SECONDS'] ?? 8);
 const KILLS = Number(process.env['ASHLAR_LEADER_KILLS'] ?? 3);
 let cluster: Cluster;
 let etcd: EtcdUnderTest;
@@ -72,6 +74,8 @@ const healthy = (limitMs = 60_000): Promise<Volume> =>
     },
     limitMs,
   );
+const uidsOf = (list: { items: { metadata: { uid: string } }[] } | null): string[] =>
+  (list?.items ?? []).map(({ metadata }) => metadata.uid).sort();
 const urlAt = (node: ClusterNode, volume: Volume): string =>
   `iscsi://${node.portal}/${volume.status?.iqn}/0`;
 const nodeOf = (name: string | undefined): ClusterNode => {
@@ -95,16 +99,22 @@ test('a claim of three replicas is healthy on three nodes; any node leads hosts 
 
 test('etcd away: I/O goes on, changes wait, nothing is torn down', async () => {
   const volume = await healthy();
+  const before = await cluster.get<{ items: { metadata: { uid: string } }[] }>('replicas');
   const node = nodeOf(volume.status?.serving?.nodeName);
   await etcd.kill();
-  for (let round = 0; round < 8; round += 1) {
-    await cluster.io(urlAt(node, volume), `write -P ${0x40 + round} 8M 64k`, 'flush');
+  const endMs = Date.now() + AWAY_SECONDS * 1000;
+  let pattern = 0x40;
+  while (Date.now() < endMs) {
+    pattern = 0x40 + ((pattern + 1) % 64);
+    await cluster.io(urlAt(node, volume), `write -P ${pattern} 8M 64k`, 'flush');
     await new Promise((resolve) => setTimeout(resolve, 1000));
   }
-  await cluster.io(urlAt(node, volume), 'read -P 0x47 8M 64k', 'read -P 1 0M 64k');
+  await cluster.io(urlAt(node, volume), `read -P ${pattern} 8M 64k`, 'read -P 1 0M 64k');
   await etcd.start();
   const again = await healthy();
   assert.deepEqual(again.status?.target, volume.status?.target, 'its coordinator stayed');
+  const replicas = await cluster.get<{ items: { metadata: { uid: string } }[] }>('replicas');
+  assert.deepEqual(uidsOf(replicas), uidsOf(before), 'nothing was made anew');
 });
 
 test('a majority that comes back at other addresses is found again by the coordinator that waits for it', async () => {

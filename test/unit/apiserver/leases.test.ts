@@ -193,3 +193,30 @@ test('an informer follows its kind, and what went while it was cut off is told t
   assert.equal(informer.get('default', 'b'), null);
   informer.close();
 });
+
+test('an observer that heard nobody for a while calls nobody silent until they have had time to speak', () => {
+  const clock = new ManualClock();
+  const observer = new LeaseObserver(clock);
+  let version = 0;
+  const hear = (name: string): void => {
+    version += 1;
+    observer.see({
+      metadata: { namespace: 'default', name, resourceVersion: String(version) },
+      spec: { leaseDurationSeconds: 4 },
+    } as LeaseObject);
+  };
+  for (let second = 0; second < 10; second += 1) {
+    hear('a');
+    if (second < 5) hear('b');
+    clock.advance(1000);
+  }
+  assert.equal(observer.hearingMs(), 10_000);
+  assert.equal(observer.silenceMs('default', 'b'), 6000, 'b is silent, and a shows that we hear');
+  // The store is away for a minute.
+  clock.advance(60_000);
+  assert.equal(observer.hearingMs(), 0);
+  hear('a');
+  clock.advance(1000);
+  assert.equal(observer.hearingMs(), 1000);
+  assert.equal(observer.silenceMs('default', 'b'), 67_000);
+});
