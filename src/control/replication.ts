@@ -97,6 +97,8 @@ export interface OpenReplicated {
   readonly onServing: (volume: Volume) => void;
   /** Sessions end, logins are refused until `onServing` (C10, E5). */
   readonly onOffline: (reason: string) => void;
+  /** C8: acknowledged writes may be lost: every session hears of it by unit attention 29h. */
+  readonly onLoss: () => void;
 }
 
 export interface ReplicationBackend {

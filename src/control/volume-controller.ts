@@ -67,6 +67,8 @@ export interface Exporter {
   reserve(iqn: string, wanted: WantedVolume): void;
   /** Ends its sessions without an answer, and refuses logins until `expose` (C10, E5). */
   takeDown(iqn: string, reason: string): void;
+  /** C8: its sessions hear by unit attention 29h that writes may be lost. */
+  declareLoss(iqn: string): void;
   /** Initiators logged in, by target. */
   initiators(iqn: string): readonly string[];
   readonly portals: readonly string[];
@@ -761,6 +763,7 @@ export class VolumeController {
         hosted.sinceIso = this.#nowIso();
         exporter.takeDown(iqn, reason);
       },
+      onLoss: () => exporter.declareLoss(iqn),
     });
     return hosted;
   }

@@ -205,7 +205,7 @@ class Handle implements ReplicatedHandle {
         onServing: (volume) => wanted.onServing(volume),
         onHoldExpired: () => wanted.onOffline('there is no quorum of replicas'),
         onDeposed: () => wanted.onOffline('another coordinator has the volume'),
-        onLossDeclared: () => {},
+        onLossDeclared: () => wanted.onLoss(),
         onRecord: () => {},
       },
     });

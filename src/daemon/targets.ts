@@ -89,6 +89,10 @@ export class Targets implements TargetDirectory, NodeExporter {
     void this.#sessions?.closeSessionsOf(iqn, reason);
   }
 
+  declareLoss(iqn: string): void {
+    this.#exported.get(iqn)?.device.declareLoss();
+  }
+
   #enter(
     iqn: string,
     wanted: WantedVolume,

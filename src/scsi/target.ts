@@ -93,6 +93,13 @@ export class ScsiTargetDevice implements ScsiTarget, TargetFace {
     for (const lun of this.#luns) this.#units[lun]!.setSpaceLow(low);
   }
 
+  /** C8: what was acknowledged may be lost. Every nexus that is there hears of a reset; those to come do at their login. */
+  declareLoss(): void {
+    for (const lun of this.#luns) {
+      this.#units[lun]!.attentionToAll(Asc.PowerOnResetOrBusDeviceReset);
+    }
+  }
+
   luns(): readonly number[] {
     return this.#luns;
   }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { freePort } from '../e2e/support/process.ts';
 import { Cluster } from './cluster.ts';
-import { BLOCK_BYTES, IscsiDisk, Lost } from './iscsi-disk.ts';
+import { BLOCK_BYTES, CheckCondition, IscsiDisk, Lost } from './iscsi-disk.ts';
 import { BlockModel, blockOf } from './model.ts';
 import { Workload } from './workload.ts';
 
@@ -214,4 +214,39 @@ test('a replica that was emptied and rebuilt serves alone, by force, when the tw
     }
     left.close();
   });
+});
+
+test('a declared loss is told to the session that outlived it: 29h once, then no flush succeeds until it logs in anew (C8)', {
+  timeout: 240_000,
+}, async () => {
+  await withCluster(
+    async (cluster) => {
+      const iqn = await cluster.createVolume('v', '16Mi');
+      await cluster.untilState('v', 'Healthy', 60_000);
+      const disk = await login(cluster, cluster.portalPort, iqn);
+      await disk.write(7, filled(7, 1));
+      await disk.flush();
+      await Promise.all([cluster.kill(cluster.replicas[1]!), cluster.kill(cluster.replicas[2]!)]);
+      await cluster.untilState('v', 'Offline', 60_000);
+      await cluster.ashlar('force', 'volume', 'v', '--yes-i-lost-the-others');
+      const answer = (work: Promise<unknown>): Promise<string> =>
+        work.then(
+          () => 'good',
+          (error: unknown) =>
+            error instanceof CheckCondition
+              ? `${error.key}/${error.asc.toString(16)}`
+              : String(error),
+        );
+      assert.equal(await answer(disk.read(7, 1)), '6/2900');
+      assert.equal(await answer(disk.flush()), '4/4400');
+      assert.equal(await answer(disk.write(8, filled(8, 2), true)), '4/4400');
+      assert.ok((await disk.read(7, 1)).equals(filled(7, 1)));
+      disk.close();
+      const again = await login(cluster, cluster.portalPort, iqn);
+      assert.equal(await answer(again.flush()), 'good');
+      assert.ok((await again.read(7, 1)).equals(filled(7, 1)));
+      again.close();
+    },
+    { replication: '  timeouts: {hold: 2m}\n' },
+  );
 });

@@ -323,6 +323,7 @@ export class VolumeKeeper implements Controller, Serving {
         if (served !== undefined) served.exported = '';
         this.nudge(name);
       },
+      onLoss: () => exporter.declareLoss(iqn),
     });
     // A change of members may have been interrupted: whether these are the ones, its record says.
     const coordinated = { handle, members: '', places: JSON.stringify(members), policy: '' };

@@ -83,11 +83,13 @@ async function runOn(world: World, cluster: Cluster): Promise<void> {
   assert.match(refused, /yes-i-lost-the-others/, 'force asks first');
   await cluster.ashlar('force', 'volume', 'db', '--yes-i-lost-the-others');
 
-  // What is left is the replica that was empty; nobody else is alive to answer these reads.
+  // What is left is the replica that was empty; nobody else is alive to answer these reads. A session that was there when
+  // the loss was declared has its flushes refused (C8), so the procedure begins with a new login.
   await must(`
     wait_logged_in ${iqn}
+    logout ${iqn}
+    login ${iqn}
     disk=$(disk_of ${iqn})
-    blockdev --flushbufs $disk
     e2fsck -fn $disk
     mount $disk /mnt/a
     sha256sum </mnt/a/db/pages | cmp - /tmp/pages.sum

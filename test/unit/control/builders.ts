@@ -24,6 +24,7 @@ export class FakeExporter implements Exporter {
   reserve(): void {}
 
   takeDown(): void {}
+  declareLoss(): void {}
 
   async withdraw(iqn: string): Promise<void> {
     await this.beforeWithdrawn();

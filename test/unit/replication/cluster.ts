@@ -94,6 +94,8 @@ export class ACluster {
   readonly coordinators: CoordinatorNode;
   readonly log: Log;
   readonly heard: string[] = [];
+  /** Sessions of hosts, as the target would name them (C8). */
+  sessions: string[] = [];
   /** Replica to node. */
   readonly places = new Map<string, ANode>();
   /** The first that was opened. */
@@ -198,7 +200,7 @@ export class ACluster {
         return node === undefined ? null : { host: '127.0.0.1', port: node.port };
       },
       listener,
-      sessions: () => [],
+      sessions: () => this.sessions,
     });
     this.volume ??= volume;
     this.volumes.push(volume);
