@@ -250,3 +250,23 @@ test('a declared loss is told to the session that outlived it: 29h once, then no
     { replication: '  timeouts: {hold: 2m}\n' },
   );
 });
+
+test('two hosts on one volume: each reads what the other was told is written, also after a replica was killed (C2)', {
+  timeout: 240_000,
+}, async () => {
+  await withCluster(async (cluster) => {
+    const iqn = await cluster.createVolume('v', '16Mi');
+    await cluster.untilState('v', 'Healthy', 60_000);
+    const one = await login(cluster, cluster.portalPort, iqn);
+    const two = await IscsiDisk.login(cluster.portalPort, iqn, `${HOST}-2`);
+    for (let turn = 0; turn < 60; turn += 1) {
+      const [writer, reader] = turn % 2 === 0 ? [one, two] : [two, one];
+      const lba = turn % 8;
+      if (turn === 30) await cluster.kill(cluster.replicas[1]!);
+      await writer.write(lba, filled(lba, turn + 1));
+      assert.ok((await reader.read(lba, 1)).equals(filled(lba, turn + 1)), `turn ${turn}`);
+    }
+    one.close();
+    two.close();
+  });
+});

@@ -134,6 +134,8 @@ interface Repair {
   readonly sources: number[];
   /** A read that waits for it, or null. */
   readonly read: BlockOp | null;
+  /** The peer whose answer it waits for. */
+  asked: number;
 }
 
 interface Scrub {
@@ -874,6 +876,13 @@ export class Coordinator implements CoordinatorEvents {
         other.sync = null;
       }
     }
+    // A repair that asked it hears no answer: another source is asked, and a read that waits goes on without it.
+    for (const [id, repair] of [...this.#repairs]) {
+      if (repair.asked !== peer.index && repair.bad !== peer.index) continue;
+      this.#repairs.delete(id);
+      if (repair.bad !== peer.index) this.#repair(nowMs, repair);
+      else if (repair.read !== null) this.#startRead(nowMs, repair.read, 0);
+    }
     for (const [id, scrub] of [...this.#scrubs]) {
       if ((scrub.sentTo & peer.bit) === 0) continue;
       this.#scrubs.delete(id);
@@ -1512,11 +1521,15 @@ export class Coordinator implements CoordinatorEvents {
       lba: failedLba,
       sources: sources.map((other) => other.index),
       read,
+      asked: peer.index,
     });
   }
 
   #repair(nowMs: number, repair: Repair): void {
-    const source = repair.sources.shift();
+    let source = repair.sources.shift();
+    while (source !== undefined && this.#peers[source]?.connected !== true) {
+      source = repair.sources.shift();
+    }
     if (source === undefined) {
       if (repair.read === null) return;
       this.#host.onAlarm(AlarmKind.BlockLost, '', repair.lba, 'damaged on every member in sync');
@@ -1525,6 +1538,7 @@ export class Coordinator implements CoordinatorEvents {
       return;
     }
     const id = this.#nextId++;
+    repair.asked = source;
     this.#repairs.set(id, repair);
     this.#wake(nowMs, POLL_MS);
     this.#transport.send(source, {
@@ -1547,6 +1561,7 @@ export class Coordinator implements CoordinatorEvents {
       return true;
     }
     const id = this.#nextId++;
+    repair.asked = repair.bad;
     this.#repairs.set(id, repair);
     this.#transport.send(repair.bad, {
       type: MessageType.Install,

@@ -152,3 +152,29 @@ test('any text is a configuration or findings', () => {
     }),
   );
 });
+test('replicas off loopback: plain text without a secret is refused by the configuration, unless it is said aloud', () => {
+  const listen = 'replication:\n  listen: 10.0.0.2:9809\n';
+  assert.match(
+    findingsOf(listen)[0] ?? '',
+    /^a\.yaml:2:11: replication\.listen: 10\.0\.0\.2 is not a loopback address; set replication\.tls or/,
+  );
+  assert.match(findingsOf('replication: {listen: "[::]:9809"}\n')[0] ?? '', /not a loopback/);
+  assert.deepEqual(findingsOf(`${listen}  insecure: true\n`), []);
+  assert.deepEqual(findingsOf('replication: {listen: 127.0.0.1:9809}\n'), []);
+  assert.deepEqual(findingsOf('replication: {listen: "[::1]:9809"}\n'), []);
+  const folder = mkdtempSync(join(tmpdir(), 'ashlar-config-'));
+  try {
+    const secret = join(folder, 'secret');
+    writeFileSync(secret, 'short\n');
+    assert.match(findingsOf(`${listen}  secretFile: ${secret}\n`)[0] ?? '', /a secret of 5 bytes/);
+    writeFileSync(secret, 'a secret of enough bytes\n');
+    assert.deepEqual(findingsOf(`${listen}  secretFile: ${secret}\n`), []);
+    // A certificate alone is no mutual TLS.
+    assert.match(
+      findingsOf(`${listen}  tls: {certFile: ${secret}}\n`).join('\n'),
+      /needs certFile, keyFile and caFile/,
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});

@@ -12,6 +12,7 @@ import {
   DataBufferPool,
   IoStatus,
 } from '../../../src/block/index.ts';
+import type { TlsIdentity } from '../../../src/net/index.ts';
 import {
   CoordinatorNode,
   ReplicaNode,
@@ -43,19 +44,27 @@ export const QUICK: CoordinatorConfig = {
   holdMs: 2000,
 };
 
+/** What nodes ask of each other, and show. */
+export interface Security {
+  readonly secret: Uint8Array | null;
+  readonly tls: TlsIdentity | null;
+}
+
 export class ANode {
   readonly name: string;
   pool: Pool;
   buffers = new DataBufferPool(new ArrayBuffer(32 * 2 ** 20));
   readonly turn: Turn;
   #log: Log;
+  readonly #security: Security;
   replicas: ReplicaNode | null = null;
   port = 0;
 
-  constructor(name: string, turn: Turn, log: Log) {
+  constructor(name: string, turn: Turn, log: Log, security: Security) {
     this.name = name;
     this.turn = turn;
     this.#log = log;
+    this.#security = security;
     this.pool = new MemoryPool({ name });
   }
 
@@ -70,8 +79,7 @@ export class ANode {
       log: this.#log.child({ node: this.name }),
       node: this.name,
       software: 'ashlar test',
-      secret: SECRET,
-      tls: null,
+      ...this.#security,
       timeouts: DEFAULT_TIMEOUTS,
       leaseMs: QUICK.leaseMs,
       maxConnections: 16,
@@ -104,11 +112,15 @@ export class ACluster {
   #directory: string | null = null;
   readonly #waiters: (() => void)[] = [];
 
-  constructor(nodes: number, log: Log = silentLog) {
+  constructor(
+    nodes: number,
+    log: Log = silentLog,
+    security: Security = { secret: SECRET, tls: null },
+  ) {
     this.log = log;
     this.nodes = Array.from(
       { length: nodes },
-      (_, index) => new ANode(`node-${index + 1}`, this.turn, log),
+      (_, index) => new ANode(`node-${index + 1}`, this.turn, log, security),
     );
     this.coordinators = new CoordinatorNode({
       turn: this.turn,
@@ -117,8 +129,7 @@ export class ACluster {
       log,
       node: 'coordinator',
       software: 'ashlar test',
-      secret: SECRET,
-      tls: null,
+      ...security,
       timeouts: DEFAULT_TIMEOUTS,
       connectTimeoutMs: 1000,
       manageTimeoutMs: 5000,
