@@ -2,6 +2,7 @@
 //
 //   id         how to ask for it: npm test -- --only id,id
 //   command    what runs; `node` is this Node
+//   computes   it needs processors and no clock: it runs beside the others, behind them (scripts/test.mjs)
 //   limitS     after this many seconds it is stopped, and has failed: for hangs, several times what a busy machine needs
 //   tools      programs that must be installed
 //   files      the tests it runs: without any it has failed, since `node --test` would go and look for others
@@ -60,6 +61,7 @@ export function listPhases(root) {
     {
       id: 'control-sim',
       title: 'controllers killed between any two steps',
+      computes: true,
       files: testFiles(root, 'test/sim/controllers'),
       commands: [[...tap, ...testFiles(root, 'test/sim/controllers')]],
       limitS: 240,
@@ -67,6 +69,7 @@ export function listPhases(root) {
     {
       id: 'sim',
       title: 'a thousand simulated clusters, and every rule switched off once',
+      computes: true,
       files: sims,
       commands: [
         ['node', 'dist/test/sim/run.js', '--seeds', '1000', '--minutes', '10', '--jobs', jobs],
@@ -77,6 +80,7 @@ export function listPhases(root) {
     {
       id: 'native',
       title: 'engine tests under sanitizers',
+      computes: true,
       commands: [
         configure('build/native-tests', '-DASHLAR_TESTS=ON', '-DASHLAR_SANITIZE=address,undefined'),
         compile('build/native-tests'),
@@ -87,6 +91,7 @@ export function listPhases(root) {
     {
       id: 'crash',
       title: 'engine crash states',
+      computes: true,
       commands: [
         configure(
           'build/native-crash',
@@ -113,6 +118,7 @@ export function listPhases(root) {
     {
       id: 'model',
       title: 'the engine against a model',
+      computes: true,
       commands: [
         configure('build/native-crash', '-DASHLAR_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release'),
         ['cmake', '--build', 'build/native-crash', '-j', jobs, '--target', 'model_run'],
@@ -141,6 +147,7 @@ export function listPhases(root) {
     {
       id: 'fuzz',
       title: 'a million malformed PDUs, a hundred thousand frames',
+      computes: true,
       commands: [
         ['node', 'dist/test/fuzz/iscsi-fuzz.js', '--pdus', '1000000', '--seed', '1'],
         ['node', 'dist/test/fuzz/wire-fuzz.js', '--frames', '100000', '--seed', '1'],
@@ -150,6 +157,7 @@ export function listPhases(root) {
     {
       id: 'api-fuzz',
       title: 'random requests at the API',
+      computes: true,
       commands: [
         ['node', '--expose-gc', 'dist/test/fuzz/api-fuzz.js', '--requests', '10000', '--seed', '1'],
       ],
@@ -158,6 +166,7 @@ export function listPhases(root) {
     {
       id: 'native-fuzz',
       title: 'the engine reads hostile media',
+      computes: true,
       tools: [clang],
       commands: [
         configure(

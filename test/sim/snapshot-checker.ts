@@ -15,7 +15,7 @@ interface Holder {
 }
 
 interface Known {
-  readonly values: readonly number[];
+  readonly values: readonly (number | null)[];
   /** Who held it in the last record that named it, by store. */
   stores: readonly { readonly replicaId: string; readonly storeId: string }[];
 }
@@ -52,7 +52,7 @@ export class SnapshotChecker {
         const values = member.store.snapshotCells(id)?.map(contentOf);
         if (values === undefined) throw new Violation(`snapshot ${id} is missing at ${holder}`);
         known ??= { values, stores: [] };
-        if (values.join() !== known.values.join())
+        if (differ(values, known.values))
           throw new Violation(`snapshot ${id} is another at ${holder}`);
       }
       if (known === undefined) continue;
@@ -73,6 +73,12 @@ export class SnapshotChecker {
   }
 }
 
-function contentOf({ kind, value }: Cell): number {
+/** Null: a copy of a block that was damaged wherever it could be had (H6). It says so, and is no other content. */
+function contentOf({ kind, value }: Cell): number | null {
+  if (kind === BlockKind.Damaged) return null;
   return kind === BlockKind.Data ? value : 0;
+}
+
+function differ(a: readonly (number | null)[], b: readonly (number | null)[]): boolean {
+  return a.some((value, at) => value !== null && b[at] !== null && value !== b[at]);
 }
