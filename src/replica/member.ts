@@ -743,6 +743,7 @@ export class Member implements MemberEvents {
       type: MessageType.RecordStored,
       epoch: message.epoch,
       n: message.record.n,
+      snapshots: this.#store.snapshots(),
     });
   }
 

@@ -123,7 +123,9 @@ const promiseCodec = codec<{
   credit: number;
   snapshots: readonly string[];
 }>('PromiseMade');
-const recordStoredCodec = codec<{ epoch: number; n: number }>('RecordStored');
+const recordStoredCodec = codec<{ epoch: number; n: number; snapshots: readonly string[] }>(
+  'RecordStored',
+);
 const heartbeatReplyCodec = codec<{ epoch: number; sentMs: number; credit: number }>(
   'HeartbeatReply',
 );

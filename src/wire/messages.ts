@@ -277,6 +277,8 @@ export interface RecordStored {
   type: typeof MessageType.RecordStored;
   epoch: number;
   n: number;
+  /** As in HelloReply, now: it may have taken some since. */
+  snapshots: readonly string[];
 }
 
 export interface HeartbeatReply {

@@ -249,6 +249,8 @@ message PromiseMade {
 message RecordStored {
   uint32 epoch = 1;
   uint32 n = 2;
+  // Ids of the snapshots it holds.
+  repeated string snapshots = 3;
 }
 
 // 36

@@ -139,7 +139,7 @@ const EVENTS: readonly (readonly [number, Uint8Array])[] = [
         witness: false,
         credit: 1,
       },
-      { type: MessageType.RecordStored, epoch: 3, n: 1 },
+      { type: MessageType.RecordStored, epoch: 3, n: 1, snapshots: ['s'] },
       { type: MessageType.SnapshotTaken, epoch: 3, op: 7, status: IoStatus.Ok },
       { type: MessageType.CopyData, epoch: 3, id: 1, status: IoStatus.Ok, copy },
       {

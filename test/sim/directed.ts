@@ -422,6 +422,24 @@ export const twoMajorities: Directed = (rules, trace = false) => {
   scenario.run(1000);
 };
 
+/** P3: one member's pool has no room for the snapshot. It is named by nobody, or it is there. */
+export const refusedSnapshot: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  scenario.member(2).store.refusesSnapshots = true;
+  scenario.member(2).store.latencyMs = 50; // The others are first.
+  let ended = false;
+  first.event(() =>
+    first.core!.takeSnapshot(first.clock.now(), { id: 's', name: 's', createdMs: 0 }, (error) => {
+      if (error === null) scenario.cluster.snapshots.onTaken('s', first.core!.record!);
+      ended = true;
+    }),
+  );
+  scenario.until('the snapshot is taken, or refused', () => ended);
+  scenario.ok(scenario.write(first, 0));
+};
+
 /** P3: two of three lose their stores, one after the other; the third, the last that has the snapshot, is to go. */
 export const lastHolder: Directed = (rules, trace = false) => {
   const config = { ...patient, holdMs: 10_000 };
@@ -433,7 +451,7 @@ export const lastHolder: Directed = (rules, trace = false) => {
   first.event(() =>
     first.core!.takeSnapshot(first.clock.now(), { id: 's', name: 's', createdMs: 0 }, (error) => {
       if (error !== null) throw new Error(error);
-      cluster.snapshots.onTaken('s');
+      cluster.snapshots.onTaken('s', first.core!.record!);
       taken = true;
     }),
   );
@@ -814,6 +832,7 @@ export const DIRECTED = {
   flushCountsJoiner,
   recordOutOfOrder,
   twoMajorities,
+  refusedSnapshot,
   lastHolder,
   witnessPair,
   lossFoundTwice,

@@ -84,6 +84,8 @@ export class SimStore implements MemberStore {
   readonly faults: StoreFaults = { eio: 0, rot: 0 };
   /** Changes take effect so many milliseconds after they are called, and are answered right then. */
   effectDelayMs = 0;
+  /** Snapshots are refused, as by a pool that is full; nothing else is. */
+  refusesSnapshots = false;
   /** At a power cut nothing survives that was not flushed. */
   keepsNothing = false;
   capacityBlocks = Number.POSITIVE_INFINITY;
@@ -519,6 +521,7 @@ export class SimStore implements MemberStore {
   takeSnapshot(snapshotId: string, _name: string, version: Version, token: number): void {
     this.#change(
       () => {
+        if (this.refusesSnapshots) return IoStatus.NoSpace;
         const others = this.#state.snapshots.filter(({ id }) => id !== snapshotId);
         this.#state.snapshots = [...others, { id: snapshotId, version, cells: [...this.cells] }];
         return IoStatus.Ok;

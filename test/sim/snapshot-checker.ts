@@ -24,9 +24,13 @@ export class SnapshotChecker {
   readonly #known = new Map<string, Known>();
   readonly #reported = new Set<string>();
 
-  /** It was told that the snapshot is taken. */
-  onTaken(id: string): void {
+  /** It was told that the snapshot is taken: by enough, in the record that is committed since. */
+  onTaken(id: string, record: VolumeRecord): void {
     this.#reported.add(id);
+    const hasWitness = record.members.some(({ witness }) => witness);
+    const least = hasWitness ? 1 : majorityOf(record.members.length);
+    const holders = record.snapshots.find((snapshot) => snapshot.id === id)?.holders.length ?? 0;
+    if (holders < least) throw new Violation(`snapshot ${id} was taken by ${holders} of ${least}`);
   }
 
   /** Its deletion was asked for: from here on it may be gone. */
@@ -38,12 +42,6 @@ export class SnapshotChecker {
   onRecord(record: VolumeRecord, members: readonly Holder[]): void {
     for (const { id, holders } of record.snapshots) {
       let known = this.#known.get(id);
-      if (known === undefined) {
-        const hasWitness = record.members.some(({ witness }) => witness);
-        const least = hasWitness ? 1 : majorityOf(record.members.length);
-        if (holders.length < least)
-          throw new Violation(`snapshot ${id} was taken by ${holders.length} of ${least}`);
-      }
       for (const holder of holders) {
         const entry = record.members.find(({ replicaId }) => replicaId === holder);
         const member = members.find(({ replicaId }) => replicaId === holder)!;

@@ -344,7 +344,7 @@ class Swarm {
             const id = `snap-${number}`;
             if (record.snapshots.length < 3) {
               core!.takeSnapshot(now, { id, name: id, createdMs: 0 }, (error) => {
-                if (error === null) cluster.snapshots.onTaken(id);
+                if (error === null) cluster.snapshots.onTaken(id, core!.record!);
               });
             } else {
               const { id } = rng.pick(record.snapshots);

@@ -26,6 +26,7 @@ import {
   MessageType,
   type Read,
   type ReadDone,
+  type RecordStored,
   RefusalReason,
   type Refused,
   type SnapshotTaken,
@@ -354,7 +355,7 @@ export class Coordinator implements CoordinatorEvents {
         this.#tryAdopt(nowMs);
         return;
       case MessageType.RecordStored:
-        this.#onRecordStored(nowMs, peer, message.n);
+        this.#onRecordStored(nowMs, peer, message);
         return;
       case MessageType.HeartbeatReply:
         peer.credit = message.credit;
@@ -725,7 +726,7 @@ export class Coordinator implements CoordinatorEvents {
     return this.#storeMatches(peer, record) || !this.#rules.E6_storeId;
   }
 
-  #onRecordStored(nowMs: number, peer: Peer, n: number): void {
+  #onRecordStored(nowMs: number, peer: Peer, { n, snapshots }: RecordStored): void {
     peer.storedEpoch = this.epoch;
     peer.storedN = n;
     peer.blank = false;
@@ -734,6 +735,8 @@ export class Coordinator implements CoordinatorEvents {
     if (peer.hello?.record === null) {
       peer.hello = { ...peer.hello, record: proposal?.record ?? this.record };
     }
+    // P3: what it took under another coordinator, in a session with us that began before.
+    if (peer.hello !== null && snapshots.length > 0) peer.hello = { ...peer.hello, snapshots };
     if (proposal !== null && n === proposal.record.n) {
       proposal.acks |= peer.bit;
       this.#sendRest();

@@ -190,7 +190,7 @@ const toCoordinator: MemberMessage[] = [
     snapshots: ['snap-1'],
     credit: 2 ** 50,
   },
-  { type: MessageType.RecordStored, epoch: 8, n: 4 },
+  { type: MessageType.RecordStored, epoch: 8, n: 4, snapshots: ['s-1', 's-2'] },
   {
     type: MessageType.Applied,
     epoch: 8,
