@@ -625,6 +625,7 @@ class PoolImpl final : public Pool {
   const Walk* ActiveWalk() const;
   bool WalkTree(uint64_t* key, Tree** tree, VolumeState** owner, uint64_t* shared);
   Tree* WalkPart(VolumeState* v, uint32_t part, uint64_t* shared);
+  void GoBack(const VolumeState* condemned, const VolumeState* heir);
   bool VisitLeaf(Walk* walk, Tree* tree, VolumeState* owner, uint64_t key, uint64_t shared);
   void VisitEntries(Walk* walk, Page* page, VolumeState* owner, uint64_t bound);
   WalkTask* NewTask(Walk* walk, uint64_t phys, VolumeState* owner);

@@ -127,6 +127,7 @@ void PoolImpl::Condemn(VolumeState* s) {
   s->state = RecordState::kCondemned;
   MarkRecord(s);
   Relink(head);
+  GoBack(s, heir);
 }
 
 // The head's list becomes a segment of its own, and a new one begins.

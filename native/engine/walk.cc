@@ -95,12 +95,30 @@ Tree* PoolImpl::WalkPart(VolumeState* v, uint32_t part, uint64_t* shared) {
     return &v->map;
   }
   if (part == 0 && v->kind == RecordKind::kSnapshot) {
+    // One that goes is not looked at any more: its heir is (GoBack).
+    if (v->state == RecordState::kCondemned) return nullptr;
     *shared = v->pred_birth;
     return &v->map;
   }
   if (part == 1 && v->kind == RecordKind::kVolume) return &v->blobs.tree;
   if (part == 2 && v->dead != nullptr) return &v->dead->tree;
   return nullptr;
+}
+
+// A snapshot leaves its line. What it showed for its heir, the next one in the line, is the heir's
+// to show from now on: where the walk has passed the heir already and not yet the snapshot, it goes
+// back. Of snapshots that are deleted oldest first the heir's turn is later in any case.
+void PoolImpl::GoBack(const VolumeState* condemned, const VolumeState* heir) {
+  for (Walk* walk : {&resilver_, &scrub_, &rebalance_}) {
+    WalkRecord& r = walk->record;
+    if (!Running(*walk) && r.state != static_cast<uint32_t>(WalkState::kPaused)) continue;
+    const uint64_t to = heir->tree * kTreesPerId;
+    if (r.tree > condemned->tree * kTreesPerId || r.tree < to) continue;
+    // What is under way is finished, but no restart begins with it.
+    r.tree = walk->begun_tree = to;
+    r.leaf = walk->begun_leaf = 0;
+    walk->seen_tree = ~uint64_t{0};
+  }
 }
 
 // --- The leaves ---

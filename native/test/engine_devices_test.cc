@@ -481,6 +481,73 @@ TEST(Devices, AMissingHalfIsResilveredWhenItIsBack) {
   EXPECT_EQ(host.Read(host.Handle("v"), 300), 301u);
 }
 
+// What a head shares with its newest snapshot, the walk leaves to the snapshot. Deleted before its
+// turn, it leaves it to nobody; unless the walk goes back.
+TEST(Devices, ASnapshotThatIsDeletedBeforeTheWalkReachesItIsMissedByNobody) {
+  for (const bool scrub : {false, true}) {
+    PoolHost host;
+    host.AddMedium(64);
+    host.AddMedium(64);
+    ASSERT_EQ(host.Format({{0, 1}}), Status::kOk);
+    ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk);
+    const uint32_t v = host.Create("v", 1024);
+    const uint32_t other = host.Create("other", 40000);
+    if (!scrub) {
+      ASSERT_EQ(host.Control(
+                    [&](DoneFn d, void* c) { host.pool->OfflineDevice(host.Device(1).id, d, c); }),
+                Status::kOk);
+    }
+    Fill(host, v, 1024, 5000);
+    for (uint64_t leaf = 0; leaf < 300; ++leaf) {
+      ASSERT_EQ(host.Write(other, leaf * 128, leaf + 1), Status::kOk);
+    }
+    SnapshotRequest request;
+    uint32_t s = 0;
+    request.volume = v;
+    request.name = "one";
+    request.version = ++host.version;
+    request.handle = &s;
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+      host.pool->CreateSnapshots({&request, 1}, 0, d, c);
+    }),
+              Status::kOk);
+    for (int i = 0; i < 3; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    const WalkKind kind = scrub ? WalkKind::kScrub : WalkKind::kResilver;
+    if (scrub) {
+      // Rotten on one side, in a block that head and snapshot share.
+      for (uint64_t block = 0; block < 64 * kMiB / 4096; ++block) {
+        if (StampOf(host.media[1]->Block(block)) == 5777) host.media[1]->Block(block)[9] ^= 1;
+      }
+      ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->StartScrub(d, c); }), Status::kOk);
+    } else {
+      ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+        host.pool->OnlineDevice(host.Device(1).id, {}, 0, d, c);
+      }),
+                Status::kOk);
+    }
+    const uint64_t begun = scrub ? 100 : 60;
+    auto seen = [&] {
+      const WalkStatus status = host.pool->WalkInfo(kind);
+      return scrub ? status.done_blocks : status.healed_blocks;
+    };
+    for (int i = 0; i < 100000 && seen() < begun; ++i) host.Step();
+    ASSERT_LT(seen(), 700u);
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->DeleteSnapshot(s, d, c); }),
+              Status::kOk);
+    SettleWalks(host);
+    EXPECT_EQ(host.pool->WalkInfo(kind).state, WalkState::kDone);
+    EXPECT_EQ(host.Device(1).state, DeviceState::kInSync);
+    if (scrub) {
+      EXPECT_EQ(host.pool->WalkInfo(kind).healed_blocks, 1u);
+    }
+    EXPECT_EQ(host.pool->WalkInfo(kind).damaged_blocks, 0u);
+    ASSERT_EQ(host.Close(), Status::kOk);
+    host.ExpectClean({0, 1});
+    ASSERT_EQ(host.OpenWith({1}), Status::kOk) << host.why;
+    ExpectFilled(host, host.Handle("v"), 1024, 5000);
+  }
+}
+
 TEST(Devices, AResilverGoesOnAfterARestart) {
   for (uint64_t seed = 0; seed < 12; ++seed) {
     std::mt19937_64 rng(seed);
