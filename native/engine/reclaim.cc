@@ -351,7 +351,8 @@ bool PoolImpl::EraseLists(VolumeState* head) {
     for (uint64_t& leaf = head->list_leaf; leaf < list->leaves;) {
       uint64_t span = 1;
       Page* page = nullptr;
-      Got got = Descend(&list->tree, leaf, Newness::kMaxVersion, 0, &span, &page);
+      // By the page's own birth, not by what is on it: one that a rollback had emptied goes too.
+      Got got = Descend(&list->tree, leaf, Newness::kBorn, 0, &span, &page);
       if (got == Got::kLoading || --budget < 0) return false;
       if (got == Got::kHere) {
         SweepLeaf(list, page, head->origin_birth, true);

@@ -228,16 +228,32 @@ bool PoolImpl::RollbackLists(VolumeState* v, const VolumeState* s) {
       --dead_now_;
     }
     std::erase_if(list->now, data);
+    // The leaf that is appended to goes like any other when nothing is left in it.
+    if (list->tail != nullptr) {
+      --list->tail->pins;
+      list->tail = nullptr;
+    }
+    // By the pages' own birth: also those with nothing on them.
     for (uint64_t& leaf = v->list_leaf; leaf < list->leaves;) {
       uint64_t span = 1;
       Page* page = nullptr;
-      Got got = Descend(&list->tree, leaf, Newness::kMaxVersion, 0, &span, &page);
+      Got got = Descend(&list->tree, leaf, Newness::kBorn, 0, &span, &page);
       if (got == Got::kLoading || --budget < 0) return false;
       if (got == Got::kHere) {
         span = 1;
         KeepPages(list, page);
       }
       leaf = (leaf / span + 1) * span;
+    }
+    // It goes on behind the last leaf that there is: a cut must find that one.
+    while (list->leaves > 0) {
+      uint64_t span = 1;
+      Page* page = nullptr;
+      Got got = Descend(&list->tree, list->leaves - 1, Newness::kBorn, 0, &span, &page);
+      if (got == Got::kLoading || --budget < 0) return false;
+      if (got != Got::kNull) break;
+      list->leaves = (list->leaves - 1) / span * span;
+      MarkRecord(record);
     }
     v->lists_done = birth;
     v->list_leaf = 0;
@@ -251,7 +267,7 @@ void PoolImpl::KeepPages(DeadList* list, Page* page) {
   const auto* before = reinterpret_cast<const DeadLeaf*>(page->data);
   bool any = false;
   for (uint32_t i = 0; i < before->count; ++i) any |= (before->blocks[i] & kDeadPages) == 0;
-  if (!any) return;
+  if (!any && before->count > 0) return;
   Touch(page);
   auto* leaf = reinterpret_cast<DeadLeaf*>(page->data);
   uint32_t kept = 0;

@@ -201,7 +201,10 @@ bool PoolImpl::PrepareLines() {
     }
     DeadList* list = v->dead.get();
     if (list == nullptr || list->leaves == 0 || list->tail != nullptr) continue;
-    if (v->kind != RecordKind::kVolume && list->now.empty()) continue;
+    // One that no cut has written yet may get what the placing of pages retires, though there is
+    // nothing so far: after an opening its list was never in memory.
+    const bool closed = v->kind != RecordKind::kVolume && v->supers > 0;
+    if (closed && list->now.empty()) continue;
     Page* page = nullptr;
     Got got = GetPage(&list->tree, 0, list->leaves - 1, nullptr, &page);
     loading |= got == Got::kLoading;

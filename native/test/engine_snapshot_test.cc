@@ -437,6 +437,65 @@ TEST_P(SnapshotTest, ACloneIsPromotedThoughASnapshotBesideItsOriginIsGone) {
   host.ExpectClean();
 }
 
+// A second rollback takes back all that is on the head's list: pages had left it at the first. The
+// leaf that nothing is left in must not stay on the medium, where nobody looks for it.
+TEST_P(SnapshotTest, AListThatARollbackEmptiesIsGone) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 1000);
+  ASSERT_EQ(host.Write(v, 0, 100, 300), Status::kOk);
+  const uint32_t s = host.Snapshot(v, "one");
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  for (uint64_t round = 1; round < 4; ++round) {
+    ASSERT_EQ(host.Write(v, 10, 5000 * round, 100), Status::kOk);
+    ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    ASSERT_EQ(host.Rollback(v, s), Status::kOk);
+    host.Settle();
+    EXPECT_EQ(host.Read(v, 20), 120u);
+  }
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  host.ExpectClean();
+  ASSERT_EQ(host.Delete(v, true), Status::kOk);
+  host.Settle();
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  host.ExpectClean();
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean();
+}
+
+// The replay hands the head's list, of which nothing is in memory yet, to a snapshot. What the
+// first checkpoint retires goes to its end.
+TEST_P(SnapshotTest, APoolOpensWhoseLogHasASnapshotBehindALongDeadlist) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 4000);
+  for (uint64_t lba = 0; lba < 3000; lba += 1000) {
+    ASSERT_EQ(host.Write(v, lba, 1 + lba, 1000), Status::kOk);
+  }
+  host.Snapshot(v, "one");
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  for (uint64_t lba = 0; lba < 2000; lba += 2) {
+    ASSERT_EQ(host.Write(v, lba, 50000 + lba), Status::kOk);
+  }
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  // A leaf that no one has touched since the first snapshot: its page is retired, and no data.
+  ASSERT_EQ(host.Write(v, 3000, 70000), Status::kOk);
+  host.Snapshot(v, "two");
+  host.pool.reset();
+  ASSERT_EQ(host.Open(true), Status::kOk);  // The one before it leads here, whatever was written.
+  const uint32_t again = host.pool->Volumes().at(0).handle;
+  const auto snapshots = host.pool->Snapshots(again);
+  ASSERT_EQ(snapshots.size(), 2u);
+  EXPECT_EQ(host.ReadAll(snapshots[1].handle, 3000, 2), (std::vector<uint64_t>{70000, 0}));
+  EXPECT_EQ(host.ReadAll(again, 3000, 2), (std::vector<uint64_t>{70000, 0}));
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean();
+}
+
 // A random history against copies kept by hand, with kills in between.
 TEST_P(SnapshotTest, BehavesLikeItsModel) {
   for (uint64_t seed = 1; seed <= 4; ++seed) {

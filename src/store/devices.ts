@@ -41,6 +41,7 @@ export interface WalkStatus {
   readonly state: WalkState;
   readonly startedAt: Date | null;
   readonly endedAt: Date | null;
+  /** Looked at. Some twice: when a snapshot is deleted before its turn the walk may go back to what came before it. */
   readonly doneBlocks: number;
   readonly totalBlocks: number;
   /** Scrub: rewritten from a good copy. Resilver: written to the devices that were behind. Rebalance: moved. */

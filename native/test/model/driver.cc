@@ -987,8 +987,8 @@ std::string Driver::Run() {
         CompareSpace();
       }
     }
-    // What was picked may be gone.
-    v = Pick();
+    if (!error_.empty()) break;
+    v = Pick();  // What was picked may be gone.
     if (v == nullptr || (dice < 3 && volumes_.size() < 5)) {
       Create();
     } else if (dice < 5 && volumes_.size() > 1) {
@@ -1024,6 +1024,7 @@ std::string Driver::Run() {
     } else {
       SubmitWrite(v);
     }
+    if (!error_.empty()) break;  // After a failed reopening there is no pool.
     if (Chance(60)) pool_->Kick();
     if (Chance(40)) pool_->Poll();
     if (!Wait(depth_)) break;
