@@ -16,7 +16,6 @@ import {
 import {
   BLOCK_TAG_BYTES,
   BlockTags,
-  bootId,
   MAX_BLOB_BYTES,
   type Pool,
   STORE_BLOCK_BYTES,
@@ -116,7 +115,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
       storeId: `${pool.id}/${volume.id}`,
       openId: openIds.at(-1)!,
       openIds,
-      bootId: bootId(),
+      bootId: pool.bootId,
       promised: Math.max(
         promiseBlob === null ? 0 : Buffer.from(promiseBlob).readUInt32LE(0),
         head?.record.epoch ?? 0,

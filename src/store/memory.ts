@@ -4,6 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import { assert, assertNever, crc32c, type Flushable, Turn, TurnPhase } from '../base/index.ts';
 import { type BlockOp, BlockOpKind, IoStatus, type MapExtent } from '../block/index.ts';
+import { bootId } from './boot-id.ts';
 import {
   checkSnapshotName,
   checkVolumeName,
@@ -79,6 +80,8 @@ export class MemoryPool implements Pool, Flushable {
   #deferred = false;
   #state: PoolState = 'Online';
   #fault = '';
+  /** How often a cache was lost (V6). */
+  #losses = 0;
   #openIds = [randomUUID() as string];
   #checkpoints = 0;
   #checksumErrors = 0;
@@ -120,11 +123,13 @@ export class MemoryPool implements Pool, Flushable {
     if (this.#state !== 'Online') return;
     this.#state = 'Faulted';
     this.#fault = why;
+    this.#losses += 1;
     for (const listener of this.#faultListeners) listener(why);
   }
 
   /** Loses what was not flushed, as a power cut may: every block falls back to its last flushed value. */
   powerCut(): void {
+    this.#losses += 1;
     this.#queue = this.#queue.filter((queued) => 'run' in queued);
     for (const volume of this.#volumes.values()) volume.forgetUnflushed();
   }
@@ -409,6 +414,10 @@ export class MemoryPool implements Pool, Flushable {
 
   exportPool(): Promise<void> {
     return this.close();
+  }
+
+  get bootId(): string {
+    return this.#losses === 0 ? bootId() : `${bootId()}+${this.#losses}`;
   }
 
   onFault(listener: (why: string) => void): void {

@@ -5,6 +5,7 @@
 // in the addon, until its completion is read. Layout and rules of the arrays: native/binding/pool_binding.h.
 import { assert, type Flushable, type Turn, TurnPhase } from '../base/index.ts';
 import { type BlockOp, BlockOpKind, IoStatus, type MapExtent } from '../block/index.ts';
+import { bootId } from './boot-id.ts';
 import {
   checkBlob,
   checkSnapshotName,
@@ -101,6 +102,8 @@ export class NativePool implements Pool, Flushable {
   #state: PoolState = 'Online';
   #closing: Promise<void> | null = null;
   #lastStats: NativeStats | null = null;
+  /** Set once, when the pool is opened. */
+  bootId = bootId();
   #faultListeners: ((why: string) => void)[] = [];
   #faultTold = false;
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Turn } from '../base/index.ts';
 import type { DataBufferPool } from '../block/index.ts';
 import { MIN_POOL_BYTES } from './limits.ts';
+import { CacheIdentity, markPlaces } from './lost-cache.ts';
 import {
   asStoreError,
   type CheckReport,
@@ -129,7 +130,13 @@ export async function openPool(options: OpenPoolOptions): Promise<NativePool> {
     const openId = randomUuidBytes(); // E7: fresh at every opening.
     const how = { cacheBytes, openId, readOnly: false, backend, walkBytesPerSecond };
     const handle = await native().openPool({ paths, ...how });
-    return new NativePool(handle, paths[0] ?? '', turn);
+    const pool = new NativePool(handle, paths[0] ?? '', turn);
+    const cache = new CacheIdentity(markPlaces(pool.id, paths[0] ?? ''));
+    // S6: acknowledged entries are missing from the log. S9: a flush may have lost what came before it.
+    if (pool.stats().droppedEntries > 0) cache.lost();
+    pool.bootId = cache.id;
+    pool.onFault(() => cache.lost());
+    return pool;
   } catch (error) {
     throw asStoreError(error);
   }

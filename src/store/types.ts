@@ -236,6 +236,8 @@ export interface Pool {
   getBlob(key: string): Uint8Array | null;
   /** N1: blocks that writes can be promised now, whatever map pages they need besides. */
   creditBlocks(): number;
+  /** V6: another one after each loss of a volatile cache: a boot of the machine, a flush that failed. */
+  readonly bootId: string;
   /** E7: the last sixteen openings of this store, the present one last. Lower-case UUIDs. */
   openIds(): readonly string[];
   checkpoint(): Promise<void>;
