@@ -7,12 +7,14 @@ import { exited, freePort, mustRun, projectRoot, startProcess } from '../e2e/sup
 import { FaultyLink } from './proxy.ts';
 
 const CLI = join(projectRoot(), 'dist/src/cli/main.js');
+const FAULTY = join(projectRoot(), 'dist/test/chaos/faulty-replica.js');
 export const IQN_PREFIX = 'iqn.2026-11.io.ashlar';
 
 export interface Daemon {
   readonly name: string;
   readonly port: number;
   readonly config: string;
+  /** The program, then what it is told. */
   readonly args: readonly string[];
   child: ChildProcess | null;
   stopped: boolean;
@@ -23,6 +25,8 @@ export interface ClusterOptions {
   readonly poolSize: string;
   /** Of `replication.timeouts` and beside them, as YAML lines with two spaces before. */
   readonly replication?: string;
+  /** The number of the node whose disk returns errors when it gets SIGUSR2. */
+  readonly faultyDisk?: number;
   /** Where pools are kept: memory when speed is asked for. */
   readonly folder?: string;
   /** Coordinators speak to the daemons themselves, not through links that can be made faulty. */
@@ -60,7 +64,10 @@ export class Cluster {
         name,
         port,
         config,
-        args: ['replica', '--config', config],
+        args:
+          number === this.#options.faultyDisk
+            ? [FAULTY, '--config', config]
+            : [CLI, 'replica', '--config', config],
         child: null,
         stopped: false,
       };
@@ -82,13 +89,13 @@ export class Cluster {
       name,
       `pool:\n  size: 64Mi\nportals: ["127.0.0.1:${portalPort}"]\napi:\n  address: 127.0.0.1:${apiPort}\nreplication:\n  secretFile: ${this.folder}/secret\n${replication}`,
     );
-    const args = ['serve', '--config', config];
+    const args = [CLI, 'serve', '--config', config];
     return { name, port: portalPort, config, args, child: null, stopped: false };
   }
 
   /** Starts a daemon; resolves when it serves. */
   async run(daemon: Daemon): Promise<void> {
-    const child = startProcess(process.execPath, [CLI, ...daemon.args], {
+    const child = startProcess(process.execPath, daemon.args, {
       logFile: join(this.folder, `${daemon.name}.log`),
     });
     daemon.child = child;

@@ -15,6 +15,8 @@ export class FaultyLink {
   readonly #pairs = new Set<Pair>();
   #fault: LinkFault = 'none';
   #corrupt = 0;
+  /** Of each piece, while the link is slow. */
+  slowMs = 20;
   port = 0;
   corrupted = 0;
 
@@ -109,7 +111,7 @@ export class FaultyLink {
       setTimeout(() => {
         if (this.#fault !== 'blackhole') from.resume();
         if (!to.destroyed) to.write(b);
-      }, 20);
+      }, this.slowMs);
       return;
     }
     if (!to.write(b)) from.pause();
