@@ -21,6 +21,7 @@ import {
   type CoordinatorPolicy,
   type CoordinatorStatus,
   type CoordinatorTransport,
+  type MapListed,
 } from '../volume/coordinator/interfaces.ts';
 import {
   CoreGate,
@@ -223,6 +224,13 @@ export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, 
 
   getBlob(key: string): Uint8Array | null {
     return this.#core.getBlob(key);
+  }
+
+  /** What holds something from `lba` on. `done` comes from inside the core. */
+  listMapped(lba: number, maxRuns: number, done: MapListed): void {
+    this.#inTurn(() =>
+      this.#gate.post((nowMs) => this.#core.listMapped(nowMs, lba, maxRuns, done)),
+    );
   }
 
   crossScrub(lba: number, blocks: number): Promise<void> {

@@ -2,7 +2,9 @@
 // coordinator here.
 import { type BlockOp, IoStatus, type MapExtent } from '../block/index.ts';
 import { StoreError } from '../store/index.ts';
+import { MAX_LISTED_RUNS } from '../volume/coordinator/limits.ts';
 import type { VolumeStore } from '../volume/index.ts';
+import { BlockKind, type ChangedRuns } from '../wire/messages.ts';
 import type { CoordinatorShell } from './coordinator-shell.ts';
 
 export class ReplicatedStore implements VolumeStore {
@@ -57,12 +59,42 @@ export class ReplicatedStore implements VolumeStore {
     return this.#coordinator.getBlob(key);
   }
 
-  /** One extent, mapped: what is provisioned where is each member's own affair (SBC-4: a mapped block may read as zeros). */
+  /** As a member in sync has it; where none can tell, all is mapped (SBC-4: a mapped block may read as zeros). */
   mapStatus(
     lba: number,
-    _maxExtents: number,
+    maxExtents: number,
     done: (status: IoStatus, extents: readonly MapExtent[]) => void,
   ): void {
-    done(IoStatus.Ok, [{ lba, blocks: this.sizeBlocks - lba, mapped: true }]);
+    const all = [{ lba, blocks: this.sizeBlocks - lba, mapped: true }];
+    this.#coordinator.listMapped(lba, MAX_LISTED_RUNS, (runs, nextLba) => {
+      const extents = runs === null ? all : extentsOf(runs, lba, nextLba, maxExtents);
+      // From inside the core: who asked may begin the next thing.
+      queueMicrotask(() => done(IoStatus.Ok, extents.length === 0 ? all : extents));
+    });
   }
+}
+
+/** Runs of one kind, next to each other; what no run names, and holes, hold nothing. */
+function extentsOf(
+  runs: ChangedRuns,
+  fromLba: number,
+  endLba: number,
+  maxExtents: number,
+): readonly MapExtent[] {
+  const extents: { lba: number; blocks: number; mapped: boolean }[] = [];
+  let at = fromLba;
+  const add = (end: number, mapped: boolean): void => {
+    if (end <= at) return;
+    const last = extents.at(-1);
+    if (last?.mapped === mapped) last.blocks += end - at;
+    else extents.push({ lba: at, blocks: end - at, mapped });
+    at = end;
+  };
+  for (let index = 0; index < runs.lbas.length; index += 1) {
+    add(Math.min(runs.lbas[index]!, endLba), false);
+    const end = Math.min(runs.lbas[index]! + runs.counts[index]!, endLba);
+    add(end, runs.kinds[index] !== BlockKind.Hole && runs.kinds[index] !== BlockKind.Empty);
+  }
+  add(endLba, false);
+  return extents.slice(0, maxExtents);
 }

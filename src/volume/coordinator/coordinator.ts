@@ -15,6 +15,7 @@ import { type BlockOp, BlockOpKind, IoStatus } from '../../block/index.ts';
 import {
   type Apply,
   BlockKind,
+  type Changed,
   ChangeKind,
   type CopyData,
   type DigestDone,
@@ -54,6 +55,7 @@ import {
   type CoordinatorRandom,
   type CoordinatorStatus,
   type CoordinatorTransport,
+  type MapListed,
   type MemberStatus,
   ReadPolicy,
   SyncPolicy,
@@ -139,6 +141,11 @@ interface Repair {
   asked: number;
 }
 
+interface MapQuery {
+  readonly peer: number;
+  readonly done: MapListed;
+}
+
 interface Scrub {
   readonly lba: number;
   readonly blocks: number;
@@ -205,6 +212,7 @@ export class Coordinator implements CoordinatorEvents {
   #rebuildTokensMs = 0;
   readonly #repairs = new Map<number, Repair>();
   readonly #scrubs = new Map<number, Scrub>();
+  readonly #mapQueries = new Map<number, MapQuery>();
   #controls: Control[] = [];
   #snapshot: RunningSnapshot | null = null;
   #stalledSinceMs = -1;
@@ -376,6 +384,7 @@ export class Coordinator implements CoordinatorEvents {
         this.#onReadDone(nowMs, peer, message);
         return;
       case MessageType.Changed:
+        if (this.#onMapListed(message)) return;
         this.#progressMs = nowMs;
         if (this.#reconcile?.onChanged(index, message)) return;
         for (const rebuild of this.#rebuilds.values()) {
@@ -503,6 +512,7 @@ export class Coordinator implements CoordinatorEvents {
     this.#snapshot = null;
     for (const { done } of this.#scrubs.values()) done('the volume went through recovery');
     this.#scrubs.clear();
+    this.#endMapQueries(-1);
     this.#leaseUntilMs = Number.NEGATIVE_INFINITY;
     this.#ring.reset();
     if (this.#stalledSinceMs < 0) this.#stalledSinceMs = nowMs;
@@ -886,6 +896,7 @@ export class Coordinator implements CoordinatorEvents {
       if (repair.bad !== peer.index) this.#repair(nowMs, repair);
       else if (repair.read !== null) this.#startRead(nowMs, repair.read, 0);
     }
+    this.#endMapQueries(peer.index);
     for (const [id, scrub] of [...this.#scrubs]) {
       if ((scrub.sentTo & peer.bit) === 0) continue;
       this.#scrubs.delete(id);
@@ -2107,6 +2118,48 @@ export class Coordinator implements CoordinatorEvents {
     const taken: SnapshotEntry = { id, name, createdMs, version, sizeBlocks, holders };
     const snapshots = [...record.snapshots, taken];
     this.#propose(nowMs, nextRecord(record, { snapshots }), () => this.#endControl(nowMs, null));
+  }
+
+  // ------------------------------------------------------------------------------------------------ what is mapped
+
+  listMapped(nowMs: number, fromLba: number, maxRuns: number, done: MapListed): void {
+    this.#nowMs = nowMs;
+    const serves = this.phase === CoordinatorPhase.Active && this.#leaseHolds(nowMs);
+    const { sizeBlocks } = this.record ?? { sizeBlocks: 0 };
+    // W8, for all of the rest: who lacks an acked write would call its block unmapped.
+    const peer = serves ? this.#reader(fromLba, sizeBlocks - fromLba, 0) : null;
+    if (peer === null || fromLba >= sizeBlocks) {
+      done(null, fromLba);
+      return;
+    }
+    const id = this.#nextId++;
+    this.#mapQueries.set(id, { peer: peer.index, done });
+    this.#transport.send(peer.index, {
+      type: MessageType.ListChanged,
+      epoch: this.epoch,
+      id,
+      since: ZERO_VERSION,
+      fromLba,
+      toLba: sizeBlocks,
+      maxEntries: maxRuns,
+    });
+  }
+
+  #onMapListed({ id, status, runs, nextLba }: Changed): boolean {
+    const query = this.#mapQueries.get(id);
+    if (query === undefined) return false;
+    this.#mapQueries.delete(id);
+    query.done(status === IoStatus.Ok ? runs : null, nextLba);
+    return true;
+  }
+
+  /** Of a peer that answers no more, or of all. */
+  #endMapQueries(peer: number): void {
+    for (const [id, query] of [...this.#mapQueries]) {
+      if (peer >= 0 && query.peer !== peer) continue;
+      this.#mapQueries.delete(id);
+      query.done(null, 0);
+    }
   }
 
   // ----------------------------------------------------------------------------------------------------- cross-scrub

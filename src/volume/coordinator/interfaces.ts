@@ -7,7 +7,12 @@
 //
 // Time: after each event the shell looks at `core.wakeAtMs` and sees to it that `tick` is called then, or soon after.
 import type { BlockOp } from '../../block/index.ts';
-import type { CoordinatorMessage, MemberMessage, Payload } from '../../wire/messages.ts';
+import type {
+  ChangedRuns,
+  CoordinatorMessage,
+  MemberMessage,
+  Payload,
+} from '../../wire/messages.ts';
 import type { SnapshotEntry, VolumeRecord } from '../../wire/record.ts';
 
 /**
@@ -138,6 +143,9 @@ export interface CoordinatorRandom {
 /** The answer of a control operation; `error` names what stood in the way, in words. Called from within some event. */
 export type ControlDone = (error: string | null) => void;
 
+/** Runs that hold something, of a volume's rest up to `nextLba`; null: nobody can tell now. Called from within some event. */
+export type MapListed = (runs: ChangedRuns | null, nextLba: number) => void;
+
 /** What drives a coordinator core: src/volume/coordinator/coordinator.ts. */
 export interface CoordinatorEvents {
   readonly phase: CoordinatorPhase;
@@ -192,6 +200,8 @@ export interface CoordinatorEvents {
   /** Null removes. Durable on a majority before `done`. */
   putBlob(nowMs: number, key: string, value: Uint8Array | null, done: ControlDone): void;
   getBlob(key: string): Uint8Array | null;
+  /** What a member in sync has from `fromLba` on, for GET LBA STATUS. */
+  listMapped(nowMs: number, fromLba: number, maxRuns: number, done: MapListed): void;
   /** H5, over a range of at most 4 096 blocks. */
   crossScrub(nowMs: number, lba: number, blocks: number, done: ControlDone): void;
   /**
