@@ -60,7 +60,15 @@ import {
   ReadPolicy,
   SyncPolicy,
 } from './interfaces.ts';
-import { BACKOFF_MS, LOSS_WAIT_FACTOR, MAX_DIGEST_BLOCKS, MAX_PEERS, POLL_MS } from './limits.ts';
+import {
+  BACKOFF_MS,
+  LEAST_JOIN_PAUSE_MS,
+  LOSS_WAIT_FACTOR,
+  MAX_DIGEST_BLOCKS,
+  MAX_PEERS,
+  MOST_JOIN_PAUSE_MS,
+  POLL_MS,
+} from './limits.ts';
 import { OpRing, type RingEntry } from './op-ring.ts';
 import { bitCount, Peer } from './peer.ts';
 import { type ReadSlot, ReadTable } from './reads.ts';
@@ -790,7 +798,9 @@ export class Coordinator implements CoordinatorEvents {
     onCommit?.();
     this.#startRebuilds(nowMs);
     for (const rebuild of [...this.#rebuilds.values()]) {
-      if ((this.#inSync & rebuild.peer.bit) !== 0) this.#rebuilds.delete(rebuild.peer.index);
+      if ((this.#inSync & rebuild.peer.bit) === 0) continue;
+      rebuild.peer.failedJoins = 0;
+      this.#rebuilds.delete(rebuild.peer.index);
     }
     this.#leaving &= this.#inSync | this.#joining;
     for (const peer of this.#peers) {
@@ -879,6 +889,9 @@ export class Coordinator implements CoordinatorEvents {
     if (rebuild !== undefined) {
       rebuild.sync?.abandon();
       this.#rebuilds.delete(peer.index);
+      const pauseMs = LEAST_JOIN_PAUSE_MS * 2 ** peer.failedJoins;
+      peer.joinAtMs = nowMs + Math.min(MOST_JOIN_PAUSE_MS, pauseMs);
+      peer.failedJoins = Math.min(peer.failedJoins + 1, 10);
     }
     for (const slot of this.#reads.slots) {
       if (slot.live && slot.peer === peer.index) this.#retryRead(nowMs, slot, 0, false);
@@ -963,6 +976,7 @@ export class Coordinator implements CoordinatorEvents {
       if (member.witness || member.state !== MemberState.Stale) continue;
       const peer = this.#byReplica.get(member.replicaId)!;
       if (peer.hello === null || peer.blank || this.#expelled(peer)) continue;
+      if (nowMs < peer.joinAtMs) continue;
       if (peer.storedEpoch !== this.epoch || peer.storedN !== record.n) continue;
       this.#join(nowMs, peer, member.since);
       return;

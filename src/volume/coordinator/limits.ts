@@ -16,6 +16,9 @@ export const MAX_READS = 65_536;
 export const POLL_MS = 100;
 /** Rivals for an epoch wait at least so long, and up to eight times as long, before they ask again. */
 export const BACKOFF_MS = 100;
+/** A rebuild that failed is tried again after this long, twice as long each time up to the most: each try costs two records. */
+export const LEAST_JOIN_PAUSE_MS = 200;
+export const MOST_JOIN_PAUSE_MS = 10_000;
 /** V6: how long to wait, beyond `promiseWaitMs`, for members that would make a loss unnecessary. */
 export const LOSS_WAIT_FACTOR = 10;
 /** Blocks of one cross-scrub: a member stops its stream for the length of a look at so many map entries (H5). */

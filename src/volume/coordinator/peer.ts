@@ -32,6 +32,9 @@ export class Peer {
   lagOps = 0;
   outstandingReads = 0;
   lastFault = '';
+  /** Rebuilds that ended before they were through, one after the other, and when the next may begin. */
+  failedJoins = 0;
+  joinAtMs = 0;
 
   constructor(index: number, replicaId: string) {
     this.index = index;

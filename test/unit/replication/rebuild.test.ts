@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Volume } from '../../../src/volume/index.ts';
 import { ACluster, BlockOpKind, IoStatus, run } from './cluster.ts';
+import { memoryOf } from './whole.ts';
 
 const BLOCKS = 16_384;
 /** What mkfs does first: it discards nearly all of the disk, in long runs. */
@@ -87,3 +88,27 @@ for (const [kind, start] of [
     }
   });
 }
+
+test('a rebuild that always fails is tried again less and less often, and not for ever in vain', async () => {
+  const cluster = await new ACluster(3).start();
+  try {
+    await cluster.makeVolume(256, 3);
+    cluster.open();
+    const volume = await cluster.serving();
+    const node = cluster.nodes[2]!;
+    node.stop();
+    await cluster.until('it is out', () => cluster.volume!.state() === 'Degraded');
+    await write(cluster, volume, 1, 1);
+    for (let times = 0; times < 4; times += 1) {
+      memoryOf(node).failNext(BlockOpKind.Write, IoStatus.IoError);
+    }
+    const startMs = performance.now();
+    await node.start();
+    await cluster.until('it is back', () => cluster.volume!.state() === 'Healthy');
+    const tookMs = performance.now() - startMs;
+    assert.ok(tookMs > 200 + 400 + 800 + 1600, `four failures and the fifth try in ${tookMs} ms`);
+    assert.equal(await read(cluster, volume, 1), 1);
+  } finally {
+    await cluster.stop();
+  }
+});
