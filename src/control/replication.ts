@@ -6,6 +6,8 @@ import type { Volume } from '../volume/index.ts';
 export interface WantedReplica {
   readonly id: string;
   readonly node: string;
+  /** It keeps records and no blocks: with two copies, the third vote. */
+  readonly witness?: boolean;
 }
 
 export interface ReplicaFacts {

@@ -588,6 +588,7 @@ export class VolumeController {
     const volumeId = this.#find(found.volume).store.id;
     const holders = this.#holdersOf(found);
     return replicas.flatMap((replica) => {
+      if (replica.witness === true) return [replica];
       const holder = holders.find(({ node }) => node === replica.node);
       if (holder === undefined) return [];
       return [{ ...replica, source: { volumeId, replicaId: holder.id, snapshotId: found.id } }];
@@ -984,7 +985,10 @@ export class VolumeController {
     if (wanted.limits !== null) spec.limits = { ...wanted.limits };
     if (wanted.source) spec.source = { snapshot: wanted.source };
     if (wanted.snapshots) spec.snapshots = { ...wanted.snapshots };
-    if (wanted.replicas.length > 0) spec.replicaNodes = wanted.replicas.map(({ node }) => node);
+    const copies = wanted.replicas.filter(({ witness }) => witness !== true);
+    if (copies.length > 0) spec.replicaNodes = copies.map(({ node }) => node);
+    const witness = wanted.replicas.find((replica) => replica.witness === true);
+    if (witness !== undefined) spec.witnessNode = witness.node;
     return { metadata: wanted.metadata, spec };
   }
 
@@ -1035,9 +1039,10 @@ export class VolumeController {
       status.serving = { nodeName, epoch: replicated?.epoch() ?? info.epoch, portal };
     }
     const inSync = replicated?.replicas().filter(({ state }) => state === 'InSync').length;
+    const copies = wanted.replicas.filter(({ witness }) => witness !== true).length;
     status.replicas = {
-      wanted: Math.max(1, wanted.replicas.length),
-      placed: Math.max(1, wanted.replicas.length),
+      wanted: Math.max(1, copies),
+      placed: Math.max(1, copies),
       inSync: inSync ?? (serving ? 1 : 0),
     };
     if (replicated !== null && this.#fault === '') {

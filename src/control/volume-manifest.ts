@@ -99,6 +99,8 @@ export function checkVolume(
   const snapshots = checkSchedule(spec.snapshots, bad);
   const source = checkSource(spec.source, before, bad);
   const replicas = checkReplicas(name, spec.replicaNodes ?? [], before, bad);
+  const witness = checkWitness(name, spec.witnessNode ?? null, replicas, before, bad);
+  if (witness !== null) replicas.push(witness);
   if (mutualChap !== null && chap === null) {
     bad('spec.mutualChap', 'needs spec.chap: the initiator proves itself first');
   }
@@ -244,7 +246,38 @@ function checkReplicas(
       'a volume lives in the pool or on replicas; that is fixed at creation',
     );
   }
-  return planReplicas(volume, nodes, before?.replicas ?? []);
+  const copies = (before?.replicas ?? []).filter(({ witness }) => witness !== true);
+  return planReplicas(volume, nodes, copies);
+}
+
+/** Two copies and a witness: either copy may be lost, and what is written to one alone is on record first (R3). */
+function checkWitness(
+  volume: string,
+  sent: string | null,
+  copies: readonly WantedReplica[],
+  before: WantedVolume | null,
+  bad: Bad,
+): WantedReplica | null {
+  const known = before?.replicas.find(({ witness }) => witness === true);
+  const node = sent ?? known?.node ?? null; // Left out of an update, it stays.
+  if (node === null) return null;
+  if (parseNode(node) === null) {
+    bad(
+      'spec.witnessNode',
+      `'${clip(node)}' is not the address of a node; write it like 10.0.0.2:9809`,
+    );
+  }
+  if (copies.length !== 2) {
+    bad('spec.witnessNode', `goes with two replicaNodes, and there are ${copies.length}`);
+  }
+  if (copies.some((copy) => copy.node === node)) {
+    bad(
+      'spec.witnessNode',
+      `'${clip(node)}' keeps a copy: it would be lost together with its vote`,
+    );
+  }
+  if (before !== null && known?.node !== node) bad('spec.witnessNode', 'is fixed at creation');
+  return { id: `${volume}-w1`, node, witness: true };
 }
 
 function checkSource(

@@ -80,10 +80,10 @@ export class Replication implements ReplicationBackend {
   }
 
   async make(id: string, sizeBlocks: number, replicas: readonly NewReplica[]): Promise<void> {
-    const plan = replicas.map(({ id: replicaId, node, source }) => ({
+    const plan = replicas.map(({ id: replicaId, node, source, witness = false }) => ({
       replicaId,
       at: parseNode(node)!,
-      witness: false,
+      witness,
       ...(source === undefined ? {} : { source }),
     }));
     await this.#coordinators.makeVolume(id, sizeBlocks, plan);
@@ -326,6 +326,7 @@ class Handle implements ReplicatedHandle {
     const { coordinator } = this.#replicated;
     const node = this.#addresses.get(replicaId);
     if (node === undefined) return;
+    const witness = this.#wanted.replicas.find(({ id }) => id === replicaId)?.witness === true;
     if (missing) {
       this.#options.log.warn(
         { replica: replicaId, node },
@@ -334,7 +335,7 @@ class Handle implements ReplicatedHandle {
       await this.#coordinators.makeNewcomer(this.#wanted.id, this.sizeBlocks(), {
         replicaId,
         at: parseNode(node)!,
-        witness: false,
+        witness,
       });
       return; // It comes up blank, and is taken in when it has been that for a while.
     }
@@ -342,7 +343,7 @@ class Handle implements ReplicatedHandle {
       { replica: replicaId, node },
       'a blank replica takes the place of the old one',
     );
-    await coordinator.changeMember(replicaId, { replicaId, witness: false });
+    await coordinator.changeMember(replicaId, { replicaId, witness });
   }
 
   async #changeReplicas(wanted: readonly WantedReplica[]): Promise<void> {
@@ -363,12 +364,15 @@ class Handle implements ReplicatedHandle {
         await this.#coordinators.makeNewcomer(this.#wanted.id, this.sizeBlocks(), {
           replicaId: newcomer.id,
           at: parseNode(newcomer.node)!,
-          witness: false,
+          witness: newcomer.witness === true,
         });
         coordinator.addReplica(newcomer.id);
         await this.#connected(newcomer.id);
       }
-      const joins = newcomer === undefined ? null : { replicaId: newcomer.id, witness: false };
+      const joins =
+        newcomer === undefined
+          ? null
+          : { replicaId: newcomer.id, witness: newcomer.witness === true };
       await coordinator.changeMember(leaver, joins);
       if (leaver !== null) await this.#letGo(leaver);
     }

@@ -356,6 +356,13 @@ export const VolumeSpec = Type.Object(
           'host:port of the replica services (ashlar replica) that keep a copy each: 1, 2, 3 or 5. None: the blocks live in this pool.',
       }),
     ),
+    witnessNode: orNull(
+      Type.String({
+        maxLength: 300,
+        description:
+          'host:port of a replica service that keeps a vote and no blocks, so that one of two copies may be lost. Fixed at creation.',
+      }),
+    ),
   },
   { ...closed, description: 'What its owner wants.' },
 );

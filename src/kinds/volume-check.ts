@@ -88,6 +88,7 @@ const FOREIGN: Readonly<Record<'node' | 'serve', Readonly<Record<string, string>
     chap: 'name a Secret of type kubernetes.io/iscsi-chap in spec.chapSecret',
     mutualChap: 'name a Secret of type kubernetes.io/iscsi-chap in spec.chapSecret',
     snapshots: 'make VolumeSnapshots, or Snapshots of ashlar.io',
+    witnessNode: 'copies are 1, 3 or 5 here, and need no witness',
     replicaNodes: 'say how many in spec.replicaCount; nodes are found by the control plane',
   },
   serve: {

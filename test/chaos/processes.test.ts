@@ -270,3 +270,41 @@ test('two hosts on one volume: each reads what the other was told is written, al
     two.close();
   });
 });
+
+test('two copies and a witness: either copy may go, the volume goes on, and the one that returns catches up', {
+  timeout: 240_000,
+}, async () => {
+  await withCluster(async (cluster) => {
+    const nodes = cluster.links.map(({ port }) => `127.0.0.1:${port}`);
+    const copies = ['--replicas', '2', '--replica-node', nodes[0]!, '--replica-node', nodes[1]!];
+    const flags = ['--size', '16Mi', '--block-size', '4096', ...copies];
+    await assert.rejects(
+      cluster.ashlar('create', 'volume', 'v', ...flags, '--witness-node', nodes[0]!),
+      /keeps a copy/,
+    );
+    await cluster.ashlar('create', 'volume', 'v', ...flags, '--witness-node', nodes[2]!);
+    await cluster.untilState('v', 'Healthy', 60_000);
+    assert.match(await cluster.ashlar('get', 'replicas'), /v-w1 .*Witness/);
+    const disk = await login(cluster, cluster.portalPort, 'iqn.2026-11.io.ashlar:v');
+    await disk.write(1, filled(1, 1));
+    for (const away of [0, 1]) {
+      await cluster.kill(cluster.replicas[away]!);
+      await disk.write(2 + away, filled(2 + away, 10 + away));
+      assert.ok((await disk.read(1, 1)).equals(filled(1, 1)));
+      await cluster.run(cluster.replicas[away]!);
+      await cluster.untilState('v', 'Healthy', 60_000);
+    }
+    // The witness may go too: two copies are a majority.
+    await cluster.kill(cluster.replicas[2]!);
+    await disk.write(9, filled(9, 99));
+    for (const [lba, id] of [
+      [1, 1],
+      [2, 10],
+      [3, 11],
+      [9, 99],
+    ] as const) {
+      assert.ok((await disk.read(lba, 1)).equals(filled(lba, id)), `block ${lba}`);
+    }
+    disk.close();
+  });
+});

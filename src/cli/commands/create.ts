@@ -34,6 +34,7 @@ interface CreateFlags extends OutputFlags {
   readonly dryRun?: boolean;
   readonly limit?: readonly string[];
   readonly replicas?: string;
+  readonly witnessNode?: string;
   readonly replicaNode?: readonly string[];
   readonly snapshotsEvery?: string;
   readonly snapshotsKeep: string;
@@ -117,6 +118,10 @@ function addCreateVolume(program: Command, create: Command): void {
       collect,
       [],
     )
+    .option(
+      '--witness-node <host:port>',
+      'beside two copies: a node whose replica service keeps a vote and no blocks',
+    )
     .option('--snapshots-every <period>', 'snapshots by the clock: 15m, 1h, 1d')
     .option('--snapshots-keep <count>', 'how many of them are kept', '24')
     .option('--dry-run', 'check only')
@@ -164,6 +169,7 @@ function volumeSpec(flags: CreateFlags, size: string | number): VolumeManifest['
     );
   }
   if (nodes.length > 0) spec.replicaNodes = [...nodes];
+  if (flags.witnessNode !== undefined) spec.witnessNode = flags.witnessNode;
   if (flags.writeCache !== undefined) spec.writeCache = flags.writeCache === 'on';
   if ((flags.initiator ?? []).length > 0) spec.initiators = [...(flags.initiator ?? [])];
   const chap = readChap('chap', flags.chapUser, flags.chapSecretFile);
