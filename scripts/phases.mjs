@@ -221,7 +221,7 @@ export function listPhases(root) {
       files: severalNodes,
       commands: severalNodes.map((file) => [...tap, file]),
       tools: ['kubectl', 'qemu-io', 'etcd'],
-      limitS: 420,
+      limitS: 900,
     },
     {
       id: 'one-node',

@@ -41,6 +41,16 @@ const claims = async (world: World, names: readonly string[]): Promise<void> => 
   }
 };
 
+/** All nodes but the first. */
+async function cordon(world: World, unschedulable: boolean): Promise<void> {
+  for (const name of ['node-2', 'node-3']) {
+    await world.server.patch(NODE, null, name, {
+      type: 'merge',
+      body: { spec: { unschedulable } },
+    });
+  }
+}
+
 const operations: readonly Operation[] = [
   {
     name: 'create',
@@ -85,6 +95,21 @@ const operations: readonly Operation[] = [
     },
     check: async (world) => {
       assert.equal((await world.all(REPLICA)).length, 2);
+    },
+  },
+  {
+    name: 'places that come later',
+    prepare: async (world) => {
+      await cordon(world, true);
+      await aBoundClaim(world);
+      assert.equal((await world.all(REPLICA)).length, 1);
+    },
+    ask: async (world) => {
+      await cordon(world, false);
+    },
+    check: async (world) => {
+      await claims(world, ['cstor-pvc']);
+      assert.equal((await world.all(REPLICA)).length, 3);
     },
   },
   {
