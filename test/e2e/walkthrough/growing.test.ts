@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { afterEach, beforeEach, test } from 'node:test';
 import { type EtcdUnderTest, startEtcd } from '../../support/etcd.ts';
 import { Cluster, MANIFESTS } from './cluster.ts';
 
@@ -23,7 +23,7 @@ interface Volume {
 let etcd: EtcdUnderTest;
 let folder: string;
 let cluster: Cluster;
-before(async () => {
+beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'ashlar-etcd-'));
   etcd = await startEtcd(folder);
   cluster = new Cluster({
@@ -33,7 +33,7 @@ before(async () => {
     config: { control: '{placePatience: 30s}' },
   });
 });
-after(async () => {
+afterEach(async () => {
   await cluster.stop();
   await etcd.stop();
   rmSync(folder, { recursive: true, force: true });
@@ -124,4 +124,30 @@ test('on the first node a claim of three has one replica; others join as nodes c
   );
   const reads = ['read -P 0x11 0M 1M', `read -P ${last} 4M 64k`, 'read -P 0x12 8M 64k'];
   await cluster.io(urlOf(moved), ...reads);
+});
+
+test('killed while others join, the only node with the data goes on where it was', async () => {
+  const [first, ...others] = cluster.nodes;
+  await first?.start();
+  await cluster.pointTo(first!);
+  await applyAll();
+  const alone = await volumeThat(
+    'served with one replica',
+    ({ status }) => status?.serving !== undefined && status.replicas?.inSync === 1,
+  );
+  await cluster.io(urlOf(alone), 'write -P 0x31 0M 1M', 'flush');
+  await Promise.all(others.map((node) => node.start()));
+  // Before, in, and after each of the two changes of members: they come some seconds after the nodes.
+  for (const waitMs of [500, 1500, 2500, 4000]) {
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
+    await first?.end('SIGKILL');
+    await first?.start();
+    await cluster.pointTo(first!);
+  }
+  const grown = await volumeThat(
+    'healthy',
+    ({ status }) => status?.state === 'Healthy' && status.replicas?.inSync === 3,
+    120_000,
+  );
+  await cluster.io(urlOf(grown), 'read -P 0x31 0M 1M');
 });
