@@ -104,6 +104,7 @@ export class NativePool implements Pool, Flushable {
   #lastStats: NativeStats | null = null;
   /** Set once, when the pool is opened. */
   bootId = bootId();
+  #idleTimer: NodeJS.Timeout | null = null;
   #faultListeners: ((why: string) => void)[] = [];
   #faultTold = false;
 
@@ -422,7 +423,34 @@ export class NativePool implements Pool, Flushable {
     return this.#closing;
   }
 
+  /**
+   * Once the log has not moved for `everyMs` there is a checkpoint: an opening then replays nothing, and what was freed
+   * comes back. The log is empty after the second one, and nothing is written any more.
+   */
+  checkpointWhenIdle(everyMs: number): void {
+    if (this.#idleTimer !== null) clearInterval(this.#idleTimer);
+    this.#idleTimer = null;
+    if (everyMs === 0) return;
+    let before = 0;
+    let underWay = false;
+    const look = (): void => {
+      if (underWay) return;
+      const { state, logBytesUsed } = this.stats();
+      const idle = state === 'Online' && this.#closing === null && logBytesUsed === before;
+      before = logBytesUsed;
+      if (!idle || logBytesUsed === 0) return;
+      underWay = true;
+      const ended = (): void => {
+        underWay = false;
+      };
+      // One that fails has faulted the pool, and its listeners hear of that.
+      this.checkpoint().then(ended, ended);
+    };
+    this.#idleTimer = setInterval(look, everyMs).unref();
+  }
+
   async #close(end: (controlId: number) => void): Promise<void> {
+    this.checkpointWhenIdle(0);
     if (this.#batch > 0) this.#turnOver(() => this.#send());
     this.#lastStats = this.#native.stats();
     try {

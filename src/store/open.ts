@@ -111,9 +111,14 @@ export interface OpenPoolOptions {
   /** Over `nativeArena(…)`: the engine reads and writes these buffers in place. */
   readonly buffers: DataBufferPool;
   readonly backend?: MediumBackend;
-  /** Of scrub and resilver; 0: as fast as it goes. */
+  /** Of scrub, resilver and rebalance; 0: as fast as it goes. */
   readonly walkBytesPerSecond?: number;
+  /** After so long without a change there is a checkpoint; 0: none. */
+  readonly idleCheckpointMs?: number;
 }
+
+/** Long enough to be no burden on a pool in use, short enough to be over before anybody restarts a quiet one. */
+export const DEFAULT_IDLE_CHECKPOINT_MS = 30_000;
 
 /** What scrub and resilver take of the devices unless configured otherwise: an hour or so for a terabyte. */
 export const DEFAULT_WALK_BYTES_PER_SECOND = 256 * 1024 * 1024;
@@ -136,6 +141,7 @@ export async function openPool(options: OpenPoolOptions): Promise<NativePool> {
     if (pool.stats().droppedEntries > 0) cache.lost();
     pool.bootId = cache.id;
     pool.onFault(() => cache.lost());
+    pool.checkpointWhenIdle(options.idleCheckpointMs ?? DEFAULT_IDLE_CHECKPOINT_MS);
     return pool;
   } catch (error) {
     throw asStoreError(error);

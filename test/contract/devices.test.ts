@@ -205,6 +205,20 @@ test('devices are added, replaced, grown and detached while the pool serves', as
   await assert.rejects(probePool(better), { code: 'STORE_NOT_A_POOL' });
 });
 
+test('a pool that is left alone takes a checkpoint, so that its opening replays nothing', async () => {
+  const [path] = paths(1) as [string];
+  await createPoolFile({ path, sizeBytes: 32 * MIB, name: 'idle' });
+  const pool = await openPool({ path, turn, buffers, cacheBytes: 8 * MIB, idleCheckpointMs: 20 });
+  const volume = await makeVolume(pool);
+  await fill(volume, 6);
+  await until(() => pool.stats().logBytesUsed === 0);
+  const { checkpoints } = pool.stats();
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.equal(pool.stats().checkpoints, checkpoints);
+  await expectFilled(volume, 6);
+  await pool.close();
+});
+
 test('a copy of a device is not taken for the device', async () => {
   const all = paths(2);
   await createPoolFile({ vdevs: [[all[0]!]], sizeBytes: 32 * MIB, name: 'copy' });

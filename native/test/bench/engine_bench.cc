@@ -1,7 +1,8 @@
-// The engine against the medium it stands on, in turns and in one process: the same kind of file,
-// the same ring, O_DIRECT, the same depth; once as plain reads and writes of a file (what fio's
-// io_uring engine does), once through a pool with checksums, log and map. Slices of each follow
-// each other, so that what else the machine does meets both; a figure is the median of the slices,
+// The engine against the medium it stands on, in turns and in one process: the
+// same kind of file, the same ring, O_DIRECT, the same depth; once as plain
+// reads and writes of a file (what fio's io_uring engine does), once through a
+// pool with checksums, log and map. Slices of each follow each other, so that
+// what else the machine does meets both; a figure is the median of the slices,
 // a ratio the median of the ratios of neighbours.
 //
 //   engine_bench [--dir DIR] [--size MIB] [--slice SECONDS] [--rounds N]
@@ -28,7 +29,7 @@ using Clock = std::chrono::steady_clock;
 constexpr uint32_t kMaxDepth = 32;
 constexpr uint32_t kMaxBlocks = 32;
 
-[[noreturn]] void Fail(const std::string& why) {
+[[noreturn]] void Fail(const std::string &why) {
   std::fprintf(stderr, "%s\n", why.c_str());
   std::exit(1);
 }
@@ -39,7 +40,7 @@ double Median(std::vector<double> values) {
 }
 
 struct Work {
-  const char* name;
+  const char *name;
   bool write;
   bool random;
   uint32_t blocks;  // Of 4 KiB, a request.
@@ -58,7 +59,7 @@ class Target {
  public:
   explicit Target(uint64_t blocks) : blocks_(blocks), random_(blocks) {
     const size_t bytes = kMaxDepth * kMaxBlocks * kBlockBytes;
-    data_ = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, bytes));
+    data_ = static_cast<uint8_t *>(std::aligned_alloc(kBlockBytes, bytes));
     if (data_ == nullptr) std::abort();
     for (size_t i = 0; i < bytes; i += 8) {
       const uint64_t word = random_();
@@ -66,10 +67,10 @@ class Target {
     }
   }
   virtual ~Target() { std::free(data_); }
-  Target(const Target&) = delete;
-  Target& operator=(const Target&) = delete;
+  Target(const Target &) = delete;
+  Target &operator=(const Target &) = delete;
 
-  Slice Run(const Work& work, double seconds, double every = 0) {
+  Slice Run(const Work &work, double seconds, double every = 0) {
     latencies_.clear();
     const auto begun = Clock::now();
     const auto until =
@@ -117,7 +118,7 @@ class Target {
   }
 
  protected:
-  virtual void Start(uint32_t slot, bool write, uint64_t block, uint32_t blocks, uint8_t* data) = 0;
+  virtual void Start(uint32_t slot, bool write, uint64_t block, uint32_t blocks, uint8_t *data) = 0;
   virtual void Step() = 0;
   virtual void Event() {}
   void Ended(uint32_t slot) { ended_.push_back(slot); }
@@ -125,7 +126,7 @@ class Target {
  private:
   uint64_t blocks_;
   std::mt19937_64 random_;
-  uint8_t* data_;
+  uint8_t *data_;
   uint64_t cursor_ = 0;
   Clock::time_point started_[kMaxDepth] = {};
   std::vector<uint32_t> ended_;
@@ -134,7 +135,7 @@ class Target {
 
 class RawTarget final : public Target {
  public:
-  RawTarget(MediumFile* file, uint64_t blocks) : Target(blocks), file_(file) {
+  RawTarget(MediumFile *file, uint64_t blocks) : Target(blocks), file_(file) {
     for (uint32_t i = 0; i < kMaxDepth; ++i) {
       slots_[i].target = this;
       slots_[i].index = i;
@@ -143,19 +144,19 @@ class RawTarget final : public Target {
 
  private:
   struct Slot : IoRequest {
-    RawTarget* target = nullptr;
+    RawTarget *target = nullptr;
     uint32_t index = 0;
   };
-  void Start(uint32_t slot, bool write, uint64_t block, uint32_t blocks, uint8_t* data) override {
-    Slot& s = slots_[slot];
+  void Start(uint32_t slot, bool write, uint64_t block, uint32_t blocks, uint8_t *data) override {
+    Slot &s = slots_[slot];
     s.kind = write ? IoKind::kWrite : IoKind::kRead;
     s.offset = block * kBlockBytes;
     s.bytes = blocks * kBlockBytes;
     s.data = data;
     s.result = 0;
-    s.done = [](IoRequest* request) {
+    s.done = [](IoRequest *request) {
       if (request->result != 0) Fail("the file failed a request");
-      auto* ended = static_cast<Slot*>(request);
+      auto *ended = static_cast<Slot *>(request);
       ended->target->Ended(ended->index);
     };
     file_->Submit(&s);
@@ -165,28 +166,28 @@ class RawTarget final : public Target {
     if (file_->Poll() == 0) file_->Wait();
   }
 
-  MediumFile* file_;
+  MediumFile *file_;
   Slot slots_[kMaxDepth];
 };
 
 class PoolTarget final : public Target {
  public:
-  PoolTarget(MediumFile* file, Pool* pool, uint32_t volume, uint64_t blocks)
+  PoolTarget(MediumFile *file, Pool *pool, uint32_t volume, uint64_t blocks)
       : Target(blocks), file_(file), pool_(pool), volume_(volume) {}
 
   template <typename F>
   void Control(F call) {
     Status status = Status::kBusy;
-    call([](void* context, Status s) { *static_cast<Status*>(context) = s; },
-         static_cast<void*>(&status));
+    call([](void *context, Status s) { *static_cast<Status *>(context) = s; },
+         static_cast<void *>(&status));
     while (status == Status::kBusy) Step();
     if (status != Status::kOk) Fail("a call failed: " + pool_->Stats().fault);
   }
   double slowest_snapshot_ms() const { return slowest_ms_; }
 
  private:
-  void Start(uint32_t slot, bool write, uint64_t block, uint32_t blocks, uint8_t* data) override {
-    Op& op = ops_[slot];
+  void Start(uint32_t slot, bool write, uint64_t block, uint32_t blocks, uint8_t *data) override {
+    Op &op = ops_[slot];
     op = Op{};
     op.kind = write ? OpKind::kWrite : OpKind::kRead;
     op.volume = volume_;
@@ -195,9 +196,12 @@ class PoolTarget final : public Target {
     op.data = data;
     op.version = ++version_;
     op.context = this;
-    op.done = [](Op* ended) {
-      auto* self = static_cast<PoolTarget*>(ended->context);
-      if (ended->status != Status::kOk) Fail("an operation failed: " + self->pool_->Stats().fault);
+    op.done = [](Op *ended) {
+      auto *self = static_cast<PoolTarget *>(ended->context);
+      if (ended->status != Status::kOk) {
+        Fail("an operation failed: status " + std::to_string(static_cast<int>(ended->status)) +
+             " " + self->pool_->Stats().fault);
+      }
       self->Ended(static_cast<uint32_t>(ended - self->ops_));
     };
     pool_->Submit(&op);
@@ -215,8 +219,8 @@ class PoolTarget final : public Target {
     snapshot_begun_ = Clock::now();
     pool_->CreateSnapshots(
         {&request, 1}, 1,
-        [](void* context, Status status) {
-          auto* self = static_cast<PoolTarget*>(context);
+        [](void *context, Status status) {
+          auto *self = static_cast<PoolTarget *>(context);
           if (status != Status::kOk) Fail("a snapshot failed");
           self->snapshot_running_ = false;
           const auto took = Clock::now() - self->snapshot_begun_;
@@ -227,12 +231,12 @@ class PoolTarget final : public Target {
     const std::vector<SnapshotInfo> all = pool_->Snapshots(volume_);
     if (all.size() > 2 && !all[0].deleting) {
       pool_->DeleteSnapshot(
-          all[0].handle, [](void*, Status) {}, nullptr);
+          all[0].handle, [](void *, Status) {}, nullptr);
     }
   }
 
-  MediumFile* file_;
-  Pool* pool_;
+  MediumFile *file_;
+  Pool *pool_;
   uint32_t volume_;
   Op ops_[kMaxDepth];
   uint64_t version_ = 1;
@@ -243,14 +247,14 @@ class PoolTarget final : public Target {
   double slowest_ms_ = 0;
 };
 
-int Main(int argc, char** argv) {
+int Main(int argc, char **argv) {
   std::string dir = ".";
   uint64_t size_mib = 2048;
   double slice_s = 1;
   int rounds = 7;
   for (int at = 1; at + 1 < argc; at += 2) {
     const std::string flag = argv[at];
-    const char* value = argv[at + 1];
+    const char *value = argv[at + 1];
     if (flag == "--dir") {
       dir = value;
     } else if (flag == "--size") {
@@ -264,7 +268,8 @@ int Main(int argc, char** argv) {
       return 2;
     }
   }
-  // The pool has room for what is written anew before what was freed comes back.
+  // The pool has room for what is written anew before what was freed comes
+  // back.
   const uint64_t blocks = size_mib * 256;
   CreateOptions create;
   create.force = true;
@@ -272,11 +277,11 @@ int Main(int argc, char** argv) {
   create.size_bytes = blocks * kBlockBytes;
   MediumFailure failure = NewMedium::Create(dir + "/bench.raw", create, &raw_medium);
   if (!failure.ok()) Fail(failure.text);
-  create.size_bytes = 2 * blocks * kBlockBytes;
+  create.size_bytes = 4 * blocks * kBlockBytes;
   failure = NewMedium::Create(dir + "/bench.pool", create, &pool_medium);
   if (!failure.ok()) Fail(failure.text);
-  MediumFile& raw_file = raw_medium->file();
-  MediumFile& pool_file = pool_medium->file();
+  MediumFile &raw_file = raw_medium->file();
+  MediumFile &pool_file = pool_medium->file();
   FormatOptions format;
   format.name = "bench";
   format.store_id.bytes[0] = 1;
@@ -289,14 +294,14 @@ int Main(int argc, char** argv) {
               static_cast<unsigned long long>(size_mib), slice_s, rounds);
   uint32_t volume = 0;
   PoolTarget maker(&pool_file, pool.get(), 0, blocks);
-  maker.Control([&](DoneFn done, void* context) {
+  maker.Control([&](DoneFn done, void *context) {
     pool->CreateVolume(Uuid{}, "v", blocks, &volume, done, context, ~0ull);
   });
   RawTarget raw(&raw_file, blocks);
   PoolTarget engine(&pool_file, pool.get(), volume, blocks);
   // Everything written once: no first allocations by the file system, no holes.
   const Work fill{"fill", true, false, 32, 8};
-  for (Target* target : {static_cast<Target*>(&raw), static_cast<Target*>(&engine)}) {
+  for (Target *target : {static_cast<Target *>(&raw), static_cast<Target *>(&engine)}) {
     const auto begun = Clock::now();
     uint64_t written = 0;
     while (written < blocks) {
@@ -305,22 +310,28 @@ int Main(int argc, char** argv) {
       if (std::chrono::duration<double>(Clock::now() - begun).count() > 300) break;
     }
   }
+  // What was written in sequence first: random writes leave free space in
+  // pieces.
   const Work works[] = {
-      {"4k random write, depth 32", true, true, 1, 32},
-      {"4k random read, depth 32", false, true, 1, 32},
       {"128k sequential write, depth 8", true, false, 32, 8},
       {"128k sequential read, depth 8", false, false, 32, 8},
-      {"4k random write, depth 1", true, true, 1, 1},
+      {"4k random read, depth 32", false, true, 1, 32},
       {"4k random read, depth 1", false, true, 1, 1},
+      {"4k random write, depth 32", true, true, 1, 32},
+      {"4k random write, depth 1", true, true, 1, 1},
+      {"128k sequential write, depth 8, after random writes", true, false, 32, 8},
+      {"128k sequential read, depth 8, after those", false, false, 32, 8},
   };
-  std::printf("| work | medium /s | engine /s | ratio | p99 medium us | p99 engine us |\n");
+  std::printf(
+      "| work | medium /s | engine /s | ratio | p99 medium us | p99 "
+      "engine us |\n");
   std::printf("|---|---|---|---|---|---|\n");
-  for (const Work& work : works) {
+  for (const Work &work : works) {
     std::vector<double> rates[2], ratios, p99[2];
     for (int round = 0; round < rounds; ++round) {
       Slice slices[2];
       for (const int t : {round % 2, 1 - round % 2}) {
-        Target& target = t == 0 ? static_cast<Target&>(raw) : engine;
+        Target &target = t == 0 ? static_cast<Target &>(raw) : engine;
         slices[t] = target.Run(work, slice_s);
         rates[t].push_back(slices[t].rate);
         p99[t].push_back(slices[t].p99_us);
@@ -335,15 +346,17 @@ int Main(int argc, char** argv) {
   std::vector<double> calm, taken, rate_calm, rate_taken, worst_calm, worst_taken;
   for (int round = 0; round < rounds; ++round) {
     for (const int t : {round % 2, 1 - round % 2}) {
-      const Slice s = engine.Run(works[0], 2 * slice_s, t == 1 ? 2 * slice_s : 0);
+      const Slice s = engine.Run(works[4], 2 * slice_s, t == 1 ? 2 * slice_s : 0);
       (t == 1 ? taken : calm).push_back(s.p99_us);
       (t == 1 ? rate_taken : rate_calm).push_back(s.rate);
       (t == 1 ? worst_taken : worst_calm).push_back(s.max_us);
     }
   }
   std::printf(
-      "4k random write, depth 32, a snapshot in the middle of each slice: p99 %.0f us "
-      "against %.0f (%.2f), longest %.0f against %.0f, rate %.2f; slowest snapshot %.1f "
+      "4k random write, depth 32, a snapshot in the middle of each "
+      "slice: p99 %.0f us "
+      "against %.0f (%.2f), longest %.0f against %.0f, rate %.2f; "
+      "slowest snapshot %.1f "
       "ms\n",
       Median(taken), Median(calm), Median(taken) / Median(calm), Median(worst_taken),
       Median(worst_calm), Median(rate_taken) / Median(rate_calm), engine.slowest_snapshot_ms());
@@ -354,4 +367,4 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace ashlar::bench
 
-int main(int argc, char** argv) { return ashlar::bench::Main(argc, argv); }
+int main(int argc, char **argv) { return ashlar::bench::Main(argc, argv); }
