@@ -80,6 +80,11 @@ export interface ReplicatedHandle {
   deleteSnapshot(id: string): Promise<void>;
   /** Where replicas are now; also while there is no quorum, which may wait for just that. */
   relocate(replicas: readonly WantedReplica[]): void;
+  /**
+   * P4: the volume, used by nobody, becomes what the snapshot is; but for its size, which stays. Until that is done, whatever
+   * comes in between, it is not serving. Rejects with what stood in the way: it goes on by itself when that is gone.
+   */
+  rollback(id: string): Promise<void>;
   /** Adds, moves and removes replicas, one after the other. Rejects with what stood in the way. */
   changeReplicas(wanted: readonly WantedReplica[]): Promise<void>;
   /** Takes effect at once, for what is under way too. */

@@ -501,12 +501,7 @@ export class VolumeController {
       this.#refuseWhenDown();
       const { pool, exporter } = this.#options;
       const { wanted, volume, failure, replicated } = this.#find(name);
-      if (replicated !== null) {
-        throw new ApiError(
-          'Conflict',
-          `volumes "${name}" is on replicas, which are not rolled back yet: make another volume from ${name}@${to}`,
-        );
-      }
+      if (replicated !== null) return await this.#rollbackOnReplicas(name, to, deleteLater, force);
       if (volume === null)
         throw new ApiError('Conflict', `volumes "${name}" is not open: ${failure}`);
       if (pool.snapshot(`${name}@${to}`) === null) throw notFound('snapshots', `${name}.${to}`);
@@ -528,6 +523,33 @@ export class VolumeController {
       this.#options.log.info({ volume: name, to }, 'the volume was rolled back');
       return this.get(name);
     });
+  }
+
+  /** Snapshots taken since then may stay: what the volume becomes is newer than all of them. */
+  async #rollbackOnReplicas(
+    name: string,
+    to: string,
+    deleteLater: boolean,
+    force: boolean,
+  ): Promise<VolumeObject> {
+    const { exporter, log } = this.#options;
+    const hosted = this.#find(name);
+    const found = this.snapshot(`${name}@${to}`);
+    if (found === null) throw notFound('snapshots', `${name}.${to}`);
+    const initiators = exporter.initiators(this.iqn(name));
+    if (initiators.length > 0 && !force) throw busy(name, initiators);
+    await exporter.withdraw(this.iqn(name));
+    exporter.reserve(this.iqn(name), hosted.wanted);
+    try {
+      await this.#byCoordinator(name, (replicated) => replicated.rollback(found.id));
+      const all = this.snapshots(name);
+      const later = all.slice(all.findIndex(({ id }) => id === found.id) + 1);
+      for (const one of deleteLater ? later : []) await this.deleteSnapshot(`${name}@${one.name}`);
+    } finally {
+      this.#expose(hosted); // Unless it is half done: then its coordinator says when it is.
+    }
+    log.info({ volume: name, to }, 'the volume was rolled back');
+    return this.get(name);
   }
 
   /** A clone gets the snapshots that it came from. */

@@ -12,7 +12,13 @@ import {
   type ReplicationBackend,
   type WantedReplica,
 } from '../control/index.ts';
-import { CoordinatorNode, ReplicaNode, ReplicatedVolume } from '../replication/index.ts';
+import {
+  CoordinatorNode,
+  ReplicaNode,
+  ReplicatedVolume,
+  rollBack,
+  rollbackOf,
+} from '../replication/index.ts';
 import type { Pool } from '../store/index.ts';
 import type { Volume } from '../volume/index.ts';
 import { READ_POLICIES, type ReplicationConfig, SYNC_POLICIES } from './config/index.ts';
@@ -202,7 +208,7 @@ class Handle implements ReplicatedHandle {
       },
       sessions: () => options.sessionsOf(wanted.iqn),
       listener: {
-        onServing: (volume) => wanted.onServing(volume),
+        onServing: (volume) => this.#onServing(volume),
         onHoldExpired: () => wanted.onOffline('there is no quorum of replicas'),
         onDeposed: () => wanted.onOffline('another coordinator has the volume'),
         onLossDeclared: () => wanted.onLoss(),
@@ -220,11 +226,54 @@ class Handle implements ReplicatedHandle {
   }
 
   get serving(): boolean {
-    return this.#replicated.serving;
+    return this.#replicated.serving && !this.#rollingBack;
+  }
+
+  get #rollingBack(): boolean {
+    return rollbackOf(this.#replicated.coordinator) !== null;
+  }
+
+  /** P4: no host sees a volume that is half of what it was and half of what it is to be. */
+  #onServing(volume: Volume): void {
+    if (this.#rollingBack) void this.#goOnRollingBack();
+    else this.#wanted.onServing(volume);
+  }
+
+  async #goOnRollingBack(): Promise<void> {
+    const { log, clock } = this.#options;
+    const { name } = this.#wanted;
+    while (!this.#stopped) {
+      const id = rollbackOf(this.#replicated.coordinator);
+      if (id === null) break;
+      try {
+        log.info({ volume: name, snapshot: id }, 'a rollback goes on');
+        await this.#inTurn(() => rollBack(this.#rollbackOptions(), id));
+      } catch (error) {
+        log.warn({ volume: name, err: error }, 'a rollback waits');
+        await new Promise<void>((resolve) => clock.schedule(LOOK_MS, resolve));
+        if (!this.#replicated.serving) return; // When it is served again it begins anew.
+      }
+    }
+    const { volume } = this.#replicated;
+    if (!this.#stopped && volume !== null && this.serving) this.#wanted.onServing(volume);
+  }
+
+  #rollbackOptions() {
+    const { buffers, turn } = this.#options;
+    return { coordinator: this.#replicated.coordinator, buffers, turn };
+  }
+
+  async rollback(id: string): Promise<void> {
+    try {
+      await this.#inTurn(() => rollBack(this.#rollbackOptions(), id));
+    } catch (error) {
+      if (this.#rollingBack) void this.#goOnRollingBack();
+      throw error;
+    }
   }
 
   state(): 'Healthy' | 'Degraded' | 'Rebuilding' | 'Offline' {
-    return this.#replicated.state();
+    return this.#rollingBack ? 'Offline' : this.#replicated.state();
   }
 
   epoch(): number {
@@ -232,7 +281,9 @@ class Handle implements ReplicatedHandle {
   }
 
   advice(): string[] {
-    return this.#replicated.advice();
+    const lines = this.#replicated.advice();
+    if (!this.#rollingBack) return lines;
+    return [...lines, 'It is being rolled back to a snapshot, and is served when that is done.'];
   }
 
   sizeBlocks(): number {

@@ -22,6 +22,7 @@ import {
   type CoordinatorStatus,
   type CoordinatorTransport,
   type MapListed,
+  type Question,
 } from '../volume/coordinator/interfaces.ts';
 import {
   CoreGate,
@@ -32,7 +33,13 @@ import {
   WIRE_BLOCK_BYTES,
   WireStatus,
 } from '../wire/index.ts';
-import type { CoordinatorMessage, MemberMessage, Payload } from '../wire/messages.ts';
+import type {
+  Changed,
+  CoordinatorMessage,
+  CopyData,
+  MemberMessage,
+  Payload,
+} from '../wire/messages.ts';
 import type { SnapshotEntry, VolumeRecord } from '../wire/record.ts';
 import { type NodeAddress, PeerLink, type PeerLinkOwner } from './peer-link.ts';
 
@@ -212,6 +219,24 @@ export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, 
 
   deleteSnapshot(id: string): Promise<void> {
     return this.#control((nowMs, done) => this.#core.deleteSnapshot(nowMs, id, done));
+  }
+
+  /**
+   * Asks one of the snapshot's holders; `use` is given the answer, which is lent for the call: null where nobody can give
+   * one now.
+   */
+  ask<T>(
+    snapshotId: string,
+    question: Question,
+    use: (answer: Changed | CopyData | null) => T,
+  ): Promise<T> {
+    return new Promise((resolve) => {
+      this.#inTurn(() => {
+        this.#gate.post((nowMs) =>
+          this.#core.ask(nowMs, snapshotId, question, (answer) => resolve(use(answer))),
+        );
+      });
+    });
   }
 
   resize(sizeBlocks: number): Promise<void> {

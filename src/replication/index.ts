@@ -12,3 +12,4 @@ export {
   type ReplicatedVolumeOptions,
   type VolumeState,
 } from './replicated-volume.ts';
+export { rollBack, rollbackOf } from './rollback.ts';

@@ -46,6 +46,7 @@ import { type Adoption, adopt, type Promiser } from './adoption.ts';
 import { BlockSync, type CopyDecision, type Segment } from './block-sync.ts';
 import {
   AlarmKind,
+  type AskDone,
   type ControlDone,
   type CoordinatorConfig,
   type CoordinatorEvents,
@@ -57,6 +58,7 @@ import {
   type CoordinatorTransport,
   type MapListed,
   type MemberStatus,
+  type Question,
   ReadPolicy,
   SyncPolicy,
 } from './interfaces.ts';
@@ -221,6 +223,8 @@ export class Coordinator implements CoordinatorEvents {
   readonly #repairs = new Map<number, Repair>();
   readonly #scrubs = new Map<number, Scrub>();
   readonly #mapQueries = new Map<number, MapQuery>();
+  /** Questions to one member each, by id. */
+  readonly #asked = new Map<number, { readonly peer: Peer; readonly done: AskDone }>();
   #controls: Control[] = [];
   #snapshot: RunningSnapshot | null = null;
   #stalledSinceMs = -1;
@@ -394,6 +398,7 @@ export class Coordinator implements CoordinatorEvents {
       case MessageType.Changed:
         if (this.#onMapListed(message)) return;
         this.#progressMs = nowMs;
+        if (this.#onAnswer(message)) return;
         if (this.#reconcile?.onChanged(index, message)) return;
         for (const rebuild of this.#rebuilds.values()) {
           if (!rebuild.sync?.onChanged(index, message)) continue;
@@ -403,6 +408,7 @@ export class Coordinator implements CoordinatorEvents {
         return;
       case MessageType.CopyData:
         this.#progressMs = nowMs;
+        if (this.#onAnswer(message)) return;
         if (this.#onRepairData(nowMs, peer, message)) return;
         if (this.#reconcile?.onCopyData(index, message)) return;
         for (const rebuild of this.#rebuilds.values()) {
@@ -521,6 +527,7 @@ export class Coordinator implements CoordinatorEvents {
     for (const { done } of this.#scrubs.values()) done('the volume went through recovery');
     this.#scrubs.clear();
     this.#endMapQueries(-1);
+    this.#unask(null);
     this.#leaseUntilMs = Number.NEGATIVE_INFINITY;
     this.#ring.reset();
     if (this.#stalledSinceMs < 0) this.#stalledSinceMs = nowMs;
@@ -910,6 +917,7 @@ export class Coordinator implements CoordinatorEvents {
       else if (repair.read !== null) this.#startRead(nowMs, repair.read, 0);
     }
     this.#endMapQueries(peer.index);
+    this.#unask(peer);
     for (const [id, scrub] of [...this.#scrubs]) {
       if ((scrub.sentTo & peer.bit) === 0) continue;
       this.#scrubs.delete(id);
@@ -1827,6 +1835,7 @@ export class Coordinator implements CoordinatorEvents {
     this.#endHeld();
     for (const control of this.#controls.splice(0))
       control.done('another coordinator has the volume');
+    this.#unask(null);
     this.#stopping?.();
     this.#stopping = null;
   }
@@ -1881,6 +1890,7 @@ export class Coordinator implements CoordinatorEvents {
     this.wakeAtMs = Number.POSITIVE_INFINITY;
     this.#endHeld();
     for (const control of this.#controls.splice(0)) control.done('the volume is stopped');
+    this.#unask(null);
     done();
   }
 
@@ -2173,6 +2183,51 @@ export class Coordinator implements CoordinatorEvents {
       if (peer >= 0 && query.peer !== peer) continue;
       this.#mapQueries.delete(id);
       query.done(null, 0);
+    }
+  }
+
+  ask(_nowMs: number, snapshotId: string, question: Question, done: AskDone): void {
+    const held = this.record?.snapshots.find(({ id }) => id === snapshotId);
+    const peers = this.#peers.filter(
+      (peer): peer is Peer =>
+        peer !== undefined &&
+        (this.#inSync & ~this.#leaving & peer.bit) !== 0 &&
+        held?.holders.includes(peer.replicaId) === true,
+    );
+    const peer = peers[this.#options.random.below(peers.length || 1)];
+    if (held === undefined || peer === undefined || this.phase !== CoordinatorPhase.Active) {
+      done(null);
+      return;
+    }
+    const id = this.#nextId++;
+    this.#asked.set(id, { peer, done });
+    const { epoch } = this;
+    if (question.kind === 'changed') {
+      const { fromLba, toLba, maxEntries } = question;
+      const since = held.version;
+      const type = MessageType.ListChanged;
+      this.#transport.send(peer.index, { type, epoch, id, since, fromLba, toLba, maxEntries });
+    } else {
+      const { lba, blocks } = question;
+      const type = MessageType.CopyRead;
+      this.#transport.send(peer.index, { type, epoch, id, lba, blocks, snapshotId });
+    }
+  }
+
+  #onAnswer(message: Changed | CopyData): boolean {
+    const asked = this.#asked.get(message.id);
+    if (asked === undefined) return false;
+    this.#asked.delete(message.id);
+    asked.done(message);
+    return true;
+  }
+
+  /** Who was asked is gone, or all are. */
+  #unask(peer: Peer | null): void {
+    for (const [id, asked] of [...this.#asked]) {
+      if (peer !== null && asked.peer !== peer) continue;
+      this.#asked.delete(id);
+      asked.done(null);
     }
   }
 

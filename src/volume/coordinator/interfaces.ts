@@ -8,8 +8,10 @@
 // Time: after each event the shell looks at `core.wakeAtMs` and sees to it that `tick` is called then, or soon after.
 import type { BlockOp } from '../../block/index.ts';
 import type {
+  Changed,
   ChangedRuns,
   CoordinatorMessage,
+  CopyData,
   MemberMessage,
   Payload,
 } from '../../wire/messages.ts';
@@ -145,6 +147,18 @@ export type ControlDone = (error: string | null) => void;
 
 /** Runs that hold something, of a volume's rest up to `nextLba`; null: nobody can tell now. Called from within some event. */
 export type MapListed = (runs: ChangedRuns | null, nextLba: number) => void;
+/** About a snapshot: where the volume has changed since, or what it holds. */
+export type Question =
+  | {
+      readonly kind: 'changed';
+      readonly fromLba: number;
+      readonly toLba: number;
+      readonly maxEntries: number;
+    }
+  | { readonly kind: 'copy'; readonly lba: number; readonly blocks: number };
+
+/** The answer, lent for the call; null: nobody in sync holds the snapshot now, or who was asked is gone. */
+export type AskDone = (answer: Changed | CopyData | null) => void;
 
 /** What drives a coordinator core: src/volume/coordinator/coordinator.ts. */
 export interface CoordinatorEvents {
@@ -196,6 +210,8 @@ export interface CoordinatorEvents {
     done: ControlDone,
   ): void;
   deleteSnapshot(nowMs: number, id: string, done: ControlDone): void;
+  /** Asks one of the snapshot's holders in sync. `done` is called from within some event. */
+  ask(nowMs: number, snapshotId: string, question: Question, done: AskDone): void;
   resize(nowMs: number, sizeBlocks: number, done: ControlDone): void;
   /** Null removes. Durable on a majority before `done`. */
   putBlob(nowMs: number, key: string, value: Uint8Array | null, done: ControlDone): void;

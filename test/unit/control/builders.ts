@@ -17,8 +17,11 @@ export class FakeExporter implements Exporter {
   /** What hosts still do while a volume is being withdrawn. */
   beforeWithdrawn: () => Promise<void> = async () => undefined;
 
+  onExpose: () => void = () => {};
+
   expose(volume: ExposedVolume): void {
     this.exposed.set(volume.iqn, volume);
+    this.onExpose();
   }
 
   reserve(): void {}

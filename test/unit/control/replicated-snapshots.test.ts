@@ -3,10 +3,12 @@
 // Method: the controller over a pool in memory, the daemon's own coordinators, three nodes on loopback.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SystemClock, silentLog } from '../../../src/base/index.ts';
+import { SystemClock, SystemRandom, silentLog } from '../../../src/base/index.ts';
 import { type BlockDevice, BlockOp, BlockOpKind, IoStatus } from '../../../src/block/index.ts';
 import { ApiError, VolumeController } from '../../../src/control/index.ts';
 import { Replication } from '../../../src/daemon/replication.ts';
+import { ReplicatedVolume } from '../../../src/replication/index.ts';
+import type { MemoryPool } from '../../../src/store/index.ts';
 import { DEFAULT_TIMEOUTS } from '../../../src/wire/index.ts';
 import { ACluster, QUICK, SECRET } from '../replication/cluster.ts';
 import { aManifest, aPool, FakeExporter } from './builders.ts';
@@ -17,14 +19,17 @@ class Control {
   readonly exporter = new FakeExporter();
   readonly cluster: ACluster;
   readonly controller: VolumeController;
+  readonly pool: MemoryPool;
 
-  constructor(cluster: ACluster) {
+  /** `pool`: one that was used before, as after a restart. */
+  constructor(cluster: ACluster, pool: MemoryPool = aPool()) {
     this.cluster = cluster;
+    this.pool = pool;
     const { turn, buffers } = cluster;
     const clock = new SystemClock();
     this.controller = new VolumeController({
       clock,
-      pool: aPool(),
+      pool,
       buffers,
       turn,
       exporter: this.exporter,
@@ -76,6 +81,10 @@ class Control {
     return await this.#io(name, BlockOpKind.Read, lba, 0);
   }
 
+  async unmap(name: string, lba: number): Promise<void> {
+    await this.#io(name, BlockOpKind.Unmap, lba, 0);
+  }
+
   async #io(name: string, kind: BlockOpKind, lba: number, byte: number): Promise<number> {
     const { turn, buffers } = this.cluster;
     const data = buffers.allocate(4096)!;
@@ -83,7 +92,8 @@ class Control {
     const status = await new Promise<IoStatus>((resolve) => {
       const owner = { onBlockDone: (_op: BlockOp, end: IoStatus) => resolve(end) };
       turn.enter();
-      this.device(name).submit(new BlockOp().begin(kind, lba, 1, data, 0, false, owner));
+      const bytes = kind === BlockOpKind.Unmap ? null : data;
+      this.device(name).submit(new BlockOp().begin(kind, lba, 1, bytes, 0, false, owner));
       turn.leave();
     });
     assert.equal(status, IoStatus.Ok);
@@ -177,6 +187,97 @@ test('a snapshot is restored as it was, though a replica was away in between; th
   });
 });
 
+test('a volume that nobody uses is rolled back, and what was taken since stays', async () => {
+  await withControl(async (control) => {
+    const { controller, nodes } = control;
+    await control.write('far', 7, 1);
+    await control.write('far', 8, 2);
+    await controller.takeSnapshots(['far'], 'a');
+    await control.write('far', 7, 3);
+    await control.unmap('far', 8);
+    await control.write('far', 9, 4);
+    await controller.takeSnapshots(['far'], 'b');
+    await control.write('far', 10, 5);
+    const grown = { ...aManifest('far', { size: '4Mi', replicaNodes: nodes }) };
+    await controller.update('far', () => grown, { dryRun: false });
+    await control.write('far', 1000, 6);
+
+    control.exporter.loggedIn.set(controller.iqn('far'), ['iqn.2026-11.io.host:a']);
+    const request = { to: 'a', deleteLater: false, force: false };
+    await assert.rejects(controller.rollback('far', request), /is in use/);
+    control.exporter.loggedIn.clear();
+    await controller.rollback('far', request);
+    const look = async (name: string) => {
+      const found: number[] = [];
+      for (const lba of [7, 8, 9, 10, 1000]) found.push(await control.read(name, lba));
+      return found;
+    };
+    assert.deepEqual(await look('far'), [1, 2, 0, 0, 0]);
+    const size = controller.get('far').status.capacityBytes;
+    assert.equal(size, 4 * 2 ** 20);
+    // Forward again, to what was taken later.
+    await control.write('far', 7, 7);
+    await controller.rollback('far', { ...request, to: 'b' });
+    assert.deepEqual(await look('far'), [3, 0, 4, 0, 0]);
+    await controller.rollback('far', { ...request, deleteLater: true });
+    assert.deepEqual(
+      controller.snapshots('far').map(({ name }) => name),
+      ['a'],
+    );
+    assert.deepEqual(await look('far'), [1, 2, 0, 0, 0]);
+  });
+});
+
+test('a rollback that was interrupted is done before a host may look', async () => {
+  await withControl(async (control) => {
+    const { controller, cluster, pool } = control;
+    await control.write('far', 7, 1);
+    const [taken] = await controller.takeSnapshots(['far'], 'a');
+    await control.write('far', 7, 2);
+    await controller.close();
+    // What a daemon leaves that was killed right after it had begun.
+    const node = (id: string) => cluster.nodes[Number(id.at(-1)) - 1]!;
+    const { turn, buffers, coordinators } = cluster;
+    let serves = false;
+    const volume = new ReplicatedVolume({
+      volumeId: pool.volume('far')!.id,
+      name: 'far',
+      logicalBlockBytes: 4096,
+      buffers,
+      coordinators,
+      config: QUICK,
+      turn,
+      clock: new SystemClock(),
+      random: new SystemRandom(),
+      log: silentLog,
+      addressOf: (id) => ({ host: '127.0.0.1', port: node(id).port }),
+      sessions: () => [],
+      listener: {
+        onServing: () => {
+          serves = true;
+        },
+        onHoldExpired: () => {},
+        onDeposed: () => {},
+        onLossDeclared: () => {},
+        onRecord: () => {},
+      },
+    });
+    volume.start(['far-r1', 'far-r2', 'far-r3']);
+    await cluster.until('it is coordinated', () => serves);
+    await volume.coordinator.putBlob('ashlar.rollback', Buffer.from(taken!.id));
+    await volume.stop();
+
+    const again = new Control(cluster, pool);
+    const seen: number[] = [];
+    again.exporter.onExpose = () => void again.read('far', 7).then((byte) => seen.push(byte));
+    await again.controller.start();
+    await again.whole('far');
+    await cluster.until('it is read', () => seen.length > 0);
+    assert.deepEqual([...new Set(seen)], [1]);
+    await again.controller.close();
+  });
+});
+
 test('what cannot be is refused in words', async () => {
   await withControl(async ({ controller, nodes }) => {
     const refused = (text: RegExp) => (error: unknown) =>
@@ -190,8 +291,8 @@ test('what cannot be is refused in words', async () => {
       refused(/one volume alone/),
     );
     await assert.rejects(controller.deleteSnapshot('far@c'), refused(/far@c/));
-    const back = { to: 'a', deleteLater: false, force: false };
-    await assert.rejects(controller.rollback('far', back), refused(/another volume from far@a/));
+    const back = { to: 'c', deleteLater: false, force: false };
+    await assert.rejects(controller.rollback('far', back), refused(/"far.c" not found/));
     const create = (spec: Record<string, unknown>) =>
       controller.create(aManifest('copy', { size: SIZE, ...spec }), { dryRun: false });
     const of = (snapshot: string) => ({ source: { snapshot } });
