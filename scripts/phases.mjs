@@ -112,6 +112,7 @@ export function listPhases(root) {
         ['build/native-crash/crash_states', '--states', '20000', '--jobs', jobs],
         ['build/native-crash/crash_states', '--mutants', '--states', '3000'],
         ['build/native-crash/device_states', '--states', '3000', '--jobs', jobs],
+        ['build/native-crash/device_states', '--mutants', '--states', '3000'],
       ],
       limitS: 1500,
     },

@@ -5,6 +5,8 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "native/engine/mutants.h"
+
 namespace ashlar {
 namespace {
 // A write that fails goes to the same device again before the device is taken out.
@@ -250,7 +252,7 @@ bool DeviceSet::TakeOut(uint16_t index, DeviceState state, std::string why) {
   device.record.state = state;
   device.record.out_sequence = sequence_ + 1;
   device.why = std::move(why);
-  holding_ = true;
+  holding_ = !Mutated(Mutant::kAckBeforeLabels);
   UpdateLabels(nullptr, nullptr);
   return true;
 }

@@ -1,5 +1,6 @@
-// Faults of the engine's own, to be switched on by the test of the crash test (T7): each must be
-// caught by it. Only in builds that define ASHLAR_MUTANTS; elsewhere they are not there.
+// Faults of the engine's own, to be switched on by the test of the crash test
+// (T7): each must be caught by it. Only in builds that define ASHLAR_MUTANTS;
+// elsewhere they are not there.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,13 @@ enum class Mutant : uint8_t {
   kListLost = 6,                // A deleted snapshot's list is not its successor's.
   kSharedPageChanged = 7,       // The head changes a page that a snapshot has.
   kSnapshotOvertakes = 8,       // A snapshot is logged before changes that came before it.
+  // Of pools of many devices (device_states).
+  kWalkNeverGoesBack = 9,   // A resilver misses what a deleted snapshot showed for its heir.
+  kSnapshotsUnwalked = 10,  // A resilver looks at volumes alone.
+  kAckBeforeLabels = 11,    // A side is out, and writes go on before the labels say so.
 };
 inline constexpr uint8_t kMutants = 8;
+inline constexpr uint8_t kDeviceMutants = 3;  // After those.
 
 #ifdef ASHLAR_MUTANTS
 inline Mutant g_mutant = Mutant::kNone;

@@ -97,6 +97,7 @@ Tree* PoolImpl::WalkPart(VolumeState* v, uint32_t part, uint64_t* shared) {
   if (part == 0 && v->kind == RecordKind::kSnapshot) {
     // One that goes is not looked at any more: its heir is (GoBack).
     if (v->state == RecordState::kCondemned) return nullptr;
+    if (Mutated(Mutant::kSnapshotsUnwalked)) return nullptr;
     *shared = v->pred_birth;
     return &v->map;
   }
@@ -109,6 +110,7 @@ Tree* PoolImpl::WalkPart(VolumeState* v, uint32_t part, uint64_t* shared) {
 // to show from now on: where the walk has passed the heir already and not yet the snapshot, it goes
 // back. Of snapshots that are deleted oldest first the heir's turn is later in any case.
 void PoolImpl::GoBack(const VolumeState* condemned, const VolumeState* heir) {
+  if (Mutated(Mutant::kWalkNeverGoesBack)) return;
   for (Walk* walk : {&resilver_, &scrub_, &rebalance_}) {
     WalkRecord& r = walk->record;
     if (!Running(*walk) && r.state != static_cast<uint32_t>(WalkState::kPaused)) continue;

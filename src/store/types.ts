@@ -201,7 +201,7 @@ export interface Pool {
   /**
    * The clone gets its origin and the snapshots before it (their names change to `clone@…`); the volume that had them
    * becomes a clone of that one. Rejects with STORE_INVALID for what is no clone, STORE_EXISTS where two snapshots of one
-   * name would meet, STORE_IN_USE while deletions are under way on either side (try again).
+   * name would meet, STORE_IN_USE while deletions are under way on either side (try again: they end by themselves).
    */
   promoteVolume(name: string): Promise<void>;
   /**

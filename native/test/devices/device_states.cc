@@ -1,10 +1,13 @@
-// Crash states of pools of many devices (T7). A host writes while an operator takes devices offline
-// and back, attaches, replaces, detaches and adds some; all media are frozen at many instants, each
-// with its own subset of what was not flushed, torn by sectors. Every state opens, holds what hosts
-// were promised, checks clean; and once what was resilvering is in sync, any side of a mirror alone
-// holds the same.
+// Crash states of pools of many devices (T7). A host writes while an operator
+// takes devices offline and back, attaches, replaces, detaches and adds some;
+// all media are frozen at many instants, each with its own subset of what was
+// not flushed, torn by sectors. Snapshots and clones come and go meanwhile.
+// Every state opens, holds what hosts were promised, checks clean; and once
+// what was resilvering is in sync, any side of a mirror alone holds the same.
 //
-//   device_states [--states N] [--seed S] [--operations N] [--jobs N] [--replay SEED:CUT:VARIANT]
+//   device_states --mutants [--states N]: the test of this test; see
+//   native/engine/mutants.h device_states [--states N] [--seed S] [--operations
+//   N] [--jobs N] [--replay SEED:CUT:VARIANT]
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,8 +15,10 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <string>
 
+#include "native/engine/mutants.h"
 #include "native/test/crash/history.h"
 #include "native/test/devices/recording_set.h"
 
@@ -35,11 +40,12 @@ struct Options {
 
 std::string Name(uint16_t device) { return "disk" + std::to_string(device); }
 
-// What of a pool is on these media: those with a label, less those that the pool has let go of.
+// What of a pool is on these media: those with a label, less those that the
+// pool has let go of.
 template <typename File>
-Status OpenAll(std::vector<std::unique_ptr<File>>& media, const std::vector<uint16_t>& which,
-               const PoolOptions& options, std::unique_ptr<Pool>* pool, std::string* why,
-               std::vector<uint16_t>* used) {
+Status OpenAll(std::vector<std::unique_ptr<File>> &media, const std::vector<uint16_t> &which,
+               const PoolOptions &options, std::unique_ptr<Pool> *pool, std::string *why,
+               std::vector<uint16_t> *used) {
   std::vector<uint16_t> devices;
   for (uint16_t d : which) {
     ProbeResult probe;
@@ -59,28 +65,39 @@ Status OpenAll(std::vector<std::unique_ptr<File>>& media, const std::vector<uint
 
 struct Block {
   explicit Block(uint64_t blocks)
-      : data(static_cast<uint8_t*>(std::aligned_alloc(kPage, blocks * kPage))) {
+      : data(static_cast<uint8_t *>(std::aligned_alloc(kPage, blocks * kPage))) {
     if (data == nullptr) std::abort();
   }
   ~Block() { std::free(data); }
-  Block(const Block&) = delete;
-  Block& operator=(const Block&) = delete;
-  uint8_t* data;
+  Block(const Block &) = delete;
+  Block &operator=(const Block &) = delete;
+  uint8_t *data;
 };
 
 // --- The workload ---
 
 struct HostOp {
   Op op;
-  class Workload* workload = nullptr;
+  class Workload *workload = nullptr;
   std::unique_ptr<Block> data;
   std::vector<size_t> changes;
   uint64_t tick = 0;
 };
 
+// A snapshot of the volume, or a clone of one: what it holds never changes.
+struct Frozen {
+  std::string name;  // Of a clone: a volume's.
+  Frozen *of = nullptr;
+  uint32_t handle = 0;
+  bool open = false;
+  Register existence;
+  std::vector<uint64_t> values;
+  std::vector<size_t> changes;  // Of each block's register, that came before it.
+};
+
 class Workload {
  public:
-  Workload(SetRecorder* recorder, std::vector<std::unique_ptr<SetFile>>* media, uint64_t seed)
+  Workload(SetRecorder *recorder, std::vector<std::unique_ptr<SetFile>> *media, uint64_t seed)
       : recorder_(recorder), media_(media), rng_(seed), blocks_(kVolumeBlocks) {}
 
   std::string Run(uint32_t operations) {
@@ -102,15 +119,23 @@ class Workload {
   }
 
   uint64_t base() const { return base_; }
-  const std::vector<Register>& blocks() const { return blocks_; }
+  const std::vector<Register> &blocks() const { return blocks_; }
+  const std::vector<std::unique_ptr<Frozen>> &frozen() const { return frozen_; }
 
  private:
+  struct Control {
+    Workload *workload;
+    Frozen *frozen;
+    size_t change;
+  };
   uint64_t Now() const { return recorder_->events.size(); }
 
   void Step() {
     const uint64_t dice = Below(rng_, 100);
     if (dice < 7) {
       if (control_ == 0) DeviceOp();
+    } else if (dice < 11) {
+      if (control_ == 0) FreezeOp();
     } else if (dice < 14) {
       Submit(OpKind::kFlush, 0, 0);
     } else {
@@ -122,7 +147,7 @@ class Workload {
     if (Chance(rng_, 50)) pool_->Kick();
     if (Chance(rng_, 60)) pool_->Poll();
     Settle(10);
-    if (Chance(rng_, 2)) pool_->Checkpoint([](void*, Status) {}, nullptr);
+    if (Chance(rng_, 2)) pool_->Checkpoint([](void *, Status) {}, nullptr);
   }
 
   void Settle(uint32_t limit) {
@@ -131,7 +156,7 @@ class Workload {
       pool_->Kick();
       if (pool_->Poll() == 0) ++idle;
       if (idle > 10) {
-        for (auto& medium : *media_) medium->Wait();
+        for (auto &medium : *media_) medium->Wait();
       }
       if (idle > 200000) error_ = "operations in flight that never end";
     }
@@ -139,7 +164,7 @@ class Workload {
 
   void DeviceOp() {
     const std::vector<DeviceInfo> devices = pool_->Devices();
-    const DeviceInfo& chosen = devices[Below(rng_, devices.size())];
+    const DeviceInfo &chosen = devices[Below(rng_, devices.size())];
     std::vector<uint16_t> spare;
     for (uint16_t d = 0; d < kDevices; ++d) {
       if (!pool_->HoldsFile((*media_)[d].get())) spare.push_back(d);
@@ -159,7 +184,7 @@ class Workload {
     } else if (!spare.empty()) {
       const uint16_t d = spare[Below(rng_, spare.size())];
       DeviceFile file{(*media_)[d].get(), Name(d), {}};
-      for (uint8_t& byte : file.id.bytes) byte = static_cast<uint8_t>(rng_());
+      for (uint8_t &byte : file.id.bytes) byte = static_cast<uint8_t>(rng_());
       if (dice < 65) {
         pool_->AddVdev({file}, &Workload::OnControl, this);
       } else {
@@ -170,11 +195,74 @@ class Workload {
     }
   }
 
+  // A snapshot or a clone is made, or deleted.
+  void FreezeOp() {
+    std::vector<Frozen *> free;  // No clone stands on them.
+    std::vector<Frozen *> snapshots;
+    for (const auto &f : frozen_) {
+      if (!f->open) continue;
+      if (f->of == nullptr) snapshots.push_back(f.get());
+      const bool held = std::any_of(frozen_.begin(), frozen_.end(), [&](const auto &other) {
+        return other->open && other->of == f.get();
+      });
+      if (!held) free.push_back(f.get());
+    }
+    ++control_;
+    const uint64_t dice = Below(rng_, 100);
+    if (!free.empty() && (dice < 45 || snapshots.size() > 4)) {
+      Frozen *f = free[Below(rng_, free.size())];
+      f->open = false;
+      auto *control = new Control{this, f, f->existence.Issue(0, Now())};
+      if (f->of == nullptr) {
+        pool_->DeleteSnapshot(f->handle, &Workload::OnFrozen, control);
+      } else {
+        pool_->DeleteVolume(f->handle, &Workload::OnFrozen, control, false);
+      }
+      return;
+    }
+    auto fresh = std::make_unique<Frozen>();
+    Frozen *f = fresh.get();
+    frozen_.push_back(std::move(fresh));
+    f->name = "frozen-" + std::to_string(frozen_.size());
+    auto *control = new Control{this, f, f->existence.Issue(1, Now())};
+    if (!snapshots.empty() && dice < 60) {
+      f->of = snapshots[Below(rng_, snapshots.size())];
+      f->values = f->of->values;
+      pool_->CloneSnapshot(f->of->handle, Uuid{}, f->name, &f->handle, &Workload::OnFrozen,
+                           control);
+      return;
+    }
+    for (const Register &reg : blocks_) {
+      f->values.push_back(reg.Last(0));
+      f->changes.push_back(reg.size());
+    }
+    SnapshotRequest request;
+    request.volume = handle_;
+    request.name = f->name;
+    request.version = (uint64_t{1} << 40) | ++tick_;
+    request.handle = &f->handle;
+    pool_->CreateSnapshots({&request, 1}, 1, &Workload::OnFrozen, control);
+  }
+
+  static void OnFrozen(void *context, Status status) {
+    std::unique_ptr<Control> control(static_cast<Control *>(context));
+    Workload &self = *control->workload;
+    --self.control_;
+    Change &change = control->frozen->existence.change(control->change);
+    if (status != Status::kOk) {
+      self.error_ = control->frozen->name + " failed with status " +
+                    std::to_string(static_cast<int>(status)) + " " + self.pool_->Stats().fault;
+      return;
+    }
+    change.acked = change.durable = self.Now();
+    control->frozen->open = change.value == 1;
+  }
+
   void Submit(OpKind kind, uint64_t lba, uint64_t blocks) {
     auto host = std::make_unique<HostOp>();
     host->workload = this;
     host->tick = ++tick_;
-    Op& op = host->op;
+    Op &op = host->op;
     op.kind = kind;
     op.volume = handle_;
     op.lba = lba;
@@ -200,9 +288,9 @@ class Workload {
     pool_->Submit(&host.release()->op);
   }
 
-  static void OnDone(Op* op) {
-    std::unique_ptr<HostOp> host(static_cast<HostOp*>(op->context));
-    Workload& self = *host->workload;
+  static void OnDone(Op *op) {
+    std::unique_ptr<HostOp> host(static_cast<HostOp *>(op->context));
+    Workload &self = *host->workload;
     --self.in_flight_;
     ++self.tick_;
     if (op->status != Status::kOk) {
@@ -211,7 +299,7 @@ class Workload {
       return;
     }
     if (op->kind == OpKind::kFlush) {
-      std::erase_if(self.acked_, [&](const Touched& t) {
+      std::erase_if(self.acked_, [&](const Touched &t) {
         if (t.tick >= host->tick) return false;
         t.reg->change(t.change).durable = self.Now();
         return true;
@@ -227,8 +315,8 @@ class Workload {
       }
     }
     for (size_t i = 0; i < host->changes.size(); ++i) {
-      Register& reg = self.blocks_[op->lba + i];
-      Change& change = reg.change(host->changes[i]);
+      Register &reg = self.blocks_[op->lba + i];
+      Change &change = reg.change(host->changes[i]);
       change.acked = self.Now();
       change.acked_tick = self.tick_;
       if ((op->flags & kOpFua) != 0) {
@@ -239,25 +327,27 @@ class Workload {
     }
   }
 
-  // A device call may be refused: the last side cannot leave, a smaller one cannot join.
-  static void OnControl(void* context, Status status) {
-    auto* self = static_cast<Workload*>(context);
+  // A device call may be refused: the last side cannot leave, a smaller one
+  // cannot join.
+  static void OnControl(void *context, Status status) {
+    auto *self = static_cast<Workload *>(context);
     --self->control_;
     if (status == Status::kIoError)
       self->error_ = "a device call failed: " + self->pool_->Stats().fault;
   }
 
   struct Touched {
-    Register* reg;
+    Register *reg;
     size_t change;
     uint64_t tick;
   };
-  SetRecorder* recorder_;
-  std::vector<std::unique_ptr<SetFile>>* media_;
+  SetRecorder *recorder_;
+  std::vector<std::unique_ptr<SetFile>> *media_;
   Rng rng_;
   std::unique_ptr<Pool> pool_;
   uint32_t handle_ = 0;
   std::vector<Register> blocks_;
+  std::vector<std::unique_ptr<Frozen>> frozen_;  // By age.
   std::vector<Touched> acked_;
   uint64_t tick_ = 0;
   uint64_t next_value_ = 1;
@@ -271,18 +361,15 @@ class Workload {
 
 using Media = std::vector<std::unique_ptr<OverlayFile>>;
 
-void Drain(Pool& pool) {
+void Drain(Pool &pool) {
   for (int turn = 0; pool.WantsPoll() && turn < 200000; ++turn) {
     pool.Kick();
     pool.Poll();
   }
 }
 
-std::string ReadAll(Pool& pool, std::vector<uint64_t>* values) {
+std::string ReadOne(Pool &pool, uint32_t handle, std::vector<uint64_t> *values) {
   static Block buffer(64);
-  uint32_t handle = 0;
-  for (const VolumeInfo& v : pool.Volumes()) handle = v.handle;
-  if (handle == 0) return "the volume is gone";
   for (uint64_t lba = 0; lba < kVolumeBlocks; lba += 64) {
     Op op;
     op.kind = OpKind::kRead;
@@ -292,7 +379,7 @@ std::string ReadAll(Pool& pool, std::vector<uint64_t>* values) {
     op.data = buffer.data;
     bool done = false;
     op.context = &done;
-    op.done = [](Op* ended) { *static_cast<bool*>(ended->context) = true; };
+    op.done = [](Op *ended) { *static_cast<bool *>(ended->context) = true; };
     pool.Submit(&op);
     for (int turn = 0; !done && turn < 10000; ++turn) {
       pool.Kick();
@@ -313,11 +400,62 @@ std::string ReadAll(Pool& pool, std::vector<uint64_t>* values) {
   return "";
 }
 
-std::string JudgeState(Media& media, Rng& rng, const Workload& workload, uint64_t cut,
+// All volumes and snapshots, by name.
+using Contents = std::map<std::string, std::vector<uint64_t>>;
+
+std::string ReadAll(Pool &pool, Contents *contents) {
+  for (const VolumeInfo &v : pool.Volumes()) {
+    if (v.deleting) continue;
+    std::string why = ReadOne(pool, v.handle, &(*contents)[v.name]);
+    if (!why.empty()) return v.name + ": " + why;
+    for (const SnapshotInfo &s : pool.Snapshots(v.handle)) {
+      if (s.deleting) continue;
+      why = ReadOne(pool, s.handle, &(*contents)[s.name]);
+      if (!why.empty()) return s.name + ": " + why;
+    }
+  }
+  return "";
+}
+
+std::string JudgeContents(const Contents &contents, const Workload &workload, uint64_t cut,
+                          CutKind kind) {
+  const auto volume = contents.find("v");
+  if (volume == contents.end()) return "the volume is gone";
+  for (uint64_t lba = 0; lba < kVolumeBlocks; ++lba) {
+    if (!workload.blocks()[lba].Allows(volume->second[lba], cut, kind, 0)) {
+      return "block " + std::to_string(lba) + " holds value " + std::to_string(volume->second[lba]);
+    }
+  }
+  size_t known = 1;
+  for (const auto &f : workload.frozen()) {
+    const auto found = contents.find(f->name);
+    const bool there = found != contents.end();
+    if (!f->existence.Allows(there ? 1 : 0, cut, kind, 0)) {
+      return f->name + (there ? " is back" : " is gone");
+    }
+    if (!there) continue;
+    ++known;
+    // Reported, it is exactly what came before it (P1). Not reported, no more
+    // than that.
+    const bool promised = f->of != nullptr || f->existence.change(0).durable <= cut;
+    for (uint64_t lba = 0; lba < kVolumeBlocks; ++lba) {
+      const uint64_t value = found->second[lba];
+      const bool right =
+          promised ? value == f->values[lba]
+                   : workload.blocks()[lba].Allows(value, cut, kind, 0, 0, f->changes[lba]);
+      if (right) continue;
+      return f->name + " block " + std::to_string(lba) + " holds value " + std::to_string(value) +
+             ", not " + std::to_string(f->values[lba]);
+    }
+  }
+  return known == contents.size() ? "" : "there is something that nobody made";
+}
+
+std::string JudgeState(Media &media, Rng &rng, const Workload &workload, uint64_t cut,
                        CutKind kind) {
   PoolOptions options;
   options.cache_bytes = 4 << 20;
-  for (uint8_t& byte : options.open_id.bytes) byte = static_cast<uint8_t>(rng());
+  for (uint8_t &byte : options.open_id.bytes) byte = static_cast<uint8_t>(rng());
   options.prefer_older_superblock = Chance(rng, 20);
   std::unique_ptr<Pool> pool;
   std::string why;
@@ -328,19 +466,15 @@ std::string JudgeState(Media& media, Rng& rng, const Workload& workload, uint64_
     return "does not open: status " + std::to_string(static_cast<int>(status)) + " " + why;
   }
   if (pool->Stats().log_damaged) return "an honest crash is taken for a damaged log";
-  std::vector<uint64_t> values;
+  Contents values;
   why = ReadAll(*pool, &values);
+  if (why.empty()) why = JudgeContents(values, workload, cut, kind);
   if (!why.empty()) return why;
-  for (uint64_t lba = 0; lba < kVolumeBlocks; ++lba) {
-    if (!workload.blocks()[lba].Allows(values[lba], cut, kind, 0)) {
-      return "block " + std::to_string(lba) + " holds value " + std::to_string(values[lba]);
-    }
-  }
   // Whatever was behind catches up; then the sides are alike.
   Drain(*pool);
   if (pool->Stats().state != PoolState::kOpen) return "faulted: " + pool->Stats().fault;
   std::vector<DeviceInfo> devices = pool->Devices();
-  for (const DeviceInfo& d : devices) {
+  for (const DeviceInfo &d : devices) {
     if (d.state == DeviceState::kResilvering) return d.path + " does not get in sync";
   }
   for (const WalkKind walk : {WalkKind::kResilver, WalkKind::kScrub}) {
@@ -353,7 +487,7 @@ std::string JudgeState(Media& media, Rng& rng, const Workload& workload, uint64_
     ProbeResult probe;
     if (Pool::Probe(*media[d], &probe) != Status::kOk) continue;
     const bool member = std::any_of(devices.begin(), devices.end(),
-                                    [&](const DeviceInfo& i) { return i.id == probe.device_id; });
+                                    [&](const DeviceInfo &i) { return i.id == probe.device_id; });
     if (!member) continue;
     files.push_back({media[d].get(), Name(d), {}});
     left.push_back(d);
@@ -367,10 +501,10 @@ std::string JudgeState(Media& media, Rng& rng, const Workload& workload, uint64_
   for (uint16_t d : left) {
     ProbeResult probe;
     if (Pool::Probe(*media[d], &probe) != Status::kOk) continue;
-    for (DeviceInfo& info : devices) {
+    for (DeviceInfo &info : devices) {
       if (!(info.id == probe.device_id)) continue;
       uint32_t sides = 0;
-      for (const DeviceInfo& other : devices) {
+      for (const DeviceInfo &other : devices) {
         sides += other.vdev == info.vdev && other.state == DeviceState::kInSync;
       }
       if (info.state == DeviceState::kInSync && sides > 1 && Chance(rng, 50)) {
@@ -382,7 +516,7 @@ std::string JudgeState(Media& media, Rng& rng, const Workload& workload, uint64_
   }
   options.read_only = true;
   options.prefer_older_superblock = Chance(rng, 20);
-  std::vector<uint64_t> again;
+  Contents again;
   if (OpenAll(media, half, options, &pool, &why, &used) != Status::kOk) {
     return "without some sides it does not open: " + why;
   }
@@ -394,7 +528,7 @@ std::string JudgeState(Media& media, Rng& rng, const Workload& workload, uint64_
 
 class Explorer {
  public:
-  explicit Explorer(const Options& options) : options_(options), zeros_(kDeviceBytes, 0) {}
+  explicit Explorer(const Options &options) : options_(options), zeros_(kDeviceBytes, 0) {}
 
   uint64_t Explore(uint64_t seed, uint64_t states) {
     Rng rng(seed);
@@ -405,14 +539,14 @@ class Explorer {
     const std::vector<std::vector<std::vector<uint16_t>>> layouts = {
         {{0, 1}}, {{0, 1}, {2, 3}}, {{0}}, {{0}, {1, 2}}, {{0, 1, 2}}};
     PoolLayout layout;
-    for (const auto& vdev : layouts[seed % layouts.size()]) {
+    for (const auto &vdev : layouts[seed % layouts.size()]) {
       layout.data.emplace_back();
       for (uint16_t d : vdev) layout.data.back().push_back({blank[d].get(), Name(d), {}});
     }
     FormatOptions format;
     format.name = "crash";
     format.log_bytes = 256 << 10;
-    for (uint8_t& byte : format.store_id.bytes) byte = static_cast<uint8_t>(rng());
+    for (uint8_t &byte : format.store_id.bytes) byte = static_cast<uint8_t>(rng());
     if (Pool::Format(layout, format) != Status::kOk) return Finding(seed, "format failed");
     SetRecorder recorder;
     std::vector<std::unique_ptr<SetFile>> media;
@@ -436,8 +570,8 @@ class Explorer {
     std::vector<std::vector<uint32_t>> completed(kDevices), in_flight(kDevices), covered(kDevices);
     for (uint64_t i = 0; i < cuts.size(); ++i) {
       for (; at < cuts[i]; ++at) {
-        const SetEvent& e = recorder.events[at];
-        auto& done = completed[e.device];
+        const SetEvent &e = recorder.events[at];
+        auto &done = completed[e.device];
         if (e.kind == EventKind::kWriteSubmitted) in_flight[e.device].push_back(e.index);
         if (e.kind == EventKind::kWriteCompleted) {
           std::erase(in_flight[e.device], e.index);
@@ -446,7 +580,7 @@ class Explorer {
         if (e.kind == EventKind::kFlushSubmitted) covered[e.device] = done;
         if (e.kind == EventKind::kFlushCompleted) {
           for (uint32_t index : covered[e.device]) {
-            const SetWrite& w = recorder.writes[index];
+            const SetWrite &w = recorder.writes[index];
             durable[e.device]->Put(w.offset, w.data.data(), w.data.size());
             std::erase(done, index);
           }
@@ -469,7 +603,7 @@ class Explorer {
         // Each device by its own luck: nothing, all, or some, torn.
         const uint64_t luck = Below(chance, 4);
         for (uint32_t index : rest) {
-          const SetWrite& w = recorder.writes[index];
+          const SetWrite &w = recorder.writes[index];
           const bool done = std::binary_search(completed[d].begin(), completed[d].end(), index);
           if ((kind == CutKind::kKill && done) || luck == 1) {
             state[d]->Put(w.offset, w.data.data(), w.data.size());
@@ -498,7 +632,7 @@ class Explorer {
   }
 
  private:
-  uint64_t Finding(uint64_t seed, const std::string& why) {
+  uint64_t Finding(uint64_t seed, const std::string &why) {
     std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), why.c_str());
     return kNever;
   }
@@ -508,7 +642,7 @@ class Explorer {
 
 constexpr uint64_t kStatesPerSeed = 100;
 
-int RunShare(const Options& options, uint64_t first, uint64_t states, int report) {
+int RunShare(const Options &options, uint64_t first, uint64_t states, int report) {
   Explorer explorer(options);
   uint64_t judged = 0;
   for (uint64_t seed = first; judged < states; seed += options.jobs) {
@@ -519,11 +653,47 @@ int RunShare(const Options& options, uint64_t first, uint64_t states, int report
   return write(report, &judged, sizeof judged) == sizeof judged ? 0 : 1;
 }
 
-int Main(int argc, char** argv) {
+#ifdef ASHLAR_MUTANTS
+// With each fault of the engine switched on some state must be bad.
+int RunMutants(const Options &options) {
+  bool missed = false;
+  for (uint8_t i = 1; i <= kDeviceMutants; ++i) {
+    const uint8_t mutant = kMutants + i;
+    std::fflush(stdout);
+    const pid_t child = fork();
+    if (child < 0) return 1;
+    if (child == 0) {
+      g_mutant = static_cast<Mutant>(mutant);
+      Options alone = options;
+      alone.jobs = 1;
+      int ends[2];
+      if (freopen("/dev/null", "w", stdout) == nullptr ||
+          freopen("/dev/null", "w", stderr) == nullptr || pipe(ends) != 0) {
+        _exit(2);
+      }
+      _exit(RunShare(alone, options.seed, options.states, ends[1]));
+    }
+    int status = 0;
+    if (waitpid(child, &status, 0) < 0) return 1;
+    const bool survived = WIFEXITED(status) && WEXITSTATUS(status) != 1;
+    missed |= survived;
+    std::printf("mutant %u %s\n", mutant, survived ? "NOT CAUGHT" : "caught");
+  }
+  return missed ? 1 : 0;
+}
+#endif
+
+int Main(int argc, char **argv) {
   Options options;
+  bool mutants = false;
+  if (argc > 1 && std::string(argv[1]) == "--mutants") {
+    mutants = true;
+    --argc;
+    ++argv;
+  }
   for (int at = 1; at + 1 < argc; at += 2) {
     const std::string flag = argv[at];
-    const char* value = argv[at + 1];
+    const char *value = argv[at + 1];
     if (flag == "--states") {
       options.states = std::strtoull(value, nullptr, 10);
     } else if (flag == "--seed") {
@@ -542,6 +712,14 @@ int Main(int argc, char** argv) {
       std::fprintf(stderr, "unknown option %s\n", flag.c_str());
       return 2;
     }
+  }
+  if (mutants) {
+#ifdef ASHLAR_MUTANTS
+    return RunMutants(options);
+#else
+    std::fprintf(stderr, "built without mutants: cmake -DASHLAR_MUTANTS=ON\n");
+    return 2;
+#endif
   }
   if (options.only_cut != kNever) {
     return Explorer(options).Explore(options.seed, kStatesPerSeed) == kNever ? 1 : 0;
@@ -578,4 +756,4 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace ashlar::crash
 
-int main(int argc, char** argv) { return ashlar::crash::Main(argc, argv); }
+int main(int argc, char **argv) { return ashlar::crash::Main(argc, argv); }
