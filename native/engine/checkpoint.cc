@@ -132,7 +132,10 @@ void PoolImpl::Cut() {
   placed = placed && AssignAddresses();
   for (VolumeState* v : cut_records_) FillRecord(v);
   if (!placed || !PlacePending()) return Fault("no space left to write a checkpoint");
-  assert(dirty_records_.size() == records);
+  // Placing pages changed a record that the preparation did not know of: a block of somebody else's.
+  if (dirty_records_.size() != records) {
+    return Fault("the metadata contradict each other: a page of another volume");
+  }
   dirty_records_.clear();
   for (VolumeState* v : cut_records_) {
     v->dirty = false;

@@ -246,7 +246,7 @@ export interface Pool {
   readonly devices: PoolDevices;
   /** `close`, and the devices say that they may be opened on another machine. */
   exportPool(): Promise<void>;
-  /** Told once, when the medium failed and the pool serves no more (S9). */
+  /** Told once, when the medium failed (S9) or its metadata contradict each other, and the pool serves no more. */
   onFault(listener: (why: string) => void): void;
 }
 
