@@ -61,7 +61,6 @@ export function listPhases(root) {
     {
       id: 'control-sim',
       title: 'controllers killed between any two steps',
-      computes: true,
       files: testFiles(root, 'test/sim/controllers'),
       commands: [[...tap, ...testFiles(root, 'test/sim/controllers')]],
       limitS: 240,
