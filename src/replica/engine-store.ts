@@ -443,7 +443,11 @@ export class EngineStore implements MemberStore, BlockOpOwner {
       snapshotId === null
         ? this.#volume
         : this.#options.pool.snapshot(this.#snapshotName(snapshotId));
-    if (from === null || lba + blocks > from.info().sizeBlocks) {
+    const held =
+      snapshotId === null
+        ? this.#holds(lba + blocks)
+        : from !== null && lba + blocks <= from.info().sizeBlocks;
+    if (from === null || !held) {
       answer(IoStatus.IoError, null);
       return;
     }
