@@ -60,7 +60,7 @@ export interface BlockSyncOptions {
 
 interface Job {
   readonly lba: number;
-  readonly blocks: number;
+  blocks: number;
   readonly decision: CopyDecision;
   source: number;
   installs: number;
@@ -233,9 +233,21 @@ export class BlockSync {
     this.#pump();
   }
 
+  /**
+   * Blocks that lie side by side and go from the same sources to the same targets are one copy, whatever their versions: a copy
+   * says the version of each of its blocks. After random writes every block is a run of its own; copied one at a time, they cost
+   * two messages a block.
+   */
   #plan(start: number, end: number, decision: CopyDecision): void {
     const most = decision.hole ? MAX_HOLE_BLOCKS : MAX_COPY_BLOCKS;
-    for (let lba = start; lba < end; lba += most) {
+    let from = start;
+    const last = this.#jobs.at(-1);
+    if (last !== undefined && last.lba + last.blocks === start && goTogether(last, decision)) {
+      const more = Math.min(MAX_COPY_BLOCKS - last.blocks, end - start);
+      last.blocks += more;
+      from += more;
+    }
+    for (let lba = from; lba < end; lba += most) {
       this.#jobs.push({
         lba,
         blocks: Math.min(most, end - lba),
@@ -339,6 +351,18 @@ export class BlockSync {
     this.abandon();
     this.#options.onFailed(peer, why);
   }
+}
+
+/** Holes stay apart: their copy carries no bytes and one version. */
+function goTogether({ decision: first }: Job, second: CopyDecision): boolean {
+  const same = (a: readonly number[], b: readonly number[]): boolean =>
+    a.length === b.length && a.every((peer, index) => peer === b[index]);
+  return (
+    !first.hole &&
+    !second.hole &&
+    same(first.sources, second.sources) &&
+    same(first.targets, second.targets)
+  );
 }
 
 /** What goes over the wire, about. */

@@ -1,0 +1,165 @@
+// What one member has and another lacks, copied: every block once, in as few copies as may be.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { IoStatus } from '../../../src/block/index.ts';
+import {
+  BlockSync,
+  type CopyDecision,
+  type Segment,
+} from '../../../src/volume/coordinator/block-sync.ts';
+import {
+  BlockKind,
+  type CoordinatorMessage,
+  type CopyRead,
+  InstallMode,
+  MessageType,
+} from '../../../src/wire/messages.ts';
+
+const SOURCE = 1;
+const OTHER = 2;
+const TARGET = 3;
+
+/** Runs of a listing: first block, blocks, kind; each run with an op of its own. */
+type Run = readonly [lba: number, blocks: number, kind: number];
+
+/** Copies all of `runs`; what was asked of the source, copy by copy, and the holes that were told to the target. */
+function copiesOf(
+  sizeBlocks: number,
+  runs: readonly Run[],
+  sourcesOf: (segment: Segment) => readonly number[],
+): {
+  read: (readonly [number, number, number])[];
+  holes: (readonly [number, number])[];
+  done: boolean;
+} {
+  const read: (readonly [number, number, number])[] = [];
+  const holes: (readonly [number, number])[] = [];
+  const queue: [number, CoordinatorMessage][] = [];
+  let done = false;
+  let id = 1;
+  const sync = new BlockSync({
+    fromLba: 0,
+    sizeBlocks,
+    epoch: 1,
+    since: { epoch: 0, op: 0 },
+    listers: [SOURCE],
+    mode: InstallMode.Rebuild,
+    join: { epoch: 9, op: 0 },
+    windowBytes: 8 << 20,
+    decide: (segment): CopyDecision => ({
+      hole: segment.kinds[0] === BlockKind.Hole,
+      epoch: segment.epochs[0]!,
+      op: segment.ops[0]!,
+      sources: sourcesOf(segment),
+      targets: [TARGET],
+    }),
+    send: (peer, message) => queue.push([peer, message]),
+    nextId: () => id++,
+    mayCopy: () => true,
+    onDone: () => {
+      done = true;
+    },
+    onFailed: (_, why) => assert.fail(why),
+    onLost: (lba) => assert.fail(`block ${lba} is lost`),
+  });
+  sync.start();
+  for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+    const [peer, message] = next;
+    switch (message.type) {
+      case MessageType.ListChanged:
+        sync.onChanged(peer, {
+          type: MessageType.Changed,
+          epoch: 1,
+          id: message.id,
+          status: IoStatus.Ok,
+          nextLba: sizeBlocks,
+          runs: {
+            lbas: Float64Array.from(runs.map(([lba]) => lba)),
+            counts: Float64Array.from(runs.map(([, blocks]) => blocks)),
+            kinds: Uint8Array.from(runs.map(([, , kind]) => kind)),
+            epochs: Uint32Array.from(runs.map(() => 1)),
+            ops: Float64Array.from(runs.map((_, index) => index + 1)),
+          },
+        });
+        break;
+      case MessageType.CopyRead: {
+        const { lba, blocks } = message as CopyRead;
+        read.push([peer, lba, blocks]);
+        sync.onCopyData(peer, {
+          type: MessageType.CopyData,
+          epoch: 1,
+          id: message.id,
+          status: IoStatus.Ok,
+          copy: {
+            lba,
+            blocks,
+            kinds: new Uint8Array(blocks).fill(BlockKind.Data),
+            epochs: new Uint32Array(blocks).fill(1),
+            ops: new Float64Array(blocks).fill(1),
+            crcs: new Uint32Array(blocks),
+            data: null,
+          },
+        });
+        break;
+      }
+      case MessageType.Install:
+        if (message.copy.kinds[0] === BlockKind.Hole)
+          holes.push([message.copy.lba, message.copy.blocks]);
+        sync.onInstalled(peer, {
+          type: MessageType.Installed,
+          epoch: 1,
+          id: message.id,
+          status: IoStatus.Ok,
+        });
+        break;
+      default:
+        assert.fail(`a message of type ${message.type}`);
+    }
+  }
+  return { read, holes, done };
+}
+
+test('blocks that were each written by another operation go in copies of 128', () => {
+  const runs = Array.from({ length: 300 }, (_, lba): Run => [lba, 1, BlockKind.Data]);
+  const { read, done } = copiesOf(300, runs, () => [SOURCE]);
+  assert.deepEqual(read, [
+    [SOURCE, 0, 128],
+    [SOURCE, 128, 128],
+    [SOURCE, 256, 44],
+  ]);
+  assert.ok(done);
+});
+
+test('a long run fills up the copy before it, and goes on in its own', () => {
+  const runs: Run[] = [
+    [0, 100, BlockKind.Data],
+    [100, 200, BlockKind.Data],
+  ];
+  const { read } = copiesOf(300, runs, () => [SOURCE]);
+  assert.deepEqual(read, [
+    [SOURCE, 0, 128],
+    [SOURCE, 128, 128],
+    [SOURCE, 256, 44],
+  ]);
+});
+
+test('a gap, a hole, and a block that another source has part two copies', () => {
+  const runs: Run[] = [
+    [0, 2, BlockKind.Data],
+    [2, 1, BlockKind.Hole],
+    [3, 2, BlockKind.Data],
+    [6, 1, BlockKind.Data],
+    [7, 1, BlockKind.Data],
+    [8, 1, BlockKind.Data],
+  ];
+  const { read, holes, done } = copiesOf(16, runs, ({ lba }) => (lba === 7 ? [OTHER] : [SOURCE]));
+  assert.deepEqual(read, [
+    [SOURCE, 0, 2],
+    [SOURCE, 3, 2],
+    [SOURCE, 6, 1],
+    [OTHER, 7, 1],
+    [SOURCE, 8, 1],
+  ]);
+  assert.deepEqual(holes, [[2, 1]]);
+  assert.ok(done);
+});
