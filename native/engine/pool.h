@@ -100,8 +100,9 @@ struct FormatOptions {
 struct PoolOptions {
   uint64_t cache_bytes = 256ull << 20;  // For map and space pages; the bound on mapping memory.
   Uuid open_id{};                       // E7. Random, fresh at each opening.
-  bool read_only = false;               // Opens and checks, never writes.
-  uint64_t walk_bytes_per_second = 0;   // Of scrub, resilver, rebalance. 0: as fast as it goes.
+  // Opens and checks, never writes. A snapshot that the log alone knows ends reads with kBusy.
+  bool read_only = false;
+  uint64_t walk_bytes_per_second = 0;  // Of scrub, resilver, rebalance. 0: as fast as it goes.
   // Where a test wants the older of the two superblock generations (S3).
   bool prefer_older_superblock = false;
 };

@@ -231,7 +231,9 @@ void PoolImpl::Submit(Op* op) {
   } else if (volume == nullptr || volume->creating || volume->delete_logged ||
              volume->kind == RecordKind::kSegment) {
     status = Status::kNotFound;
-  } else if (volume->rolling) {
+  } else if (volume->rolling || (options_.read_only && !Readable(volume))) {
+    // The latter: a snapshot that the log alone knows. No checkpoint will come here that gives it
+    // pages of its own, and it must not be taken for an empty one.
     status = Status::kBusy;
   } else if (op->kind != OpKind::kFlush &&
              (op->lba > volume->size_blocks || op->blocks > volume->size_blocks - op->lba)) {

@@ -492,7 +492,7 @@ class PoolImpl final : public Pool {
   }
   // A snapshot can be read once a superblock reaches it: until then its pages are its head's.
   bool Readable(const VolumeState* v) const {
-    return v->kind == RecordKind::kVolume || v->supers > 0 || options_.read_only;
+    return v->kind == RecordKind::kVolume || v->supers > 0;
   }
   void OpLogged(OpState* state);
   bool BeforeASnapshot(const OpState* state) const {

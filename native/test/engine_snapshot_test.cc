@@ -107,6 +107,30 @@ TEST_P(SnapshotTest, ASnapshotOutlivesAKillWithoutACheckpoint) {
 
 // An operation that was submitted before is in it, one submitted after it is not (P1), though none
 // has ended yet.
+// Nor that it is empty: a read that cannot be right ends with an error.
+TEST_P(SnapshotTest, AReadOnlyOpeningSaysThatItCannotReadASnapshotOfTheLogAlone) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 4096);
+  ASSERT_EQ(host.Write(v, 1, 10), Status::kOk);
+  host.Snapshot(v, "one");
+  ASSERT_EQ(host.Write(v, 1, 11), Status::kOk);
+  host.pool.reset();  // As a kill. The older superblock is one that does not reach the snapshot.
+  host.options.read_only = true;
+  ASSERT_EQ(host.Open(true), Status::kOk);
+  const uint32_t again = host.pool->Volumes().at(0).handle;
+  const uint32_t one = host.pool->Snapshots(again).at(0).handle;
+  EXPECT_EQ(host.Read(again, 1), 11u);
+  EXPECT_EQ(host.Simple(OpKind::kVerify, one, 0, 4096), Status::kBusy);
+  host.pool.reset();
+  host.options.read_only = false;
+  ASSERT_EQ(host.Open(true), Status::kOk);
+  const uint32_t writable = host.pool->Volumes().at(0).handle;
+  EXPECT_EQ(host.Read(host.pool->Snapshots(writable).at(0).handle, 1), 10u);
+}
+
 TEST_P(SnapshotTest, CutsTheStreamWhereItWasSubmitted) {
   MemFile file(64 * kMiB, GetParam());
   Host host(file);
