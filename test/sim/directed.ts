@@ -255,7 +255,14 @@ export const openedOften: Directed = (rules, trace = false) => {
  * the first one counted; the rival is forgotten too, and that member comes back last.
  */
 export const settledTwice: Directed = (rules, trace = false) => {
-  const scenario = new Scenario({ rules, members: 5, coordinators: 3, config: patient, trace });
+  const scenario = new Scenario({
+    rules,
+    members: 5,
+    blocks: 8,
+    coordinators: 3,
+    config: patient,
+    trace,
+  });
   const begun = (index: number, known: readonly number[], unknowing: readonly number[]): void => {
     const coordinator = scenario.coordinator(index);
     coordinator.start();
@@ -271,7 +278,7 @@ export const settledTwice: Directed = (rules, trace = false) => {
     coordinator.kill();
   };
   const first = scenario.activate(0);
-  for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+  for (const lba of APART) scenario.ok(scenario.write(first, lba));
   scenario.ok(scenario.flush(first));
   scenario.run(2000); // All have heard of what all have applied.
   for (const member of [0, 1, 3, 4]) scenario.clogDown(0, member);
@@ -297,17 +304,21 @@ export const settledTwice: Directed = (rules, trace = false) => {
   scenario.activate(1);
 };
 
+/** Blocks that are copied one by one: neighbours go together. */
+const APART = [0, 2, 4, 6];
+
 /** R1: what a joiner's flush is worth for ops before it joined. */
 export const flushCountsJoiner: Directed = (rules, trace = false) => {
   const scenario = new Scenario({
     rules,
     members: 5,
+    blocks: 8,
     config: { ...patient, rebuildBytesPerSecond: 1 },
     trace,
   });
   const first = scenario.activate(0);
   const write = (): void => {
-    for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+    for (const lba of APART) scenario.ok(scenario.write(first, lba));
   };
   write();
   scenario.cut(0, 3, 4);
@@ -334,15 +345,16 @@ export const recordOutOfOrder: Directed = (rules, trace = false) => {
   const scenario = new Scenario({
     rules,
     members: 5,
+    blocks: 8,
     config: { ...patient, rebuildBytesPerSecond: 1 },
     trace,
   });
   const first = scenario.activate(0);
   const states = (): number[] => first.core!.record!.members.map(({ state }) => state);
-  for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+  for (const lba of APART) scenario.ok(scenario.write(first, lba));
   scenario.cut(0, 0, 4);
   scenario.until('two are away', () => states()[0] === 3 && states()[4] === 3);
-  for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+  for (const lba of APART) scenario.ok(scenario.write(first, lba));
   scenario.join(0, 0);
   scenario.until('0 joins', () => states()[0] === 2);
   scenario.run(5);
@@ -508,9 +520,16 @@ export const witnessPair: Directed = (rules, trace = false) => {
 
 /** V7: the loss is found, stored, and its coordinator dies before it has declared it. */
 export const lossFoundTwice: Directed = (rules, trace = false) => {
-  const scenario = new Scenario({ rules, members: 3, coordinators: 3, config: patient, trace });
+  const scenario = new Scenario({
+    rules,
+    members: 3,
+    blocks: 8,
+    coordinators: 3,
+    config: patient,
+    trace,
+  });
   const first = scenario.activate(0);
-  for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+  for (const lba of APART) scenario.ok(scenario.write(first, lba));
   first.kill();
   for (const member of scenario.cluster.members) {
     member.store.keepsNothing = true;
@@ -623,17 +642,17 @@ export const flushBeforeOps: Directed = (rules, trace = false) => {
 
 /** V6: all lose their caches, and nobody says so. */
 export const cachesLost: Directed = (rules, trace = false) => {
-  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const scenario = new Scenario({ rules, members: 3, blocks: 8, config: patient, trace });
   const first = scenario.activate(0);
-  for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+  for (const lba of APART) scenario.ok(scenario.write(first, lba));
   powerCut(scenario, []);
 };
 
 /** B1: a member that was stale since an op loses that op with its cache while it is away. */
 export const cacheLostWhileAway: Directed = (rules, trace = false) => {
-  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const scenario = new Scenario({ rules, members: 3, blocks: 8, config: patient, trace });
   const first = scenario.activate(0);
-  for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+  for (const lba of APART) scenario.ok(scenario.write(first, lba));
   scenario.run(10);
   scenario.member(2).store.keepsNothing = true;
   scenario.member(2).stop(true);
@@ -664,12 +683,12 @@ export const ownWrite: Directed = (rules, trace = false) => {
 /** B5: promoted before the copies have come. */
 export const promotedEarly: Directed = (rules, trace = false) => {
   const config = { ...patient, rebuildBytesPerSecond: 40_000 };
-  const scenario = new Scenario({ rules, members: 3, config, trace });
+  const scenario = new Scenario({ rules, members: 3, blocks: 8, config, trace });
   const first = scenario.activate(0);
   scenario.ok(scenario.write(first, 0));
   scenario.cut(0, 2);
   scenario.until('member 2 is away', () => first.core!.record!.members[2]!.state === 3);
-  for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+  for (const lba of APART) scenario.ok(scenario.write(first, lba));
   scenario.join(0, 2);
   scenario.whole(0);
   for (let count = 0; count < 30; count += 1) scenario.ok(scenario.read(first, 0, 4));
@@ -767,13 +786,14 @@ export const committedByMajority: Directed = (rules, trace = false) => {
   const scenario = new Scenario({
     rules,
     members: 5,
+    blocks: 8,
     config: { ...patient, rebuildBytesPerSecond: 1 },
     trace,
   });
   const first = scenario.activate(0);
   const states = (): number[] => first.core!.record!.members.map(({ state }) => state);
   const write = (): void => {
-    for (const lba of [0, 1, 2, 3]) scenario.ok(scenario.write(first, lba));
+    for (const lba of APART) scenario.ok(scenario.write(first, lba));
   };
   write();
   scenario.cut(0, 3, 4);

@@ -36,6 +36,7 @@ struct Options {
   uint32_t jobs = 2;
   uint64_t only_cut = kNever;
   uint64_t only_variant = kNever;
+  uint8_t mutant = 0;  // Of those, this one alone. 0: all.
 };
 
 std::string Name(uint16_t device) { return "disk" + std::to_string(device); }
@@ -514,7 +515,7 @@ std::string JudgeState(Media &media, Rng &rng, const Workload &workload, uint64_
       }
     }
   }
-  // One fault at a time: the older superblock may say that the side which is left was not in sync.
+  // One fault at a time: in the older of two generations the side that is left may have been out.
   options.prefer_older_superblock = false;
   Contents again;
   if (OpenAll(media, half, options, &pool, &why, &used) != Status::kOk) {
@@ -676,6 +677,7 @@ int RunMutants(const Options &options) {
   bool missed = false;
   for (uint8_t i = 1; i <= kDeviceMutants; ++i) {
     const uint8_t mutant = kMutants + i;
+    if (options.mutant != 0 && options.mutant != mutant) continue;
     std::fflush(stdout);
     const pid_t child = fork();
     if (child < 0) return 1;
@@ -717,6 +719,8 @@ int Main(int argc, char **argv) {
       options.seed = std::strtoull(value, nullptr, 10);
     } else if (flag == "--operations") {
       options.operations = static_cast<uint32_t>(std::strtoul(value, nullptr, 10));
+    } else if (flag == "--mutant") {
+      options.mutant = static_cast<uint8_t>(std::strtoul(value, nullptr, 10));
     } else if (flag == "--jobs") {
       options.jobs = std::max(1u, static_cast<uint32_t>(std::strtoul(value, nullptr, 10)));
     } else if (flag == "--replay") {
