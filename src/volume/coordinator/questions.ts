@@ -1,0 +1,110 @@
+// Questions that one member answers: what is mapped, what a snapshot holds, what has changed since.
+import { IoStatus } from '../../block/index.ts';
+import { type Changed, type CopyData, MessageType } from '../../wire/messages.ts';
+import { ZERO_VERSION } from '../../wire/version.ts';
+import type { Core } from './core.ts';
+import { type AskDone, CoordinatorPhase, type MapListed, type Question } from './interfaces.ts';
+import type { Peer } from './peer.ts';
+
+export interface MapQuery {
+  readonly peer: number;
+  readonly done: MapListed;
+}
+
+export class Questions {
+  readonly #core: Core;
+  readonly #mapQueries = new Map<number, MapQuery>();
+  /** Questions to one member each, by id. */
+  readonly #asked = new Map<number, { readonly peer: Peer; readonly done: AskDone }>();
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  listMapped(nowMs: number, fromLba: number, maxRuns: number, done: MapListed): void {
+    const core = this.#core;
+    core.nowMs = nowMs;
+    const serves = core.phase === CoordinatorPhase.Active && core.leases.holds(nowMs);
+    const { sizeBlocks } = core.record ?? { sizeBlocks: 0 };
+    // W8, for all of the rest: who lacks an acked write would call its block unmapped.
+    const peer = serves ? core.reads.reader(fromLba, sizeBlocks - fromLba, 0) : null;
+    if (peer === null || fromLba >= sizeBlocks) {
+      done(null, fromLba);
+      return;
+    }
+    const id = core.nextId++;
+    this.#mapQueries.set(id, { peer: peer.index, done });
+    core.transport.send(peer.index, {
+      type: MessageType.ListChanged,
+      epoch: core.epoch,
+      id,
+      since: ZERO_VERSION,
+      fromLba,
+      toLba: sizeBlocks,
+      maxEntries: maxRuns,
+    });
+  }
+
+  onMapped({ id, status, runs, nextLba }: Changed): boolean {
+    const query = this.#mapQueries.get(id);
+    if (query === undefined) return false;
+    this.#mapQueries.delete(id);
+    query.done(status === IoStatus.Ok ? runs : null, nextLba);
+    return true;
+  }
+
+  /** Of a peer that answers no more, or of all. */
+  endMapQueries(peer: number): void {
+    for (const [id, query] of [...this.#mapQueries]) {
+      if (peer >= 0 && query.peer !== peer) continue;
+      this.#mapQueries.delete(id);
+      query.done(null, 0);
+    }
+  }
+
+  ask(_nowMs: number, snapshotId: string, question: Question, done: AskDone): void {
+    const core = this.#core;
+    const held = core.record?.snapshots.find(({ id }) => id === snapshotId);
+    const peers = core.peers.filter(
+      (peer): peer is Peer =>
+        peer !== undefined &&
+        (core.inSync & ~core.leaving & peer.bit) !== 0 &&
+        held?.holders.includes(peer.replicaId) === true,
+    );
+    const peer = peers[core.options.random.below(peers.length || 1)];
+    if (held === undefined || peer === undefined || core.phase !== CoordinatorPhase.Active) {
+      done(null);
+      return;
+    }
+    const id = core.nextId++;
+    this.#asked.set(id, { peer, done });
+    const { epoch } = core;
+    if (question.kind === 'changed') {
+      const { fromLba, toLba, maxEntries } = question;
+      const since = held.version;
+      const type = MessageType.ListChanged;
+      core.transport.send(peer.index, { type, epoch, id, since, fromLba, toLba, maxEntries });
+    } else {
+      const { lba, blocks } = question;
+      const type = MessageType.CopyRead;
+      core.transport.send(peer.index, { type, epoch, id, lba, blocks, snapshotId });
+    }
+  }
+
+  onAnswer(message: Changed | CopyData): boolean {
+    const asked = this.#asked.get(message.id);
+    if (asked === undefined) return false;
+    this.#asked.delete(message.id);
+    asked.done(message);
+    return true;
+  }
+
+  /** Who was asked is gone, or all are. */
+  unask(peer: Peer | null): void {
+    for (const [id, asked] of [...this.#asked]) {
+      if (peer !== null && asked.peer !== peer) continue;
+      this.#asked.delete(id);
+      asked.done(null);
+    }
+  }
+}

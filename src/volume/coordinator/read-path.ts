@@ -1,0 +1,197 @@
+// Reads (E3, W8, W9): under a lease, from a member in sync that has applied every acked op on the range; parked while
+// there is none. Hedged and damaged ones go to another member.
+import { type BlockOp, BlockOpKind, IoStatus } from '../../block/index.ts';
+import { MessageType, type Read, type ReadDone } from '../../wire/messages.ts';
+import type { Core } from './core.ts';
+import { ReadPolicy } from './interfaces.ts';
+import type { Peer } from './peer.ts';
+import { type ReadSlot, ReadTable } from './reads.ts';
+
+export class ReadPath {
+  readonly #core: Core;
+  readonly table = new ReadTable();
+  parked: BlockOp[] = [];
+  #turn = 0;
+  /** Sent for every read, filled anew each time. */
+  readonly #message: Read = {
+    type: MessageType.Read,
+    epoch: 0,
+    id: 0,
+    lba: 0,
+    blocks: 0,
+    verifyOnly: false,
+  };
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  start(nowMs: number, op: BlockOp, tried: number): void {
+    const peer = this.#core.leases.holds(nowMs) ? this.reader(op.lba, op.blocks, tried) : null;
+    if (peer === null) {
+      this.parked.push(op);
+      this.#core.holding.stall(nowMs);
+      return;
+    }
+    this.#send(nowMs, peer, op, tried);
+  }
+
+  #send(nowMs: number, peer: Peer, op: BlockOp, tried: number): ReadSlot {
+    const core = this.#core;
+    const slot = this.table.take(op, peer.index, nowMs, tried);
+    peer.outstandingReads += 1;
+    const message = this.#message;
+    message.epoch = core.epoch;
+    message.id = slot.id;
+    message.lba = op.lba;
+    message.blocks = op.blocks;
+    message.verifyOnly = op.kind === BlockOpKind.Verify;
+    core.transport.send(peer.index, message);
+    if (core.config.hedgeMs > 0) core.wake(nowMs, core.config.hedgeMs);
+    return slot;
+  }
+
+  /** W8: in sync, on its stream, with every acked op on the range applied. By policy among those. */
+  reader(lba: number, blocks: number, tried: number): Peer | null {
+    const core = this.#core;
+    let best: Peer | null = null;
+    const { length } = core.peers;
+    this.#turn = (this.#turn + 1) % length;
+    for (let step = 0; step < length; step += 1) {
+      const peer = core.peers[(this.#turn + step) % length];
+      if (peer === undefined || (tried & peer.bit) !== 0) continue;
+      const eligible = core.rules.W8_onlyInSync ? core.inSync : core.inSync | core.joining;
+      if ((eligible & ~core.leaving & peer.bit) === 0 || !peer.connected) continue;
+      if (peer.lagOps > 0 && core.rules.W8_readsBehindAcks && this.#lacks(peer, lba, blocks))
+        continue;
+      if (best === null) best = peer;
+      else if (core.config.readPolicy === ReadPolicy.LeastOutstanding) {
+        if (peer.outstandingReads < best.outstandingReads) best = peer;
+      }
+      if (core.config.readPolicy === ReadPolicy.RoundRobin) return best;
+      if (
+        core.config.readPolicy === ReadPolicy.LocalFirst &&
+        peer.replicaId === core.config.localReplicaId
+      ) {
+        return peer;
+      }
+    }
+    return best;
+  }
+
+  #lacks(peer: Peer, lba: number, blocks: number): boolean {
+    const core = this.#core;
+    for (let number = core.ring.first; number < core.ring.next; number += 1) {
+      const entry = core.ring.get(number)!;
+      if ((entry.sentTo & peer.bit) === 0 || (entry.acks & peer.bit) !== 0) continue;
+      if (entry.lba < lba + blocks && lba < entry.lba + entry.blocks) return true;
+    }
+    return false;
+  }
+
+  readTarget(peer: number, id: number): BlockOp | null {
+    const slot = this.table.find(id);
+    return slot !== null && slot.peer === peer ? slot.op : null;
+  }
+
+  onDone(nowMs: number, peer: Peer, message: ReadDone): void {
+    const core = this.#core;
+    const slot = this.table.find(message.id);
+    if (slot === null || slot.peer !== peer.index) return;
+    const { op } = slot;
+    if (op === null) {
+      this.give(slot); // Another member was faster.
+      return;
+    }
+    if (message.status === IoStatus.Damaged) {
+      this.#onDamaged(nowMs, peer, slot, message.failedLba);
+      return;
+    }
+    if (message.status !== IoStatus.Ok) {
+      core.members.drop(nowMs, peer, `a read failed there (status ${message.status})`);
+      return;
+    }
+    // E3: the lease must hold when the data has arrived.
+    if (!core.leases.holds(nowMs)) {
+      this.retry(nowMs, slot, 0, true);
+      return;
+    }
+    if (message.data !== null) core.host.fill(op, message.data);
+    this.#finish(slot, op, IoStatus.Ok);
+    core.holding.checkStopped(nowMs);
+  }
+
+  #finish(slot: ReadSlot, op: BlockOp, status: IoStatus): void {
+    const { hedged } = slot;
+    this.give(slot);
+    if (hedged) this.table.forget(op);
+    this.#core.answer(op, status);
+  }
+
+  give(slot: ReadSlot): void {
+    const peer = this.#core.peers[slot.peer];
+    if (peer !== undefined && peer.outstandingReads > 0) peer.outstandingReads -= 1;
+    this.table.give(slot);
+  }
+
+  /** The read goes elsewhere, or waits. `park`: nobody can serve it just now. */
+  retry(nowMs: number, slot: ReadSlot, tried: number, park: boolean): void {
+    const { op } = slot;
+    const other = op !== null && this.table.hasOther(slot);
+    this.give(slot);
+    if (op === null || other) return;
+    if (park) {
+      this.parked.push(op);
+      this.#core.holding.stall(nowMs);
+    } else {
+      this.start(nowMs, op, tried);
+    }
+  }
+
+  retryParked(nowMs: number): void {
+    const core = this.#core;
+    const parked = this.parked;
+    if (parked.length === 0 || !core.leases.holds(nowMs)) return;
+    this.parked = [];
+    for (const op of parked) this.start(nowMs, op, 0);
+    if (this.parked.length === 0 && core.writes.ackable()) core.holding.unstall();
+  }
+
+  /** W9: another member delivers, and the damaged copy is mended from it (H3). */
+  #onDamaged(nowMs: number, peer: Peer, slot: ReadSlot, failedLba: number): void {
+    const core = this.#core;
+    const op = slot.op!;
+    const tried = slot.tried | peer.bit;
+    this.give(slot);
+    const sources = core.peers.filter(
+      (other) =>
+        other !== undefined &&
+        other !== peer &&
+        other.connected &&
+        (core.inSync & ~core.leaving & other.bit) !== 0,
+    ) as Peer[];
+    const next = core.leases.holds(nowMs) ? this.reader(op.lba, op.blocks, tried) : null;
+    const read = next === null ? op : null;
+    if (next !== null) this.#send(nowMs, next, op, tried);
+    core.repairs.next(nowMs, {
+      bad: peer.index,
+      lba: failedLba,
+      sources: sources.map((other) => other.index),
+      read,
+      asked: peer.index,
+    });
+  }
+
+  hedge(nowMs: number): void {
+    const core = this.#core;
+    for (const slot of [...this.table.slots]) {
+      if (!slot.live || slot.op === null || slot.hedged) continue;
+      if (nowMs - slot.sentMs < core.config.hedgeMs || !core.leases.holds(nowMs)) continue;
+      const { op } = slot;
+      const other = this.reader(op.lba, op.blocks, slot.tried | core.peers[slot.peer]!.bit);
+      if (other === null) continue;
+      slot.hedged = true;
+      this.#send(nowMs, other, op, slot.tried).hedged = true;
+    }
+  }
+}

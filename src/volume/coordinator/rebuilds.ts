@@ -1,0 +1,113 @@
+// Rebuilds (B2-B5, B9): what differs between a source in sync and a joiner is copied, at most at the rate configured.
+import { BlockKind, InstallMode } from '../../wire/messages.ts';
+import { compare } from '../../wire/record.ts';
+import type { Version } from '../../wire/version.ts';
+import { BlockSync, type CopyDecision, type Segment } from './block-sync.ts';
+import type { Core } from './core.ts';
+import { AlarmKind } from './interfaces.ts';
+import type { Peer } from './peer.ts';
+
+export interface Rebuild {
+  readonly peer: Peer;
+  readonly join: Version;
+  readonly since: Version;
+  sync: BlockSync | null;
+  source: number;
+  copied: boolean;
+}
+
+export class Rebuilds {
+  readonly #core: Core;
+  running = new Map<number, Rebuild>();
+  #tokens = 0;
+  #tokensMs = 0;
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  /** B3: after the commit, R1 has made every source apply all below `j`. */
+  start(nowMs: number): void {
+    const core = this.#core;
+    for (const rebuild of this.running.values()) {
+      if (rebuild.sync !== null || rebuild.copied) continue;
+      const { peer } = rebuild;
+      if ((core.joining & peer.bit) === 0 && core.rules.B3_copyAfterCommit) continue;
+      const sources: number[] = [];
+      for (const other of core.peers) {
+        if (other === undefined || other.hello === null || other === peer) continue;
+        if ((core.inSync & ~core.leaving & other.bit) !== 0) sources.push(other.index);
+      }
+      const source = sources[core.options.random.below(sources.length || 1)];
+      if (source === undefined) continue;
+      rebuild.source = source;
+      sources.splice(sources.indexOf(source), 1);
+      core.progressMs = nowMs;
+      rebuild.sync = new BlockSync({
+        fromLba: 0,
+        sizeBlocks: core.record!.sizeBlocks,
+        epoch: core.epoch,
+        since: rebuild.since,
+        listers: core.rules.B2_targetsList ? [source, peer.index] : [source],
+        mode: InstallMode.Rebuild,
+        join: rebuild.join,
+        windowBytes: core.config.rebuildWindowBytes,
+        decide: (segment) => this.#differs(rebuild, source, sources, segment),
+        send: (to, message) => core.transport.send(to, message),
+        nextId: () => core.nextId++,
+        mayCopy: (bytes) => this.#mayCopy(bytes),
+        onDone: () => {
+          rebuild.copied = true;
+        },
+        onFailed: (failed, why) => {
+          rebuild.sync = null;
+          const faulty = core.peers[failed];
+          if (faulty !== undefined) core.members.drop(core.progressMs, faulty, why);
+        },
+        onLost: (lba) =>
+          core.host.onAlarm(
+            AlarmKind.BlockLost,
+            '',
+            lba,
+            `block ${lba} is damaged on every member`,
+          ),
+      });
+      rebuild.sync.start();
+    }
+  }
+
+  /** B2, B4: what differs goes from the source to the joiner, back to an older version if need be. */
+  #differs(
+    rebuild: Rebuild,
+    source: number,
+    others: readonly number[],
+    segment: Segment,
+  ): CopyDecision | null {
+    const epoch = segment.epochs[0]!;
+    const op = segment.ops[0]!;
+    // Equal versions are skipped unread; what is not below `j` comes in the joiner's own stream.
+    if (epoch === segment.epochs[1] && op === segment.ops[1]) return null;
+    if (compare({ epoch, op }, rebuild.join) >= 0) return null;
+    const hole = segment.kinds[0] === BlockKind.Hole;
+    return { hole, epoch, op, sources: [source, ...others], targets: [rebuild.peer.index] };
+  }
+
+  /** B9: a bucket of tokens, one second deep. */
+  #mayCopy(bytes: number): boolean {
+    if (this.#core.config.rebuildBytesPerSecond === Number.POSITIVE_INFINITY) return true;
+    if (this.#tokens < bytes && this.#tokens < this.#core.config.rebuildBytesPerSecond) {
+      return false;
+    }
+    this.#tokens -= bytes;
+    return true;
+  }
+
+  refill(nowMs: number): void {
+    const rate = this.#core.config.rebuildBytesPerSecond;
+    if (rate === Number.POSITIVE_INFINITY) return;
+    const seconds = (nowMs - this.#tokensMs) / 1000;
+    this.#tokensMs = nowMs;
+    this.#tokens = Math.min(rate, this.#tokens + rate * seconds);
+    for (const rebuild of this.running.values()) rebuild.sync?.resume();
+  }
+}
