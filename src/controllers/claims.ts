@@ -33,11 +33,12 @@ import {
   type Controller,
   hasFinalizer,
   isDeleting,
-  keyOf,
   type Surroundings,
   trigger,
   Writer,
 } from './controller.ts';
+import { WAITING_CLAIMS } from './indexes.ts';
+import { keyOf } from './keys.ts';
 import { Finalizer, Label, snapshotName, volumeName } from './names.ts';
 
 const SELECTED_NODE = 'volume.kubernetes.io/selected-node';
@@ -61,7 +62,7 @@ export class ClaimController implements Controller {
   readonly triggers = [
     trigger(VOLUME, ({ spec }, catalog) => {
       const own = spec.claimRef;
-      const clones = catalog.all(CLAIM).filter(isWaiting).map(keyOf);
+      const clones = catalog.where(WAITING_CLAIMS, 'yes').map(keyOf);
       return own === undefined ? clones : [`${own.namespace}/${own.name}`, ...clones];
     }),
     trigger(PERSISTENT_VOLUME, ({ spec }) =>
@@ -70,11 +71,11 @@ export class ClaimController implements Controller {
         : [`${spec.claimRef.namespace ?? 'default'}/${spec.claimRef.name}`],
     ),
     trigger(STORAGE_CLASS, (_storageClass, catalog) => catalog.all(CLAIM).map(keyOf)),
-    trigger(SNAPSHOT, (_snapshot, catalog) => catalog.all(CLAIM).filter(isWaiting).map(keyOf)),
-    trigger(EXTERNAL_SNAPSHOT, (_s, catalog) => catalog.all(CLAIM).filter(isWaiting).map(keyOf)),
-    trigger(VOLUME_SNAPSHOT, (_s, catalog) => catalog.all(CLAIM).filter(isWaiting).map(keyOf)),
-    trigger(STORAGE_POOL_CLAIM, (_s, catalog) => catalog.all(CLAIM).filter(isWaiting).map(keyOf)),
-    trigger(SECRET, (_s, catalog) => catalog.all(CLAIM).filter(isWaiting).map(keyOf)),
+    trigger(SNAPSHOT, (_snapshot, catalog) => catalog.where(WAITING_CLAIMS, 'yes').map(keyOf)),
+    trigger(EXTERNAL_SNAPSHOT, (_s, catalog) => catalog.where(WAITING_CLAIMS, 'yes').map(keyOf)),
+    trigger(VOLUME_SNAPSHOT, (_s, catalog) => catalog.where(WAITING_CLAIMS, 'yes').map(keyOf)),
+    trigger(STORAGE_POOL_CLAIM, (_s, catalog) => catalog.where(WAITING_CLAIMS, 'yes').map(keyOf)),
+    trigger(SECRET, (_s, catalog) => catalog.where(WAITING_CLAIMS, 'yes').map(keyOf)),
   ];
   readonly #around: Surroundings;
   readonly #writer: Writer;
@@ -456,10 +457,6 @@ export class ClaimController implements Controller {
     });
     if (said !== claim) events.record(claim, severity, reason, message);
   }
-}
-
-function isWaiting({ spec }: Claim): boolean {
-  return (spec.volumeName ?? '') === '';
 }
 
 function defaultClass(classes: readonly StorageClass[]): StorageClass | null {

@@ -4,88 +4,13 @@
 import {
   ApiError,
   type EventRecorder,
-  Informer,
   type KindDefinition,
   type KubeObject,
   kubeTime,
   type ObjectClient,
 } from '../apiserver/index.ts';
-import { assert, type Clock, type Log } from '../base/index.ts';
-
-/** `NAMESPACE/NAME`, or `NAME` where the kind has no namespaces. */
-export function keyOf({ metadata }: KubeObject): string {
-  return metadata.namespace === undefined
-    ? metadata.name
-    : `${metadata.namespace}/${metadata.name}`;
-}
-
-export function refOf(key: string): { namespace: string | null; name: string } {
-  const at = key.indexOf('/');
-  return at < 0
-    ? { namespace: null, name: key }
-    : { namespace: key.slice(0, at), name: key.slice(at + 1) };
-}
-
-/** All objects of the kinds that controllers look at, at most a moment old. */
-export class Catalog {
-  readonly #informers = new Map<string, Informer<KubeObject>>();
-  readonly #listeners = new Map<string, ((object: KubeObject) => void)[]>();
-
-  constructor(
-    options: { client: ObjectClient; clock: Clock; log: Log },
-    kinds: readonly KindDefinition[],
-  ) {
-    for (const kind of kinds) {
-      const id = idOf(kind);
-      const informer = new Informer<KubeObject>({
-        ...options,
-        kind,
-        onChange: (after, before) => {
-          const object = after ?? before;
-          assert(object !== null);
-          for (const listener of this.#listeners.get(id) ?? []) listener(object);
-        },
-      });
-      this.#informers.set(id, informer);
-    }
-  }
-
-  /** Resolves when everything has been read once. */
-  async start(): Promise<void> {
-    await Promise.all([...this.#informers.values()].map((informer) => informer.start()));
-  }
-
-  close(): void {
-    for (const informer of this.#informers.values()) informer.close();
-  }
-
-  all<T extends KubeObject>(kind: KindDefinition<T>): T[] {
-    return this.#of(kind).all() as T[];
-  }
-
-  get<T extends KubeObject>(kind: KindDefinition<T>, key: string): T | null {
-    const { namespace, name } = refOf(key);
-    return this.#of(kind).get(namespace, name) as T | null;
-  }
-
-  /** Told of each object that was made, changed or deleted; what it is now is looked up. */
-  onChange<T extends KubeObject>(kind: KindDefinition<T>, listener: (object: T) => void): void {
-    const id = idOf(kind as unknown as KindDefinition);
-    const listeners = this.#listeners.get(id) ?? [];
-    listeners.push(listener as (object: KubeObject) => void);
-    this.#listeners.set(id, listeners);
-  }
-
-  #of<T extends KubeObject>(kind: KindDefinition<T>): Informer<KubeObject> {
-    const informer = this.#informers.get(idOf(kind as unknown as KindDefinition));
-    assert(informer !== undefined, `${kind.kind} is not looked at`);
-    return informer;
-  }
-}
-
-function idOf({ group, plural }: KindDefinition): string {
-  return `${group}/${plural}`;
-}
+import type { Clock, Log } from '../base/index.ts';
+import type { Catalog } from './catalog.ts';
 
 export interface ControlSettings {
   readonly iqnPrefix: string;
@@ -114,13 +39,19 @@ export interface Surroundings {
 export interface Trigger<T extends KubeObject = KubeObject> {
   readonly kind: KindDefinition<T>;
   readonly keys: (object: T, catalog: Catalog) => readonly string[];
+  /**
+   * What of the object matters here; without it, everything. A pool tells of its usage every few seconds, and a thousand
+   * volumes do not depend on that.
+   */
+  readonly aspect?: (object: T) => unknown;
 }
 
 export function trigger<T extends KubeObject>(
   kind: KindDefinition<T>,
   keys: (object: T, catalog: Catalog) => readonly string[],
+  aspect?: (object: T) => unknown,
 ): Trigger {
-  return { kind, keys } as unknown as Trigger;
+  return { kind, keys, ...(aspect === undefined ? {} : { aspect }) } as unknown as Trigger;
 }
 
 export interface Controller {
@@ -164,7 +95,7 @@ export class Writer {
     seen: T,
     change: (copy: T) => void,
   ): Promise<T> {
-    const copy = structuredClone(seen);
+    const copy = copyJson(seen);
     change(copy);
     if (sameJson(copy, seen)) return seen;
     return await this.#surroundings.client.update<T>(kind, copy);
@@ -175,7 +106,7 @@ export class Writer {
     seen: T,
     change: (status: NonNullable<T['status']>) => void,
   ): Promise<T> {
-    const copy = structuredClone(seen);
+    const copy = copyJson(seen);
     const status = (copy.status ?? {}) as NonNullable<T['status']>;
     change(status);
     copy.status = status;
@@ -267,8 +198,20 @@ export function sameJson(a: unknown, b: unknown): boolean {
     return a.every((item, index) => sameJson(item, b[index]));
   }
   const [left, right] = [a as Record<string, unknown>, b as Record<string, unknown>];
-  const keys = new Set([...Object.keys(left), ...Object.keys(right)]);
-  return [...keys].every((key) => sameJson(left[key], right[key]));
+  for (const key of Object.keys(left)) if (!sameJson(left[key], right[key])) return false;
+  for (const key of Object.keys(right)) {
+    if (right[key] !== undefined && left[key] === undefined) return false;
+  }
+  return true;
+}
+
+/** A copy of a JSON document. Several times as fast as `structuredClone`, which knows more than JSON. */
+export function copyJson<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(copyJson) as T;
+  const copy: Record<string, unknown> = {};
+  for (const key of Object.keys(value)) copy[key] = copyJson((value as typeof copy)[key]);
+  return copy as T;
 }
 
 export function isDeleting({ metadata }: KubeObject): boolean {

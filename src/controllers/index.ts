@@ -29,19 +29,22 @@ import { snapshotControllers } from './snapshots.ts';
 import { VolumeController } from './volumes.ts';
 
 export { makeBuiltIns } from './bootstrap.ts';
+export { Catalog, type Index } from './catalog.ts';
 export {
-  Catalog,
   type Controller,
   type ControlSettings,
   hasFinalizer,
   hasReason,
   isDeleting,
-  keyOf,
   type NewObject,
   type Surroundings,
   sameJson,
+  type Trigger,
+  trigger,
   Writer,
 } from './controller.ts';
+export * from './indexes.ts';
+export { keyOf } from './keys.ts';
 export { ControllerManager } from './manager.ts';
 export {
   copySnapshotName,

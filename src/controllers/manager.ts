@@ -2,7 +2,8 @@
 // beginning anything at once; what it has begun is one write at a time, each compared and swapped, so a leader that
 // lingers changes nothing that the next one has looked at.
 import { assert } from '../base/index.ts';
-import { type Controller, hasReason, keyOf, type Surroundings } from './controller.ts';
+import { type Controller, hasReason, type Surroundings, sameJson } from './controller.ts';
+import { keyOf } from './keys.ts';
 import { WorkQueue } from './work-queue.ts';
 
 export class ControllerManager {
@@ -83,10 +84,12 @@ export class ControllerManager {
       catalog.onChange(controller.kind, (object) => {
         this.#queues?.get(controller)?.add(keyOf(object));
       });
-      for (const { kind, keys } of controller.triggers) {
-        catalog.onChange(kind, (object) => {
+      for (const { kind, keys, aspect } of controller.triggers) {
+        catalog.onChange(kind, (object, before, isGone) => {
           const queue = this.#queues?.get(controller);
           if (queue === undefined) return;
+          const isChange = before !== null && !isGone;
+          if (isChange && aspect !== undefined && sameJson(aspect(object), aspect(before))) return;
           for (const key of keys(object, catalog)) queue.add(key);
         });
       }

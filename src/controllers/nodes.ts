@@ -4,6 +4,7 @@ import type { KindDefinition } from '../apiserver/index.ts';
 import { setCondition } from '../apiserver/index.ts';
 import { BLOCK_DEVICE, NODE, type Node, POOL, REPLICA } from '../kinds/index.ts';
 import { type Controller, isDeleting, type Surroundings, Writer } from './controller.ts';
+import { REPLICAS_ON_NODE } from './indexes.ts';
 
 const LOOK_AGAIN_MS = 1000;
 
@@ -53,8 +54,7 @@ export class NodeController implements Controller {
         if (status.phase !== undefined && status.phase !== 'Pending') status.phase = 'Offline';
       });
     }
-    for (const replica of catalog.all(REPLICA)) {
-      if (replica.spec.nodeName !== nodeName) continue;
+    for (const replica of catalog.where(REPLICAS_ON_NODE, nodeName)) {
       await this.#writer.status(REPLICA, replica, (status) => {
         if (status.phase !== undefined && status.phase !== 'Pending') status.phase = 'Offline';
       });

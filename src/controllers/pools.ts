@@ -24,6 +24,7 @@ import {
   trigger,
   Writer,
 } from './controller.ts';
+import { REPLICAS_IN_POOL } from './indexes.ts';
 import { Finalizer, Label, poolName } from './names.ts';
 
 const LEAST_CACHE_BYTES = 16 * 2 ** 20;
@@ -43,10 +44,14 @@ export class PoolController implements Controller {
     trigger(POOL, ({ spec }) =>
       spec.storagePoolClaim === undefined ? [] : [spec.storagePoolClaim],
     ),
-    trigger(REPLICA, ({ spec }, catalog) => {
-      const claim = catalog.get(POOL, spec.poolName)?.spec.storagePoolClaim;
-      return claim === undefined ? [] : [claim];
-    }),
+    trigger(
+      REPLICA,
+      ({ spec }, catalog) => {
+        const claim = catalog.get(POOL, spec.poolName)?.spec.storagePoolClaim;
+        return claim === undefined ? [] : [claim];
+      },
+      ({ spec }) => spec.poolName,
+    ),
     trigger(BLOCK_DEVICE, (_device, catalog) =>
       catalog.all(STORAGE_POOL_CLAIM).map(({ metadata }) => metadata.name),
     ),
@@ -237,13 +242,11 @@ export class PoolController implements Controller {
     const { catalog, events } = this.#around;
     if (!hasFinalizer(claim, Finalizer.PoolClaim)) return;
     const pools = await this.#writer.liveList(POOL, Label.PoolClaim, claim.metadata.name);
-    const held = new Map<string, number>();
-    for (const { spec } of catalog.all(REPLICA)) {
-      held.set(spec.poolName, (held.get(spec.poolName) ?? 0) + 1);
-    }
-    const used = pools.filter(({ metadata }) => held.has(metadata.name));
+    const heldBy = ({ metadata }: Pool): number =>
+      catalog.where(REPLICAS_IN_POOL, metadata.name).length;
+    const used = pools.filter((pool) => heldBy(pool) > 0);
     if (used.length > 0) {
-      const names = used.map(({ metadata: { name } }) => `${name} (${held.get(name)})`);
+      const names = used.map((pool) => `${pool.metadata.name} (${heldBy(pool)})`);
       const message = `its pools still hold replicas: ${names.join(', ')}; delete those claims first`;
       const before = claim.status?.conditions?.find(({ type }) => type === 'Ready')?.message;
       await this.#writer.status(STORAGE_POOL_CLAIM, claim, (status) => {

@@ -22,11 +22,11 @@ import {
   type Controller,
   hasFinalizer,
   isDeleting,
-  keyOf,
   type Surroundings,
   trigger,
   Writer,
 } from './controller.ts';
+import { keyOf } from './keys.ts';
 import { Finalizer, Label, snapshotName } from './names.ts';
 
 /** What differs between the two forms. */

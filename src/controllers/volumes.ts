@@ -32,6 +32,17 @@ import {
   Writer,
 } from './controller.ts';
 import { expectedPlaces, mayHold } from './expected-places.ts';
+import {
+  placeOfReplica,
+  REPLICAS_OF_VOLUME,
+  REPLICAS_ON_NODE,
+  SNAPSHOTS_OF_VOLUME,
+  stateOfNode,
+  UNSETTLED_VOLUMES,
+  VOLUMES_OF_POLICY,
+  VOLUMES_OF_TARGET,
+  VOLUMES_WITH_SOURCE,
+} from './indexes.ts';
 import { copySnapshotName, Finalizer, Label, NO_QUORUM, replicaName } from './names.ts';
 import { placeReplicas } from './placement.ts';
 
@@ -56,35 +67,31 @@ export class VolumeController implements Controller {
   readonly name = 'volumes';
   readonly kind = VOLUME as unknown as KindDefinition;
   readonly triggers = [
-    trigger(REPLICA, ({ spec }) => [spec.volumeName]),
+    trigger(REPLICA, ({ spec }) => [spec.volumeName], placeOfReplica),
     trigger(SNAPSHOT, ({ spec }, catalog) => [
       spec.volumeName,
       // Volumes that begin from it.
-      ...catalog
-        .all(VOLUME)
-        .filter((volume) => volume.spec.source !== undefined)
-        .map(({ metadata }) => metadata.name),
+      ...namesOf(catalog.where(VOLUMES_WITH_SOURCE, 'yes')),
     ]),
-    trigger(POOL, (_pool, catalog) => unsettled(catalog.all(VOLUME))),
+    trigger(POOL, (_pool, catalog) => namesOf(catalog.where(UNSETTLED_VOLUMES, 'yes'))),
     trigger(STORAGE_POOL_CLAIM, ({ metadata }, catalog) =>
-      unsettled(catalog.all(VOLUME).filter(({ spec }) => spec.storagePoolClaim === metadata.name)),
+      namesOf(
+        catalog
+          .where(UNSETTLED_VOLUMES, 'yes')
+          .filter(({ spec }) => spec.storagePoolClaim === metadata.name),
+      ),
     ),
-    trigger(NODE, ({ metadata }, catalog) => [
-      ...catalog
-        .all(REPLICA)
-        .filter(({ spec }) => spec.nodeName === metadata.name)
-        .map(({ spec }) => spec.volumeName),
-      ...catalog
-        .all(VOLUME)
-        .filter(({ status }) => status?.target?.nodeName === metadata.name)
-        .map((volume) => volume.metadata.name),
-      ...unsettled(catalog.all(VOLUME)),
-    ]),
+    trigger(
+      NODE,
+      ({ metadata }, catalog) => [
+        ...catalog.where(REPLICAS_ON_NODE, metadata.name).map(({ spec }) => spec.volumeName),
+        ...namesOf(catalog.where(VOLUMES_OF_TARGET, metadata.name)),
+        ...namesOf(catalog.where(UNSETTLED_VOLUMES, 'yes')),
+      ],
+      stateOfNode,
+    ),
     trigger(VOLUME_POLICY, ({ metadata }, catalog) =>
-      catalog
-        .all(VOLUME)
-        .filter(({ spec }) => spec.policy === metadata.name)
-        .map((volume) => volume.metadata.name),
+      namesOf(catalog.where(VOLUMES_OF_POLICY, metadata.name)),
     ),
   ];
   readonly #around: Surroundings;
@@ -126,8 +133,7 @@ export class VolumeController implements Controller {
 
   #replicasOf(volume: Volume): Replica[] {
     return this.#around.catalog
-      .all(REPLICA)
-      .filter(({ spec }) => spec.volumeName === volume.metadata.name)
+      .where(REPLICAS_OF_VOLUME, volume.metadata.name)
       .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
   }
 
@@ -254,8 +260,8 @@ export class VolumeController implements Controller {
       holders = snapshot.status.holders;
     }
     const pools = catalog
-      .all(REPLICA)
-      .filter((replica) => replica.spec.volumeName === of && !isDeleting(replica))
+      .where(REPLICAS_OF_VOLUME, of ?? '')
+      .filter((replica) => !isDeleting(replica))
       .filter((replica) => replica.status?.phase === 'Healthy')
       .filter((replica) => holders?.includes(replica.metadata.name) ?? true)
       .map((replica) => replica.spec.poolName);
@@ -479,7 +485,7 @@ export class VolumeController implements Controller {
     if (!hasFinalizer(volume, Finalizer.Volume)) return;
     const { name } = volume.metadata;
     await this.#dropCopySnapshot(volume);
-    const snapshots = catalog.all(SNAPSHOT).filter(({ spec }) => spec.volumeName === name);
+    const snapshots = catalog.where(SNAPSHOTS_OF_VOLUME, name);
     if (snapshots.length > 0) {
       const names = snapshots.slice(0, 3).map(({ metadata }) => metadata.name);
       const message = `it has ${snapshots.length} snapshots (${names.join(', ')}); delete those first`;
@@ -519,11 +525,8 @@ export class VolumeController implements Controller {
   }
 }
 
-/** Those that a new pool or node may help. */
-function unsettled(volumes: readonly Volume[]): string[] {
-  return volumes
-    .filter(({ status }) => status?.state !== 'Healthy' || status.target === undefined)
-    .map(({ metadata }) => metadata.name);
+function namesOf(volumes: readonly Volume[]): string[] {
+  return volumes.map(({ metadata }) => metadata.name);
 }
 
 function describe(is: {

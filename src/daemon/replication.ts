@@ -66,7 +66,7 @@ export function replicaNodeOf(
 export class Replication implements ReplicationBackend {
   readonly #options: ReplicationOptions;
   readonly #coordinators: CoordinatorNode;
-  readonly #usage: Usage;
+  readonly #rounds: Rounds;
 
   constructor(options: ReplicationOptions) {
     this.#options = options;
@@ -82,7 +82,7 @@ export class Replication implements ReplicationBackend {
       connectTimeoutMs: config.connectTimeoutMs,
       manageTimeoutMs: MANAGE_TIMEOUT_MS,
     });
-    this.#usage = new Usage(this.#coordinators, options.clock);
+    this.#rounds = new Rounds(this.#coordinators);
   }
 
   async make(id: string, sizeBlocks: number, replicas: readonly NewReplica[]): Promise<void> {
@@ -96,7 +96,7 @@ export class Replication implements ReplicationBackend {
   }
 
   open(wanted: OpenReplicated): ReplicatedHandle {
-    return new Handle(this.#options, this.#coordinators, this.#usage, wanted);
+    return new Handle(this.#options, this.#coordinators, this.#rounds, wanted);
   }
 
   async destroy(id: string, epoch: number, replicas: readonly WantedReplica[]): Promise<void> {
@@ -118,37 +118,59 @@ export class Replication implements ReplicationBackend {
 }
 
 /**
- * What volumes take of each node's pools, in blocks, at most some seconds old. A node is asked once for all of its volumes:
- * a thousand coordinators that each asked for what all thousand take would do nothing else.
+ * What coordinators have done now and then, for all of them at once: a thousand timers would wake the process a thousand
+ * times, and a thousand coordinators that each asked the nodes what all thousand volumes take would do nothing else.
  */
-class Usage {
+class Rounds {
   readonly #coordinators: CoordinatorNode;
-  readonly #clock: Clock;
-  readonly #asked = new Map<
-    string,
-    { atMs: number; answer: Promise<ReadonlyMap<string, number>> }
-  >();
+  readonly #handles = new Set<Handle>();
+  #looker: NodeJS.Timeout | null = null;
+  #poller: NodeJS.Timeout | null = null;
+  #polling = false;
 
-  constructor(coordinators: CoordinatorNode, clock: Clock) {
+  constructor(coordinators: CoordinatorNode) {
     this.#coordinators = coordinators;
-    this.#clock = clock;
   }
 
-  /** By volume, the fullest of its replicas there. Rejects where the node cannot be asked. */
-  of(node: string): Promise<ReadonlyMap<string, number>> {
-    const nowMs = this.#clock.nowMs();
-    const before = this.#asked.get(node);
-    if (before !== undefined && nowMs - before.atMs < POLL_MS) return before.answer;
-    const answer = this.#ask(node);
-    // Who asked hears of it; nobody else is there to.
-    answer.catch(() => {});
-    for (const [other, { atMs }] of this.#asked) {
-      if (nowMs - atMs > 10 * POLL_MS) this.#asked.delete(other); // Nodes come and go.
+  add(handle: Handle): void {
+    this.#handles.add(handle);
+    this.#looker ??= setInterval(() => {
+      for (const each of this.#handles) each.look();
+    }, LOOK_MS).unref();
+    this.#poller ??= setInterval(() => void this.#poll(), POLL_MS).unref();
+  }
+
+  delete(handle: Handle): void {
+    this.#handles.delete(handle);
+    if (this.#handles.size > 0) return;
+    if (this.#looker !== null) clearInterval(this.#looker);
+    if (this.#poller !== null) clearInterval(this.#poller);
+    this.#looker = null;
+    this.#poller = null;
+  }
+
+  /** What the fullest replica of each volume takes. An answer of some seconds ago is good enough for a table. */
+  async #poll(): Promise<void> {
+    if (this.#polling) return; // A node that does not answer is not asked again meanwhile.
+    this.#polling = true;
+    const nodes = new Set([...this.#handles].flatMap((handle) => handle.nodes()));
+    const answers = new Map<string, ReadonlyMap<string, number>>();
+    await Promise.all(
+      [...nodes].map(async (node) => {
+        try {
+          answers.set(node, await this.#ask(node));
+        } catch {
+          // Its replicas count for nothing until it answers.
+        }
+      }),
+    );
+    for (const handle of this.#handles) {
+      handle.tellUsage((node) => answers.get(node)?.get(handle.volumeId) ?? 0);
     }
-    this.#asked.set(node, { atMs: nowMs, answer });
-    return answer;
+    this.#polling = false;
   }
 
+  /** By volume, the fullest of its replicas there, in blocks. */
   async #ask(node: string): Promise<ReadonlyMap<string, number>> {
     const used = new Map<string, number>();
     for (const { volumeId, usedBlocks } of await this.#coordinators.manager.list(
@@ -164,7 +186,7 @@ class Handle implements ReplicatedHandle {
   readonly #options: ReplicationOptions;
   readonly #coordinators: CoordinatorNode;
   readonly #wanted: OpenReplicated;
-  readonly #usage: Usage;
+  readonly #rounds: Rounds;
   readonly #replicated: ReplicatedVolume;
   readonly #addresses = new Map<string, string>();
   readonly #speeds = new Map<
@@ -172,21 +194,19 @@ class Handle implements ReplicatedHandle {
     { atMs: number; copiedBytes: number; bytesPerSecond: number }
   >();
   #usedBlocks = 0;
-  #timer: NodeJS.Timeout | null = null;
   readonly #blankSinceMs = new Map<string, number>();
   /** Member changes happen one after the other. */
   #changing: Promise<unknown> = Promise.resolve();
-  #looker: NodeJS.Timeout | null = null;
   #stopped = false;
 
   constructor(
     options: ReplicationOptions,
     coordinators: CoordinatorNode,
-    usage: Usage,
+    rounds: Rounds,
     wanted: OpenReplicated,
   ) {
     this.#options = options;
-    this.#usage = usage;
+    this.#rounds = rounds;
     this.#coordinators = coordinators;
     this.#wanted = wanted;
     for (const { id, node } of wanted.replicas) this.#addresses.set(id, node);
@@ -216,9 +236,21 @@ class Handle implements ReplicatedHandle {
       },
     });
     this.#replicated.start(wanted.replicas.map(({ id }) => id));
-    this.#poll();
-    this.#looker = setInterval(() => this.#look(), LOOK_MS);
-    this.#looker.unref();
+    rounds.add(this);
+  }
+
+  get volumeId(): string {
+    return this.#wanted.id;
+  }
+
+  /** Where its replicas are. */
+  nodes(): string[] {
+    return [...new Set(this.#addresses.values())];
+  }
+
+  /** `of`: what its fullest replica on that node takes, in blocks. */
+  tellUsage(of: (node: string) => number): void {
+    this.#usedBlocks = Math.max(0, ...this.nodes().map(of));
   }
 
   get volume(): Volume | null {
@@ -354,7 +386,7 @@ class Handle implements ReplicatedHandle {
    * B8: a replica whose store is gone, or is not the one that the record names, is made anew in its place. E6 has seen to
    * it that nobody believes it meanwhile.
    */
-  #look(): void {
+  look(): void {
     const { coordinator } = this.#replicated;
     const nowMs = this.#options.clock.nowMs();
     for (const { replicaId, state } of this.#replicated.status().members) {
@@ -483,8 +515,7 @@ class Handle implements ReplicatedHandle {
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    if (this.#looker !== null) clearInterval(this.#looker);
+    this.#rounds.delete(this);
     await this.#replicated.stop();
   }
 
@@ -499,27 +530,5 @@ class Handle implements ReplicatedHandle {
     const bytesPerSecond = ((copiedBytes - last.copiedBytes) * 1000) / (nowMs - last.atMs);
     this.#speeds.set(replicaId, { atMs: nowMs, copiedBytes, bytesPerSecond });
     return bytesPerSecond;
-  }
-
-  /** What the fullest replica takes, asked now and then: an answer of the past is good enough for a table. */
-  #poll(): void {
-    const ask = async (): Promise<void> => {
-      const counts = await Promise.all(
-        [...new Set(this.#addresses.values())].map(async (node) => {
-          try {
-            return (await this.#usage.of(node)).get(this.#wanted.id) ?? 0;
-          } catch {
-            return 0;
-          }
-        }),
-      );
-      this.#usedBlocks = Math.max(0, ...counts);
-    };
-    this.#timer = setTimeout(() => {
-      void ask().finally(() => {
-        if (!this.#stopped) this.#poll();
-      });
-    }, POLL_MS);
-    this.#timer.unref();
   }
 }

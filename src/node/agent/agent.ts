@@ -10,11 +10,12 @@ import {
   hasReason,
   jivaPoolName,
   Label,
+  REPLICAS_ON_NODE,
   type Surroundings,
   WorkQueue,
   Writer,
 } from '../../controllers/index.ts';
-import { NODE, type Node, POOL, REPLICA } from '../../kinds/index.ts';
+import { NODE, type Node, POOL } from '../../kinds/index.ts';
 import type { DiscoverOptions } from '../devices/discover.ts';
 import { DeviceKeeper } from './devices.ts';
 import { Heartbeat } from './heartbeat.ts';
@@ -188,7 +189,7 @@ export class NodeAgent {
     const { client, nodeName, exporter, now, catalog } = this.#around;
     const { addresses, apiAddress, version } = this.#options;
     const node = await client.get<Node>(NODE, null, nodeName);
-    const replicas = catalog.all(REPLICA).filter(({ spec }) => spec.nodeName === nodeName);
+    const replicas = catalog.where(REPLICAS_ON_NODE, nodeName);
     await this.#writer.status(NODE, node, (status) => {
       status.addresses = [...addresses];
       status.portals = [...exporter.portals];
@@ -211,9 +212,9 @@ export class NodeAgent {
     await this.reportNode();
     await this.#replicas.sweep();
     for (const [name] of this.#open.all()) await this.#pools.report(name);
-    for (const { name } of this.#volumes.all()) await this.#volumes.report(name);
-    for (const replica of catalog.all(REPLICA)) {
-      if (replica.spec.nodeName === nodeName) await this.#replicas.report(replica.metadata.name);
+    await this.#volumes.lookAgain();
+    for (const { metadata } of catalog.where(REPLICAS_ON_NODE, nodeName)) {
+      await this.#replicas.report(metadata.name);
     }
   }
 

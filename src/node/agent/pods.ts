@@ -27,29 +27,43 @@ export interface PodKeeperOptions {
 export class PodKeeper {
   readonly #options: PodKeeperOptions;
   readonly #startedAt: string;
+  /** Those of this node, by name; null: to be read. Nobody else writes them while it runs. */
+  #there: Map<string, Pod> | null = null;
 
   constructor(options: PodKeeperOptions) {
     this.#options = options;
     this.#startedAt = kubeTime(options.now());
   }
 
-  /** Exactly these parts run on this node. */
+  /** Exactly these parts run on this node. After an error it begins from what there is. */
   async agree(parts: readonly Part[]): Promise<void> {
-    const { backend, nodeName } = this.#options;
-    const { items } = await backend.list(OPENEBS_NAMESPACE, null, null);
-    const mine = (items as Pod[]).filter(({ spec }) => spec.nodeName === nodeName);
+    const there = this.#there ?? (await this.#read());
+    this.#there = null;
+    const { backend } = this.#options;
     const wanted = new Map(parts.map((part) => [this.#nameOf(part), part]));
-    for (const pod of mine) {
-      if (!wanted.has(pod.metadata.name)) await backend.remove(pod, false);
+    for (const [name, pod] of there) {
+      if (wanted.has(name)) continue;
+      await backend.remove(pod, false);
+      there.delete(name);
     }
     for (const [name, part] of wanted) {
-      const there = mine.find(({ metadata }) => metadata.name === name);
-      if (there?.status?.startTime === this.#startedAt && there.status.phase === 'Running')
+      const before = there.get(name);
+      if (before?.status?.startTime === this.#startedAt && before.status.phase === 'Running')
         continue;
-      const pod = this.#podOf(name, part, there);
-      if (there === undefined) await backend.create(pod, false);
-      else await backend.update(pod, there, false);
+      const pod = this.#podOf(name, part, before);
+      const after =
+        before === undefined
+          ? await backend.create(pod, false)
+          : await backend.update(pod, before, false);
+      there.set(name, after as Pod);
     }
+    this.#there = there;
+  }
+
+  async #read(): Promise<Map<string, Pod>> {
+    const { items } = await this.#options.backend.list(OPENEBS_NAMESPACE, null, null);
+    const mine = (items as Pod[]).filter(({ spec }) => spec.nodeName === this.#options.nodeName);
+    return new Map(mine.map((pod) => [pod.metadata.name, pod]));
   }
 
   #nameOf({ component, pool, volume }: Part): string {

@@ -9,6 +9,11 @@ import {
   Finalizer,
   hasFinalizer,
   isDeleting,
+  keepingOfVolume,
+  REPLICAS_IN_POOL,
+  REPLICAS_OF_VOLUME,
+  stateOfPool,
+  trigger,
   type Writer,
 } from '../../controllers/index.ts';
 import {
@@ -30,6 +35,7 @@ import type { Volume as ServedVolume } from '../../volume/index.ts';
 import { copyBlocks } from './copy.ts';
 import { memberIdOf } from './members.ts';
 import type { NodeSurroundings, OpenPool, OpenPools } from './surroundings.ts';
+import { Told } from './told.ts';
 
 /** Which volumes this node serves: their replicas here are in use. */
 export interface Serving {
@@ -55,6 +61,7 @@ export class ReplicaKeeper implements Controller {
   readonly #open: OpenPools;
   readonly #writer: Writer;
   readonly #serving: Serving;
+  readonly #told = new Told();
   #strays: ReadonlySet<string> = new Set();
 
   constructor(around: NodeSurroundings, open: OpenPools, writer: Writer, serving: Serving) {
@@ -63,22 +70,21 @@ export class ReplicaKeeper implements Controller {
     this.#writer = writer;
     this.#serving = serving;
     const { catalog, nodeName } = around;
-    const mine = () => catalog.all(REPLICA).filter(({ spec }) => spec.nodeName === nodeName);
+    const mine = (replicas: readonly Replica[]): string[] =>
+      replicas
+        .filter(({ spec }) => spec.nodeName === nodeName)
+        .map(({ metadata }) => metadata.name);
     this.triggers = [
-      {
-        kind: POOL as unknown as KindDefinition,
-        keys: ({ metadata }: { metadata: { name: string } }) =>
-          mine()
-            .filter(({ spec }) => spec.poolName === metadata.name)
-            .map((replica) => replica.metadata.name),
-      },
-      {
-        kind: VOLUME as unknown as KindDefinition,
-        keys: ({ metadata }: { metadata: { name: string } }) =>
-          mine()
-            .filter(({ spec }) => spec.volumeName === metadata.name)
-            .map((replica) => replica.metadata.name),
-      },
+      trigger(
+        POOL,
+        ({ metadata }) => mine(catalog.where(REPLICAS_IN_POOL, metadata.name)),
+        stateOfPool,
+      ),
+      trigger(
+        VOLUME,
+        ({ metadata }) => mine(catalog.where(REPLICAS_OF_VOLUME, metadata.name)),
+        keepingOfVolume,
+      ),
     ];
   }
 
@@ -217,7 +223,9 @@ export class ReplicaKeeper implements Controller {
     const { volumeName } = replica.spec;
     const isSingle = catalog.get(VOLUME, volumeName)?.status?.mode === 'single';
     const isServed = this.#serving.isServed(volumeName);
-    await this.#writer.status(REPLICA, replica, (status) => {
+    const news = JSON.stringify([store.id, info.sizeBlocks, info.mappedBlocks, isSingle, isServed]);
+    if (!this.#told.isNews(replica, news)) return;
+    const told = await this.#writer.status(REPLICA, replica, (status) => {
       status.storeId = store.id;
       status.sizeBytes = info.sizeBlocks * STORE_BLOCK_BYTES;
       status.usedBytes = info.mappedBlocks * STORE_BLOCK_BYTES;
@@ -234,6 +242,7 @@ export class ReplicaKeeper implements Controller {
         now(),
       );
     });
+    this.#told.tell(told, news);
   }
 
   async #tearDown(

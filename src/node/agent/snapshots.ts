@@ -6,9 +6,11 @@ import {
   Finalizer,
   hasFinalizer,
   isDeleting,
+  REPLICAS_OF_VOLUME,
+  SNAPSHOTS_OF_VOLUME,
   type Writer,
 } from '../../controllers/index.ts';
-import { REPLICA, SNAPSHOT, type Snapshot, VOLUME, type Volume } from '../../kinds/index.ts';
+import { SNAPSHOT, type Snapshot, VOLUME, type Volume } from '../../kinds/index.ts';
 import { STORE_BLOCK_BYTES, StoreError, type Pool as StorePool } from '../../store/index.ts';
 import { memberIdOf } from './members.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
@@ -38,8 +40,7 @@ export class SnapshotKeeper implements Controller {
         kind: VOLUME as unknown as KindDefinition,
         keys: ({ metadata }: { metadata: { name: string } }) =>
           catalog
-            .all(SNAPSHOT)
-            .filter(({ spec }) => spec.volumeName === metadata.name)
+            .where(SNAPSHOTS_OF_VOLUME, metadata.name)
             .filter((snapshot) => isDeleting(snapshot) || snapshot.status?.phase !== 'Ready')
             .map((snapshot) => snapshot.metadata.name),
       },
@@ -106,8 +107,7 @@ export class SnapshotKeeper implements Controller {
     if (taken === undefined) return TRY_AGAIN_MS;
     const wasReady = snapshot.status?.phase === 'Ready';
     const holders = this.#around.catalog
-      .all(REPLICA)
-      .filter(({ spec }) => spec.volumeName === volume.metadata.name)
+      .where(REPLICAS_OF_VOLUME, volume.metadata.name)
       .filter((replica) => taken.holders.includes(memberIdOf(replica)))
       .map(({ metadata }) => metadata.name)
       .sort();
@@ -137,8 +137,8 @@ export class SnapshotKeeper implements Controller {
   #poolOf({ metadata }: Volume): StorePool | null {
     const { catalog, nodeName } = this.#around;
     const replica = catalog
-      .all(REPLICA)
-      .find(({ spec }) => spec.volumeName === metadata.name && spec.nodeName === nodeName);
+      .where(REPLICAS_OF_VOLUME, metadata.name)
+      .find(({ spec }) => spec.nodeName === nodeName);
     return replica === undefined ? null : this.#open.get(replica.spec.poolName);
   }
 

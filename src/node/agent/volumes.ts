@@ -9,7 +9,18 @@ import type {
   WantedReplica,
   WantedVolume,
 } from '../../control/index.ts';
-import { type Controller, isDeleting, NO_QUORUM, type Writer } from '../../controllers/index.ts';
+import {
+  type Controller,
+  isDeleting,
+  NO_QUORUM,
+  placeOfReplica,
+  REPLICAS_OF_VOLUME,
+  stateOfPool,
+  trigger,
+  VOLUMES_OF_POLICY,
+  VOLUMES_OF_TARGET,
+  type Writer,
+} from '../../controllers/index.ts';
 import {
   CHAP_KEYS,
   NODE,
@@ -29,11 +40,9 @@ import { memberIdOf, PHASES } from './members.ts';
 import { isFilled, type Serving } from './replicas.ts';
 import { replicatedSourceOf } from './sources.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
+import { Told } from './told.ts';
 
 const TRY_AGAIN_MS = 500;
-/** A coordinator that is well is asked now and then how its replicas are. */
-const HEALTHY_LOOK_MS = 5000;
-
 interface Coordinated {
   readonly handle: ReplicatedHandle;
   /** Those it was told of last, with their addresses. */
@@ -42,6 +51,8 @@ interface Coordinated {
   places: string;
   /** As it was told last. */
   policy: string;
+  /** How it and its replicas were when the volume was looked at last. */
+  seen: string;
 }
 
 interface Served {
@@ -62,6 +73,8 @@ export class VolumeKeeper implements Controller, Serving {
   readonly #writer: Writer;
   readonly #served = new Map<string, Served>();
   readonly #coordinated = new Map<string, Coordinated>();
+  readonly #toldOfVolumes = new Told();
+  readonly #toldOfReplicas = new Told();
   /** Has the volume looked at again; set by who runs the keepers. */
   nudge: (name: string) => void = () => {};
   readonly #onChange: () => void;
@@ -79,21 +92,17 @@ export class VolumeKeeper implements Controller, Serving {
     this.#writer = writer;
     const { catalog, nodeName } = around;
     const mine = (): string[] =>
-      catalog
-        .all(VOLUME)
-        .filter(({ status }) => status?.target?.nodeName === nodeName)
-        .map(({ metadata }) => metadata.name);
+      catalog.where(VOLUMES_OF_TARGET, nodeName).map(({ metadata }) => metadata.name);
     const all = (): string[] => catalog.all(VOLUME).map(({ metadata }) => metadata.name);
     this.triggers = [
-      {
-        kind: REPLICA as unknown as KindDefinition,
-        keys: (replica: object) => [(replica as { spec: { volumeName: string } }).spec.volumeName],
-      },
-      { kind: POOL as unknown as KindDefinition, keys: mine },
+      trigger(REPLICA, ({ spec }) => [spec.volumeName], placeOfReplica),
+      trigger(POOL, mine, stateOfPool),
       // Its portals may be new.
-      { kind: NODE as unknown as KindDefinition, keys: all },
-      { kind: SECRET as unknown as KindDefinition, keys: mine },
-      { kind: VOLUME_POLICY as unknown as KindDefinition, keys: mine },
+      trigger(NODE, all, ({ status }) => status?.portals),
+      trigger(SECRET, mine),
+      trigger(VOLUME_POLICY, ({ metadata }) =>
+        catalog.where(VOLUMES_OF_POLICY, metadata.name).map((volume) => volume.metadata.name),
+      ),
     ];
   }
 
@@ -177,8 +186,8 @@ export class VolumeKeeper implements Controller, Serving {
 
   #replicasOf(name: string): Replica[] {
     return this.#around.catalog
-      .all(REPLICA)
-      .filter((replica) => replica.spec.volumeName === name && !isDeleting(replica))
+      .where(REPLICAS_OF_VOLUME, name)
+      .filter((replica) => !isDeleting(replica))
       .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
   }
 
@@ -220,7 +229,7 @@ export class VolumeKeeper implements Controller, Serving {
   }
 
   /** Of a replicated volume: its replicas are made once, then its coordinator runs here while it is our target. */
-  async #coordinate(object: VolumeObject, epoch: number): Promise<number> {
+  async #coordinate(object: VolumeObject, epoch: number): Promise<number | undefined> {
     const { replication } = this.#around;
     const { name, uid } = object.metadata;
     if (replication === null) throw new CannotServe('this node coordinates no replicas');
@@ -257,7 +266,17 @@ export class VolumeKeeper implements Controller, Serving {
     await this.#follow(object, served);
     await this.#tellMembers(object, coordinated);
     await this.report(name);
-    return coordinated.handle.state() === 'Healthy' ? HEALTHY_LOOK_MS : TRY_AGAIN_MS * 2;
+    coordinated.seen = seenOf(coordinated.handle);
+    // One that is well is looked at when that changes: `lookAgain`.
+    return coordinated.handle.state() === 'Healthy' ? undefined : TRY_AGAIN_MS * 2;
+  }
+
+  /** Now and then: coordinators that have something to tell have their volume looked at, the others' usage is told. */
+  async lookAgain(): Promise<void> {
+    for (const [name, { handle, seen }] of this.#coordinated) {
+      if (this.#served.has(name) && seenOf(handle) !== seen) this.nudge(name);
+    }
+    for (const name of [...this.#served.keys()]) await this.report(name);
   }
 
   /** Those that are to begin from a snapshot, with the replica that holds it where they go. */
@@ -326,7 +345,8 @@ export class VolumeKeeper implements Controller, Serving {
       onLoss: () => exporter.declareLoss(iqn),
     });
     // A change of members may have been interrupted: whether these are the ones, its record says.
-    const coordinated = { handle, members: '', places: JSON.stringify(members), policy: '' };
+    const places = JSON.stringify(members);
+    const coordinated = { handle, members: '', places, policy: '', seen: '' };
     this.#coordinated.set(name, coordinated);
     log.info({ volume: name, members: members.length }, 'its coordinator is started');
     return coordinated;
@@ -416,7 +436,9 @@ export class VolumeKeeper implements Controller, Serving {
       const fact = facts.get(memberIdOf(replica));
       if (fact === undefined) continue;
       const phase = fact.connected ? (PHASES[fact.state] ?? 'Offline') : 'Offline';
-      await this.#writer.status(REPLICA, replica, (status) => {
+      const news = JSON.stringify([phase, fact]);
+      if (!this.#toldOfReplicas.isNews(replica, news)) continue;
+      const told = await this.#writer.status(REPLICA, replica, (status) => {
         status.phase = phase;
         if (phase === 'Rebuilding') {
           status.rebuild = {
@@ -434,6 +456,7 @@ export class VolumeKeeper implements Controller, Serving {
           now(),
         );
       });
+      this.#toldOfReplicas.tell(told, news);
     }
   }
 
@@ -441,8 +464,8 @@ export class VolumeKeeper implements Controller, Serving {
     const { catalog, nodeName, buffers, turn, clock, log, iqnPrefix } = this.#around;
     const { name } = object.metadata;
     const replica = catalog
-      .all(REPLICA)
-      .find(({ spec }) => spec.volumeName === name && spec.nodeName === nodeName);
+      .where(REPLICAS_OF_VOLUME, name)
+      .find(({ spec }) => spec.nodeName === nodeName);
     if (replica === undefined || isDeleting(replica)) return null;
     const store = this.#open.get(replica.spec.poolName)?.volume(name) ?? null;
     if (store === null) return null;
@@ -550,9 +573,12 @@ export class VolumeKeeper implements Controller, Serving {
     if (coordinated?.handle.serving === false) return;
     const usedBlocks = coordinated?.handle.usedBlocks() ?? volume.store.info().mappedBlocks;
     const usedBytes = usedBlocks * STORE_BLOCK_BYTES;
-    await this.#writer.status(VOLUME, object, (status) => {
+    const capacityBytes = volume.geometry.blocks * volume.geometry.logicalBlockBytes;
+    const news = JSON.stringify([epoch, portal, capacityBytes, usedBytes, initiators]);
+    if (!this.#toldOfVolumes.isNews(object, news)) return;
+    const told = await this.#writer.status(VOLUME, object, (status) => {
       status.serving = { nodeName, epoch, portal };
-      status.capacityBytes = volume.geometry.blocks * volume.geometry.logicalBlockBytes;
+      status.capacityBytes = capacityBytes;
       status.usedBytes = usedBytes;
       status.sessions = initiators.length;
       status.initiators = [...new Set(initiators)].sort();
@@ -563,6 +589,7 @@ export class VolumeKeeper implements Controller, Serving {
         now(),
       );
     });
+    this.#toldOfVolumes.tell(told, news);
   }
 
   async #fails(
@@ -612,6 +639,11 @@ export class VolumeKeeper implements Controller, Serving {
     this.#coordinated.clear();
     this.#served.clear();
   }
+}
+
+/** How a coordinator and its replicas are, in short. */
+function seenOf(handle: ReplicatedHandle): string {
+  return JSON.stringify([handle.serving, handle.state(), handle.replicas()]);
 }
 
 /** Told in the volume's condition, and tried again. */
