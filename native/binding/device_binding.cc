@@ -87,7 +87,7 @@ bool PoolBinding::TakeMedia(const Napi::Value& externals, std::vector<DeviceFile
     if (!array.Get(index).IsExternal()) return false;
     HeldMedium* const held = array.Get(index).As<Napi::External<HeldMedium>>().Data();
     if (held->file == nullptr) return false;
-    files->push_back({held->file.get(), held->path, held->id});
+    files->push_back({held->file.get(), held->path, held->id, held->label_slot});
     const bool was_alone = epoll_fd_ < 0;
     const int fd = held->file->event_fd();
     media_.push_back(std::move(held->file));

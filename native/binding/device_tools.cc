@@ -60,6 +60,7 @@ class OpenDeviceJob final : public Job {
     const auto id = [env](const Uuid& uuid) {
       return Napi::Buffer<uint8_t>::Copy(env, uuid.bytes, sizeof(uuid.bytes));
     };
+    held_.label_slot = probe_.label_slot;
     object.Set("medium", ToExternal(env, std::move(held_)));
     object.Set("poolId", id(probe_.store_id));
     object.Set("deviceId", id(probe_.device_id));

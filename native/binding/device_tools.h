@@ -16,6 +16,7 @@ struct HeldMedium {
   std::unique_ptr<MediumFile> file;
   std::string path;
   Uuid id{};
+  uint8_t label_slot = 0;
 };
 
 // prepareDevice({ path, sizeBytes, sparse, force, id }): Promise<medium>: made or taken, wiped

@@ -56,29 +56,46 @@ bool TransferBlocks(BlockFile& file, IoKind kind, uint64_t block, uint32_t block
   return request.result == 0;
 }
 
-Status ReadLabel(BlockFile& file, Label* label) {
+Status ReadLabel(BlockFile& file, Label* label, uint8_t* newest_slot) {
   AlignedBytes buffer(kLabelBytes);
   const auto parsed = std::make_unique<Label>();
   const uint64_t blocks = file.size_bytes() / kBlockBytes;
   if (blocks < kMinPoolBlocks) return Status::kNotAPool;
   Status worst = Status::kNotAPool;
   bool found = false;
-  auto look = [&](uint64_t place) {
-    if (place + kLabelBlocks > blocks) return;
-    if (!TransferBlocks(file, IoKind::kRead, place, kLabelBlocks, buffer.data)) return;
+  uint64_t used_blocks = blocks;  // Of the device, by the newest label.
+  auto look = [&](uint8_t slot, bool back, uint64_t size) {
+    if (!TransferBlocks(file, IoKind::kRead, LabelPlace(slot, back, size), kLabelBlocks,
+                        buffer.data)) {
+      return;
+    }
     const Status status = ParseLabel(buffer.data, parsed.get());
     if (status != Status::kOk) {
       if (status != Status::kNotAPool) worst = status;
       return;
     }
-    if (!found || parsed->sequence > label->sequence) *label = *parsed;
+    uint64_t own_blocks = 0;
+    for (uint32_t i = 0; i < parsed->device_count; ++i) {
+      if (parsed->devices[i].id == parsed->device_id) own_blocks = parsed->devices[i].size_blocks;
+    }
+    // What lies at an end that was not this device's, when the label was written, is not about it.
+    if (back && own_blocks != size) return;
+    if (found && !(parsed->device_id == label->device_id && parsed->pool_id == label->pool_id)) {
+      return;
+    }
+    if (found && parsed->sequence <= label->sequence) return;
+    *label = *parsed;
+    *newest_slot = slot;
+    used_blocks = own_blocks;
     found = true;
   };
-  for (uint64_t slot = 0; slot < 2; ++slot) look(LabelPlace(slot, false, blocks));
-  // At the end too, in case the front is lost. A medium that has grown keeps them where its end
-  // was.
-  if (!found) {
-    for (uint64_t slot = 0; slot < 2; ++slot) look(LabelPlace(slot, true, blocks));
+  // At both ends: the newest may have been kept at one of them alone.
+  for (const bool back : {false, true}) {
+    for (uint8_t slot = 0; slot < 2; ++slot) look(slot, back, blocks);
+  }
+  // A medium that has grown keeps the back ones where its end was.
+  if (const uint64_t size = used_blocks; found && size < blocks && size >= kMinPoolBlocks) {
+    for (uint8_t slot = 0; slot < 2; ++slot) look(slot, true, size);
   }
   if (found) return Status::kOk;
   // A pool of before there were labels.
@@ -96,14 +113,15 @@ Status DeviceSet::Assemble(const std::vector<DeviceFile>& files, bool read_only,
   struct Found {
     const DeviceFile* file;
     std::unique_ptr<Label> label;
-    bool used = false;
+    uint8_t slot = 0;
   };
   std::vector<Found> found;
   for (const DeviceFile& file : files) {
     auto label = std::make_unique<Label>();
-    const Status status = ReadLabel(*file.file, label.get());
+    uint8_t slot = 0;
+    const Status status = ReadLabel(*file.file, label.get(), &slot);
     if (status == Status::kOk) {
-      found.push_back({&file, std::move(label)});
+      found.push_back({&file, std::move(label), slot});
       continue;
     }
     if (files.size() == 1) {
@@ -187,6 +205,10 @@ Status DeviceSet::Assemble(const std::vector<DeviceFile>& files, bool read_only,
     }
     device.file = f.file->file;
     device.path = f.file->path;
+    device.label_slot = f.slot;
+    // A crash came before the newest label was on all of them: what it says, that a side is out
+    // perhaps, must not depend on the devices that have it.
+    if (f.label->sequence < truth.sequence && device.Writable()) labels_wanted_ = !read_only;
     std::memset(device.record.path, 0, sizeof device.record.path);
     std::strncpy(device.record.path, f.file->path.c_str(), sizeof device.record.path - 1);
   }

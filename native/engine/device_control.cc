@@ -297,6 +297,7 @@ void PoolImpl::OnlineDevice(const Uuid& id, const DeviceFile& file, uint64_t seq
     if (file.file != nullptr) {
       device->file = file.file;
       device->path = file.path;
+      device->label_slot = file.label_slot;
       std::memset(device->record.path, 0, sizeof device->record.path);
       std::strncpy(device->record.path, file.path.c_str(), sizeof device->record.path - 1);
     }

@@ -274,6 +274,7 @@ int DeviceSet::AddDevice(const DeviceFile& file, uint16_t vdev, uint8_t place, V
   device.record.vdev_class = vdev_class;
   device.record.size_blocks = size_blocks;
   device.fresh = true;
+  device.label_slot = file.label_slot;
   std::strncpy(device.record.path, file.path.c_str(), sizeof device.record.path - 1);
   auto& sides = vdevs_[vdev].sides;
   sides.push_back(static_cast<uint16_t>(slot));
@@ -400,7 +401,7 @@ void DeviceSet::StartLabels() {
   labels_wanted_ = false;
   labels_flushing_ = false;
   ++sequence_;
-  label_ok_ = label_failed_ = label_sent_ = 0;
+  label_ok_ = label_failed_ = label_kept_ = label_sent_ = 0;
   labels_left_ = 1;  // Not to end before the last one is out.
   std::vector<uint16_t> targets;
   std::vector<uint16_t> fresh;
@@ -424,9 +425,10 @@ void DeviceSet::StartLabels() {
     label_sent_ |= Bit(targets[i]);
   }
   for (size_t i = 0; i < targets.size(); ++i) {
+    const Device& device = *devices_[targets[i]];
     for (const bool back : {false, true}) {
       SendLabel(targets[i], IoKind::kWrite,
-                LabelPlace(sequence_, back, devices_[targets[i]]->record.size_blocks),
+                LabelPlace(1 - device.label_slot, back, device.record.size_blocks),
                 label_buffers_[i]);
     }
   }
@@ -462,7 +464,7 @@ void DeviceSet::OnLabel(IoRequest* request) {
   --self->in_flight_;
   const uint64_t bit = Bit(io->device);
   if (request->result == 0) {
-    if (!self->labels_flushing_) self->label_ok_ |= bit;
+    (self->labels_flushing_ ? self->label_kept_ : self->label_ok_) |= bit;
   } else {
     ++device.record.write_errors;
     if (self->labels_flushing_) self->label_failed_ |= bit;
@@ -488,6 +490,10 @@ void DeviceSet::LabelStep() {
 }
 
 void DeviceSet::FinishLabels() {
+  for (uint16_t index = 0; index < devices_.size(); ++index) {
+    if ((label_kept_ & Bit(index)) == 0 || devices_[index] == nullptr) continue;
+    devices_[index]->label_slot = static_cast<uint8_t>(1 - devices_[index]->label_slot);
+  }
   for (uint16_t index = 0; index < devices_.size(); ++index) {
     if ((label_failed_ & Bit(index)) == 0 || devices_[index] == nullptr) continue;
     if (!devices_[index]->Writable()) continue;

@@ -48,6 +48,7 @@ class DeviceSet {
     bool leaving = false;  // In no label any more: to be wiped and let go.
     bool wiped = false;
     bool fresh = false;  // No label yet: it gets one before any other label speaks of it.
+    uint8_t label_slot = 0;  // Where its newest durable label is: the next goes to the other.
 
     bool Readable() const { return file != nullptr && record.state == DeviceState::kInSync; }
     bool Writable() const {
@@ -214,7 +215,7 @@ class DeviceSet {
   bool join_failed_ = false;
   bool labels_flushing_ = false;
   uint32_t labels_left_ = 0;
-  uint64_t label_ok_ = 0, label_failed_ = 0;  // Bits, by device.
+  uint64_t label_ok_ = 0, label_failed_ = 0, label_kept_ = 0;  // Bits, by device.
   uint64_t label_sent_ = 0;
   std::vector<uint8_t*> label_buffers_;
   std::deque<LabelIo> all_label_ios_;
@@ -224,7 +225,7 @@ class DeviceSet {
 
 // For calls without a pool: to the end.
 bool TransferBlocks(BlockFile& file, IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data);
-// The newest valid label of a device. What kind of nothing is there, if there is none.
-Status ReadLabel(BlockFile& file, Label* label);
+// The newest valid label of a device, and its slot. What kind of nothing is there, if there is none.
+Status ReadLabel(BlockFile& file, Label* label, uint8_t* slot);
 
 }  // namespace ashlar

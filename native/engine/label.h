@@ -1,6 +1,8 @@
 // Labels: what every device of a pool says about the whole pool, so that it is found again when
 // names change, and so that a device which missed writes is known for what it is. A label is 16 KiB
-// in each of two slots at both ends of the device, written in turn by the parity of its sequence.
+// in each of two slots at both ends of the device. A label goes to the slot where its newest
+// is not, and that one is durable before: whatever a power cut tears, one is left. The sequence does
+// not tell the slot: a device that joined, was away, or was missed by a crash has not had every label.
 //
 // A device that is taken out of its mirror is never told: the label that says so goes to the
 // others, and is durable there before anything is acknowledged without it. So its own label stays
@@ -66,9 +68,9 @@ void SealLabel(Label* label);
 // kNotAPool: no label, or torn. kVersion: of a newer format. kCorrupt: numbers that cannot be.
 Status ParseLabel(const uint8_t* bytes, Label* out);
 
-// First block of a label slot; `device_blocks` is the device's size.
-inline constexpr uint64_t LabelPlace(uint64_t sequence, bool back, uint64_t device_blocks) {
-  const uint64_t at = kSuperSlots + (sequence & 1) * kLabelBlocks;
+// First block of a label slot, 0 or 1; `device_blocks` is the device's size.
+inline constexpr uint64_t LabelPlace(uint64_t slot, bool back, uint64_t device_blocks) {
+  const uint64_t at = kSuperSlots + slot * kLabelBlocks;
   return back ? device_blocks - at - kLabelBlocks : at;
 }
 inline constexpr uint64_t SuperPlace(uint64_t generation, bool back, uint64_t device_blocks) {

@@ -222,7 +222,8 @@ struct ProbeResult {
   Uuid store_id{};
   std::string name;
   Uuid device_id{};
-  uint64_t sequence = 0;  // Of the label.
+  uint64_t sequence = 0;   // Of the label.
+  uint8_t label_slot = 0;  // That the label was found in.
   bool exported = false;
   uint32_t devices = 0;  // Of the pool.
 };

@@ -16,6 +16,7 @@ struct DeviceFile {
   BlockFile* file = nullptr;
   std::string path;
   Uuid id{};  // Of a device that joins. Zero: made from the pool's own.
+  uint8_t label_slot = 0;  // Of a device that comes back: where its newest label is (Probe).
 };
 
 // A vdev is a device, or the two or three of a mirror. Data is spread over the vdevs.

@@ -217,7 +217,7 @@ Status Pool::WipeDevice(BlockFile& file) {
 
 Status Pool::Probe(BlockFile& file, ProbeResult* result) {
   const auto label = std::make_unique<Label>();
-  const Status status = ReadLabel(file, label.get());
+  const Status status = ReadLabel(file, label.get(), &result->label_slot);
   if (status != Status::kOk) return status;
   result->store_id = label->pool_id;
   result->name = label->name;
@@ -387,7 +387,13 @@ Status PoolImpl::ReadSuperblocks(std::string* why) {
   return EqualizeSuperblocks(base, base != newest, why);
 }
 
+// The labels as they were found are durable before any is overwritten: after a kill they may be in
+// the devices' caches alone.
 bool PoolImpl::WriteLabelsSync(std::string* why) {
+  if (!FlushSync()) {
+    *why = "the medium failed a flush";
+    return false;
+  }
   bool ended = false;
   devices_.UpdateLabels([](void* context) { *static_cast<bool*>(context) = true; }, &ended);
   while (!ended && !Faulted()) {
