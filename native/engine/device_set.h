@@ -225,7 +225,8 @@ class DeviceSet {
 
 // For calls without a pool: to the end.
 bool TransferBlocks(BlockFile& file, IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data);
-// The newest valid label of a device, and its slot. What kind of nothing is there, if there is none.
+// The newest valid label of a device, and its slot. What kind of nothing is there, if there is
+// none.
 Status ReadLabel(BlockFile& file, Label* label, uint8_t* slot);
 
 }  // namespace ashlar

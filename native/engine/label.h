@@ -1,8 +1,9 @@
 // Labels: what every device of a pool says about the whole pool, so that it is found again when
 // names change, and so that a device which missed writes is known for what it is. A label is 16 KiB
-// in each of two slots at both ends of the device. A label goes to the slot where its newest
-// is not, and that one is durable before: whatever a power cut tears, one is left. The sequence does
-// not tell the slot: a device that joined, was away, or was missed by a crash has not had every label.
+// in each of two slots at both ends of the device. A label goes to the slot where the device's
+// newest is not, and that one is durable before: whatever a power cut tears, one is left. The
+// sequence does not tell the slot: a device that joined, was away, or was missed by a crash has not
+// had every label.
 //
 // A device that is taken out of its mirror is never told: the label that says so goes to the
 // others, and is durable there before anything is acknowledged without it. So its own label stays

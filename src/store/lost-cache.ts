@@ -6,11 +6,18 @@
 //
 // The mark cannot be kept on the medium that just failed. It is kept in memory that outlives the process, and beside a pool
 // that is a file; one of the two is enough.
+//
+// A process may be killed while it writes one. So the file itself says that a cache was lost, whatever is in it; only a mark
+// that surely is an earlier boot's is none. A torn one is made whole before anybody hears of it: the next loss, torn as well
+// perhaps, must give another id.
 import { randomUUID } from 'node:crypto';
 import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { bootId } from './boot-id.ts';
 
 const MEMORY_FOLDER = '/dev/shm';
+/** What `lost` writes behind the boot id, whole. */
+const MARK = /^[0-9a-f-]{36}\n$/;
+const TORN = 'torn';
 
 /** Where marks of a pool are kept. `path`: of its first device. */
 export function markPlaces(poolId: string, path: string, memoryFolder = MEMORY_FOLDER): string[] {
@@ -31,12 +38,18 @@ export class CacheIdentity {
 
   /** The boot id, or what stands for it since a cache was lost without a boot. */
   get id(): string {
-    const marks = new Set<string>();
-    for (const place of this.#places) {
-      const mark = this.#read(place);
-      if (mark !== null) marks.add(mark);
+    let found = this.#places.map((place) => this.#read(place));
+    if (found.includes(TORN)) {
+      this.lost();
+      found = this.#places.map((place) => this.#read(place));
     }
-    return marks.size === 0 ? this.#boot : [...marks].sort().join('+');
+    const marks = new Set(found.filter((mark) => mark !== null));
+    return marks.size === 0
+      ? this.#boot
+      : [...marks]
+          .sort()
+          .map((mark) => (mark === TORN ? `${this.#boot}+torn` : mark))
+          .join('+');
   }
 
   /** The cache was lost: `id` is another one from here on. False: nowhere could it be written down. */
@@ -55,12 +68,20 @@ export class CacheIdentity {
   }
 
   #read(place: string): string | null {
+    let text: string;
     try {
-      const [boot, mark = ''] = readFileSync(place, 'latin1').trim().split(' ');
-      if (boot === this.#boot && mark.length === 36) return mark;
+      text = readFileSync(place, 'latin1');
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code;
+      return code === 'ENOENT' || code === 'ENOTDIR' ? null : TORN;
+    }
+    const [, boot, mark = ''] = /^([^ ]+) (.*)$/s.exec(text) ?? [];
+    if (boot === undefined) return TORN;
+    if (boot === this.#boot) return MARK.test(mark) ? mark.trimEnd() : TORN;
+    try {
       rmSync(place, { force: true }); // The machine has booted since: that says it all.
     } catch {
-      // There is none.
+      // It says the same the next time.
     }
     return null;
   }
