@@ -490,6 +490,7 @@ Napi::Value PoolBinding::Stats(const Napi::CallbackInfo& info) {
   object.Set("state", Num(env, static_cast<uint64_t>(stats.state)));
   object.Set("sizeBlocks", Num(env, stats.size_blocks));
   object.Set("usableBlocks", Num(env, stats.usable_blocks));
+  object.Set("growthLimitPercent", Num(env, stats.growth_limit_percent));
   object.Set("allocatedBlocks", Num(env, stats.allocated_blocks));
   object.Set("dataBlocks", Num(env, stats.data_blocks));
   object.Set("metadataBlocks", Num(env, stats.metadata_blocks));

@@ -113,6 +113,7 @@ struct PoolStats {
   PoolState state = PoolState::kClosed;
   uint64_t size_blocks = 0;       // Of the whole medium.
   uint64_t usable_blocks = 0;     // Without superblocks, log, reserve.
+  uint32_t growth_limit_percent = 100;
   uint64_t allocated_blocks = 0;  // Data and metadata, pending frees included.
   uint64_t data_blocks = 0;       // Mapped blocks over all volumes.
   uint64_t metadata_blocks = 0;

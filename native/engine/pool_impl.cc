@@ -573,6 +573,7 @@ PoolStats PoolImpl::Stats() const {
   s.state = state_;
   s.size_blocks = sb_.size_blocks;
   s.usable_blocks = alloc_blocks_ - growth_reserve_;
+  s.growth_limit_percent = growth_limit_;
   s.allocated_blocks = bits_used_ + busy_;
   s.data_blocks = data_mapped_;
   s.metadata_blocks = metadata_blocks_;

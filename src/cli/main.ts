@@ -10,6 +10,7 @@ import { addCreate } from './commands/create.ts';
 import { addGet } from './commands/get.ts';
 import { addKubeconfig } from './commands/kubeconfig.ts';
 import { addNodes } from './commands/nodes.ts';
+import { addPoolLife } from './commands/pool-life.ts';
 import { addPoolCommands, addSnapshotCommands } from './commands/pools.ts';
 import { addReplicaCommands } from './commands/replicas.ts';
 import { addTransfers } from './commands/transfer.ts';
@@ -56,6 +57,7 @@ function buildProgram(): Command {
   addReplicaCommands(program);
   addCheck(program);
   addPoolCommands(program);
+  addPoolLife(program);
   addSnapshotCommands(program);
   addKubeconfig(program);
   addNodes(program);

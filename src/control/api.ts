@@ -15,6 +15,8 @@ import {
 import { type Clock, type Log, SystemClock } from '../base/index.ts';
 import { MemoryObjectStore, type ObjectStore } from '../objects/index.ts';
 import { type NodeKindsOptions, nodeKinds, type PoolFacts, type SessionFacts } from './kinds.ts';
+import type { PoolHost } from './pool-host.ts';
+import { addImportable } from './pool-kind.ts';
 import { addTransfers } from './transfer-routes.ts';
 import type { Transfers } from './transfers.ts';
 import type { VolumeController } from './volume-controller.ts';
@@ -23,6 +25,7 @@ export type { PoolFacts, SessionFacts } from './kinds.ts';
 
 export interface ApiOptions {
   readonly controller: VolumeController;
+  readonly pools: PoolHost;
   readonly poolFacts: PoolFacts;
   readonly sessions: () => readonly SessionFacts[];
   /** Turns a session's `sinceMs` into wall time. */
@@ -94,6 +97,7 @@ export async function buildApi(
     tls: options.tls ?? null,
   });
   addHealth(app, options);
+  addImportable(app, options.pools, options.access ?? null);
   if (options.transfers !== undefined) {
     const { access } = options;
     await app.register(async (scope) => {

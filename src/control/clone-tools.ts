@@ -47,7 +47,9 @@ export function volumeActions(
   };
 }
 
-export function snapshotActions(pool: Pool): Readonly<Record<string, KindAction<SnapshotObject>>> {
+export function snapshotActions(
+  poolOf: (volume: string) => Pool,
+): Readonly<Record<string, KindAction<SnapshotObject>>> {
   return {
     diff: {
       method: 'GET',
@@ -56,7 +58,8 @@ export function snapshotActions(pool: Pool): Readonly<Record<string, KindAction<
       run: async ({ metadata }, { query }) => {
         const to = fullSnapshotName(query.get('to') ?? '');
         if (to === '') throw wrongTo('is required: a later snapshot (V@NAME), or a volume');
-        return await diff(pool, fullSnapshotName(metadata.name), to);
+        const from = fullSnapshotName(metadata.name);
+        return await diff(poolOf(from.split('@')[0]!), from, to);
       },
     },
   };

@@ -9,6 +9,16 @@ export {
 } from './api.ts';
 export { ApiError, type Status, type StatusCause, type StatusReason } from './errors.ts';
 export {
+  type ExaminedDevice,
+  type KeptPool,
+  type NewPool,
+  type Obstacle,
+  PoolHost,
+  type PoolHostOptions,
+  type PoolList,
+  type PoolMedia,
+} from './pool-host.ts';
+export {
   MAX_REPLICAS,
   type NewReplica,
   type OpenReplicated,

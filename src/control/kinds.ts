@@ -12,17 +12,13 @@ import {
 } from '../apiserver/index.ts';
 import { type Clock, formatBytes } from '../base/index.ts';
 import { VOLUME_DECLARATION } from '../kinds/index.ts';
-import { type Pool, STORE_BLOCK_BYTES } from '../store/types.ts';
 import { volumeActions } from './clone-tools.ts';
-import { presentDevice, presentWalk } from './device-status.ts';
-import { poolActions } from './pool-actions.ts';
+import type { PoolHost } from './pool-host.ts';
+import { type PoolFacts, poolKind } from './pool-kind.ts';
 import { replicaKind } from './replica-kind.ts';
 import {
   GROUP,
   GROUP_VERSION,
-  type PoolObject,
-  PoolSpec,
-  PoolStatus,
   type SessionObject,
   SessionStatus,
   type VolumeManifest,
@@ -50,16 +46,11 @@ export interface SessionFacts {
   readonly outstanding: number;
 }
 
-export interface PoolFacts {
-  readonly pool: Pool;
-  readonly path: string;
-  readonly cacheBytes: number;
-  readonly sparse: boolean;
-  readonly openedAt: Date;
-}
+export type { PoolFacts };
 
 export interface NodeKindsOptions {
   readonly controller: VolumeController;
+  readonly pools: PoolHost;
   readonly poolFacts: PoolFacts;
   readonly sessions: () => readonly SessionFacts[];
   /** Turns a session's `sinceMs` into wall time. */
@@ -71,13 +62,13 @@ export interface NodeKindsOptions {
 const ours = { group: GROUP, version: 'v1', namespaced: false, categories: ['ashlar'] } as const;
 
 export function nodeKinds(options: NodeKindsOptions): KindDefinition[] {
-  const { controller, poolFacts, clock } = options;
+  const { controller, pools, poolFacts, clock } = options;
   const kinds = [
     volumes(options),
-    snapshotKind({ controller, pool: poolFacts.pool, clock }),
+    snapshotKind({ controller, clock }),
     replicaKind(controller, clock),
     sessions(options),
-    pools(options),
+    poolKind({ pools, facts: poolFacts, clock }),
   ];
   return kinds as unknown as KindDefinition[];
 }
@@ -153,41 +144,6 @@ function sessions(options: NodeKindsOptions): KindDefinition<SessionObject> {
   };
 }
 
-function pools({ poolFacts, clock }: NodeKindsOptions): KindDefinition<PoolObject> {
-  return {
-    ...ours,
-    kind: 'Pool',
-    plural: 'pools',
-    verbs: READ_VERBS,
-    description: 'Where volumes keep their blocks: a file or a device.',
-    fields: { spec: PoolSpec, status: PoolStatus },
-    actions: poolActions(poolFacts.pool, () => presentPool(poolFacts)),
-    backend: new PolledBackend({ list: () => [presentPool(poolFacts)] }, clock, Date.now()),
-    columns: [
-      { name: 'State', description: 'Online, or why not.', value: ({ status }) => status.phase },
-      { name: 'Size', value: ({ status }) => formatBytes(status.sizeBytes) },
-      { name: 'Allocated', value: ({ status }) => formatBytes(status.allocatedBytes) },
-      { name: 'Free', value: ({ status }) => formatBytes(status.freeBytes) },
-      { name: 'Volumes', type: 'integer', value: ({ status }) => status.volumes },
-      ageColumn,
-      {
-        name: 'Provisioned',
-        wide: true,
-        description: 'What all volumes promise together.',
-        value: ({ status }) => formatBytes(status.provisionedBytes),
-      },
-      {
-        name: 'Errors',
-        wide: true,
-        type: 'integer',
-        description: 'Of checksums and of I/O.',
-        value: ({ status }) => status.checksumErrors + status.ioErrors,
-      },
-      { name: 'Path', wide: true, value: ({ spec }) => spec.path },
-    ],
-  };
-}
-
 function presentSessions(options: NodeKindsOptions): SessionObject[] {
   return options.sessions().map((session) => {
     const { sinceMs, ...status } = session;
@@ -208,54 +164,6 @@ function presentSessions(options: NodeKindsOptions): SessionObject[] {
       status: { ...status, volume },
     };
   });
-}
-
-function presentPool({ pool, path, cacheBytes, sparse, openedAt }: PoolFacts): PoolObject {
-  const stats = pool.stats();
-  const bytes = (blocks: number): number => blocks * STORE_BLOCK_BYTES;
-  const volumes = pool.volumes();
-  const provisioned = volumes.reduce((sum, volume) => sum + volume.info().sizeBlocks, 0);
-  const online = stats.state === 'Online';
-  return {
-    apiVersion: GROUP_VERSION,
-    kind: 'Pool',
-    metadata: {
-      name: pool.name,
-      uid: pool.id,
-      resourceVersion: '',
-      generation: 1,
-      creationTimestamp: kubeTime(openedAt),
-    },
-    spec: { path, cacheBytes, sparse },
-    status: {
-      phase: stats.state,
-      sizeBytes: bytes(stats.sizeBlocks),
-      usableBytes: bytes(stats.usableBlocks),
-      allocatedBytes: bytes(stats.allocatedBlocks),
-      freeBytes: bytes(stats.freeBlocks),
-      dataBytes: bytes(stats.dataBlocks),
-      metadataBytes: bytes(stats.metadataBlocks),
-      pendingFreeBytes: bytes(stats.pendingFreeBlocks),
-      provisionedBytes: bytes(provisioned),
-      volumes: volumes.length,
-      checksumErrors: stats.checksumErrors,
-      ioErrors: stats.ioErrors,
-      logDamaged: stats.logDamaged,
-      devices: pool.devices.list().map(presentDevice),
-      scrub: presentWalk(pool.devices.scrubStatus()),
-      resilver: presentWalk(pool.devices.resilverStatus()),
-      rebalance: presentWalk(pool.devices.rebalanceStatus()),
-      conditions: [
-        {
-          type: 'Ready',
-          status: online ? 'True' : 'False',
-          reason: stats.state,
-          message: online ? 'volumes are served' : stats.fault,
-          lastTransitionTime: kubeTime(openedAt),
-        },
-      ],
-    },
-  };
 }
 
 function shownDigests({ status }: SessionObject): string {

@@ -3,9 +3,8 @@
 import { Type } from 'typebox';
 import { ApiError, type KindAction } from '../apiserver/index.ts';
 import type { PoolDevice, PoolDevices } from '../store/devices.ts';
-import { type Pool, StoreError } from '../store/types.ts';
+import type { PoolHost } from './pool-host.ts';
 import { GROUP, type PoolObject } from './schemas.ts';
-import { storeFailure } from './volume-parts.ts';
 
 const closed = { additionalProperties: false } as const;
 const path = (description: string) => Type.String({ minLength: 1, maxLength: 4096, description });
@@ -24,24 +23,27 @@ type Body = Readonly<Record<string, unknown>>;
 
 /** `present`: the pool as it is afterwards. */
 export function poolActions(
-  pool: Pool,
-  present: () => PoolObject,
+  pools: PoolHost,
+  present: (name: string) => PoolObject,
 ): Readonly<Record<string, KindAction<PoolObject>>> {
-  const { devices } = pool;
   const action = (
     description: string,
     body: NonNullable<KindAction['body']>,
-    change: (sent: Body) => Promise<void>,
+    change: (sent: Body, devices: PoolDevices) => Promise<void>,
+    joining: (sent: Body) => readonly string[] = () => [],
   ): KindAction<PoolObject> => ({
     method: 'POST',
     description,
     body,
-    run: async (_object, { body: sent, dryRun }) => {
-      if (!dryRun) await translated(pool.name, () => change(sent as Body));
-      return present();
+    run: async ({ metadata: { name } }, { body: given, dryRun }) => {
+      const sent = given as Body;
+      if (!dryRun) {
+        await pools.changeDevices(name, joining(sent), ({ devices }) => change(sent, devices));
+      }
+      return present(name);
     },
   });
-  const idOf = (sent: Body, field = 'device'): string =>
+  const idOf = (sent: Body, devices: PoolDevices, field = 'device'): string =>
     find(devices, String(sent[field]), field).id;
   const fresh = (sent: Body, at: unknown) => ({
     path: String(at),
@@ -60,7 +62,7 @@ export function poolActions(
     rebalance: action(
       'Move data from fuller devices to emptier ones; or pause or cancel that',
       Walk,
-      async ({ action: what }) => {
+      async ({ action: what }, devices) => {
         if (what === 'pause') await devices.pauseRebalance();
         else if (what === 'cancel') await devices.cancelRebalance();
         else await devices.startRebalance();
@@ -69,7 +71,7 @@ export function poolActions(
     scrub: action(
       'Read everything, mend what a mirror can; or pause or cancel that',
       Walk,
-      async ({ action: what }) => {
+      async ({ action: what }, devices) => {
         if (what === 'pause') await devices.pauseScrub();
         else if (what === 'cancel') await devices.cancelScrub();
         else await devices.startScrub();
@@ -81,7 +83,8 @@ export function poolActions(
         { devices: Type.Array(path('A path.'), { minItems: 1, maxItems: 3 }), ...NewDevice },
         closed,
       ),
-      (sent) => devices.add((sent['devices'] as string[]).map((one) => fresh(sent, one))),
+      (sent, devices) => devices.add((sent['devices'] as string[]).map((one) => fresh(sent, one))),
+      (sent) => sent['devices'] as string[],
     ),
     attach: action(
       'Make a mirror of a device: another side beside it',
@@ -89,16 +92,20 @@ export function poolActions(
         { beside: path('Its path or id.'), device: path('The new one.'), ...NewDevice },
         closed,
       ),
-      (sent) => devices.attach(idOf(sent, 'beside'), fresh(sent, sent['device'])),
+      (sent, devices) => devices.attach(idOf(sent, devices, 'beside'), fresh(sent, sent['device'])),
+      (sent) => [String(sent['device'])],
     ),
-    detach: action('Take a side out of a mirror', Device, (sent) => devices.detach(idOf(sent))),
+    detach: action('Take a side out of a mirror', Device, (sent, devices) =>
+      devices.detach(idOf(sent, devices)),
+    ),
     replace: action(
       'Replace a device: the old one leaves once the new one has everything',
       Type.Object({ device: path('The old one.'), by: path('The new one.'), ...NewDevice }, closed),
-      (sent) => devices.replace(idOf(sent), fresh(sent, sent['by'])),
+      (sent, devices) => devices.replace(idOf(sent, devices), fresh(sent, sent['by'])),
+      (sent) => [String(sent['by'])],
     ),
-    offline: action('Take a side of a mirror away for a while', Device, (sent) =>
-      devices.offline(idOf(sent)),
+    offline: action('Take a side of a mirror away for a while', Device, (sent, devices) =>
+      devices.offline(idOf(sent, devices)),
     ),
     online: action(
       'Bring a device back: what it missed is resilvered',
@@ -106,12 +113,32 @@ export function poolActions(
         { device: path('Its path or id.'), path: Type.Optional(path('Where it is now.')) },
         closed,
       ),
-      (sent) =>
+      (sent, devices) =>
         sent['path'] === undefined
-          ? devices.online(idOf(sent))
-          : devices.online(idOf(sent), String(sent['path'])),
+          ? devices.online(idOf(sent, devices))
+          : devices.online(idOf(sent, devices), String(sent['path'])),
+      (sent) => (sent['path'] === undefined ? [] : [String(sent['path'])]),
     ),
-    grow: action('Use what devices have grown by', Type.Object({}, closed), () => devices.grow()),
+    grow: action('Use what devices have grown by', Type.Object({}, closed), (_sent, devices) =>
+      devices.grow(),
+    ),
+    export: {
+      method: 'POST',
+      description: 'Close it, so that another machine may import it',
+      body: Type.Object(
+        {
+          force: Type.Optional(
+            Type.Boolean({ description: 'Also while in use: sessions are ended.' }),
+          ),
+        },
+        closed,
+      ),
+      run: async (object, { body: sent, dryRun }) => {
+        const { force = false } = sent as { force?: boolean };
+        if (!dryRun) await pools.export(object.metadata.name, { force });
+        return object;
+      },
+    },
   };
 }
 
@@ -131,13 +158,4 @@ function find(devices: PoolDevices, named: string, field: string): PoolDevice {
     kind: 'pools',
     causes: [{ reason: 'FieldValueInvalid', field, message }],
   });
-}
-
-async function translated(name: string, work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    if (!(error instanceof StoreError)) throw error;
-    throw storeFailure(name, error.code, error.message, error, 'pools');
-  }
 }

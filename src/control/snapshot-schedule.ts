@@ -5,7 +5,6 @@
 import { kubeTime } from '../apiserver/index.ts';
 import type { Clock, Log, Timer } from '../base/index.ts';
 import type { SnapshotSchedule } from '../kinds/index.ts';
-import type { Pool } from '../store/types.ts';
 import type { KeptSnapshot } from './kept-snapshots.ts';
 import type { VolumeController } from './volume-controller.ts';
 
@@ -36,7 +35,6 @@ export function checkSchedule(
 
 export interface SnapshotSchedulerOptions {
   readonly controller: VolumeController;
-  readonly pool: Pool;
   readonly clock: Clock;
   readonly now: () => Date;
   readonly log: Log;

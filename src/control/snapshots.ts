@@ -13,7 +13,7 @@ import {
   type StatusCause,
 } from '../apiserver/index.ts';
 import { type Clock, formatBytes } from '../base/index.ts';
-import { type Pool, STORE_BLOCK_BYTES } from '../store/types.ts';
+import { STORE_BLOCK_BYTES } from '../store/types.ts';
 import { snapshotActions } from './clone-tools.ts';
 import { notFound } from './errors.ts';
 import type { KeptSnapshot } from './kept-snapshots.ts';
@@ -66,12 +66,11 @@ const SHORT_NAME = new RegExp(
 
 export interface SnapshotKindOptions {
   readonly controller: VolumeController;
-  readonly pool: Pool;
   readonly clock: Clock;
 }
 
 export function snapshotKind(options: SnapshotKindOptions): KindDefinition<SnapshotObject> {
-  const { controller, pool, clock } = options;
+  const { controller, clock } = options;
   const backend = new PolledBackend(
     {
       list: () =>
@@ -88,7 +87,7 @@ export function snapshotKind(options: SnapshotKindOptions): KindDefinition<Snaps
         const [, short] = split(metadata.name);
         const volumes = [spec.volumeName, ...(spec.alsoVolumes ?? [])];
         for (const volume of volumes) {
-          if (pool.volume(volume) === null) throw notFound('volumes', volume);
+          if (controller.find(volume) === null) throw notFound('volumes', volume);
         }
         if (dryRun) return object;
         const [made] = await controller.takeSnapshots(volumes, short);
@@ -117,7 +116,7 @@ export function snapshotKind(options: SnapshotKindOptions): KindDefinition<Snaps
     hasStatus: true,
     validate: ({ metadata, spec }) => checkName(metadata, spec.volumeName),
     selectable: { 'spec.volumeName': ({ spec }) => spec.volumeName },
-    actions: snapshotActions(pool),
+    actions: snapshotActions((volume) => controller.poolOf(volume)),
     backend,
     columns: [
       { name: 'Volume', description: 'Of which volume.', value: ({ spec }) => spec.volumeName },

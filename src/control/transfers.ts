@@ -15,7 +15,6 @@ import type { DataBufferPool } from '../block/index.ts';
 import {
   nativeStreamReader,
   nativeStreamWriter,
-  type Pool,
   STORE_BLOCK_BYTES,
   StoreError,
   type StoreSnapshot,
@@ -33,7 +32,6 @@ import { SnapshotSource, VolumeTarget } from './stream-ends.ts';
 import type { Receiving, VolumeController } from './volume-controller.ts';
 
 export interface TransfersOptions {
-  readonly pool: Pool;
   readonly controller: VolumeController;
   readonly buffers: DataBufferPool;
   readonly log: Log;
@@ -57,17 +55,20 @@ export class Transfers {
 
   /** Throws ApiError where there is no such snapshot, or `from` is none of the same volume before it. */
   send(request: SendRequest): { description: StreamDescription; pieces: AsyncIterable<Buffer> } {
-    const { pool, buffers } = this.#options;
+    const { controller, buffers } = this.#options;
     const snapshot = this.#snapshot(request.snapshot);
     const { volume } = snapshot.snapshotInfo();
     const from = request.from === null ? null : this.#snapshot(`${volume}@${request.from}`);
     if (from !== null) {
-      const all = pool.snapshots(volume).map(({ name }) => name);
+      const all = controller
+        .poolOf(volume)
+        .snapshots(volume)
+        .map(({ name }) => name);
       if (all.indexOf(from.name) >= all.indexOf(snapshot.name)) {
         throw refuse(`${from.name} is not older than ${snapshot.name}`);
       }
     }
-    const blockSize = this.#options.controller.blockSize(volume);
+    const blockSize = controller.blockSize(volume);
     const source = new SnapshotSource(snapshot, from, blockSize);
     if (request.resumeLba > source.description.sizeBlocks) {
       throw refuse(`${request.snapshot} has ${source.description.sizeBlocks} blocks`);
@@ -138,13 +139,14 @@ export class Transfers {
   }
 
   #snapshot(fullName: string): StoreSnapshot {
-    const snapshot = this.#options.pool.snapshot(fullName);
+    const pool = this.#options.controller.poolOf(fullName.split('@')[0]!);
+    const snapshot = pool.snapshot(fullName);
     if (snapshot === null) throw notFound('snapshots', fullName);
     return snapshot;
   }
 
   #has(volume: string, snapshotId: string): boolean {
-    const { pool } = this.#options;
+    const pool = this.#options.controller.poolOf(volume);
     if (pool.volume(volume) === null) return false;
     return pool.snapshots(volume).some((one) => one.snapshotInfo().id === snapshotId);
   }
@@ -154,10 +156,10 @@ export class Transfers {
     description: StreamDescription,
     fromLba: number,
   ): Promise<VolumeTarget> {
-    const { controller, pool } = this.#options;
+    const { controller } = this.#options;
     const { snapshotId, snapshot } = description;
     const fromId = description.from?.id ?? null;
-    const before = pool.volume(name) === null ? null : controller.receiving(name);
+    const before = controller.find(name) === null ? null : controller.receiving(name);
     if (fromLba > 0) this.#assertContinues(name, before, description, fromLba);
     const receiving: Receiving = { snapshotId, snapshot, fromId, lba: fromLba };
     if (before !== null && before.snapshotId !== snapshotId) {
@@ -186,6 +188,7 @@ export class Transfers {
       finish: async () => {
         const { epoch, opNumber } = volume.cut();
         const request = { volume: name, name: snapshot, id: snapshotId, epoch, opNumber };
+        const pool = controller.poolOf(name);
         await pool.createSnapshots([request], new Date(description.createdAt).getTime());
         await controller.endReceiving(name);
       },
@@ -197,8 +200,8 @@ export class Transfers {
     description: StreamDescription,
     receiving: Receiving,
   ): Promise<void> {
-    const { controller, pool } = this.#options;
-    if (pool.volume(name) !== null) {
+    const { controller } = this.#options;
+    if (controller.find(name) !== null) {
       throw new StreamError(
         'STREAM_MISMATCH',
         `volume "${name}" exists, and this is a full stream: receive it under another name, or delete the volume`,
@@ -231,7 +234,7 @@ export class Transfers {
 
   /** An incremental stream fits only on exactly what it was made from. */
   #assertUnchangedSince(name: string, description: StreamDescription): void {
-    const { pool } = this.#options;
+    const pool = this.#options.controller.poolOf(name);
     const from = description.from!;
     const store = pool.volume(name);
     if (store === null) {

@@ -5,7 +5,7 @@
 // creation that was never reported, and is removed. Change: the manifest first, then the volume; at start the volume is
 // brought up to its manifest. Deletion: hosts first, then the store, which forgets the manifest with the volume.
 import { randomUUID } from 'node:crypto';
-import { type Clock, formatQuantity, type Log, type Turn } from '../base/index.ts';
+import { assert, type Clock, formatQuantity, type Log, type Turn } from '../base/index.ts';
 import { type BlockDevice, type DataBufferPool, IoStatus } from '../block/index.ts';
 import { type Pool, STORE_BLOCK_BYTES, StoreError, type StoreVolume } from '../store/types.ts';
 import { NO_LIMITS, Throttle, Volume } from '../volume/index.ts';
@@ -101,8 +101,19 @@ export interface VolumeControllerOptions {
   readonly now: () => Date;
 }
 
+/** A pool that volumes live in. */
+interface Place {
+  readonly name: string;
+  readonly pool: Pool;
+  /** Why it serves no more. */
+  fault: string;
+  /** It is being taken away: nothing new begins there. */
+  leaving: boolean;
+}
+
 interface Hosted {
   wanted: WantedVolume;
+  readonly place: Place;
   readonly store: StoreVolume;
   /** Null where it could not be opened: `failure` says why. */
   volume: Volume | null;
@@ -127,18 +138,37 @@ export interface DeleteOptions {
 export class VolumeController {
   readonly #options: VolumeControllerOptions;
   readonly #hosted = new Map<string, Hosted>();
+  /** By name; the first is the daemon's own, where a volume goes that says nothing else. */
+  readonly #places = new Map<string, Place>();
+  readonly #own: Place;
   /** Changes to one name happen one after the other. */
   readonly #tails = new Map<string, Promise<unknown>>();
   #resourceVersion = 0;
   #reservedVersion = 0;
-  #fault = '';
   #closing = false;
 
   constructor(options: VolumeControllerOptions) {
     this.#options = options;
-    options.pool.onFault((why) => {
-      this.#fault = why;
+    this.#own = this.#admit(options.pool.name, options.pool);
+  }
+
+  #admit(name: string, pool: Pool): Place {
+    assert(!this.#places.has(name));
+    const place: Place = { name, pool, fault: '', leaving: false };
+    this.#places.set(name, place);
+    pool.onFault((why) => {
+      place.fault = why;
+      // All that the daemon's own holds goes with the daemon's readiness.
+      if (place === this.#own) return;
+      for (const { wanted } of this.#within(place)) {
+        this.#options.exporter.takeDown(this.iqn(wanted.metadata.name), why);
+      }
     });
+    return place;
+  }
+
+  #within(place: Place): Hosted[] {
+    return [...this.#hosted.values()].filter((hosted) => hosted.place === place);
   }
 
   /** The highest resource version given so far: that of the list. */
@@ -148,28 +178,100 @@ export class VolumeController {
 
   /** Opens and exports what the pool holds; finishes or undoes what a crash cut short. */
   async start(): Promise<void> {
-    const { pool, log } = this.#options;
-    const kept = pool.getBlob(VERSION_KEY);
+    const kept = this.#own.pool.getBlob(VERSION_KEY);
     this.#resourceVersion = kept === null ? 0 : Number(Buffer.from(kept).toString()) || 0;
     this.#reservedVersion = this.#resourceVersion;
     await this.#nextVersion();
-    for (const store of pool.volumes()) {
-      if (store.name.startsWith(REPLICA_PREFIX)) continue;
-      const bytes = store.getBlob(MANIFEST_KEY);
-      const wanted = bytes === null ? null : decodeManifest(bytes);
-      if (wanted !== null && wanted.metadata.name === store.name) {
-        await this.#finishReceiving(store);
-        await this.#open(store, wanted);
-      } else if (isHalfMade(store, bytes)) {
-        log.info({ volume: store.name }, 'removing a volume whose creation never finished');
-        await pool.deleteVolume(store.name);
-      } else {
-        this.#keepFailed(
-          store,
-          bytes === null ? 'its manifest is missing' : 'its manifest is damaged',
-        );
-      }
+    await this.#openAll(this.#own);
+  }
+
+  /**
+   * Serves what another pool holds, too. The value: volumes that are not served, because one of their name is served
+   * from elsewhere.
+   */
+  async attach(name: string, pool: Pool): Promise<readonly string[]> {
+    return await this.#openAll(this.#admit(name, pool));
+  }
+
+  /** Volumes of a pool that could not be served, because there are others of their names. */
+  clashes(pool: Pool): readonly string[] {
+    return volumesIn(pool).filter((name) => this.#hosted.has(name));
+  }
+
+  /** Who is logged in to volumes of a pool, by volume. */
+  usersOf(name: string): ReadonlyMap<string, readonly string[]> {
+    const place = this.#places.get(name);
+    const users = new Map<string, readonly string[]>();
+    for (const { wanted } of place === undefined ? [] : this.#within(place)) {
+      const initiators = this.#options.exporter.initiators(this.iqn(wanted.metadata.name));
+      if (initiators.length > 0) users.set(wanted.metadata.name, [...new Set(initiators)]);
     }
+    return users;
+  }
+
+  /** Hosts lose the volumes of a pool; when it resolves nothing here touches the pool any more. */
+  async detach(name: string): Promise<void> {
+    const place = this.#places.get(name);
+    assert(place !== undefined && place !== this.#own);
+    place.leaving = true;
+    // What began before may still add a volume, or be about to use one.
+    await Promise.allSettled(this.#tails.values());
+    for (const hosted of this.#within(place)) {
+      const volume = hosted.wanted.metadata.name;
+      await this.#exclusively(volume, () => this.#letGo(hosted));
+      this.#hosted.delete(volume);
+    }
+    this.#places.delete(name);
+  }
+
+  async #letGo(hosted: Hosted): Promise<void> {
+    hosted.throttle?.setLimits(NO_LIMITS);
+    await this.#options.exporter.withdraw(this.iqn(hosted.wanted.metadata.name));
+    await (hosted.replicated?.stop() ?? hosted.volume?.close());
+    hosted.volume = null;
+  }
+
+  async #openAll(place: Place): Promise<readonly string[]> {
+    const { log } = this.#options;
+    const { pool } = place;
+    const clashes: string[] = [];
+    for (const name of volumesIn(pool)) {
+      await this.#exclusively(name, async () => {
+        const store = pool.volume(name);
+        if (store === null) return;
+        if (this.#hosted.has(name)) {
+          clashes.push(name);
+          return;
+        }
+        const bytes = store.getBlob(MANIFEST_KEY);
+        const wanted = bytes === null ? null : decodeManifest(bytes);
+        if (wanted !== null && wanted.metadata.name === store.name) {
+          await this.#finishReceiving(pool, store);
+          // It may come from a daemon that has counted further.
+          const version = Number(wanted.metadata.resourceVersion);
+          if (version > this.#resourceVersion) this.#resourceVersion = version;
+          await this.#open(place, store, wanted);
+        } else if (isHalfMade(store, bytes)) {
+          log.info({ volume: name }, 'removing a volume whose creation never finished');
+          await pool.deleteVolume(name);
+        } else {
+          const why = bytes === null ? 'its manifest is missing' : 'its manifest is damaged';
+          this.#keepFailed(place, store, why);
+        }
+      });
+    }
+    return clashes;
+  }
+
+  /** The name of the pool that the volume behind a target is in. */
+  poolNameOf(iqn: string): string {
+    const volume = iqn.slice(this.iqn('').length);
+    return (this.#hosted.get(volume)?.place ?? this.#own).name;
+  }
+
+  /** The pool that a volume is in; of one that there is none of, the daemon's own. */
+  poolOf(volume: string): Pool {
+    return this.#hosted.get(volume)?.place.pool ?? this.#own.pool;
   }
 
   list(): VolumeObject[] {
@@ -226,11 +328,38 @@ export class VolumeController {
   faults(sent: VolumeManifest): readonly StatusCause[] {
     try {
       checkVolume(sent, null, this.#options.defaults);
-      return [];
+      return this.#poolFaults(sent);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       return (error.details.causes ?? []).filter((cause) => !cause.field.startsWith('metadata'));
     }
+  }
+
+  #poolFaults({ spec }: VolumeManifest): readonly StatusCause[] {
+    const { pool } = spec;
+    if (pool === undefined || this.#places.has(pool)) return [];
+    const message = `there is no pool '${pool.slice(0, 80)}' that serves; there ${this.#places.size > 1 ? 'are' : 'is'} ${[...this.#places.keys()].join(', ')}`;
+    return [{ reason: 'FieldValueNotFound', field: 'spec.pool', message }];
+  }
+
+  /** Where a new volume goes: where it says, else where what it begins as is, else the daemon's own pool. */
+  #placeOf({ metadata, spec }: VolumeManifest, wanted: WantedVolume): Place {
+    const source = wanted.source ?? null;
+    const origin = source === null ? undefined : this.#hosted.get(source.split('@')[0]!);
+    const shares = origin !== undefined && origin.replicated === null;
+    const place =
+      spec.pool === undefined
+        ? shares
+          ? origin.place
+          : this.#own
+        : (this.#places.get(spec.pool) ?? this.#own);
+    if (shares && origin.place !== place) {
+      const message = `${source} is in pool ${origin.place.name}: what begins as a snapshot shares its blocks, and is in its pool`;
+      throw invalid('Volume', metadata.name ?? '', [
+        { reason: 'FieldValueInvalid', field: 'spec.pool', message },
+      ]);
+    }
+    return place;
   }
 
   create(
@@ -240,19 +369,15 @@ export class VolumeController {
     const checked = checkVolume(sent, null, this.#options.defaults);
     const { name } = checked.metadata;
     return this.#exclusively(name, async () => {
-      this.#refuseWhenDown();
+      this.#refuseWhenDown(this.#own);
+      const missing = this.#poolFaults(sent);
+      if (missing.length > 0) throw invalid('Volume', name, missing);
       if (this.#hosted.has(name)) {
         throw new ApiError('AlreadyExists', `volumes "${name}" already exists`, {
           name,
           group: GROUP,
           kind: 'volumes',
         });
-      }
-      if (this.#hosted.size >= MAX_VOLUMES) {
-        throw new ApiError(
-          'Forbidden',
-          `the pool holds ${MAX_VOLUMES} volumes, which is its limit`,
-        );
       }
       const id = options.uid ?? randomUUID();
       const metadata: Metadata = {
@@ -265,8 +390,14 @@ export class VolumeController {
       const wanted: WantedVolume = { ...checked, metadata };
       assertStorable(wanted);
       this.#checkSource(wanted);
-      if (options.dryRun) return this.#presentWanted(wanted);
-      const { pool } = this.#options;
+      const place = this.#placeOf(sent, wanted);
+      this.#refuseWhenDown(place);
+      if (this.#within(place).length >= MAX_VOLUMES) {
+        const why = `pool ${place.name} holds ${MAX_VOLUMES} volumes, which is its limit`;
+        throw new ApiError('Forbidden', why);
+      }
+      if (options.dryRun) return this.#presentWanted(wanted, place);
+      const { pool } = place;
       const sizeBlocks = wanted.sizeBytes / STORE_BLOCK_BYTES;
       const store = await this.#translated(name, () =>
         wanted.source === undefined || wanted.source === null || wanted.replicas.length > 0
@@ -285,7 +416,7 @@ export class VolumeController {
         });
         throw error;
       }
-      return this.#present(await this.#open(store, wanted));
+      return this.#present(await this.#open(place, store, wanted));
     });
   }
 
@@ -296,14 +427,20 @@ export class VolumeController {
     options: { dryRun: boolean; mayMark?: boolean },
   ): Promise<VolumeObject> {
     return this.#exclusively(name, async () => {
-      this.#refuseWhenDown();
       const hosted = this.#find(name);
+      this.#refuseWhenDown(hosted.place);
       const before = hosted.wanted;
       const sent = change(this.#present(hosted));
       this.#checkVersion(name, sent.metadata.resourceVersion, before.metadata);
       if (sent.metadata.name !== undefined && sent.metadata.name !== name) {
         throw invalid('Volume', name, [
           { reason: 'FieldValueInvalid', field: 'metadata.name', message: 'cannot be changed' },
+        ]);
+      }
+      if (sent.spec.pool !== undefined && sent.spec.pool !== hosted.place.name) {
+        const message = `is fixed at creation (${hosted.place.name}); send its snapshots into another volume there`;
+        throw invalid('Volume', name, [
+          { reason: 'FieldValueInvalid', field: 'spec.pool', message },
         ]);
       }
       const named = { ...sent, metadata: { ...sent.metadata, name } };
@@ -329,7 +466,7 @@ export class VolumeController {
       const wanted: WantedVolume = { ...checked, metadata };
       assertStorable(wanted);
       if (options.dryRun) {
-        const { spec, metadata: next } = this.#wantedParts(wanted);
+        const { spec, metadata: next } = this.#wantedParts(wanted, hosted.place);
         const now = this.#present(hosted);
         const writeCache = spec.writeCache ?? now.spec.writeCache;
         return {
@@ -369,9 +506,9 @@ export class VolumeController {
   /** Resolves with the volume's last state; with finalizers set, the state in which it waits for them. */
   delete(name: string, options: DeleteOptions): Promise<VolumeObject> {
     return this.#exclusively(name, async () => {
-      // Before any host is thrown out: a faulted pool cannot forget the volume.
-      this.#refuseWhenDown();
       const hosted = this.#find(name);
+      // Before any host is thrown out: a faulted pool cannot forget the volume.
+      this.#refuseWhenDown(hosted.place);
       const { metadata } = hosted.wanted;
       this.#checkVersion(name, options.resourceVersion, metadata);
       if (options.uid !== undefined && options.uid !== metadata.uid) {
@@ -402,7 +539,7 @@ export class VolumeController {
   snapshots(name: string): KeptSnapshot[] {
     const replicated = this.#hosted.get(name)?.replicated ?? null;
     return replicated === null
-      ? this.#options.pool.snapshots(name).map(keptInPool)
+      ? this.poolOf(name).snapshots(name).map(keptInPool)
       : replicated.snapshots().map((snapshot) => keptOnReplicas(name, snapshot));
   }
 
@@ -414,14 +551,20 @@ export class VolumeController {
 
   /** Snapshots of these volumes at one instant, all or none; in their order. Durable before it resolves. */
   async takeSnapshots(names: readonly string[], short: string): Promise<readonly KeptSnapshot[]> {
-    this.#refuseWhenDown();
-    const { pool, now } = this.#options;
+    const { now } = this.#options;
     const [alone = ''] = names;
-    if (names.length === 1 && this.#find(alone).replicated !== null) {
+    const { place, replicated: onReplicas } = this.#find(alone);
+    this.#refuseWhenDown(place);
+    if (names.length === 1 && onReplicas !== null) {
       return [await this.#takeOnReplicas(alone, short)];
     }
+    const { pool } = place;
     const volumes = names.map((name) => {
-      const { volume, failure, replicated } = this.#find(name);
+      const { volume, failure, replicated, place: other } = this.#find(name);
+      if (other !== place) {
+        const why = `volumes "${alone}" is in pool ${place.name} and "${name}" in ${other.name}: one instant is of one pool`;
+        throw new ApiError('Conflict', why);
+      }
       if (replicated !== null) {
         // P5 is not built: one after the other they would be of different instants, and look like one.
         throw new ApiError(
@@ -476,13 +619,14 @@ export class VolumeController {
 
   /** By `volume@name`. In the pool here it is refused, naming them, while it has clones. */
   async deleteSnapshot(fullName: string): Promise<void> {
-    this.#refuseWhenDown();
+    const { place } = this.#find(fullName.split('@')[0]!);
+    this.#refuseWhenDown(place);
     const found = this.snapshot(fullName);
     if (found !== null && found.holders !== null) {
       await this.#byCoordinator(found.volume, (replicated) => replicated.deleteSnapshot(found.id));
       return;
     }
-    await this.#translated(fullName, () => this.#options.pool.deleteSnapshot(fullName));
+    await this.#translated(fullName, () => place.pool.deleteSnapshot(fullName));
   }
 
   /** Volumes whose snapshots are taken by a schedule. */
@@ -498,9 +642,10 @@ export class VolumeController {
     { to, deleteLater, force }: { to: string; deleteLater: boolean; force: boolean },
   ): Promise<VolumeObject> {
     return this.#exclusively(name, async () => {
-      this.#refuseWhenDown();
-      const { pool, exporter } = this.#options;
-      const { wanted, volume, failure, replicated } = this.#find(name);
+      const { exporter } = this.#options;
+      const { wanted, volume, failure, replicated, place } = this.#find(name);
+      this.#refuseWhenDown(place);
+      const { pool } = place;
       if (replicated !== null) return await this.#rollbackOnReplicas(name, to, deleteLater, force);
       if (volume === null)
         throw new ApiError('Conflict', `volumes "${name}" is not open: ${failure}`);
@@ -518,7 +663,7 @@ export class VolumeController {
       } finally {
         // As it is now, whichever that is.
         const store = pool.volume(name);
-        if (store !== null) await this.#open(store, wanted);
+        if (store !== null) await this.#open(place, store, wanted);
       }
       this.#options.log.info({ volume: name, to }, 'the volume was rolled back');
       return this.get(name);
@@ -555,9 +700,9 @@ export class VolumeController {
   /** A clone gets the snapshots that it came from. */
   promote(name: string): Promise<VolumeObject> {
     return this.#exclusively(name, async () => {
-      this.#refuseWhenDown();
-      this.#find(name);
-      await this.#translated(name, () => this.#options.pool.promoteVolume(name));
+      const { place } = this.#find(name);
+      this.#refuseWhenDown(place);
+      await this.#translated(name, () => place.pool.promoteVolume(name));
       return this.get(name);
     });
   }
@@ -619,7 +764,7 @@ export class VolumeController {
 
   /** Throws where a deletion would be refused. */
   assertDeletable(name: string, force: boolean): void {
-    this.#refuseWhenDown();
+    this.#refuseWhenDown(this.#find(name).place);
     const initiators = this.#options.exporter.initiators(this.iqn(name));
     if (initiators.length > 0 && !force) throw busy(name, initiators);
     this.#refuseWithSnapshots(name);
@@ -661,8 +806,8 @@ export class VolumeController {
    */
   beginReceiving(name: string, receiving: Receiving, assertFits: () => void): Promise<void> {
     return this.#exclusively(name, async () => {
-      this.#refuseWhenDown();
       const hosted = this.#find(name);
+      this.#refuseWhenDown(hosted.place);
       this.receivingVolume(name);
       const { exporter } = this.#options;
       const initiators = exporter.initiators(this.iqn(name));
@@ -692,11 +837,10 @@ export class VolumeController {
   }
 
   /** A crash after the last step of a stream, the snapshot, and before this one. */
-  async #finishReceiving(store: StoreVolume): Promise<void> {
+  async #finishReceiving(pool: Pool, store: StoreVolume): Promise<void> {
     const bytes = store.getBlob(RECEIVING_KEY);
     if (bytes === null) return;
     const { snapshotId } = JSON.parse(Buffer.from(bytes).toString()) as Receiving;
-    const { pool } = this.#options;
     const whole = pool.snapshots(store.name).some((one) => one.snapshotInfo().id === snapshotId);
     if (whole) await this.#putReceiving(store, null);
   }
@@ -748,12 +892,13 @@ export class VolumeController {
   }
 
   /** A volume on replicas: exported when its coordinator serves it, and not before. */
-  #openReplicated(store: StoreVolume, wanted: WantedVolume): Hosted {
+  #openReplicated(place: Place, store: StoreVolume, wanted: WantedVolume): Hosted {
     const { exporter, turn, clock, log } = this.#options;
     const { name } = wanted.metadata;
     const iqn = this.iqn(name);
     const hosted: Hosted = {
       wanted,
+      place,
       store,
       volume: null,
       throttle: null,
@@ -791,8 +936,8 @@ export class VolumeController {
     return hosted;
   }
 
-  async #open(store: StoreVolume, wanted: WantedVolume): Promise<Hosted> {
-    if (wanted.replicas.length > 0) return this.#openReplicated(store, wanted);
+  async #open(place: Place, store: StoreVolume, wanted: WantedVolume): Promise<Hosted> {
+    if (wanted.replicas.length > 0) return this.#openReplicated(place, store, wanted);
     const { buffers, turn, log, clock } = this.#options;
     const volume = new Volume({
       store,
@@ -803,6 +948,7 @@ export class VolumeController {
     });
     const hosted: Hosted = {
       wanted,
+      place,
       store,
       volume,
       throttle: new Throttle({ device: volume, clock, turn }),
@@ -868,7 +1014,8 @@ export class VolumeController {
   }
 
   async #remove(hosted: Hosted): Promise<void> {
-    const { exporter, pool, log } = this.#options;
+    const { exporter, log } = this.#options;
+    const { pool } = hosted.place;
     const { name } = hosted.wanted.metadata;
     hosted.phase = 'Deleting';
     // What a limit holds back would only make the sessions linger.
@@ -891,7 +1038,7 @@ export class VolumeController {
     log.info({ volume: name }, 'volume deleted');
   }
 
-  #keepFailed(store: StoreVolume, failure: string): void {
+  #keepFailed(place: Place, store: StoreVolume, failure: string): void {
     const info = store.info();
     const sizeBytes = info.sizeBlocks * STORE_BLOCK_BYTES;
     this.#options.log.error({ volume: store.name, failure }, 'a volume cannot be opened');
@@ -914,6 +1061,7 @@ export class VolumeController {
         limits: null,
         replicas: [],
       },
+      place,
       store,
       volume: null,
       throttle: null,
@@ -939,10 +1087,15 @@ export class VolumeController {
     );
   }
 
-  #refuseWhenDown(): void {
+  /** The daemon's own pool, too: versions of objects are kept there. */
+  #refuseWhenDown(place: Place): void {
     if (this.#closing) throw new ApiError('ServiceUnavailable', 'ashlar is stopping');
-    if (this.#fault !== '') {
-      throw new ApiError('ServiceUnavailable', `the pool is faulted: ${this.#fault}`);
+    if (place.leaving) {
+      throw new ApiError('ServiceUnavailable', `pool ${place.name} is being taken away`);
+    }
+    for (const { name, fault } of [this.#own, place]) {
+      if (fault === '') continue;
+      throw new ApiError('ServiceUnavailable', `the pool is faulted: ${name}: ${fault}`);
     }
   }
 
@@ -973,7 +1126,7 @@ export class VolumeController {
     if (version >= this.#reservedVersion) {
       const reserved = version + RESOURCE_VERSION_STRIDE;
       await this.#translated('', () =>
-        this.#options.pool.putBlob(VERSION_KEY, Buffer.from(String(reserved))),
+        this.#own.pool.putBlob(VERSION_KEY, Buffer.from(String(reserved))),
       );
       this.#reservedVersion = Math.max(this.#reservedVersion, reserved);
     }
@@ -997,8 +1150,9 @@ export class VolumeController {
     return run;
   }
 
-  #wantedParts(wanted: WantedVolume): Pick<VolumeObject, 'metadata' | 'spec'> {
+  #wantedParts(wanted: WantedVolume, place: Place): Pick<VolumeObject, 'metadata' | 'spec'> {
     const spec: VolumeSpec = { size: wanted.size, blockSize: wanted.blockSize };
+    if (place !== this.#own) spec.pool = place.name;
     if (wanted.writeCache !== null) spec.writeCache = wanted.writeCache;
     if (wanted.initiators.length > 0) spec.initiators = [...wanted.initiators];
     // Secrets go in and never come out.
@@ -1015,11 +1169,11 @@ export class VolumeController {
   }
 
   /** A volume that is not there, as `dryRun` shows it. */
-  #presentWanted(wanted: WantedVolume): VolumeObject {
+  #presentWanted(wanted: WantedVolume, place: Place): VolumeObject {
     return {
       apiVersion: GROUP_VERSION,
       kind: 'Volume',
-      ...this.#wantedParts(wanted),
+      ...this.#wantedParts(wanted, place),
       status: {
         phase: 'Pending',
         state: 'Offline',
@@ -1027,7 +1181,7 @@ export class VolumeController {
         iqn: this.iqn(wanted.metadata.name),
         lun: 0,
         portals: [...this.#options.exporter.portals],
-        pool: this.#options.pool.name,
+        pool: place.name,
         capacityBytes: 0,
         usedBytes: 0,
         blockSize: wanted.blockSize,
@@ -1041,14 +1195,15 @@ export class VolumeController {
 
   #present(hosted: Hosted): VolumeObject {
     const { wanted, volume, phase } = hosted;
-    const object = this.#presentWanted(wanted);
+    const { fault } = hosted.place;
+    const object = this.#presentWanted(wanted, hosted.place);
     const info = hosted.store.info();
     const initiators = this.#options.exporter.initiators(object.status.iqn);
     const { status } = object;
     const receiving = hosted.store.getBlob(RECEIVING_KEY) !== null;
     const serving = phase === 'Ready' && volume !== null && !receiving;
     status.phase = wanted.metadata.deletionTimestamp !== undefined ? 'Deleting' : phase;
-    status.state = this.#fault !== '' ? 'Faulted' : serving ? 'Healthy' : 'Offline';
+    status.state = fault !== '' ? 'Faulted' : serving ? 'Healthy' : 'Offline';
     status.observedGeneration = wanted.metadata.generation;
     status.capacityBytes = info.sizeBlocks * STORE_BLOCK_BYTES;
     status.usedBytes = info.mappedBlocks * STORE_BLOCK_BYTES;
@@ -1067,7 +1222,7 @@ export class VolumeController {
       placed: Math.max(1, copies),
       inSync: inSync ?? (serving ? 1 : 0),
     };
-    if (replicated !== null && this.#fault === '') {
+    if (replicated !== null && fault === '') {
       status.state = replicated.state();
       status.epoch = replicated.epoch();
       status.advice = replicated.advice();
@@ -1083,8 +1238,9 @@ export class VolumeController {
 
   #readyCondition(hosted: Hosted): Condition {
     const lastTransitionTime = hosted.sinceIso;
-    if (this.#fault !== '') {
-      const message = `${this.#fault}; see docs/operations.md, "The pool is faulted"`;
+    const { name: pool, fault } = hosted.place;
+    if (fault !== '') {
+      const message = `pool ${pool}: ${fault}; see docs/operations.md, "The pool is faulted"`;
       return { type: 'Ready', status: 'False', reason: 'PoolFaulted', message, lastTransitionTime };
     }
     const { replicated } = hosted;
@@ -1116,6 +1272,14 @@ export class VolumeController {
     // Kubernetes writes whole seconds.
     return `${this.#options.now().toISOString().slice(0, 19)}Z`;
   }
+}
+
+/** Names of volumes that are hosts' own: replicas are somebody else's. */
+function volumesIn(pool: Pool): string[] {
+  return pool
+    .volumes()
+    .map(({ name }) => name)
+    .filter((name) => !name.startsWith(REPLICA_PREFIX));
 }
 
 /** Never reported as made, and never served: without a manifest of its own, and nothing was written to it. */

@@ -11,6 +11,8 @@ import {
   type ApiOptions,
   buildApi,
   buildResources,
+  PoolHost,
+  type PoolList,
   SnapshotScheduler,
   Transfers,
   VolumeController,
@@ -22,6 +24,8 @@ import type { ObjectStore } from '../objects/index.ts';
 import { type Pool, STORE_BLOCK_BYTES } from '../store/index.ts';
 import { type Config, isLoopback, type PortalAddress, showAddress } from './config/index.ts';
 import type { Engine, EngineOptions } from './engine.ts';
+import { PoolListFile } from './pool-list.ts';
+import { NativePoolMedia } from './pool-media.ts';
 import { samplePool } from './pool-sample.ts';
 import { portError, StartError } from './ports.ts';
 import { Replication, replicaNodeOf } from './replication.ts';
@@ -67,6 +71,7 @@ export class Daemon {
   readonly #stops: StopStep[] = [];
   #pool: Pool | null = null;
   #controller: VolumeController | null = null;
+  #pools: PoolHost | null = null;
   #server: IscsiServer | null = null;
   #fault = '';
   #ready = false;
@@ -164,9 +169,11 @@ export class Daemon {
   async #start(): Promise<void> {
     const { config, log } = this.#options;
     const turn = new Turn();
+    const list = new PoolListFile(config.dataDir);
     const engine = await this.#options.openEngine({
       config,
       turn,
+      kept: list.read().find(({ own }) => own === true) ?? null,
       exactPoolSize: this.#options.exactPoolSize,
       progress: this.#options.progress,
     });
@@ -174,6 +181,7 @@ export class Daemon {
     this.#pool = pool;
     this.#note = engine.note;
     this.#stops.push(() => pool.close());
+    this.#stops.push(() => this.#pools?.close());
     log.info({ path: config.pool.path, pool: pool.id }, 'pool is open');
     const stats = pool.stats();
     if (stats.logDamaged) {
@@ -218,17 +226,9 @@ export class Daemon {
     this.#controller = controller;
     this.#stops.push(() => controller.close());
     await controller.start();
-    const watch = new SpaceWatch({
-      stats: () => pool.stats(),
-      thresholdPercent: config.pool.spaceThresholdPercent,
-      clock: this.#clock,
-      log,
-      tell: (low) => targets.setSpaceLow(low),
-    });
-    this.#stops.push(async () => watch.stop());
+    await this.#openPools(engine, controller, targets, turn, list);
     const scheduler = new SnapshotScheduler({
       controller,
-      pool,
       clock: this.#clock,
       now: () => new Date(),
       log,
@@ -240,6 +240,55 @@ export class Daemon {
     await this.#serveHosts(turn, buffers, targets);
     await this.#serveApi(controller, pool, buffers);
     this.#ready = true;
+  }
+
+  /** This daemon's own pool is open; now the others, and what watches them all. */
+  async #openPools(
+    { pool: own, buffers }: Engine,
+    controller: VolumeController,
+    targets: Targets,
+    turn: Turn,
+    list: PoolList,
+  ): Promise<void> {
+    const { config, log } = this.#options;
+    const low = new Set<string>();
+    const watch = (name: string, pool: Pool): SpaceWatch =>
+      new SpaceWatch({
+        stats: () => pool.stats(),
+        thresholdPercent: config.pool.spaceThresholdPercent,
+        clock: this.#clock,
+        log: log.child({ pool: name }),
+        tell: (isLow) => {
+          if (isLow) low.add(name);
+          else low.delete(name);
+          targets.setSpaceLow((iqn) => low.has(controller.poolNameOf(iqn)));
+        },
+      });
+    const space = watch(own.name, own);
+    this.#stops.push(() => space.stop());
+    const pools = new PoolHost({
+      own,
+      ownPath: config.pool.path,
+      controller,
+      media: new NativePoolMedia({ turn, buffers, cacheBytes: config.pool.cacheBytes }),
+      list,
+      clock: this.#clock,
+      now: () => new Date(),
+      log,
+      onOpen: (pool, name) => {
+        pool.onFault((why) => {
+          log.fatal({ pool: name, why }, 'a pool is faulted: nothing more is written to it');
+        });
+        const itsSpace = watch(name, pool);
+        return () => {
+          itsSpace.stop();
+          low.delete(name);
+        };
+      },
+    });
+    this.#pools = pools;
+    this.#stops.push(() => pools.rest());
+    await pools.start();
   }
 
   #replicationOptions(buffers: DataBufferPool, turn: Turn) {
@@ -346,12 +395,11 @@ export class Daemon {
     this.#stops.push(() => objects.close());
     const options: ApiOptions = {
       controller,
+      pools: this.#pools!,
       poolFacts: {
-        pool,
         path: config.pool.path,
         cacheBytes: config.pool.cacheBytes,
         sparse: config.pool.sparse,
-        openedAt: this.#openedAt,
       },
       sessions: () => this.#sessions(),
       wallTime: (clockMs) => new Date(this.#openedAt.getTime() + clockMs - this.#openedAtMs),
@@ -363,7 +411,7 @@ export class Daemon {
       log,
       access: config.api.accounts === null ? null : new TokenAccess(config.api.accounts),
       tls: readTls(config),
-      transfers: new Transfers({ pool, controller, buffers, log, now: () => new Date() }),
+      transfers: new Transfers({ controller, buffers, log, now: () => new Date() }),
     };
     const resources = await buildResources({ ...options, objects, clock: this.#clock });
     const housekeeper = new Housekeeper({ server: resources, clock: this.#clock, log });
@@ -392,7 +440,12 @@ export class Daemon {
           ...volume.counters,
           latencies: volume.latencies,
         })),
-      pools: () => [samplePool(pool)],
+      pools: () => [
+        samplePool(pool),
+        ...(this.#pools?.all() ?? []).flatMap((held) =>
+          held.pool === null || held.isOwn ? [] : [samplePool(held.pool, held.name)],
+        ),
+      ],
       sessions: () => this.#sessions(),
       buffers: () => ({ totalBytes: buffers.arena.byteLength, freeBytes: buffers.freeBytes }),
     };

@@ -1,6 +1,6 @@
 // A pool as the metrics show it.
 import type { PoolSample } from '../metrics/index.ts';
-import { type Pool, STORE_BLOCK_BYTES } from '../store/index.ts';
+import { type Pool, STORE_BLOCK_BYTES, writableBlocks } from '../store/index.ts';
 
 export function samplePool(pool: Pool, name = pool.name): PoolSample {
   const stats = pool.stats();
@@ -11,7 +11,7 @@ export function samplePool(pool: Pool, name = pool.name): PoolSample {
     sizeBytes: bytes(stats.sizeBlocks),
     usableBytes: bytes(stats.usableBlocks),
     allocatedBytes: bytes(stats.allocatedBlocks),
-    freeBytes: bytes(stats.freeBlocks),
+    freeBytes: bytes(writableBlocks(stats)),
     metadataBytes: bytes(stats.metadataBlocks),
     checkpoints: stats.checkpoints,
     checksumErrors: stats.checksumErrors,

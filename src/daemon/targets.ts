@@ -36,7 +36,8 @@ export class Targets implements TargetDirectory, NodeExporter {
   #entries: readonly TargetEntry[] = [];
   #sessions: SessionEnder | null = null;
   #offline = false;
-  #spaceLow = false;
+  /** Whether the space of the pool behind a target is scarce. */
+  #isSpaceLow: (iqn: string) => boolean = () => false;
 
   constructor(options: TargetsOptions) {
     this.#options = options;
@@ -114,10 +115,10 @@ export class Targets implements TargetDirectory, NodeExporter {
     this.#changed();
   }
 
-  /** The pool's space has become scarce, or is no longer: hosts hear of it. */
-  setSpaceLow(low: boolean): void {
-    this.#spaceLow = low;
-    for (const { device } of this.#exported.values()) device.setSpaceLow(low);
+  /** The space of a pool has become scarce, or is no longer: hosts of its volumes hear of it. */
+  setSpaceLow(isLow: (iqn: string) => boolean): void {
+    this.#isSpaceLow = isLow;
+    for (const [iqn, { device }] of this.#exported) device.setSpaceLow(isLow(iqn));
   }
 
   async withdraw(iqn: string): Promise<void> {
@@ -197,7 +198,7 @@ export class Targets implements TargetDirectory, NodeExporter {
       allowSanitize,
       copyCandidates: () => this.#units(),
     });
-    device.setSpaceLow(this.#spaceLow);
+    device.setSpaceLow(this.#isSpaceLow(iqn));
     return device;
   }
 

@@ -346,6 +346,12 @@ export const VolumeSpec = Type.Object(
       ),
     ),
     // Of one machine by itself.
+    pool: Type.Optional(
+      Type.String({
+        maxLength: 63,
+        description: "The pool that its blocks are in; none: the daemon's own. Fixed at creation.",
+      }),
+    ),
     chap: orNull(ChapSpec),
     mutualChap: orNull(ChapSpec),
     snapshots: orNull(SnapshotSchedule),

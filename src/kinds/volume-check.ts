@@ -85,6 +85,7 @@ export function checkPolicy(policy: PolicyLike, path: string): StatusCause[] {
 /** What one of the two programs that serve volumes does not do, and what does it there. */
 const FOREIGN: Readonly<Record<'node' | 'serve', Readonly<Record<string, string>>>> = {
   node: {
+    pool: 'name a claim of pools in spec.storagePoolClaim',
     chap: 'name a Secret of type kubernetes.io/iscsi-chap in spec.chapSecret',
     mutualChap: 'name a Secret of type kubernetes.io/iscsi-chap in spec.chapSecret',
     snapshots: 'make VolumeSnapshots, or Snapshots of ashlar.io',
@@ -99,8 +100,8 @@ const FOREIGN: Readonly<Record<'node' | 'serve', Readonly<Record<string, string>
     readPolicy: 'set replication.read in the configuration',
     timeouts: 'set replication.timeouts in the configuration',
     chapSecret: 'give user and secret in spec.chap',
-    storagePoolClaim: 'there is one pool',
-    casType: 'there is one pool',
+    storagePoolClaim: 'name a pool in spec.pool',
+    casType: 'name a pool in spec.pool',
     policy: 'say it of the volume itself',
     claimRef: 'there are no claims',
   },

@@ -76,4 +76,5 @@ export {
   type StoreSnapshotInfo,
   type StoreVolume,
   type StoreVolumeInfo,
+  writableBlocks,
 } from './types.ts';

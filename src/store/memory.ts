@@ -151,6 +151,7 @@ export class MemoryPool implements Pool, Flushable {
       state: this.#state,
       sizeBlocks: this.#sizeBlocks,
       usableBlocks: this.#sizeBlocks,
+      growthLimitPercent: 100,
       allocatedBlocks,
       dataBlocks,
       metadataBlocks: 0,

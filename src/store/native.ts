@@ -61,6 +61,7 @@ export interface NativeStats {
   readonly state: number;
   readonly sizeBlocks: number;
   readonly usableBlocks: number;
+  readonly growthLimitPercent: number;
   readonly allocatedBlocks: number;
   readonly dataBlocks: number;
   readonly metadataBlocks: number;

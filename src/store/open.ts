@@ -15,7 +15,7 @@ import {
 } from './native.ts';
 import { NativePool } from './native-pool.ts';
 import { StoreError } from './types.ts';
-import { uuidText } from './uuid.ts';
+import { uuidText, uuidToBytes } from './uuid.ts';
 
 /** What a pool's mappings may take of memory unless configured otherwise. */
 export const DEFAULT_CACHE_BYTES = 256 * 1024 * 1024;
@@ -37,6 +37,8 @@ export interface CreatePoolOptions {
   /** Overwrites what is there. Never what is in use. */
   readonly force?: boolean;
   readonly name: string;
+  /** Lower-case UUID; left out: a random one. */
+  readonly id?: string;
   /** N3: writes that grow end once so many percent of the pool are in use. */
   readonly growthLimitPercent?: number;
 }
@@ -93,7 +95,7 @@ export async function createPoolFile(options: CreatePoolOptions): Promise<void> 
     throw new StoreError('STORE_INVALID', `a limit is 1 to 100 percent, not ${growthLimitPercent}`);
   }
   try {
-    const storeId = randomUuidBytes();
+    const storeId = options.id === undefined ? randomUuidBytes() : uuidToBytes(options.id);
     const medium = { sizeBytes, sparse, force };
     await native().createPool({ data, log, ...medium, name, storeId, growthLimitPercent });
   } catch (error) {

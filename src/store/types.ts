@@ -13,6 +13,8 @@ export interface PoolStats {
   readonly state: PoolState;
   readonly sizeBlocks: number;
   readonly usableBlocks: number;
+  /** N3: writes that grow end when so much is in use. */
+  readonly growthLimitPercent: number;
   readonly allocatedBlocks: number;
   readonly dataBlocks: number;
   readonly metadataBlocks: number;
@@ -30,6 +32,12 @@ export interface PoolStats {
   readonly logDamaged: boolean;
   /** Why, in words, when Faulted; else empty. */
   readonly fault: string;
+}
+
+/** What writes may still take: without what is kept for deletes and checkpoints (N3). */
+export function writableBlocks(stats: PoolStats): number {
+  const { usableBlocks, allocatedBlocks, pendingFreeBlocks } = stats;
+  return Math.max(0, usableBlocks - (allocatedBlocks - pendingFreeBlocks));
 }
 
 export interface StoreVolumeInfo {

@@ -23,6 +23,7 @@ import { LIMIT_HELP, toLimits } from './change.ts';
 interface CreateFlags extends OutputFlags {
   readonly size?: string;
   readonly fromSnapshot?: string;
+  readonly pool?: string;
   readonly blockSize?: string;
   readonly writeCache?: 'on' | 'off';
   readonly chapUser?: string;
@@ -102,6 +103,7 @@ function addCreateVolume(program: Command, create: Command): void {
     .description('make a volume; returns when hosts can log in to it')
     .option('--size <quantity>', 'size, like 5Gi')
     .option('--from-snapshot <V@NAME>', 'begin as this snapshot, sharing its blocks')
+    .option('--pool <name>', "the pool that its blocks are in; standard: the daemon's own")
     .option('--block-size <bytes>', 'logical block size: 512 or 4096')
     .addOption(new Option('--write-cache <on|off>', 'volatile write cache').choices(['on', 'off']))
     .option('--chap-user <user>', 'CHAP: the user that initiators log in as')
@@ -161,6 +163,7 @@ async function sizeOf(client: Client, kinds: readonly Kind[], snapshot: string):
 function volumeSpec(flags: CreateFlags, size: string | number): VolumeManifest['spec'] {
   const spec: VolumeManifest['spec'] = { size };
   if (flags.fromSnapshot !== undefined) spec.source = { snapshot: flags.fromSnapshot };
+  if (flags.pool !== undefined) spec.pool = flags.pool;
   if (flags.blockSize !== undefined) spec.blockSize = toInteger('--block-size', flags.blockSize);
   const nodes = flags.replicaNode ?? [];
   if (flags.replicas !== undefined && toInteger('--replicas', flags.replicas) !== nodes.length) {

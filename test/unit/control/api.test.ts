@@ -204,7 +204,7 @@ test('lists take selectors', async () => {
   assert.equal((await app.inject(`${VOLUMES}?fieldSelector=spec.size%3D1`)).statusCode, 400);
 });
 
-test('sessions and pools are read-only objects', async () => {
+test('sessions are read-only objects, and the pool of the daemon stays', async () => {
   const { app } = await anApi();
   const sessions = (await app.inject('/apis/ashlar.io/v1/sessions')).json();
   assert.equal(sessions.items[0].metadata.name, 'tsih-7');
@@ -212,8 +212,11 @@ test('sessions and pools are read-only objects', async () => {
   assert.equal(sessions.items[0].metadata.creationTimestamp, '2026-11-01T00:00:01Z');
   const pool = (await app.inject('/apis/ashlar.io/v1/pools/pool')).json();
   assert.equal(pool.status.phase, 'Online');
+  const gone = await app.inject({ method: 'DELETE', url: '/apis/ashlar.io/v1/sessions/tsih-7' });
+  assert.equal(gone.statusCode, 405);
   const refused = await app.inject({ method: 'DELETE', url: '/apis/ashlar.io/v1/pools/pool' });
-  assert.equal(refused.statusCode, 405);
+  assert.equal(refused.statusCode, 409);
+  assert.match(refused.json().message, /pool pool is the daemon's own \(pool\.path of its config/);
 });
 
 test('health, version, metrics, discovery and the OpenAPI document are served', async () => {

@@ -5,6 +5,7 @@ import {
   buildApi,
   type Exporter,
   type ExposedVolume,
+  PoolHost,
   VolumeController,
   type VolumeManifest,
 } from '../../../src/control/index.ts';
@@ -46,6 +47,32 @@ export function aPool(): MemoryPool {
   return new MemoryPool({ turn, name: 'pool', sizeBlocks: 1 << 20 });
 }
 
+/** A daemon's own pool, and no device to make another of. */
+export function onlyPool(controller: VolumeController, pool: MemoryPool): PoolHost {
+  const nothing = async (): Promise<never> => {
+    throw new Error('there are no devices here');
+  };
+  return new PoolHost({
+    own: pool,
+    ownPath: 'memory',
+    controller,
+    media: {
+      examine: nothing,
+      identity: (path) => path,
+      create: nothing,
+      find: async () => [],
+      everywhere: () => [],
+      open: nothing,
+      wipe: nothing,
+      removeFile: nothing,
+    },
+    list: { read: () => [], write: nothing },
+    clock: new ManualClock(),
+    now: () => new Date('2026-11-01T00:00:00Z'),
+    log: silentLog,
+  });
+}
+
 /** `pool`: one that was used before, as after a restart. */
 export async function aController(pool: MemoryPool = aPool()) {
   const exporter = new FakeExporter();
@@ -70,13 +97,8 @@ export async function anApi(pool: MemoryPool = aPool()) {
   let notReady = '';
   const app = await buildApi({
     controller: made.controller,
-    poolFacts: {
-      pool,
-      path: '/pool.img',
-      cacheBytes: 1,
-      sparse: false,
-      openedAt: new Date('2026-11-01T00:00:00Z'),
-    },
+    pools: onlyPool(made.controller, pool),
+    poolFacts: { path: '/pool.img', cacheBytes: 1, sparse: false },
     sessions: () => [
       {
         tsih: 7,

@@ -90,7 +90,6 @@ test('by the clock: taken when due, the oldest let go, people’s own left alone
   const start = Date.parse('2026-11-01T00:00:00Z');
   const scheduler = new SnapshotScheduler({
     controller,
-    pool,
     clock: new SystemClock(),
     now: () => new Date(start + minutes * 60_000),
     log: silentLog,

@@ -54,7 +54,7 @@ class Node {
       now,
     });
     const { controller } = this;
-    this.transfers = new Transfers({ pool, controller, buffers, log: silentLog, now });
+    this.transfers = new Transfers({ controller, buffers, log: silentLog, now });
   }
 
   static async on(pool: Pool, turn: Turn, buffers: DataBufferPool): Promise<Node> {

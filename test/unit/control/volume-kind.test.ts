@@ -8,7 +8,7 @@ import { DataBufferPool } from '../../../src/block/index.ts';
 import { VolumeController } from '../../../src/control/index.ts';
 import { nodeKinds } from '../../../src/control/kinds.ts';
 import { VOLUME, type Volume } from '../../../src/kinds/index.ts';
-import { aManifest, aPool, FakeExporter } from './builders.ts';
+import { aManifest, aPool, FakeExporter, onlyPool } from './builders.ts';
 
 async function aController(): Promise<VolumeController> {
   const controller = new VolumeController({
@@ -29,15 +29,10 @@ async function aController(): Promise<VolumeController> {
 
 function served(controller: VolumeController): KindDefinition {
   const clock = new ManualClock();
-  const poolFacts = {
-    pool: aPool(),
-    path: '/nowhere',
-    cacheBytes: 0,
-    sparse: true,
-    openedAt: new Date(0),
-  };
+  const poolFacts = { path: '/nowhere', cacheBytes: 0, sparse: true };
   const kinds = nodeKinds({
     controller,
+    pools: onlyPool(controller, aPool()),
     poolFacts,
     clock,
     sessions: () => [],

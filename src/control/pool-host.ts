@@ -1,0 +1,760 @@
+// The pools of a daemon beside the one of its configuration: made, imported, exported and destroyed while it serves, and
+// found again when it starts.
+//
+// What there is is kept in a list beside the data, a step ahead of the devices: a pool is listed as Making before a device
+// is touched, as Exporting before its hosts lose it, as Destroying before a label goes. Whatever a crash cuts short is
+// finished or undone at the next start by that step, and what a step has done already it finds done:
+//
+//   Making       nobody has heard of it: devices that carry its id are cleared, and it is forgotten
+//   Serving      opened, by the labels of its devices; one that cannot be is tried again until it can
+//   Exporting    closed for another machine, and forgotten
+//   Destroying   empty when that was asked: its labels are cleared, and it is forgotten
+//
+// The daemon's own pool is listed only once its devices are others than the configuration names.
+import { randomUUID } from 'node:crypto';
+import { type Clock, formatQuantity, type Log, type Timer } from '../base/index.ts';
+import {
+  type FoundPool,
+  layOut,
+  MIN_POOL_BYTES,
+  type Pool,
+  type PoolLayout,
+  StoreError,
+} from '../store/index.ts';
+import { ApiError, invalid, notFound, type StatusCause } from './errors.ts';
+import { GROUP, VOLUME_NAME } from './schemas.ts';
+import type { VolumeController } from './volume-controller.ts';
+import { storeFailure } from './volume-parts.ts';
+
+/** Each has a cache of its own for its mappings. */
+const MAX_POOLS = 16;
+const MAX_DEVICES = 60;
+/** A pool whose devices are not there is looked for that often. */
+const TRY_AGAIN_MS = 15_000;
+
+export type PoolStep = 'Making' | 'Serving' | 'Exporting' | 'Destroying';
+
+/** A line of the list of pools. */
+export interface KeptPool {
+  /** Here; on its labels it may have another. */
+  readonly name: string;
+  /** On its labels. */
+  readonly id: string;
+  /** Where its devices were last seen. Labels decide, not paths. */
+  readonly paths: readonly string[];
+  readonly step: PoolStep;
+  /** Files that were made for it. */
+  readonly made?: readonly string[];
+  /** The daemon's own. */
+  readonly own?: boolean;
+}
+
+/** Durable before `write` resolves; a crash leaves the list as it was or as it is to be. */
+export interface PoolList {
+  read(): readonly KeptPool[];
+  write(pools: readonly KeptPool[]): Promise<void>;
+}
+
+export interface NewPool {
+  readonly id: string;
+  readonly name: string;
+  readonly vdevs: readonly (readonly string[])[];
+  /** Of files that are made; 0: all are there. */
+  readonly sizeBytes: number;
+  readonly sparse: boolean;
+  readonly force: boolean;
+  readonly growthLimitPercent: number | null;
+}
+
+/** What stands against making a pool of a device. */
+export interface Obstacle {
+  /** In words, with the way out. */
+  readonly message: string;
+  /** `force` overcomes it. */
+  readonly forceable: boolean;
+}
+
+export interface ExaminedDevice {
+  readonly kind: 'Device' | 'File' | 'Missing';
+  readonly sizeBytes: number;
+  /** A file without a single block on its disk: nothing is lost by taking it. */
+  readonly empty: boolean;
+  readonly obstacle: Obstacle | null;
+}
+
+/** The devices of this machine. Rejects with StoreError. */
+export interface PoolMedia {
+  examine(path: string): Promise<ExaminedDevice>;
+  /** Two paths of one device have the same; of what is not there it is the path. */
+  identity(path: string): string;
+  create(plan: NewPool): Promise<void>;
+  /** Pools on these devices and in these folders, but for devices of these identities. */
+  find(
+    places: readonly string[],
+    options: { readonly without: ReadonlySet<string> },
+  ): Promise<readonly FoundPool[]>;
+  /** Every device of this machine that could be part of a pool, by its stablest name first. */
+  everywhere(): readonly string[];
+  open(paths: readonly string[]): Promise<Pool>;
+  /** Clears the labels of a pool that is not open. */
+  wipe(paths: readonly string[]): Promise<void>;
+  removeFile(path: string): Promise<void>;
+}
+
+/** A pool as it is asked for. */
+export interface PoolRequest {
+  readonly layout?: PoolLayout | undefined;
+  readonly devices?: readonly string[] | undefined;
+  /** Of each mirror. */
+  readonly sides?: number | undefined;
+  readonly sizeBytes?: number | undefined;
+  readonly sparse?: boolean | undefined;
+  readonly force?: boolean | undefined;
+  readonly growthLimitPercent?: number | undefined;
+}
+
+export interface ImportRequest {
+  /** By name or id; null: as it is to be called here. */
+  readonly pool: string | null;
+  /** Devices and folders; null: every device of the machine. */
+  readonly places: readonly string[] | null;
+  readonly force: boolean;
+}
+
+/** A pool of this daemon. */
+export interface HeldPool {
+  readonly name: string;
+  readonly id: string;
+  readonly isOwn: boolean;
+  readonly paths: readonly string[];
+  /** Null: it cannot be opened, and `why` says why. */
+  readonly pool: Pool | null;
+  readonly why: string;
+  /** Volumes in it that are not served: others have their names. */
+  readonly clashes: readonly string[];
+  readonly openedAt: Date;
+}
+
+export interface PoolHostOptions {
+  readonly own: Pool;
+  /** What the configuration calls it by. */
+  readonly ownPath: string;
+  readonly controller: VolumeController;
+  readonly media: PoolMedia;
+  readonly list: PoolList;
+  readonly clock: Clock;
+  readonly now: () => Date;
+  readonly log: Log;
+  /** Of each pool that opens; what it gives is called when the pool is about to leave. */
+  readonly onOpen?: (pool: Pool, name: string) => () => void;
+}
+
+interface Held {
+  kept: KeptPool;
+  pool: Pool | null;
+  why: string;
+  clashes: readonly string[];
+  readonly openedAt: Date;
+  leave?: () => void;
+}
+
+export class PoolHost {
+  readonly #options: PoolHostOptions;
+  readonly #held = new Map<string, Held>();
+  readonly #own: Held;
+  /** Changes of the set of pools happen one after the other. */
+  #tail: Promise<unknown> = Promise.resolve();
+  #timer: Timer | null = null;
+  #closed = false;
+
+  constructor(options: PoolHostOptions) {
+    this.#options = options;
+    const { own, list, now } = options;
+    const paths = own.devices.list().map(({ path }) => path);
+    const known = list.read().find(({ id }) => id === own.id);
+    this.#own = {
+      kept: known ?? { name: own.name, id: own.id, paths, step: 'Serving', own: true },
+      pool: own,
+      why: '',
+      clashes: [],
+      openedAt: now(),
+    };
+  }
+
+  /** The daemon's own first. */
+  all(): HeldPool[] {
+    return [this.#own, ...this.#held.values()].map((held) => this.#show(held));
+  }
+
+  find(name: string): HeldPool | null {
+    const held = this.#find(name);
+    return held === null ? null : this.#show(held);
+  }
+
+  #show({ kept, pool, why, clashes, openedAt }: Held): HeldPool {
+    const paths = pool === null ? kept.paths : pool.devices.list().map(({ path }) => path);
+    const isOwn = kept.id === this.#own.kept.id;
+    return { name: kept.name, id: kept.id, isOwn, paths, pool, why, clashes, openedAt };
+  }
+
+  #find(name: string): Held | null {
+    return name === this.#own.kept.name ? this.#own : (this.#held.get(name) ?? null);
+  }
+
+  /** Never rejects for what one pool is like: the others are served, and it is tried again. */
+  async start(): Promise<void> {
+    await this.#exclusively(async () => {
+      for (const kept of this.#options.list.read()) {
+        if (kept.id === this.#own.kept.id) continue;
+        await this.#takeUp(kept);
+      }
+      if (this.#own.pool !== null) await this.#keepPaths(this.#own, []);
+    });
+    this.#tryAgainLater();
+  }
+
+  /** No more changes; what is under way ends first. */
+  async rest(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    await this.#tail;
+  }
+
+  /** Nobody uses a volume any more. */
+  async close(): Promise<void> {
+    await this.rest();
+    for (const { kept, pool, leave } of this.#held.values()) {
+      leave?.();
+      try {
+        await pool?.close();
+      } catch (error) {
+        this.#options.log.error({ pool: kept.name, err: error }, 'a pool could not be closed');
+      }
+    }
+  }
+
+  /** Goes on with a line of the list. */
+  async #takeUp(kept: KeptPool): Promise<void> {
+    const { log, media, now } = this.#options;
+    const held: Held = { kept, pool: null, why: '', clashes: [], openedAt: now() };
+    this.#held.set(kept.name, held);
+    try {
+      switch (kept.step) {
+        case 'Making':
+          await this.#unmake(held);
+          log.info({ pool: kept.name }, 'a pool whose creation never finished was undone');
+          return;
+        case 'Serving':
+          await this.#open(held);
+          return;
+        case 'Exporting': {
+          const found = await this.#locate(kept);
+          if (found !== null && !found.exported) {
+            const pool = await media.open(found.paths);
+            await pool.exportPool();
+          }
+          await this.#forget(held);
+          log.info({ pool: kept.name }, 'a pool is exported');
+          return;
+        }
+        case 'Destroying':
+          await this.#clear(held);
+          log.info({ pool: kept.name }, 'a pool is destroyed');
+          return;
+      }
+    } catch (error) {
+      // What is wrong with one pool must not keep the others from their hosts.
+      held.why = (error as Error).message;
+      log.error({ pool: kept.name, step: kept.step, err: error }, 'a pool is not there');
+    }
+  }
+
+  #tryAgainLater(): void {
+    if (this.#closed) return;
+    this.#timer?.cancel();
+    this.#timer = this.#options.clock.schedule(TRY_AGAIN_MS, () => {
+      const waiting = [...this.#held.values()].filter(({ pool }) => pool === null);
+      void this.#exclusively(async () => {
+        for (const { kept } of waiting) {
+          if (!this.#closed && this.#held.get(kept.name)?.pool === null) await this.#takeUp(kept);
+        }
+      }).finally(() => this.#tryAgainLater());
+    });
+  }
+
+  /** Makes a pool and serves it. Throws with every field that is wrong. */
+  async create(name: string, request: PoolRequest, dryRun: boolean): Promise<HeldPool> {
+    return await this.#exclusively(async () => {
+      const plan = await this.#plan(name, request);
+      if (dryRun) {
+        const paths = plan.vdevs.flat();
+        const openedAt = this.#options.now();
+        const shown = { name, id: plan.id, isOwn: false, paths, pool: null, clashes: [], openedAt };
+        return { ...shown, why: 'it is not made: a dry run' };
+      }
+      const { media, log } = this.#options;
+      const made: string[] = [];
+      for (const path of plan.vdevs.flat()) {
+        if ((await media.examine(path)).kind === 'Missing') made.push(path);
+      }
+      const paths = plan.vdevs.flat();
+      const held: Held = {
+        kept: { name, id: plan.id, paths, step: 'Making', made },
+        pool: null,
+        why: '',
+        clashes: [],
+        openedAt: this.#options.now(),
+      };
+      this.#held.set(name, held);
+      await this.#keep();
+      try {
+        await media.create(plan);
+        await this.#step(held, 'Serving');
+        await this.#open(held);
+      } catch (error) {
+        if (held.pool === null) {
+          await this.#unmake(held).catch((cause: unknown) => {
+            held.why = 'its creation failed, and could not be undone yet';
+            log.error({ pool: name, err: cause }, 'a half-made pool could not be undone');
+          });
+        }
+        throw translate(name, error);
+      }
+      log.info({ pool: name, id: plan.id, paths }, 'a pool is made');
+      return this.#show(held);
+    });
+  }
+
+  async #plan(name: string, request: PoolRequest): Promise<NewPool> {
+    const causes = this.#nameFaults(name);
+    const bad = (field: string, message: string): void => {
+      causes.push({ reason: 'FieldValueInvalid', field, message });
+    };
+    const { layout = 'stripe', devices = [], force = false, sparse = false } = request;
+    const { sizeBytes = 0, growthLimitPercent = null } = request;
+    const sides = request.sides ?? (devices.length === 3 ? 3 : 2);
+    let vdevs: readonly (readonly string[])[] = [];
+    if (devices.length === 0) bad('spec.devices', 'is empty: name at least one device');
+    else if (devices.length > MAX_DEVICES) bad('spec.devices', `names more than ${MAX_DEVICES}`);
+    else if (layout === 'mirror' && (devices.length < 2 || devices.length % sides !== 0)) {
+      bad(
+        'spec.devices',
+        `names ${devices.length}, and a mirror has ${sides} sides each: name a multiple of ${sides}, or give other sides (2 or 3)`,
+      );
+    } else {
+      devices.forEach((path, index) => {
+        if (!path.startsWith('/')) {
+          bad(`spec.devices[${index}]`, `'${path}' is not an absolute path`);
+        }
+      });
+    }
+    if (causes.length === 0) {
+      vdevs = await this.#examine({ devices, layout, sides, force, sizeBytes }, bad);
+    }
+    if (causes.length > 0) throw invalid('Pool', name, causes);
+    const files = await this.#fileBytes(devices, sizeBytes);
+    if (files.sizeBytes !== 0 && files.sizeBytes < MIN_POOL_BYTES) {
+      const least = formatQuantity(MIN_POOL_BYTES);
+      bad('spec.size', `${files.sizeBytes} bytes are too few for a device: the least is ${least}`);
+      throw invalid('Pool', name, causes);
+    }
+    return {
+      id: randomUUID(),
+      name,
+      vdevs,
+      sizeBytes: files.sizeBytes,
+      sparse: sparse || files.areThere,
+      force: force || files.areEmpty,
+      growthLimitPercent,
+    };
+  }
+
+  async #examine(
+    request: {
+      devices: readonly string[];
+      layout: PoolLayout;
+      sides: number;
+      force: boolean;
+      sizeBytes: number;
+    },
+    bad: (field: string, message: string) => void,
+  ): Promise<readonly (readonly string[])[]> {
+    const { media } = this.#options;
+    const { devices, layout, sides, force, sizeBytes } = request;
+    const seen = new Map<string, string>();
+    const ours = this.#identities();
+    for (const [index, path] of devices.entries()) {
+      const field = `spec.devices[${index}]`;
+      const identity = media.identity(path);
+      const before = seen.get(identity);
+      const holder = ours.get(identity);
+      if (before !== undefined) {
+        bad(field, before === path ? `${path} is named twice` : `${path} is the same as ${before}`);
+        continue;
+      }
+      seen.set(identity, path);
+      if (holder !== undefined) {
+        bad(field, `${path} is a device of pool ${holder}`);
+        continue;
+      }
+      const { kind, obstacle, empty } = await media.examine(path);
+      if (kind === 'Missing' && path.startsWith('/dev/')) {
+        bad(field, `${path} is not there; ls -l /dev/disk/by-id shows the disks of this machine`);
+      } else if (kind === 'Missing' && sizeBytes === 0) {
+        bad(
+          field,
+          `${path} is not there: name one that is, or give a size (--size) to make a file`,
+        );
+      } else if (obstacle !== null && !(force && obstacle.forceable)) bad(field, obstacle.message);
+      else if (kind === 'File' && !empty && !force) {
+        bad(field, `${path} exists already and is not empty; --force replaces it by the pool`);
+      }
+    }
+    return seen.size === devices.length ? layOut(layout, devices, sides) : [];
+  }
+
+  /** The devices of open pools: whose they are. */
+  #identities(): Map<string, string> {
+    const { media } = this.#options;
+    const identities = new Map<string, string>();
+    for (const { kept, pool } of [this.#own, ...this.#held.values()]) {
+      for (const { path } of pool?.devices.list() ?? []) {
+        identities.set(media.identity(path), kept.name);
+      }
+    }
+    return identities;
+  }
+
+  /** Files that stand in for disks: as large as asked, or as the smallest that is there. */
+  async #fileBytes(
+    devices: readonly string[],
+    sizeBytes: number,
+  ): Promise<{ sizeBytes: number; areThere: boolean; areEmpty: boolean }> {
+    const all = await Promise.all(devices.map((path) => this.#options.media.examine(path)));
+    const there = all.filter(({ kind }) => kind === 'File');
+    const least = Math.min(...there.map((file) => file.sizeBytes));
+    const known = there.length > 0 && sizeBytes === 0;
+    return {
+      sizeBytes: known ? Math.floor(least / 4096) * 4096 : sizeBytes,
+      areThere: known && there.every(({ empty }) => empty),
+      // Beside devices a file that is there must be forced: `force` is of all.
+      areEmpty: there.length === all.length && there.every(({ empty }) => empty),
+    };
+  }
+
+  #nameFaults(name: string): StatusCause[] {
+    const causes: StatusCause[] = [];
+    const field = 'metadata.name';
+    if (!VOLUME_NAME.test(name)) {
+      const message = `'${name.slice(0, 80)}' cannot name a pool; use lower-case letters, digits and '-', at most 63`;
+      causes.push({ reason: 'FieldValueInvalid', field, message });
+    } else if (this.#find(name) !== null) {
+      throw new ApiError('AlreadyExists', `pools "${name}" already exists`, {
+        name,
+        group: GROUP,
+        kind: 'pools',
+      });
+    }
+    if (this.#held.size >= MAX_POOLS) {
+      causes.push({
+        reason: 'FieldValueInvalid',
+        field,
+        message: `this daemon has ${MAX_POOLS} pools beside its own, which is its limit`,
+      });
+    }
+    return causes;
+  }
+
+  /** Pools on devices that are here and not ours. */
+  async importable(places: readonly string[] | null): Promise<readonly FoundPool[]> {
+    const found = await this.#findIn(places ?? this.#options.media.everywhere());
+    const ours = new Set([this.#own, ...this.#held.values()].map(({ kept }) => kept.id));
+    return found.filter(({ id }) => !ours.has(id));
+  }
+
+  async import(name: string, request: ImportRequest, dryRun: boolean): Promise<HeldPool> {
+    return await this.#exclusively(async () => {
+      const causes = this.#nameFaults(name);
+      if (causes.length > 0) throw invalid('Pool', name, causes);
+      const { log, now } = this.#options;
+      const chosen = await this.#choose(name, request);
+      if (!chosen.exported && !request.force) {
+        throw conflict(
+          name,
+          `pool ${chosen.name} (${chosen.id}) was not exported: another machine may have it open, and two that write to it destroy it. Export it there (ashlar export pool ${chosen.name}), or stop that machine for good and import it with --force`,
+        );
+      }
+      const { id, paths } = chosen;
+      const kept: KeptPool = { name, id, paths, step: 'Serving' };
+      const held: Held = { kept, pool: null, why: '', clashes: [], openedAt: now() };
+      if (dryRun) return { ...this.#show(held), why: 'it is not imported: a dry run' };
+      this.#held.set(name, held);
+      try {
+        await this.#keep();
+        await this.#open(held, chosen);
+      } catch (error) {
+        if (held.pool === null) await this.#forget(held);
+        throw translate(name, error);
+      }
+      log.info({ pool: name, id, paths }, 'a pool is imported');
+      return this.#show(held);
+    });
+  }
+
+  async #choose(name: string, { pool, places }: ImportRequest): Promise<FoundPool> {
+    const found = await this.importable(places);
+    const wanted = pool ?? name;
+    const fits = found.filter((one) => one.id === wanted || one.name === wanted);
+    const [only, ...more] = fits;
+    if (only !== undefined && more.length === 0) return only;
+    const shown = (pools: readonly FoundPool[]): string =>
+      pools.map((one) => `${one.name} (${one.id}; ${one.paths.join(', ')})`).join('; ');
+    const message =
+      only !== undefined
+        ? `several pools are called '${wanted}'; name one by its id: ${shown(fits)}`
+        : `there is no pool '${wanted}' on ${places === null ? 'the devices of this machine' : places.join(', ')}; ${found.length === 0 ? 'there is none that could be imported: files are looked for where --device says' : `there are ${shown(found)}`}`;
+    throw invalid('Pool', name, [
+      { reason: 'FieldValueNotFound', field: 'spec.import.pool', message },
+    ]);
+  }
+
+  /** Hosts lose it, and its devices say that another machine may open it. */
+  async export(name: string, { force }: { force: boolean }): Promise<void> {
+    await this.#exclusively(async () => {
+      const { controller, log } = this.#options;
+      const held = this.#foreign(name, 'exported');
+      if (held.pool === null) {
+        if (!force) {
+          throw conflict(
+            name,
+            `pool ${name} is not open (${held.why}): its devices cannot be told that it was exported. --force forgets it here; it is imported elsewhere with --force`,
+          );
+        }
+        await this.#forget(held);
+        return;
+      }
+      const users = [...controller.usersOf(name)];
+      if (users.length > 0 && !force) {
+        const who = users.map(([volume, by]) => `${by.join(', ')} to ${volume}`).join('; ');
+        throw conflict(
+          name,
+          `pool ${name} is in use: logged in are ${who}. Log out there first (iscsiadm -m node -T … --logout), or --force ends the sessions`,
+        );
+      }
+      const faulted = held.pool.stats().state === 'Faulted';
+      if (faulted && !force) {
+        throw conflict(
+          name,
+          `pool ${name} is faulted, and its devices cannot be told that it was exported. --force closes it; it is imported elsewhere with --force`,
+        );
+      }
+      await this.#step(held, 'Exporting');
+      held.leave?.();
+      await controller.detach(name);
+      try {
+        await (faulted ? held.pool.close() : held.pool.exportPool());
+      } catch (error) {
+        held.pool = null;
+        held.why = (error as Error).message;
+        throw translate(name, error);
+      }
+      await this.#forget(held);
+      log.info({ pool: name }, 'a pool is exported');
+    });
+  }
+
+  /** Throws where it would be refused. */
+  assertDestroyable(name: string): void {
+    const { pool, why } = this.#foreign(name, 'destroyed');
+    if (pool === null) {
+      throw conflict(
+        name,
+        `pool ${name} is not open (${why}), so nobody knows what it holds. Bring its devices back; or forget it here with ashlar export pool ${name} --force`,
+      );
+    }
+    const volumes = pool.volumes().map((volume) => volume.name);
+    if (volumes.length === 0) return;
+    const shown = volumes.length > 8 ? [...volumes.slice(0, 8), '…'] : volumes;
+    throw conflict(
+      name,
+      `pool ${name} holds ${volumes.length} volumes: ${shown.join(', ')}. Delete them first (ashlar delete volume ${volumes[0]})`,
+    );
+  }
+
+  async destroy(name: string): Promise<void> {
+    await this.#exclusively(async () => {
+      this.assertDestroyable(name);
+      const { controller, log } = this.#options;
+      const held = this.#foreign(name, 'destroyed');
+      await this.#step(held, 'Destroying');
+      await controller.detach(name);
+      // Between the look above and this nothing new could begin there, and what had begun has ended.
+      if (held.pool!.volumes().length > 0) {
+        await this.#step(held, 'Serving');
+        held.clashes = await controller.attach(name, held.pool!);
+        this.assertDestroyable(name);
+      }
+      held.leave?.();
+      try {
+        await held.pool!.close();
+      } finally {
+        held.pool = null;
+      }
+      try {
+        await this.#clear(held);
+      } catch (error) {
+        held.why = `it is being destroyed: ${(error as Error).message}`;
+        throw translate(name, error);
+      }
+      log.info({ pool: name }, 'a pool is destroyed');
+    });
+  }
+
+  /**
+   * Changes the devices of a pool. Where its devices are is kept before and afterwards: a start that follows a crash at
+   * any moment looks in both places.
+   */
+  async changeDevices(
+    name: string,
+    joining: readonly string[],
+    change: (pool: Pool) => Promise<void>,
+  ): Promise<void> {
+    await this.#exclusively(async () => {
+      const held = this.#find(name);
+      if (held === null) throw notFound('pools', name);
+      const { pool } = held;
+      if (pool === null) throw conflict(name, `pool ${name} is not open: ${held.why}`);
+      if (joining.length > 0) await this.#keepPaths(held, joining);
+      try {
+        await change(pool);
+      } catch (error) {
+        throw translate(name, error);
+      } finally {
+        await this.#keepPaths(held, []);
+      }
+    });
+  }
+
+  #foreign(name: string, what: string): Held {
+    const held = this.#find(name);
+    if (held === null) throw notFound('pools', name);
+    if (held === this.#own) {
+      throw conflict(
+        name,
+        `pool ${name} is the daemon's own (pool.path of its configuration), and cannot be ${what} while it serves`,
+      );
+    }
+    return held;
+  }
+
+  /** Opens it, by its labels, and serves what it holds. */
+  async #open(held: Held, seen?: FoundPool): Promise<void> {
+    const { controller, media, onOpen, log } = this.#options;
+    const { name, id } = held.kept;
+    const found = seen ?? (await this.#locate(held.kept));
+    if (found === null) {
+      throw new StoreError(
+        'STORE_NOT_FOUND',
+        `none of its devices is there: ${held.kept.paths.join(', ')}. Connect them; it is opened by itself`,
+      );
+    }
+    const pool = await media.open(found.paths);
+    if (pool.id !== id) {
+      await pool.close();
+      throw new StoreError('STORE_FOREIGN_DEVICE', `opened pool ${pool.id}, not ${id}`);
+    }
+    const clashes = controller.clashes(pool);
+    if (seen !== undefined && clashes.length > 0) {
+      // As it was found: the mark went with the opening.
+      await (seen.exported ? pool.exportPool() : pool.close());
+      throw conflict(
+        name,
+        `pool ${name} has volumes of names that are taken here: ${clashes.join(', ')}. Two targets cannot have one name: send or delete one of each, then import it`,
+      );
+    }
+    held.pool = pool;
+    held.why = '';
+    const leave = onOpen?.(pool, name);
+    if (leave !== undefined) held.leave = leave;
+    held.clashes = await controller.attach(name, pool);
+    await this.#keepPaths(held, []);
+    log.info({ pool: name, id, paths: found.paths }, 'a pool is open');
+  }
+
+  /** Where it was; else anywhere on this machine, or beside where its files were. */
+  async #locate({ id, paths }: KeptPool): Promise<FoundPool | null> {
+    const here = (await this.#findIn(paths)).find((found) => found.id === id);
+    if (here !== undefined && here.paths.length >= here.devices) return here;
+    const folders = [...new Set(paths.map((path) => path.slice(0, path.lastIndexOf('/')) || '/'))];
+    const near = folders.filter((folder) => !`${folder}/`.startsWith('/dev/'));
+    const all = await this.#findIn([...paths, ...near, ...this.#options.media.everywhere()]);
+    return all.find((found) => found.id === id) ?? null;
+  }
+
+  /** What is open here is in use, and would only be waited for. */
+  #findIn(places: readonly string[]): Promise<readonly FoundPool[]> {
+    return this.#options.media.find(places, { without: new Set(this.#identities().keys()) });
+  }
+
+  /** A pool that nobody has heard of. */
+  async #unmake(held: Held): Promise<void> {
+    const { media } = this.#options;
+    const found = (await this.#findIn(held.kept.paths)).find(({ id }) => id === held.kept.id);
+    if (found !== undefined) await media.wipe(found.paths);
+    for (const path of held.kept.made ?? []) {
+      await media.removeFile(`${path}.creating`); // As it was called until it was whole.
+      if (found?.paths.includes(path) === true) await media.removeFile(path);
+    }
+    await this.#forget(held);
+  }
+
+  async #clear(held: Held): Promise<void> {
+    const { media } = this.#options;
+    const found = await this.#locate(held.kept);
+    if (found !== null) await media.wipe(found.paths);
+    await this.#forget(held);
+  }
+
+  async #forget(held: Held): Promise<void> {
+    this.#held.delete(held.kept.name);
+    await this.#keep();
+  }
+
+  async #step(held: Held, step: PoolStep): Promise<void> {
+    const { made: _, ...kept } = held.kept;
+    held.kept = { ...kept, step };
+    await this.#keep();
+  }
+
+  async #keepPaths(held: Held, joining: readonly string[]): Promise<void> {
+    const now = held.pool?.devices.list().map(({ path }) => path) ?? [];
+    const before = held.kept.paths;
+    const all = [...new Set([...now, ...joining])];
+    if (JSON.stringify(all) === JSON.stringify(before)) return;
+    held.kept = { ...held.kept, paths: all };
+    await this.#keep();
+  }
+
+  async #keep(): Promise<void> {
+    const { kept } = this.#own;
+    const [first, ...more] = kept.paths;
+    const own = first === this.#options.ownPath && more.length === 0 ? [] : [kept];
+    await this.#options.list.write([...own, ...[...this.#held.values()].map((held) => held.kept)]);
+  }
+
+  #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.#tail.then(work, work);
+    this.#tail = run.catch(() => {});
+    return run;
+  }
+}
+
+function conflict(name: string, message: string): ApiError {
+  const causes: StatusCause[] = [{ reason: 'Busy', field: 'metadata.name', message }];
+  return new ApiError('Conflict', message, { name, group: GROUP, kind: 'pools', causes });
+}
+
+function translate(name: string, error: unknown): unknown {
+  if (!(error instanceof StoreError)) return error;
+  return storeFailure(name, error.code, error.message, error, 'pools');
+}

@@ -1,0 +1,295 @@
+// Goal: pools come and go while the daemon serves, and are found again by their labels: after kill -9, under other names,
+// by another daemon. What would destroy something is refused in words that name the field and the way out.
+// Method: two daemons as processes of their own, pools on files, data written and read by qemu-io over iSCSI.
+import assert from 'node:assert/strict';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+const START_LIMIT_MS = 60_000;
+const MIB = 2 ** 20;
+let folder: string;
+
+interface Answer {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+function run(program: string, args: readonly string[], env = process.env): Promise<Answer> {
+  return new Promise((resolve) => {
+    execFile(program, args, { env }, (error, out, err) => {
+      resolve({ code: error === null ? 0 : Number(error.code), out, err });
+    });
+  });
+}
+
+class Server {
+  readonly #config: string;
+  #child: ChildProcess | null = null;
+  api = '';
+  portal = '';
+
+  constructor(name: string) {
+    this.#config = join(folder, `${name}.yaml`);
+    const lines = [
+      `node: {name: ${name}}`,
+      `dataDir: ${name}`,
+      'pool: {size: 128Mi}',
+      'portals: ["127.0.0.1:0"]',
+      'api: {address: "127.0.0.1:0"}',
+      'memory: {buffers: 32Mi}',
+      '',
+    ];
+    writeFileSync(this.#config, lines.join('\n'));
+  }
+
+  async start(): Promise<void> {
+    const child = spawn(process.execPath, [MAIN, 'serve', '--config', this.#config], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.#child = child;
+    let output = '';
+    child.stderr?.on('data', (chunk: Buffer) => {
+      output += chunk.toString();
+    });
+    for (;;) {
+      const signal = AbortSignal.timeout(START_LIMIT_MS);
+      const [chunk] = (await once(child.stdout!, 'data', { signal })) as [Buffer];
+      output += chunk.toString();
+      this.portal = /^ {2}portal +(127\.0\.0\.1:\d+)/m.exec(output)?.[1] ?? '';
+      this.api = /^ {2}API +http:\/\/(127\.0\.0\.1:\d+) /m.exec(output)?.[1] ?? '';
+      if (this.api !== '') return;
+    }
+  }
+
+  async end(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#child;
+    this.#child = null;
+    if (child === null || child.exitCode !== null) return;
+    child.kill(signal);
+    await once(child, 'exit');
+  }
+
+  ashlar(...args: string[]): Promise<Answer> {
+    return run(process.execPath, [MAIN, ...args], { ...process.env, ASHLAR_API: this.api });
+  }
+
+  /** Must succeed. */
+  async does(...args: string[]): Promise<string> {
+    const { code, out, err } = await this.ashlar(...args);
+    assert.equal(code, 0, `ashlar ${args.join(' ')}: ${err}`);
+    return out;
+  }
+
+  /** Must be refused; the value is in which words. */
+  async refuses(...args: string[]): Promise<string> {
+    const { code, out, err } = await this.ashlar(...args);
+    assert.notEqual(code, 0, `ashlar ${args.join(' ')} was not refused: ${out}`);
+    return err;
+  }
+
+  async pool(name: string): Promise<PoolAnswer | null> {
+    const { code, out } = await this.ashlar('get', 'pool', name, '-o', 'json');
+    return code === 0 ? (JSON.parse(out) as PoolAnswer) : null;
+  }
+
+  async io(volume: string, ...commands: string[]): Promise<string> {
+    const url = `iscsi://${this.portal}/iqn.2026-11.io.ashlar:${volume}/0`;
+    const args = ['-f', 'raw', ...commands.flatMap((command) => ['-c', command]), url];
+    const { code, out, err } = await run('qemu-io', args);
+    assert.equal(code, 0, `qemu-io ${args.join(' ')}: ${out}${err}`);
+    assert.doesNotMatch(out, /failed|mismatch/i);
+    return out;
+  }
+}
+
+interface PoolAnswer {
+  readonly metadata: { readonly uid: string };
+  readonly spec: { readonly devices: string[] };
+  readonly status: {
+    readonly phase: string;
+    readonly layout: string;
+    readonly advice: string[];
+    readonly devices: { path: string; state: string }[];
+  };
+}
+
+let one: Server;
+let two: Server;
+
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'ashlar-pool-life-'));
+  one = new Server('one');
+  two = new Server('two');
+  await Promise.all([one.start(), two.start()]);
+});
+after(async () => {
+  await Promise.all([one.end('SIGTERM'), two.end('SIGTERM')]);
+  rmSync(folder, { recursive: true });
+});
+
+const at = (name: string): string => join(folder, name);
+
+test('a mirror is made, written to, and there again after kill -9, under other names', async () => {
+  const [a, b] = [at('a.img'), at('b.img')];
+  const made = await one.does(
+    ...['create', 'pool', 'tank', '--layout', 'mirror', '--device', a, b, '--size', '192Mi'],
+  );
+  assert.equal(made, 'pool/tank created\n');
+  const tank = await one.pool('tank');
+  assert.equal(tank?.status.phase, 'Online');
+  assert.equal(tank.status.layout, 'mirror');
+  await one.does('create', 'volume', 'db', '--size', '64Mi', '--pool', 'tank');
+  await one.io('db', 'write -P 0xa5 0 4M', 'write -P 0x5a 32M 1M', 'flush');
+
+  await one.end('SIGKILL');
+  mkdirSync(at('moved'));
+  renameSync(a, at('other-name.img'));
+  renameSync(b, at('third-name.img'));
+  await one.start();
+  const again = await one.pool('tank');
+  assert.equal(again?.status.phase, 'Online', JSON.stringify(again?.status));
+  assert.equal(again.metadata.uid, tank.metadata.uid);
+  assert.deepEqual([...again.spec.devices].sort(), [at('other-name.img'), at('third-name.img')]);
+  await one.io('db', 'read -P 0xa5 0 4M', 'read -P 0x5a 32M 1M');
+});
+
+test('a pool whose devices are away is Offline with why, and comes back by itself', async () => {
+  await one.end('SIGTERM');
+  for (const name of ['other-name.img', 'third-name.img'])
+    renameSync(at(name), at(`moved/${name}`));
+  await one.start();
+  const away = await one.pool('tank');
+  assert.equal(away?.status.phase, 'Offline');
+  assert.match(away.status.advice.join(), /none of its devices is there: .*other-name\.img/);
+  assert.match(await one.refuses('destroy', 'pool', 'tank', '--yes-clear-its-devices'), /not open/);
+  assert.match(
+    await one.refuses('create', 'volume', 'x', '--size', '1Gi', '--pool', 'tank'),
+    /spec\.pool: there is no pool 'tank' that serves; there is pool/,
+  );
+  for (const name of ['other-name.img', 'third-name.img'])
+    renameSync(at(`moved/${name}`), at(name));
+  for (let tries = 0; (await one.pool('tank'))?.status.phase !== 'Online'; tries += 1) {
+    assert.ok(tries < 60, 'it does not come back');
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  await one.io('db', 'read -P 0xa5 0 4M');
+});
+
+test('what would destroy something, or cannot be, is refused by its field', async () => {
+  const mkfs = at('ext4.img');
+  writeFileSync(mkfs, '');
+  truncateSync(mkfs, 64 * MIB);
+  assert.equal((await run('mkfs.ext4', ['-q', '-F', mkfs])).code, 0);
+  const create = (...devices: string[]): Promise<string> =>
+    one.refuses('create', 'pool', 'bad', '--device', ...devices);
+  assert.match(
+    await create(mkfs),
+    /spec\.devices\[0\]: .*holds an ext2\/3\/4 file system; --force/,
+  );
+  assert.match(await create(at('other-name.img')), /devices\[0\]: .* is a device of pool tank/);
+  assert.match(await create(at('two/pool.img')), /devices\[0\]: .*is in use: another ashlar has/);
+  assert.match(await create(at('nowhere.img')), /devices\[0\]: .*is not there: .*--size/);
+  assert.match(await create('/dev/disk/by-id/none'), /devices\[0\]: .*is not there; ls -l/);
+  assert.match(
+    await create('relative.img'),
+    /devices\[0\]: 'relative.img' is not an absolute path/,
+  );
+  assert.match(
+    await create(at('n1'), at('n1'), '--size', '64Mi'),
+    /devices\[1\]: .*is named twice/,
+  );
+  assert.match(await create(at('n1'), '--size', '1Mi'), /spec\.size: 1048576 bytes are too few/);
+  assert.match(
+    await create(
+      at('n1'),
+      at('n2'),
+      at('n3'),
+      '--layout',
+      'mirror',
+      '--sides',
+      '2',
+      '--size',
+      '64Mi',
+    ),
+    /spec\.devices: names 3, and a mirror has 2 sides each/,
+  );
+  assert.equal(existsSync(at('n1')), false, 'a refusal leaves nothing behind');
+  assert.match(
+    await one.refuses('create', 'pool', 'Bad_Name', '--device', at('n1'), '--size', '64Mi'),
+    /metadata\.name/,
+  );
+  await one.does('create', 'pool', 'forced', '--device', mkfs, '--force');
+  assert.match(
+    await one.refuses('destroy', 'pool', 'forced'),
+    /would be cleared, .* say --yes-clear-its-devices/,
+  );
+  assert.equal(
+    await one.does('destroy', 'pool', 'forced', '--yes-clear-its-devices'),
+    'pool/forced destroyed\n',
+  );
+  // Nobody's now: neither a pool nor the file system of before.
+  assert.match(await two.does('import', 'pool', '--device', mkfs), /No pool found/);
+  assert.match(
+    await one.refuses('destroy', 'pool', 'tank', '--yes-clear-its-devices'),
+    /pool tank holds 1 volumes: db\. Delete them first/,
+  );
+});
+
+test('it moves to another machine: exported, or by force', async () => {
+  assert.match(await two.does('import', 'pool', '--device', folder), /No pool found/);
+  await one.does('export', 'pool', 'tank');
+  assert.equal(await one.pool('tank'), null);
+  assert.doesNotMatch(await one.does('get', 'volumes'), /db/);
+  assert.match(await two.does('import', 'pool', '--device', folder), /tank +\S+ +2\/2 +yes/);
+  await two.does('import', 'pool', 'tank', '--device', folder, '--as', 'brought');
+  await two.io('db', 'read -P 0xa5 0 4M', 'write -P 0x77 0 1M', 'flush');
+
+  // Its machine is gone, without an export.
+  await two.end('SIGKILL');
+  assert.match(
+    await one.refuses('import', 'pool', 'tank', '--device', folder),
+    /was not exported: another machine may have it open, .* --force/,
+  );
+  await one.does('import', 'pool', 'tank', '--device', folder, '--force');
+  await one.io('db', 'read -P 0x77 0 1M', 'read -P 0xa5 1M 3M');
+  await one.does('delete', 'volume', 'db');
+  await one.does('destroy', 'pool', 'tank', '--yes-clear-its-devices');
+  assert.deepEqual(JSON.parse(readFileSync(at('one/pools.json'), 'utf8')), { pools: [] });
+  // The other one does not find it any more, and serves its own all the same.
+  await two.start();
+  assert.equal((await two.pool('brought'))?.status.phase, 'Offline');
+  assert.equal((await two.pool('pool'))?.status.phase, 'Online');
+  await two.does('export', 'pool', 'brought', '--force');
+});
+
+test("the daemon's own pool gets another side, loses the first, and is found after a restart", async () => {
+  const first = at('one/pool.img');
+  const second = at('second.img');
+  await one.does('create', 'volume', 'own', '--size', '32Mi');
+  await one.io('own', 'write -P 0x11 0 2M', 'flush');
+  await one.does('device', 'replace', 'pool', first, second, '--size', '128Mi');
+  for (let tries = 0; (await one.pool('pool'))?.spec.devices.length !== 1; tries += 1) {
+    assert.ok(tries < 100, 'it is not replaced');
+  }
+  await one.end('SIGKILL');
+  rmSync(first);
+  await one.start();
+  assert.deepEqual((await one.pool('pool'))?.spec.devices, [second]);
+  await one.io('own', 'read -P 0x11 0 2M');
+});
