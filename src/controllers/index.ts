@@ -59,6 +59,7 @@ export {
   volumeName,
 } from './names.ts';
 export { type Placement, type PlacementRequest, placeReplicas } from './placement.ts';
+export { volumeActions } from './volume-actions.ts';
 export { WorkQueue, type WorkQueueOptions } from './work-queue.ts';
 
 /** What controllers and nodes look at. */

@@ -28,9 +28,10 @@ import {
   LOOKED_AT,
   makeBuiltIns,
   type Surroundings,
+  volumeActions,
 } from '../controllers/index.ts';
 import { IscsiServer, type SessionInfo } from '../iscsi/index.ts';
-import { allKinds, OPENEBS_NAMESPACE, POD, type Pod } from '../kinds/index.ts';
+import { allKinds, OPENEBS_NAMESPACE, POD, type Pod, VOLUME } from '../kinds/index.ts';
 import { Listener } from '../net/index.ts';
 import {
   type LogBook,
@@ -187,7 +188,10 @@ export class NodeDaemon {
     const registry = new KindRegistry();
     const own = [NAMESPACES, EVENTS, LEASES] as unknown as KindDefinition[];
     for (const kind of [...own, ...allKinds(store)]) {
-      if (kind.kind !== POD.kind) registry.register(kind);
+      if (kind.kind === POD.kind) continue;
+      const isVolume = kind === (VOLUME as unknown as KindDefinition);
+      const actions = isVolume ? volumeActions(() => resources) : undefined;
+      registry.register(actions === undefined ? kind : ({ ...kind, actions } as typeof kind));
     }
     const resources = new ResourceServer({
       registry,

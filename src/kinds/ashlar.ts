@@ -345,6 +345,19 @@ export const VolumeSpec = Type.Object(
         { ...closed, description: 'The claim that it was made for.' },
       ),
     ),
+    rollback: Type.Optional(
+      Type.Object(
+        {
+          to: Type.String({ maxLength: 253, description: 'The name of its Snapshot.' }),
+          request: Type.String({ maxLength: 64, description: 'Another word for each time.' }),
+          force: Type.Optional(Type.Boolean({ description: 'Also while hosts are logged in.' })),
+        },
+        {
+          ...closed,
+          description: 'Become what a snapshot holds, once. Written by volumes/NAME/rollback.',
+        },
+      ),
+    ),
     // Of one machine by itself.
     pool: Type.Optional(
       Type.String({
@@ -408,6 +421,16 @@ export const VolumeStatus = Type.Object({
     }),
   ),
   made: Type.Optional(Type.Boolean({ description: 'Its first record is in all of its members.' })),
+  rollback: Type.Optional(
+    Type.Object(
+      {
+        request: Type.String(),
+        phase: Type.String({ description: 'Running, Done or Refused.' }),
+        message: Type.String(),
+      },
+      { description: 'What became of spec.rollback.' },
+    ),
+  ),
   iqn: Type.Optional(Type.String()),
   lun: Type.Optional(Type.Integer()),
   portals: Type.Optional(Type.Array(Type.String())),

@@ -104,6 +104,7 @@ const FOREIGN: Readonly<Record<'node' | 'serve', Readonly<Record<string, string>
     casType: 'name a pool in spec.pool',
     policy: 'say it of the volume itself',
     claimRef: 'there are no claims',
+    rollback: 'use the action volumes/NAME/rollback',
   },
 };
 const PROGRAMS = { node: 'serve', serve: 'node' } as const;

@@ -29,6 +29,7 @@ import {
   REPLICA,
   type Replica,
   SECRET,
+  type Snapshot,
   VOLUME,
   VOLUME_POLICY,
   type Volume as VolumeObject,
@@ -38,6 +39,7 @@ import { STORE_BLOCK_BYTES, StoreError } from '../../store/index.ts';
 import { NO_LIMITS, Throttle, Volume, type VolumeLimits } from '../../volume/index.ts';
 import { memberIdOf, PHASES } from './members.ts';
 import { isFilled, type Serving } from './replicas.ts';
+import { Rollbacks } from './rollback.ts';
 import { replicatedSourceOf } from './sources.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
 import { Told } from './told.ts';
@@ -78,6 +80,7 @@ export class VolumeKeeper implements Controller, Serving {
   /** Has the volume looked at again; set by who runs the keepers. */
   nudge: (name: string) => void = () => {};
   readonly #onChange: () => void;
+  readonly #rollbacks: Rollbacks;
 
   /** `onChange`: what is served has changed. */
   constructor(
@@ -90,6 +93,7 @@ export class VolumeKeeper implements Controller, Serving {
     this.#onChange = onChange;
     this.#open = open;
     this.#writer = writer;
+    this.#rollbacks = new Rollbacks(around, writer);
     const { catalog, nodeName } = around;
     const mine = (): string[] =>
       catalog.where(VOLUMES_OF_TARGET, nodeName).map(({ metadata }) => metadata.name);
@@ -173,6 +177,7 @@ export class VolumeKeeper implements Controller, Serving {
       const served = this.#served.get(key) ?? this.#serve(object);
       if (served === null) return TRY_AGAIN_MS; // Its replica here is not there yet.
       served.epoch = target.epoch;
+      if (await this.#isRollingBack(object, served, null)) return TRY_AGAIN_MS;
       await this.#follow(object, served);
     } catch (error) {
       const isOurs = error instanceof StoreError || error instanceof CannotServe;
@@ -263,6 +268,10 @@ export class VolumeKeeper implements Controller, Serving {
       return TRY_AGAIN_MS;
     }
     served.epoch = epoch;
+    if (await this.#isRollingBack(object, served, coordinated.handle)) {
+      await this.#tellMembers(object, coordinated);
+      return TRY_AGAIN_MS;
+    }
     await this.#follow(object, served);
     await this.#tellMembers(object, coordinated);
     await this.report(name);
@@ -277,6 +286,46 @@ export class VolumeKeeper implements Controller, Serving {
       if (this.#served.has(name) && seenOf(handle) !== seen) this.nudge(name);
     }
     for (const name of [...this.#served.keys()]) await this.report(name);
+  }
+
+  /** P4: then it is kept from hosts. `handle`: its coordinator; null: its one replica is a volume of a pool here. */
+  async #isRollingBack(
+    object: VolumeObject,
+    served: Served,
+    handle: ReplicatedHandle | null,
+  ): Promise<boolean> {
+    const { exporter } = this.#around;
+    const { name } = object.metadata;
+    const { iqn } = served;
+    const target = {
+      initiators: exporter.initiators(iqn),
+      takeAway: async (): Promise<void> => {
+        await exporter.withdraw(iqn);
+        exporter.reserve(iqn, this.#wantedOf(object, this.#policyOf(object)));
+        served.exported = '';
+      },
+      rollBack: async ({ metadata }: Snapshot): Promise<void> => {
+        if (handle !== null) await handle.rollback(metadata.uid);
+        else await this.#rollBackInPool(object, served, metadata.name);
+      },
+    };
+    return await this.#rollbacks.holds(object, target, () => this.nudge(name));
+  }
+
+  /** It is opened again afterwards, as what it is then. */
+  async #rollBackInPool(object: VolumeObject, served: Served, to: string): Promise<void> {
+    const { catalog, nodeName } = this.#around;
+    const { name } = object.metadata;
+    const replica = catalog
+      .all(REPLICA)
+      .find(({ spec }) => spec.volumeName === name && spec.nodeName === nodeName);
+    const pool = this.#open.get(replica?.spec.poolName ?? '');
+    if (pool === null) throw new CannotServe('its pool is not open');
+    const version = served.volume.cut();
+    served.throttle.setLimits(NO_LIMITS);
+    this.#served.delete(name);
+    await served.volume.close();
+    await pool.rollbackVolume(name, { to, ...version });
   }
 
   /** Those that are to begin from a snapshot, with the replica that holds it where they go. */
@@ -625,6 +674,7 @@ export class VolumeKeeper implements Controller, Serving {
     else await coordinated.handle.stop();
     this.#coordinated.delete(name);
     this.#served.delete(name);
+    this.#rollbacks.forget(name);
     this.#onChange();
     log.info({ volume: name }, 'a volume is no longer served here');
   }

@@ -140,6 +140,37 @@ test('restored claims hold what was there at the cut, a copied one what is there
   await cluster.io(source, 'read -P 0x31 0 64k', 'read -P 0x11 64k 960k', ...cut);
 });
 
+test('the source is rolled back to what it was, and its coordinator is killed in between', async () => {
+  const cut = ['read -P 0x21 1M 1M', 'read -P 0 2M 1M', 'read -P 0x22 3M 1M'];
+  const { metadata, status } = await whole('cstor-pvc');
+  const source = await cluster.urlOf('cstor-pvc');
+  await cluster.io(source, 'write -P 0x51 0 8M', 'flush');
+  const serving = cluster.nodes.find(({ name }) => name === status?.serving?.nodeName)!;
+  await cluster.pointTo(cluster.nodes.find((node) => node !== serving)!);
+  const asked = cluster.ashlar('rollback', 'volume', metadata.name, '--to', 'second');
+  await cluster.until('it has begun', async () => {
+    const seen = await cluster.get<{ spec: { rollback?: object } }>(
+      'volumes.ashlar.io',
+      metadata.name,
+    );
+    return seen?.spec.rollback;
+  });
+  await serving.end('SIGKILL');
+  const { stdout, stderr } = await asked;
+  assert.match(stdout, /rolled back to second/, stderr);
+  await serving.start();
+  await whole('cstor-pvc');
+  const now = await cluster.urlOf('cstor-pvc');
+  // What its objects say may be of before the kill.
+  await cluster.until('hosts get in again', () =>
+    cluster.io(now, 'read -P 0x11 0 4k').then(
+      () => true,
+      () => false,
+    ),
+  );
+  await cluster.io(now, 'read -P 0x11 0 1M', ...cut, 'read -P 0 4M 4M', 'read -P 0x12 1G 64k');
+});
+
 test('the source and its snapshots go, and what was made of them lives on', async () => {
   await must('delete', 'volumesnapshots.snapshot.storage.k8s.io', 'first', 'second');
   await must('delete', 'pvc', 'cstor-pvc', '--wait=false');

@@ -31,6 +31,7 @@ import {
   ControllerManager,
   LOOKED_AT,
   makeBuiltIns,
+  volumeActions,
 } from '../../../src/controllers/index.ts';
 import {
   allKinds,
@@ -42,6 +43,8 @@ import {
   POOL,
   REPLICA,
   SECRET,
+  SNAPSHOT,
+  type Snapshot,
   STORAGE_CLASS,
   STORAGE_POOL_CLAIM,
   VOLUME,
@@ -421,5 +424,38 @@ test('a snapshot keeps what was written before it; restored claims and copied on
     async () => (await plane.server.list(VOLUME)).items.length === 2,
   );
   assert.equal(await plane.io(restored.disk, BlockOpKind.Read), 0x77);
+  await plane.stop();
+});
+
+test('a rollback is refused while hosts are logged in, else done once, and not again after a restart', async () => {
+  const plane = await aPlane();
+  await plane.server.create(CLAIM, aClaim('cstor-pvc', {}, '64Mi'));
+  const first = await plane.bound('cstor-pvc');
+  await plane.io(first.disk, BlockOpKind.Write, 0x5a);
+  await plane.server.create(EXTERNAL_SNAPSHOT, volumeSnapshot);
+  await plane.until('the snapshot is ready', async () => {
+    const { items } = await plane.server.list<Snapshot>(SNAPSHOT);
+    return items[0]?.status?.phase === 'Ready';
+  });
+  await plane.io(first.disk, BlockOpKind.Write, 0xa5);
+  const { rollback } = volumeActions(() => plane.server);
+  const name = first.volume.metadata.name;
+  const ask = async (body: object) => {
+    const volume = await plane.server.get<Volume>(VOLUME, null, name);
+    await rollback!.run(volume, { query: new Map(), body, dryRun: false });
+  };
+  await assert.rejects(ask({ to: 'nothing' }), /has no snapshot "nothing"/);
+  plane.exporter.loggedIn.set(first.volume.status?.iqn ?? '', ['iqn.2026-11.io.host:a']);
+  await assert.rejects(ask({ to: 'snapshot-cstor' }), /in use by iqn.2026-11.io.host:a/);
+  plane.exporter.loggedIn.clear();
+  await ask({ to: 'snapshot-cstor' });
+  const again = await plane.bound('cstor-pvc');
+  assert.notEqual(again.disk, first.disk);
+  assert.equal(await plane.io(again.disk, BlockOpKind.Read), 0x5a);
+  await plane.io(again.disk, BlockOpKind.Write, 0x77);
+  await plane.stop();
+  await plane.start();
+  const restarted = await plane.bound('cstor-pvc');
+  assert.equal(await plane.io(restarted.disk, BlockOpKind.Read), 0x77);
   await plane.stop();
 });
