@@ -14,7 +14,8 @@ interface Volume {
   readonly metadata: { readonly name: string };
   readonly status?: {
     readonly state?: string;
-    readonly serving?: { readonly nodeName: string };
+    readonly iqn?: string;
+    readonly serving?: { readonly nodeName: string; readonly portal: string };
     readonly replicas?: { readonly inSync: number };
   };
 }
@@ -160,14 +161,17 @@ test('the source is rolled back to what it was, and its coordinator is killed in
   assert.match(stdout, /rolled back to second/, stderr);
   await serving.start();
   await whole('cstor-pvc');
-  const now = await cluster.urlOf('cstor-pvc');
-  // What its objects say may be of before the kill.
-  await cluster.until('hosts get in again', () =>
-    cluster.io(now, 'read -P 0x11 0 4k').then(
-      () => true,
-      () => false,
-    ),
-  );
+  // What its objects say may be of before the kill; a node that is started again here has other ports.
+  const now = await cluster.until<string>('hosts get in again', async () => {
+    const seen = await cluster.get<Volume>('volumes.ashlar.io', metadata.name);
+    const url = `iscsi://${seen?.status?.serving?.portal}/${seen?.status?.iqn}/0`;
+    try {
+      await cluster.io(url, 'read -P 0x11 0 4k');
+      return url;
+    } catch {
+      return false;
+    }
+  });
   await cluster.io(now, 'read -P 0x11 0 1M', ...cut, 'read -P 0 4M 4M', 'read -P 0x12 1G 64k');
 });
 
