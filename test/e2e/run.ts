@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { crashScenarios } from './scenarios/crash.ts';
 import { dataScenarios } from './scenarios/data.ts';
 import { loginScenarios } from './scenarios/login.ts';
+import { nodeScenarios } from './scenarios/nodes.ts';
 import { replicaScenarios } from './scenarios/replicas.ts';
 import { reservationScenarios } from './scenarios/reservations.ts';
 import { guestImage, missingPrograms } from './support/image.ts';
@@ -23,6 +24,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...reservationScenarios,
   ...crashScenarios,
   ...replicaScenarios,
+  ...nodeScenarios,
 ];
 
 async function main(): Promise<number> {

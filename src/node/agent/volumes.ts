@@ -448,30 +448,33 @@ export class VolumeKeeper implements Controller, Serving {
     // Never the last one: a volume without replicas is none.
     if (wanted.length === 0) return;
     const key = JSON.stringify(wanted);
-    if (key === coordinated.members) return;
-    log.info({ volume: object.metadata.name, members: wanted.length }, 'its members change');
-    // Newcomers are named first: once a record names them, who coordinates next needs to find them (of two members it needs
-    // both). Who is named and is no member yet is nobody's majority.
-    const all = [
-      ...members,
-      ...wanted.filter(({ id }) => members.every((known) => known.id !== id)),
-    ];
-    if (all.length > members.length) {
-      const replicaOf = new Map(object.status?.members?.map(({ id, replica }) => [id, replica]));
-      await this.#writer.status(VOLUME, object, (status) => {
-        status.members = all.map(({ id }) => ({
-          id,
-          replica: names.get(id) ?? replicaOf.get(id) ?? '',
-        }));
-      });
-      return; // That change brings it back here.
+    if (key !== coordinated.members) {
+      log.info({ volume: object.metadata.name, members: wanted.length }, 'its members change');
+      // Newcomers are named first: once a record names them, who coordinates next needs to find them (of two members it needs
+      // both). Who is named and is no member yet is nobody's majority.
+      const all = [
+        ...members,
+        ...wanted.filter(({ id }) => members.every((known) => known.id !== id)),
+      ];
+      if (all.length > members.length) {
+        const replicaOf = new Map(object.status?.members?.map(({ id, replica }) => [id, replica]));
+        await this.#writer.status(VOLUME, object, (status) => {
+          status.members = all.map(({ id }) => ({
+            id,
+            replica: names.get(id) ?? replicaOf.get(id) ?? '',
+          }));
+        });
+        return; // That change brings it back here.
+      }
+      try {
+        await coordinated.handle.changeReplicas(wanted);
+      } catch (error) {
+        throw new CannotServe(`its members cannot be changed: ${(error as Error).message}`);
+      }
+      coordinated.members = key;
     }
-    try {
-      await coordinated.handle.changeReplicas(wanted);
-    } catch (error) {
-      throw new CannotServe(`its members cannot be changed: ${(error as Error).message}`);
-    }
-    coordinated.members = key;
+    // Each time: letting go of one whose node is away takes seconds, the object has changed by then, and this fails the first
+    // time. Until it says so the node that comes back keeps what was let go of.
     await this.#writer.status(VOLUME, object, (status) => {
       status.members = wanted.map(({ id }) => ({ id, replica: names.get(id) ?? '' }));
     });

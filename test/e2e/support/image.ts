@@ -28,6 +28,7 @@ export type GuestImage = {
 const PACKAGES = [
   'linux-image-cloud-amd64',
   'open-iscsi',
+  'multipath-tools',
   'sg3-utils',
   'e2fsprogs',
   'xfsprogs',
@@ -85,7 +86,7 @@ mount -t tmpfs tmp /tmp
 mount -t tmpfs run /run
 mkdir -p /run/lock/iscsi /run/lock /dev/pts /mnt/a /mnt/b
 mount -t devpts pts /dev/pts
-for m in virtio_net virtio_console iscsi_tcp sd_mod sg crc32c_generic crc32c_intel xfs iptable_nat xt_nat xt_MASQUERADE; do
+for m in virtio_net virtio_console iscsi_tcp sd_mod sg crc32c_generic crc32c_intel xfs dm_multipath dm_service_time iptable_nat xt_nat xt_MASQUERADE; do
   modprobe "$m" 2>/dev/null
 done
 echo initiator >/proc/sys/kernel/hostname

@@ -19,7 +19,8 @@ export type Scenario = {
     | 'acl'
     | 'aptpl'
     | 'hints'
-    | 'replicas';
+    | 'replicas'
+    | 'nodes';
 };
 
 // Functions of every script. A session is found by its target and its initiator's name, never by the order of names
@@ -94,6 +95,11 @@ fio_check() { # NAME FILE GEN ARGS…
 const CLEAN_UP = `
 umount -R /mnt/a /mnt/b 2>/dev/null
 pkill -9 fio
+pgrep -x multipathd >/dev/null && {
+  multipathd disablequeueing maps
+  multipath -F
+  multipathd shutdown
+}
 timeout 240 iscsiadm -m node --logoutall=all
 iscsiadm -m node -o delete
 iscsiadm -m discoverydb -o delete

@@ -23,6 +23,8 @@ export interface ClusterOptions {
   /** Endpoints of etcd; without them each node keeps its own objects. */
   readonly etcd?: readonly string[];
   readonly config?: Readonly<Record<string, string>>;
+  /** address:port of each node's portal; without them any free port, another one after each start. */
+  readonly portals?: readonly string[];
 }
 
 export class ClusterNode {
@@ -34,7 +36,7 @@ export class ClusterNode {
   child: ChildProcess | null = null;
   readonly #config: string;
 
-  constructor(folder: string, name: string, options: ClusterOptions) {
+  constructor(folder: string, name: string, options: ClusterOptions, portal = '127.0.0.1:0') {
     this.name = name;
     this.folder = join(folder, name);
     mkdirSync(join(this.folder, 'disks'), { recursive: true });
@@ -52,7 +54,7 @@ export class ClusterNode {
     const lines = [
       `node: {name: ${name}}`,
       'dataDir: data',
-      'portals: ["127.0.0.1:0"]',
+      `portals: ["${portal}"]`,
       'api: {address: "127.0.0.1:0"}',
       'memory: {buffers: 32Mi}',
       'directoryPool: {size: 20Gi}',
@@ -120,7 +122,8 @@ export class Cluster {
   constructor(options: ClusterOptions) {
     this.nodes = Array.from(
       { length: options.nodes },
-      (_, index) => new ClusterNode(this.folder, `node-${index + 1}`, options),
+      (_, index) =>
+        new ClusterNode(this.folder, `node-${index + 1}`, options, options.portals?.[index]),
     );
   }
 
