@@ -82,9 +82,10 @@ export class ReadPath {
     }
     if (best === null || core.config.readPolicy !== ReadPolicy.LeastOutstanding) return best;
     // In runs: frames to one member leave in one system call and come back in one. A quarter of what is under way apart,
-    // all members have enough to do; with few reads each goes to the least busy.
+    // all members have enough to do; with few reads each goes to the least busy, in turn.
     const slack = this.table.liveCount >> 2;
-    if (stays && this.#last!.outstandingReads <= best.outstandingReads + slack) return this.#last;
+    const last = this.#last;
+    if (slack > 0 && stays && last!.outstandingReads < best.outstandingReads + slack) return last;
     this.#last = best;
     return best;
   }
