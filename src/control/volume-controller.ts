@@ -387,7 +387,12 @@ export class VolumeController {
         generation: 1,
         creationTimestamp: this.#nowIso(),
       };
-      const wanted: WantedVolume = { ...checked, metadata };
+      const blockSize = sent.spec.blockSize === undefined ? this.#sourceBlocks(checked) : null;
+      const wanted: WantedVolume = {
+        ...checked,
+        ...(blockSize === null ? {} : { blockSize }),
+        metadata,
+      };
       assertStorable(wanted);
       this.#checkSource(wanted);
       const place = this.#placeOf(sent, wanted);
@@ -707,6 +712,12 @@ export class VolumeController {
     });
   }
 
+  /** Null: it begins as nothing that there is. */
+  #sourceBlocks({ source }: Pick<WantedVolume, 'source'>): 512 | 4096 | null {
+    const volume = source?.split('@')[0] ?? '';
+    return this.#hosted.get(volume)?.wanted.blockSize ?? null;
+  }
+
   /** Of a volume that is to begin as a snapshot: there must be one, and it must fit. */
   #checkSource(wanted: WantedVolume): void {
     const { metadata, source, sizeBytes, replicas } = wanted;
@@ -728,6 +739,11 @@ export class VolumeController {
     const least = found.sizeBlocks * STORE_BLOCK_BYTES;
     if (sizeBytes < least) {
       bad('spec.size', `${source} has ${formatQuantity(least)}; the volume needs as much`);
+    }
+    // A partition table counts in logical blocks: under others it would mean something else.
+    const blockSize = this.#sourceBlocks(wanted);
+    if (blockSize !== null && blockSize !== wanted.blockSize) {
+      bad('spec.blockSize', `is ${blockSize} for what begins as ${source}, which counts so`);
     }
     // Clones of its blocks, where they are (S14).
     if (found.holders === null && replicas.length > 0) {

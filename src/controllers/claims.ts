@@ -5,6 +5,7 @@ import { setCondition } from '../apiserver/index.ts';
 import { formatQuantity } from '../base/index.ts';
 import {
   BETA_DEFAULT_CLASS,
+  blockSizeOf,
   CAS_CONFIG,
   CAS_TYPE,
   type CasConfig,
@@ -257,6 +258,7 @@ export class ClaimController implements Controller {
       size: formatQuantity(sizeBytes),
       casType,
       ...policyOf(config, metadata.namespace ?? 'default'),
+      ...this.#blocksOf(source),
       ...(pool === undefined ? {} : { storagePoolClaim: pool }),
       ...(source.kind === 'of' ? { source: source.spec } : {}),
       claimRef: {
@@ -265,6 +267,16 @@ export class ClaimController implements Controller {
         uid: metadata.uid,
       },
     };
+  }
+
+  /** A copy has blocks as its source has them, whatever its class says of new volumes. */
+  #blocksOf(source: Source): { blockSize?: 512 | 4096 } {
+    if (source.kind !== 'of') return {};
+    const { catalog } = this.#around;
+    const of =
+      source.spec.volume ?? catalog.get(SNAPSHOT, source.spec.snapshot ?? '')?.spec.volumeName;
+    const from = catalog.get(VOLUME, of ?? '');
+    return from === null ? {} : { blockSize: blockSizeOf(from.spec) };
   }
 
   /** The promoter's class has no settings of its own: the source's class has them. */

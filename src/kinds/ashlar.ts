@@ -1,7 +1,14 @@
 // ashlar's own kinds, group ashlar.io/v1: what the system is made of. People write Volume, Snapshot, Pool and
 // VolumePolicy, or the compatibility kinds that controllers translate into these; nodes write the rest.
 import { type Static, Type } from 'typebox';
-import type { Column, KindDefinition, SpecObject } from '../apiserver/index.ts';
+import type {
+  Column,
+  KindDefinition,
+  KubeObject,
+  ObjectClient,
+  SpecObject,
+  StatusCause,
+} from '../apiserver/index.ts';
 import { formatBytes } from '../base/index.ts';
 import { age, Bytes, closed, column, Quantity, SecretRef, statusOnly } from './common.ts';
 import { checkPolicy, checkVolumeSpec, foreignFields } from './volume-check.ts';
@@ -511,15 +518,46 @@ export const VOLUME_DECLARATION = {
 
 export const VOLUME: KindDefinition<Volume> = {
   ...VOLUME_DECLARATION,
-  defaults: ({ spec }) => {
+  defaults: ({ spec }, before) => {
     const sent = spec as Record<string, unknown>;
     for (const [key, value] of Object.entries(sent)) if (value === null) delete sent[key];
+    if (spec.blockSize !== undefined) return;
+    // A copy counts as its source does, and its maker says how that is.
+    const standard = spec.source === undefined ? STANDARD_BLOCK_BYTES : undefined;
+    const blockSize = before === null ? standard : before.spec.blockSize;
+    if (blockSize !== undefined) spec.blockSize = blockSize;
   },
-  validate: (volume, before) => [
+  validate: async (volume, before, { client }) => [
     ...foreignFields(volume.spec, 'node'),
     ...checkVolumeSpec(volume.spec, before?.spec ?? null),
+    ...(before === null ? await checkSourceBlocks(volume.spec, client) : []),
   ],
 };
+
+/** Of a new volume (docs/decisions/0002). One that says nothing was made when it was 4096. */
+const STANDARD_BLOCK_BYTES = 512;
+
+export function blockSizeOf({ blockSize }: Pick<VolumeSpec, 'blockSize'>): 512 | 4096 {
+  return blockSize === 512 ? 512 : 4096;
+}
+
+/** A partition table counts in logical blocks: under others, what is copied would mean something else. */
+async function checkSourceBlocks(
+  spec: VolumeSpec,
+  client: ObjectClient,
+): Promise<readonly StatusCause[]> {
+  const { source } = spec;
+  if (source === undefined) return [];
+  const find = async <T extends KubeObject>(kind: KindDefinition<T>, name: string) =>
+    await client.get<T>(kind, null, name).catch(() => null); // Waited for, where it is to come.
+  const name =
+    source.volume ?? (await find(SNAPSHOT, source.snapshot ?? ''))?.spec.volumeName ?? '';
+  const from = name === '' ? null : await find(VOLUME, name);
+  if (from === null || blockSizeOf(from.spec) === blockSizeOf(spec)) return [];
+  const theirs = blockSizeOf(from.spec);
+  const message = `is ${theirs} for a copy of ${name}, which has blocks of ${theirs} bytes`;
+  return [{ reason: 'FieldValueInvalid', field: 'spec.blockSize', message }];
+}
 
 function shownBlockSize({ spec, status }: Volume): number | undefined {
   return status?.blockSize ?? spec.blockSize;

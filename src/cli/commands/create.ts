@@ -139,6 +139,10 @@ function addCreateVolume(program: Command, create: Command): void {
       const kind = findKind(kinds, 'volumes.ashlar.io');
       const size = flags.size ?? (await sizeOf(client, kinds, flags.fromSnapshot ?? ''));
       const spec = volumeSpec(flags, size);
+      if (flags.fromSnapshot !== undefined && flags.blockSize === undefined) {
+        const blockSize = await blockSizeOf(client, kinds, flags.fromSnapshot);
+        if (blockSize !== undefined) spec.blockSize = blockSize;
+      }
       const metadata: VolumeManifest['metadata'] = { name };
       if ((flags.label ?? []).length > 0) metadata.labels = toLabels(flags.label ?? []);
       const manifest = { apiVersion: kind.apiVersion, kind: kind.kind, metadata, spec };
@@ -158,6 +162,24 @@ async function sizeOf(client: Client, kinds: readonly Kind[], snapshot: string):
   const bytes = found.status?.sizeBytes;
   if (bytes === undefined) throw new UsageError(`${snapshot} does not say its size; give --size`);
   return bytes;
+}
+
+/** And counts in the same blocks; undefined: as its server says. */
+async function blockSizeOf(
+  client: Client,
+  kinds: readonly Kind[],
+  snapshot: string,
+): Promise<number | undefined> {
+  const found = (await client.get(
+    pathOf(findKind(kinds, 'snapshots.ashlar.io'), null, snapshot),
+  )) as {
+    spec: { volumeName: string };
+  };
+  const volumes = findKind(kinds, 'volumes.ashlar.io');
+  const { spec } = (await client.get(pathOf(volumes, null, found.spec.volumeName))) as {
+    spec: { blockSize?: number };
+  };
+  return spec.blockSize;
 }
 
 function volumeSpec(flags: CreateFlags, size: string | number): VolumeManifest['spec'] {

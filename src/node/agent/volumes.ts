@@ -22,6 +22,7 @@ import {
   type Writer,
 } from '../../controllers/index.ts';
 import {
+  blockSizeOf,
   CHAP_KEYS,
   NODE,
   POOL,
@@ -370,7 +371,7 @@ export class VolumeKeeper implements Controller, Serving {
       id: uid,
       name,
       iqn,
-      blockSize: object.spec.blockSize === 512 ? 512 : 4096,
+      blockSize: blockSizeOf(object.spec),
       replicas: members,
       onServing: (volume) => {
         if (this.#served.get(name)?.volume !== volume) {
@@ -522,7 +523,7 @@ export class VolumeKeeper implements Controller, Serving {
     const store = this.#open.get(replica.spec.poolName)?.volume(name) ?? null;
     if (store === null) return null;
     if (object.spec.source !== undefined && !isFilled(store)) return null;
-    const logicalBlockBytes = object.spec.blockSize === 512 ? 512 : 4096;
+    const logicalBlockBytes = blockSizeOf(object.spec);
     const volume = new Volume({ store, logicalBlockBytes, buffers, turn, clock });
     const throttle = new Throttle({ device: volume, clock, turn });
     const served = { volume, throttle, iqn: `${iqnPrefix}:${name}`, epoch: 0, exported: '' };
@@ -593,7 +594,7 @@ export class VolumeKeeper implements Controller, Serving {
       metadata: { name, uid, resourceVersion, generation: 1, creationTimestamp },
       size: String(object.spec.size),
       sizeBytes: quantityBytes(object.spec.size) ?? 0,
-      blockSize: object.spec.blockSize === 512 ? 512 : 4096,
+      blockSize: blockSizeOf(object.spec),
       writeCache: null,
       initiators: (policy.initiators ?? []).map((initiator) => initiator.toLowerCase()),
       chap,

@@ -108,6 +108,38 @@ test('a snapshot is restored into a claim beside its source; all of it goes with
   await nothingIsLeft(world);
 });
 
+test('a new volume counts in 512 bytes, a restored one as its source does, whatever its class says', async () => {
+  const world = await aWorld();
+  const annotations = { ...storageClass.metadata.annotations };
+  annotations['cas.openebs.io/config'] += '- name: BlockSize\n  value: "4096"\n';
+  await world.server.create(STORAGE_CLASS, {
+    ...storageClass,
+    metadata: { ...storageClass.metadata, name: 'of-4k', annotations },
+  });
+  await world.server.create(CLAIM, aClaim('plain'));
+  await world.server.create(CLAIM, aClaim('cstor-pvc', { storageClassName: 'of-4k' }));
+  await world.settle();
+  assert.equal((await bound(world, 'plain')).volume.spec.blockSize, 512);
+  const source = (await bound(world, 'cstor-pvc')).volume;
+  assert.equal(source.spec.blockSize, 4096);
+  await world.server.create(EXTERNAL_SNAPSHOT, volumeSnapshot);
+  await world.server.create(CLAIM, aClaim('cstor-pvc-restore', restore));
+  await world.settle();
+  assert.equal((await bound(world, 'cstor-pvc-restore')).volume.spec.blockSize, 4096);
+  // One that says nothing was made when the standard was 4096, and stays so when it is written again.
+  const old = { ...source, spec: { size: '5Gi' } } as typeof source;
+  const again = { ...source, spec: { size: '6Gi' } } as typeof source;
+  VOLUME.defaults?.(again, old);
+  assert.equal(again.spec.blockSize, undefined);
+  await assert.rejects(
+    world.server.create(VOLUME, {
+      metadata: { name: 'copy' },
+      spec: { size: '5Gi', blockSize: 512, source: { volume: source.metadata.name } },
+    }),
+    /spec\.blockSize: is 4096 for a copy of .*, which has blocks of 4096 bytes/,
+  );
+});
+
 async function nothingIsLeft(world: World): Promise<void> {
   for (const kind of [VOLUME, REPLICA, SNAPSHOT, PERSISTENT_VOLUME, STORAGE_POOL_CLAIM]) {
     assert.deepEqual(

@@ -87,3 +87,16 @@ test('a clone whose creation a crash cut short is gone after the start', async (
     ['db'],
   );
 });
+
+test('a clone counts in the blocks of its source', async () => {
+  const { post } = await withSnapshot();
+  const source = { snapshot: 'db@one' };
+  const other = await post(VOLUMES, aManifest('web', { source, blockSize: 512 }));
+  assert.equal(other.statusCode, 422);
+  assert.match(other.json().message, /spec\.blockSize: is 4096 for what begins as db@one/);
+  assert.equal((await post(VOLUMES, aManifest('small', { blockSize: 512 }))).statusCode, 201);
+  const taken = { metadata: { name: 'small.one' }, spec: { volumeName: 'small' } };
+  assert.equal((await post(SNAPSHOTS, taken)).statusCode, 201);
+  const clone = await post(VOLUMES, aManifest('copy', { source: { snapshot: 'small@one' } }));
+  assert.equal(clone.json().spec.blockSize, 512, clone.body);
+});

@@ -105,7 +105,7 @@ test('what the other program does is refused by its field, with what to do here'
     spec: { size: '64Mi', replicaNodes: ['node-1:9809'], limits: null, source: null },
   } as unknown as Volume;
   VOLUME.defaults?.(volume, null);
-  assert.deepEqual(Object.keys(volume.spec), ['size', 'replicaNodes'], 'null is nothing');
+  assert.deepEqual(Object.keys(volume.spec), ['size', 'replicaNodes', 'blockSize'], 'no nulls');
   const causes = (await VOLUME.validate?.(volume, null, {} as never)) ?? [];
   assert.deepEqual(
     causes.map(({ field, message }) => `${field}: ${message}`),

@@ -288,6 +288,7 @@ test('a claim becomes a disk that keeps its data through a restart, and goes wit
   const plane = await aPlane();
   await plane.server.create(CLAIM, aClaim('cstor-pvc'));
   const first = await plane.bound('cstor-pvc');
+  assert.equal(first.disk.geometry.logicalBlockBytes, 512);
   await plane.io(first.disk, BlockOpKind.Write, 0x5a);
   await plane.stop();
   await plane.start();
@@ -318,7 +319,10 @@ test('growth, limits and CHAP change while the volume is served', async () => {
   await plane.until('the limit holds', async () => disk.limits.iops === 1000);
   const grow = { spec: { resources: { requests: { storage: '6Gi' } } } };
   await plane.server.patch(CLAIM, 'default', 'cstor-pvc', { type: 'merge', body: grow });
-  await plane.until('it has grown', async () => disk.geometry.blocks * 4096 === 6 * 2 ** 30);
+  await plane.until('it has grown', async () => {
+    const { blocks, logicalBlockBytes } = disk.geometry;
+    return blocks * logicalBlockBytes === 6 * 2 ** 30;
+  });
   await patch({ chapSecret: { name: 'chap', namespace: 'default' } });
   await plane.until('it says that the secret is missing', async () => {
     const found = await plane.server.get<Volume>(VOLUME, null, name);
