@@ -39,6 +39,7 @@ import {
   writeOptions,
 } from './request.ts';
 import type { ResourceServer } from './resources.ts';
+import { reviewAccess, reviewRules } from './self-review.ts';
 import { type Shape, Streams } from './streams.ts';
 import { checkStructure, type Schema } from './structure.ts';
 import { partialOf, tableOf } from './table.ts';
@@ -175,6 +176,20 @@ function addDiscovery(app: FastifyInstance, options: HttpOptions): void {
       metadata: { resourceVersion: '0' },
       items: [],
     };
+  });
+  const askerOf = (request: FastifyRequest): Identity | null =>
+    options.access?.identify(request.headers.authorization) ?? null;
+  app.post('/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', (request, reply) => {
+    const asker = askerOf(request);
+    const type = mediaType(request.headers['content-type']);
+    const body = parseBody(request.body as Buffer | undefined, type);
+    reply.code(201);
+    return reviewAccess(body, registry.all, options.access, asker);
+  });
+  app.post('/apis/authorization.k8s.io/v1/selfsubjectrulesreviews', (request, reply) => {
+    const asker = askerOf(request);
+    reply.code(201);
+    return reviewRules(registry.all, options.access, asker);
   });
   const hash = createHash('sha256')
     .update(JSON.stringify(openapiV3(registry, version, null)))

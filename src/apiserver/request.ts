@@ -2,6 +2,7 @@
 import { parse as parseYaml } from 'yaml';
 import type { DeleteRequest, ListRequest, PatchType, WriteOptions } from './client.ts';
 import { ApiError, clip } from './errors.ts';
+import { decodeKubeProtobuf, KUBE_PROTOBUF } from './kube-protobuf.ts';
 import { DELETE_OPTIONS } from './openapi.ts';
 import { checkStructure, isObject } from './structure.ts';
 import type { TableOptions } from './table.ts';
@@ -181,6 +182,7 @@ export function mediaType(header: string | undefined): string {
 /** The body as JSON has it; undefined where there is none. */
 export function parseBody(body: Buffer | undefined, contentType: string): unknown {
   if (body === undefined || body.length === 0) return undefined;
+  if (contentType === KUBE_PROTOBUF) return assertPlain(decodeKubeProtobuf(body), 0);
   const text = body.toString('utf8');
   assertShallow(text);
   if (contentType.endsWith('yaml')) {

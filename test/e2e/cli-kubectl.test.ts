@@ -245,6 +245,15 @@ function suite(find: () => Kubectl | null, title: string): void {
       assert.match(await good('delete', 'ns', 'applied', '--timeout=30s'), /deleted/);
     });
 
+    test('what is sent in protobuf by some: create namespace, auth can-i', async () => {
+      assert.match(await good('create', 'namespace', 'made'), /namespace\/made created/);
+      assert.match(await good('delete', 'namespace', 'made'), /"made" deleted/);
+      assert.match(await good('auth', 'can-i', 'create', 'widgets'), /^yes$/m);
+      const pods = await run('auth', 'can-i', 'delete', 'pods', '--quiet');
+      assert.equal(pods.code, 0, 'without tokens everybody may');
+      assert.match(await good('auth', 'can-i', '--list'), /widgets\.example\.com/);
+    });
+
     test('wait: for a condition, for the end', async () => {
       const waiting = run('wait', '--for=condition=Ready', 'widget/b', '--timeout=30s');
       const widget = await server.get<Widget>(WIDGETS, 'default', 'b');

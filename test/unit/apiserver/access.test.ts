@@ -77,3 +77,46 @@ test('each role does what it says and no more', async () => {
   const anonymous = await app.inject(boxes);
   assert.match(String(anonymous.headers['www-authenticate']), /^Bearer/);
 });
+
+test('who asks what he may do hears what a request would', async () => {
+  const app = await anApi();
+  const url = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
+  const may = async (role: string, attributes: object): Promise<[boolean, string]> => {
+    const headers = { authorization: `Bearer ${role}-token-0123456789` };
+    const payload = { spec: { resourceAttributes: attributes } };
+    const answer = await app.inject({ method: 'POST', url, headers, payload });
+    assert.equal(answer.statusCode, 201);
+    const { status } = answer.json() as { status: { allowed: boolean; reason?: string } };
+    return [status.allowed, status.reason ?? ''];
+  };
+  const box = { group: 'example.com', resource: 'boxes' };
+  const key = { group: 'example.com', resource: 'keys' };
+  assert.deepEqual(await may('read', { ...box, verb: 'list' }), [true, 'role read']);
+  const [allowed, why] = await may('read', { ...box, verb: 'create' });
+  assert.equal(allowed, false);
+  assert.match(why, /"watcher" has the role read, and to create it takes operate/);
+  assert.equal((await may('operate', { ...box, verb: '*' }))[0], true);
+  assert.equal((await may('operate', { ...key, verb: 'get' }))[0], false);
+  assert.equal((await may('operate', { group: '*', resource: '*', verb: '*' }))[0], false);
+  assert.equal((await may('admin', { group: '*', resource: '*', verb: '*' }))[0], true);
+  assert.equal((await may('admin', { ...box, resource: 'crates', verb: 'get' }))[0], false);
+  assert.equal((await may('admin', { ...box, verb: 'juggle' }))[0], false);
+
+  const nobody = await app.inject({ method: 'POST', url, payload: {} });
+  assert.equal(nobody.statusCode, 401);
+  const headers = { authorization: 'Bearer read-token-0123456789' };
+  const empty = await app.inject({ method: 'POST', url, headers, payload: {} });
+  assert.equal(empty.statusCode, 400);
+  const rules = await app.inject({
+    method: 'POST',
+    url: '/apis/authorization.k8s.io/v1/selfsubjectrulesreviews',
+    headers,
+    payload: { spec: { namespace: 'default' } },
+  });
+  const { status } = rules.json() as {
+    status: { resourceRules: { verbs: string[]; resources: string[] }[] };
+  };
+  const ofBoxes = status.resourceRules.find(({ resources }) => resources.includes('boxes'));
+  assert.deepEqual(ofBoxes?.verbs, ['get', 'list', 'watch']);
+  assert.ok(!status.resourceRules.some(({ resources }) => resources.includes('keys')));
+});
