@@ -92,10 +92,11 @@ export class SnapshotScheduler {
     for (const old of made.slice(0, Math.max(0, made.length - keep))) await this.#letGo(old);
   }
 
-  /** One with clones stays until they are gone. */
+  /** One with clones stays until they are gone, one that hosts see until they do not. */
   async #letGo({ volume, name, usage }: KeptSnapshot): Promise<void> {
     const { controller, log } = this.#options;
     if (usage !== null && usage.clones.length > 0) return;
+    if (controller.exposure(`${volume}@${name}`) !== null) return;
     await controller.deleteSnapshot(`${volume}@${name}`);
     log.info({ snapshot: `${volume}@${name}` }, 'a snapshot was old enough to go');
   }

@@ -5,6 +5,7 @@
 import { type Static, Type } from 'typebox';
 import {
   ageColumn,
+  type KindAction,
   type KindDefinition,
   type KubeObject,
   kubeTime,
@@ -16,6 +17,7 @@ import { type Clock, formatBytes } from '../base/index.ts';
 import { STORE_BLOCK_BYTES } from '../store/types.ts';
 import { snapshotActions } from './clone-tools.ts';
 import { notFound } from './errors.ts';
+import type { ExposedSnapshot } from './exposed-snapshots.ts';
 import type { KeptSnapshot } from './kept-snapshots.ts';
 import { MAX_SNAPSHOT_NAME_CHARACTERS } from './limits.ts';
 import { GROUP, GROUP_VERSION } from './schemas.ts';
@@ -49,6 +51,10 @@ export const SnapshotStatus = Type.Object({
     Type.Boolean({ description: 'False while uniqueBytes is being counted anew.' }),
   ),
   clones: Type.Optional(Type.Array(Type.String(), { description: 'Volumes made from it.' })),
+  // Of one that hosts see:
+  iqn: Type.Optional(Type.String({ description: 'The target whose read-only unit it is.' })),
+  portals: Type.Optional(Type.Array(Type.String(), { description: 'Where hosts log in.' })),
+  initiators: Type.Optional(Type.Array(Type.String(), { description: 'Who is logged in now.' })),
   // Of a volume on replicas:
   holders: Type.Optional(
     Type.Array(Type.String(), { description: 'Replicas that hold it: those that were in sync.' }),
@@ -71,16 +77,19 @@ export interface SnapshotKindOptions {
 
 export function snapshotKind(options: SnapshotKindOptions): KindDefinition<SnapshotObject> {
   const { controller, clock } = options;
+  const present = (found: KeptSnapshot): SnapshotObject =>
+    presentSnapshot(found, controller.exposure(`${found.volume}@${found.name}`));
+  const presentNow = (full: string): SnapshotObject => present(controller.snapshot(full)!);
   const backend = new PolledBackend(
     {
       list: () =>
         // What replicas of others' volumes keep is theirs.
         controller
           .list()
-          .flatMap(({ metadata }) => controller.snapshots(metadata.name).map(presentSnapshot)),
+          .flatMap(({ metadata }) => controller.snapshots(metadata.name).map(present)),
       get: (_namespace, name) => {
         const found = controller.snapshot(fullNameOf(name));
-        return found === null ? null : presentSnapshot(found);
+        return found === null ? null : present(found);
       },
       create: async (object, dryRun) => {
         const { spec, metadata } = object as SnapshotObject;
@@ -91,7 +100,7 @@ export function snapshotKind(options: SnapshotKindOptions): KindDefinition<Snaps
         }
         if (dryRun) return object;
         const [made] = await controller.takeSnapshots(volumes, short);
-        return presentSnapshot(made!);
+        return present(made!);
       },
       remove: async (before, dryRun) => {
         if (dryRun) return;
@@ -116,7 +125,10 @@ export function snapshotKind(options: SnapshotKindOptions): KindDefinition<Snaps
     hasStatus: true,
     validate: ({ metadata, spec }) => checkName(metadata, spec.volumeName),
     selectable: { 'spec.volumeName': ({ spec }) => spec.volumeName },
-    actions: snapshotActions((volume) => controller.poolOf(volume)),
+    actions: {
+      ...snapshotActions((volume) => controller.poolOf(volume)),
+      ...exposureActions(controller, presentNow),
+    },
     backend,
     columns: [
       { name: 'Volume', description: 'Of which volume.', value: ({ spec }) => spec.volumeName },
@@ -136,6 +148,7 @@ export function snapshotKind(options: SnapshotKindOptions): KindDefinition<Snaps
         value: ({ status }) => bytesOf(status.writtenBytes),
       },
       ageColumn,
+      { name: 'IQN', wide: true, value: ({ status }) => status.iqn ?? '' },
       { name: 'Size', wide: true, value: ({ status }) => formatBytes(status.sizeBytes) },
       { name: 'Clones', wide: true, value: ({ status }) => status.clones?.join(',') ?? '' },
       { name: 'Holders', wide: true, value: ({ status }) => status.holders?.join(',') ?? '' },
@@ -170,7 +183,41 @@ function fullNameOf(name: string): string {
   return `${volume}@${short}`;
 }
 
-function presentSnapshot(snapshot: KeptSnapshot): SnapshotObject {
+const Force = Type.Object(
+  { force: Type.Optional(Type.Boolean({ description: 'Also while in use: sessions are ended.' })) },
+  { additionalProperties: false },
+);
+
+function exposureActions(
+  controller: VolumeController,
+  present: (fullName: string) => SnapshotObject,
+): Readonly<Record<string, KindAction<SnapshotObject>>> {
+  return {
+    expose: {
+      method: 'POST',
+      description: 'Let hosts see it, as a read-only disk of its own',
+      body: Type.Object({}, { additionalProperties: false }),
+      run: async ({ metadata }, { dryRun }) => {
+        const full = fullNameOf(metadata.name);
+        if (!dryRun) await controller.exposeSnapshot(full);
+        return present(full);
+      },
+    },
+    unexpose: {
+      method: 'POST',
+      description: 'Hosts see it no more',
+      body: Force,
+      run: async ({ metadata }, { body, dryRun }) => {
+        const full = fullNameOf(metadata.name);
+        const { force = false } = body as Static<typeof Force>;
+        if (!dryRun) await controller.unexposeSnapshot(full, { force });
+        return present(full);
+      },
+    },
+  };
+}
+
+function presentSnapshot(snapshot: KeptSnapshot, exposure: ExposedSnapshot | null): SnapshotObject {
   const { id, volume, name, createdMs, sizeBlocks, usage, holders } = snapshot;
   const bytes = (blocks: number): number => blocks * STORE_BLOCK_BYTES;
   const takenAt = kubeTime(new Date(createdMs));
@@ -197,6 +244,13 @@ function presentSnapshot(snapshot: KeptSnapshot): SnapshotObject {
             writtenBytes: bytes(usage.writtenBlocks),
             settled: usage.settled,
             clones: [...usage.clones],
+          }),
+      ...(exposure === null
+        ? {}
+        : {
+            iqn: exposure.iqn,
+            portals: [...exposure.portals],
+            initiators: [...exposure.initiators],
           }),
       ...(holders === null ? {} : { holders: [...holders] }),
     },

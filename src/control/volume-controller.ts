@@ -7,9 +7,16 @@
 import { randomUUID } from 'node:crypto';
 import { assert, type Clock, formatQuantity, type Log, type Turn } from '../base/index.ts';
 import { type BlockDevice, type DataBufferPool, IoStatus } from '../block/index.ts';
-import { type Pool, STORE_BLOCK_BYTES, StoreError, type StoreVolume } from '../store/types.ts';
+import {
+  type Pool,
+  STORE_BLOCK_BYTES,
+  StoreError,
+  type StoreSnapshot,
+  type StoreVolume,
+} from '../store/types.ts';
 import { NO_LIMITS, Throttle, Volume } from '../volume/index.ts';
 import { ApiError, invalid, notFound, type StatusCause } from './errors.ts';
+import { type ExposedSnapshot, ExposedSnapshots } from './exposed-snapshots.ts';
 import { type KeptSnapshot, keptInPool, keptOnReplicas } from './kept-snapshots.ts';
 import { MAX_VOLUMES, RESOURCE_VERSION_STRIDE } from './limits.ts';
 import type {
@@ -141,6 +148,7 @@ export class VolumeController {
   /** By name; the first is the daemon's own, where a volume goes that says nothing else. */
   readonly #places = new Map<string, Place>();
   readonly #own: Place;
+  readonly #exposed: ExposedSnapshots;
   /** Changes to one name happen one after the other. */
   readonly #tails = new Map<string, Promise<unknown>>();
   #resourceVersion = 0;
@@ -149,6 +157,7 @@ export class VolumeController {
 
   constructor(options: VolumeControllerOptions) {
     this.#options = options;
+    this.#exposed = new ExposedSnapshots(options);
     this.#own = this.#admit(options.pool.name, options.pool);
   }
 
@@ -162,6 +171,7 @@ export class VolumeController {
       if (place === this.#own) return;
       for (const { wanted } of this.#within(place)) {
         this.#options.exporter.takeDown(this.iqn(wanted.metadata.name), why);
+        this.#exposed.takeDown(wanted.metadata.name, why);
       }
     });
     return place;
@@ -203,8 +213,13 @@ export class VolumeController {
     const place = this.#places.get(name);
     const users = new Map<string, readonly string[]>();
     for (const { wanted } of place === undefined ? [] : this.#within(place)) {
-      const initiators = this.#options.exporter.initiators(this.iqn(wanted.metadata.name));
-      if (initiators.length > 0) users.set(wanted.metadata.name, [...new Set(initiators)]);
+      const { name: volume } = wanted.metadata;
+      for (const full of this.#exposed.of(volume)) {
+        const { initiators = [] } = this.#exposed.find(full) ?? {};
+        if (initiators.length > 0) users.set(full, initiators);
+      }
+      const initiators = this.#options.exporter.initiators(this.iqn(volume));
+      if (initiators.length > 0) users.set(volume, [...new Set(initiators)]);
     }
     return users;
   }
@@ -226,7 +241,9 @@ export class VolumeController {
 
   async #letGo(hosted: Hosted): Promise<void> {
     hosted.throttle?.setLimits(NO_LIMITS);
-    await this.#options.exporter.withdraw(this.iqn(hosted.wanted.metadata.name));
+    const { name } = hosted.wanted.metadata;
+    await this.#exposed.hideAll(name);
+    await this.#options.exporter.withdraw(this.iqn(name));
     await (hosted.replicated?.stop() ?? hosted.volume?.close());
     hosted.volume = null;
   }
@@ -251,6 +268,9 @@ export class VolumeController {
           const version = Number(wanted.metadata.resourceVersion);
           if (version > this.#resourceVersion) this.#resourceVersion = version;
           await this.#open(place, store, wanted);
+          if (wanted.replicas.length === 0) {
+            this.#exposed.restore(store, wanted, pool.snapshots(name));
+          }
         } else if (isHalfMade(store, bytes)) {
           log.info({ volume: name }, 'removing a volume whose creation never finished');
           await pool.deleteVolume(name);
@@ -265,7 +285,7 @@ export class VolumeController {
 
   /** The name of the pool that the volume behind a target is in. */
   poolNameOf(iqn: string): string {
-    const volume = iqn.slice(this.iqn('').length);
+    const [volume = ''] = iqn.slice(this.iqn('').length).split('.'); // A snapshot's: VOLUME.NAME.
     return (this.#hosted.get(volume)?.place ?? this.#own).name;
   }
 
@@ -499,6 +519,9 @@ export class VolumeController {
         throw error;
       }
       this.#expose(hosted);
+      if (hosted.replicated === null) {
+        this.#exposed.refresh(hosted.wanted, hosted.place.pool.snapshots(name));
+      }
       if (metadata.deletionTimestamp !== undefined && (metadata.finalizers ?? []).length === 0) {
         const last = this.#present(hosted);
         await this.#remove(hosted);
@@ -631,7 +654,51 @@ export class VolumeController {
       await this.#byCoordinator(found.volume, (replicated) => replicated.deleteSnapshot(found.id));
       return;
     }
-    await this.#translated(fullName, () => place.pool.deleteSnapshot(fullName));
+    await this.#exclusively(fullName.split('@')[0]!, async () => {
+      this.#exposed.assertHidden([fullName], 'deleted');
+      await this.#translated(fullName, () => place.pool.deleteSnapshot(fullName));
+    });
+  }
+
+  /** What hosts see of a snapshot; null: it is not exposed. */
+  exposure(fullName: string): ExposedSnapshot | null {
+    return this.#exposed.find(fullName);
+  }
+
+  /** Hosts see the snapshot as a read-only disk of its own, also after a restart. */
+  async exposeSnapshot(fullName: string): Promise<void> {
+    await this.#withSnapshot(fullName, async ({ store, wanted }, snapshot) => {
+      if (store.getBlob(RECEIVING_KEY) !== null) {
+        throw new ApiError('Conflict', `volumes "${store.name}" is being received: wait for that`);
+      }
+      await this.#exposed.expose(store, wanted, snapshot);
+    });
+  }
+
+  async unexposeSnapshot(fullName: string, { force }: { force: boolean }): Promise<void> {
+    await this.#withSnapshot(fullName, async ({ store }, snapshot) => {
+      await this.#exposed.unexpose(store, snapshot, force);
+    });
+  }
+
+  async #withSnapshot(
+    fullName: string,
+    run: (hosted: Hosted, snapshot: StoreSnapshot) => Promise<void>,
+  ): Promise<void> {
+    const [name = ''] = fullName.split('@');
+    await this.#exclusively(name, async () => {
+      const hosted = this.#find(name);
+      this.#refuseWhenDown(hosted.place);
+      if (hosted.replicated !== null) {
+        throw new ApiError(
+          'Conflict',
+          `volumes "${name}" is on replicas, and its snapshots are read through a clone: ashlar create volume NEW --from-snapshot ${fullName} --replica-node …`,
+        );
+      }
+      const snapshot = hosted.place.pool.snapshot(fullName);
+      if (snapshot === null) throw notFound('snapshots', fullName.replace('@', '.'));
+      await run(hosted, snapshot);
+    });
   }
 
   /** Volumes whose snapshots are taken by a schedule. */
@@ -655,6 +722,9 @@ export class VolumeController {
       if (volume === null)
         throw new ApiError('Conflict', `volumes "${name}" is not open: ${failure}`);
       if (pool.snapshot(`${name}@${to}`) === null) throw notFound('snapshots', `${name}.${to}`);
+      const all = pool.snapshots(name).map((one) => one.name);
+      const later = all.slice(all.indexOf(`${name}@${to}`) + 1);
+      if (deleteLater) this.#exposed.assertHidden(later, 'deleted');
       const initiators = exporter.initiators(this.iqn(name));
       if (initiators.length > 0 && !force) throw busy(name, initiators);
       await exporter.withdraw(this.iqn(name));
@@ -705,8 +775,11 @@ export class VolumeController {
   /** A clone gets the snapshots that it came from. */
   promote(name: string): Promise<VolumeObject> {
     return this.#exclusively(name, async () => {
-      const { place } = this.#find(name);
+      const { place, store } = this.#find(name);
       this.#refuseWhenDown(place);
+      // They get another volume, and with it another name: hosts would lose them.
+      const origin = store.info().origin?.split('@')[0] ?? name;
+      this.#exposed.assertHidden(this.#exposed.of(origin), `given to ${name}`);
       await this.#translated(name, () => place.pool.promoteVolume(name));
       return this.get(name);
     });
@@ -882,6 +955,7 @@ export class VolumeController {
   async close(): Promise<void> {
     this.#closing = true;
     await Promise.allSettled(this.#tails.values());
+    await this.#exposed.close();
     await Promise.all(
       [...this.#hosted.values()].map(({ volume, throttle, replicated }) => {
         throttle?.setLimits(NO_LIMITS);

@@ -164,6 +164,22 @@ function toBytes(size: string): number {
 
 export function addSnapshotCommands(program: Command): void {
   program
+    .command('expose <kind> [name]')
+    .description('let hosts see a snapshot, as a read-only disk of its own')
+    .addOption(outputOption())
+    .action((kind: string, name: string | undefined, flags: OutputFlags) =>
+      act(program, kind, name, 'expose', {}, 'exposed', flags),
+    );
+  program
+    .command('unexpose <kind> [name]')
+    .description('hosts see a snapshot no more')
+    .option('--force', 'also while in use: sessions are ended')
+    .addOption(outputOption())
+    .action((kind: string, name: string | undefined, flags: OutputFlags & { force?: boolean }) => {
+      const body = flags.force === true ? { force: true } : {};
+      return act(program, kind, name, 'unexpose', body, 'not exposed any more', flags);
+    });
+  program
     .command('rollback <kind> [name]')
     .description('make a volume what a snapshot of it is')
     .requiredOption('--to <snapshot>', 'its name, without the volume')
