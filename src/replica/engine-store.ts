@@ -54,6 +54,13 @@ const HEAD_BYTES = 24;
 const PART_BYTES = MAX_BLOB_BYTES;
 /** Runs of one listing: a message of them fits a frame many times over. */
 const MAX_LISTED_RUNS = 4096;
+/** Of a branch (B6), the last step of making it: its snapshot's cut, 4 bytes epoch and 8 bytes op. */
+const BRANCH_KEY = 'replica.branch';
+const BRANCH_BYTES = 12;
+/** What a branch begins from, where no newer snapshot is here: `~ID` of the volume. No snapshot's id begins so. */
+const GROUND = '~';
+/** What was never written, as a branch takes it: below every version that there is, and above none. */
+const NOTHING: Version = { epoch: 0, op: 1 };
 /** Blocks whose tags are looked at in one go, for a digest. */
 const DIGEST_STEP_BLOCKS = 256;
 /** The tags of the longest operation, and one buffer of the arena. */
@@ -65,6 +72,14 @@ export interface EngineStoreOptions {
   readonly buffers: DataBufferPool;
   readonly turn: Turn;
   readonly gate: CoreGate;
+}
+
+/** `replica/VOLUME/REPLICA` has its branches in `branch/VOLUME/REPLICA/SNAPSHOT`. */
+export const BRANCH_PREFIX = 'branch/';
+
+/** The branches of that replica's volume, by the name that its snapshots' ids follow. */
+export function branchesOf(volumeName: string): string {
+  return `${BRANCH_PREFIX}${volumeName.slice(volumeName.indexOf('/') + 1)}/`;
 }
 
 /** One operation on its way through the engine. */
@@ -170,14 +185,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
   #answerWith(work: Promise<IoStatus>, token: number): void {
     void work.then(
       (status) => this.#done(token, status),
-      (error: unknown) => {
-        this.#done(
-          token,
-          error instanceof StoreError && error.code === 'STORE_NO_SPACE'
-            ? IoStatus.NoSpace
-            : IoStatus.IoError,
-        );
-      },
+      (error: unknown) => this.#done(token, failureOf(error)),
     );
   }
 
@@ -208,19 +216,25 @@ export class EngineStore implements MemberStore, BlockOpOwner {
 
   /** P3. After the record that does not name them: one that a crash leaves behind is dropped with the next record. */
   async #dropSnapshots(ids: readonly string[]): Promise<void> {
+    const { pool } = this.#options;
     for (const id of ids) {
-      try {
-        await this.#options.pool.deleteSnapshot(this.#snapshotName(id));
-      } catch (error) {
-        // S14: a clone still needs it. It stays, unnamed, until a record comes after that clone's end.
-        if (!(error instanceof StoreError)) throw error;
-      }
+      const branch = this.#branchName(id);
+      await quietly(() => pool.deleteVolume(branch, { withSnapshots: true }));
+      await quietly(() => pool.deleteSnapshot(`${this.#volume.name}@${GROUND}${id}`));
+      await quietly(() => pool.deleteSnapshot(`${this.#volume.name}@${id}`));
     }
   }
 
-  /** In the pool: `VOLUME@ID`. People's names for it are the record's. */
-  #snapshotName(id: string): string {
-    return `${this.#volume.name}@${id}`;
+  /** In the pool: `VOLUME@ID`, or `BRANCH@ID` of one that was made up for. People's names for it are the record's. */
+  snapshotName(id: string): string {
+    const own = `${this.#volume.name}@${id}`;
+    const branched = `${this.#branchName(id)}@${id}`;
+    const { pool } = this.#options;
+    return pool.snapshot(own) === null && pool.snapshot(branched) !== null ? branched : own;
+  }
+
+  #branchName(id: string): string {
+    return `${branchesOf(this.#volume.name)}${id}`;
   }
 
   async #writeRecord(record: VolumeRecord, hint: Version): Promise<IoStatus> {
@@ -405,19 +419,25 @@ export class EngineStore implements MemberStore, BlockOpOwner {
     fromLba: number,
     toLba: number,
     maxEntries: number,
+    branchOf: string | null,
     token: number,
   ): void {
-    const { sizeBlocks } = this.#volume.info();
+    const volume = branchOf === null ? this.#volume : this.#unsealed(branchOf);
+    const sizeBlocks = volume?.info().sizeBlocks ?? 0;
     const endLba = Math.min(toLba, sizeBlocks);
     const answer = (status: IoStatus, runs: ChangedRuns, nextLba: number): void => {
       this.#options.gate.post((nowMs) => this.#core!.onListed(nowMs, token, status, runs, nextLba));
     };
+    if (volume === null) {
+      answer(IoStatus.IoError, NO_RUNS, fromLba);
+      return;
+    }
     if (fromLba >= endLba) {
       answer(IoStatus.Ok, NO_RUNS, toLba);
       return;
     }
     const maxRuns = Math.max(1, Math.min(maxEntries, MAX_LISTED_RUNS));
-    this.#volume.changedSince(since, fromLba, maxRuns, (status, found, nextLba) => {
+    volume.changedSince(since, fromLba, maxRuns, (status, found, nextLba) => {
       if (status !== IoStatus.Ok) {
         answer(status, NO_RUNS, fromLba);
         return;
@@ -442,7 +462,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
     const from =
       snapshotId === null
         ? this.#volume
-        : this.#options.pool.snapshot(this.#snapshotName(snapshotId));
+        : this.#options.pool.snapshot(this.snapshotName(snapshotId));
     const held =
       snapshotId === null
         ? this.#holds(lba + blocks)
@@ -478,7 +498,12 @@ export class EngineStore implements MemberStore, BlockOpOwner {
   }
 
   install(message: Install, token: number): void {
-    const { copy, mode, join } = message;
+    const { copy, mode, join, branchOf } = message;
+    const volume = branchOf === null ? this.#volume : this.#unsealed(branchOf);
+    if (volume === null) {
+      this.#done(token, IoStatus.IoError);
+      return;
+    }
     const data = copy.data as BytesPayload | null;
     data?.retain();
     let running = 1;
@@ -496,7 +521,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
       let end = at + 1;
       while (end < copy.blocks && (copy.kinds[end] === BlockKind.Data) === isData) end += 1;
       running += 1;
-      this.#installRun(copy, at, end, isData ? data : null, packed, mode, join, ended);
+      this.#installRun(volume, copy, at, end, isData ? data : null, packed, mode, join, ended);
       if (isData) packed += end - at;
       at = end;
     }
@@ -504,6 +529,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
   }
 
   #installRun(
+    volume: StoreVolume,
     copy: BlockCopies,
     from: number,
     to: number,
@@ -539,7 +565,10 @@ export class EngineStore implements MemberStore, BlockOpOwner {
         const block = from + index;
         const kind = copy.kinds[block] as BlockKind;
         const { [block]: epoch = 0 } = copy.epochs;
-        tags.set(index, kind, epoch, copy.ops[block]!, copy.crcs[block]!);
+        // S14: what a branch has from where it began counts as version 0 there, which what was never written has too.
+        const isNothing = kind === BlockKind.Empty && volume !== this.#volume;
+        if (isNothing) tags.set(index, BlockKind.Hole, NOTHING.epoch, NOTHING.op, 0);
+        else tags.set(index, kind, epoch, copy.ops[block]!, copy.crcs[block]!);
       }
       const offset =
         data !== null && buffer === data.buffer ? data.byteOffset + packed * STORE_BLOCK_BYTES : 0;
@@ -552,7 +581,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
         if (this.#waiting.length > 0) this.#retry();
       };
       const guard = mode === InstallMode.Rebuild ? join : ZERO_VERSION;
-      this.#volume.submitTagged(op, guard.epoch, guard.op);
+      volume.submitTagged(op, guard.epoch, guard.op);
       return true;
     };
     if (this.#waiting.length > 0 || !start()) this.#wait(start);
@@ -618,7 +647,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
   /** Durable, not just applied: what the record names later is then there whatever happens. */
   async #takeSnapshot(id: string, { epoch, op }: Version): Promise<IoStatus> {
     const { pool } = this.#options;
-    const full = this.#snapshotName(id);
+    const full = `${this.#volume.name}@${id}`;
     if (pool.snapshot(full) !== null) await pool.deleteSnapshot(full); // Of an attempt that no record named.
     const request = { volume: this.#volume.name, name: id, id: randomUUID(), epoch, opNumber: op };
     await pool.createSnapshots([request], 0); // When it was taken, the record says.
@@ -626,7 +655,113 @@ export class EngineStore implements MemberStore, BlockOpOwner {
   }
 
   snapshots(): readonly string[] {
+    const own = this.#ownSnapshots().filter((id) => !id.startsWith(GROUND));
+    return [...own, ...this.#branchIds().filter((id) => this.#isSealed(id))];
+  }
+
+  branches(): readonly string[] {
+    const grounds = this.#ownSnapshots().filter((id) => id.startsWith(GROUND));
+    const ids = grounds.map((id) => id.slice(GROUND.length));
+    return [...new Set([...ids, ...this.#branchIds()])].filter((id) => !this.#isSealed(id));
+  }
+
+  #ownSnapshots(): string[] {
     return this.#options.pool.snapshots(this.#volume.name).map(({ shortName }) => shortName);
+  }
+
+  #branchIds(): string[] {
+    const prefix = branchesOf(this.#volume.name);
+    return this.#options.pool
+      .volumes()
+      .filter(({ name }) => name.startsWith(prefix))
+      .map(({ name }) => name.slice(prefix.length));
+  }
+
+  #isSealed(id: string): boolean {
+    return this.#options.pool.snapshot(`${this.#branchName(id)}@${id}`) !== null;
+  }
+
+  /** What may be filled; null: it is not there, or is what it is to be. */
+  #unsealed(id: string): StoreVolume | null {
+    return this.#isSealed(id) ? null : this.#options.pool.volume(this.#branchName(id));
+  }
+
+  branchSnapshot(snapshotId: string, version: Version, token: number): void {
+    const answer = (status: IoStatus, complete: boolean): void => {
+      this.#options.turn.enter();
+      this.#options.gate.post((nowMs) => {
+        if (!this.#closed) this.#core!.onBranched(nowMs, token, status, complete);
+      });
+      this.#options.turn.leave();
+    };
+    void this.#branch(snapshotId, version).then(
+      (complete) => answer(IoStatus.Ok, complete),
+      (error: unknown) => answer(failureOf(error), false),
+    );
+  }
+
+  /** Whether the snapshot is here. Each step leaves what the next call goes on with, or begins again. */
+  async #branch(id: string, version: Version): Promise<boolean> {
+    const { pool } = this.#options;
+    const name = this.#branchName(id);
+    for (const full of [`${this.#volume.name}@${id}`, `${name}@${id}`]) {
+      const known = pool.snapshot(full)?.snapshotInfo();
+      if (known === undefined) continue;
+      if (known.epoch === version.epoch && known.op === version.op) return true;
+      // Of an attempt with another cut, which no record named.
+      if (full.startsWith(BRANCH_PREFIX)) await pool.deleteVolume(name, { withSnapshots: true });
+      else await pool.deleteSnapshot(full);
+    }
+    const cut = Buffer.alloc(BRANCH_BYTES);
+    cut.writeUInt32LE(version.epoch, 0);
+    cut.writeBigUInt64LE(BigInt(version.op), 4);
+    const begun = pool.volume(name);
+    const madeFor = begun?.getBlob(BRANCH_KEY) ?? null;
+    if (madeFor !== null && cut.equals(madeFor)) return false;
+    if (begun !== null) await pool.deleteVolume(name, { withSnapshots: true });
+    const ground = await this.#groundOf(id, version);
+    const branch = await pool.cloneSnapshot(ground, { id: randomUUID(), name });
+    // B7: as the volume's, which is below every cut. An older snapshot may begin from this one, and needs to see what holes
+    // have come since. NOTHING is below it: what was never written is left without a version.
+    const holeFloor = isBelow(this.#holeFloor, NOTHING) ? NOTHING : this.#holeFloor;
+    await branch.setMarks({ holeFloor });
+    const status = await new Promise<IoStatus>((done) => branch.putBlob(BRANCH_KEY, cut, done));
+    if (status !== IoStatus.Ok) throw new StoreError('STORE_IO', `branch ${id} could not be kept`);
+    return false;
+  }
+
+  /** The snapshot here that is next above the cut, or the volume as it is now. */
+  async #groundOf(id: string, version: Version): Promise<string> {
+    const { pool } = this.#options;
+    const { name } = this.#volume;
+    const newer = this.snapshots()
+      .map((other) => pool.snapshot(this.snapshotName(other))!)
+      .map((snapshot) => ({ full: snapshot.name, ...snapshot.snapshotInfo() }))
+      .filter((info) => compareVersions(info.epoch, info.op, version.epoch, version.op) >= 0)
+      .sort((a, b) => compareVersions(a.epoch, a.op, b.epoch, b.op));
+    const [next] = newer;
+    if (next !== undefined) return next.full;
+    const full = `${name}@${GROUND}${id}`;
+    if (pool.snapshot(full) !== null) await pool.deleteSnapshot(full);
+    const { epoch, op } = this.#volume.info();
+    const request = { volume: name, name: `${GROUND}${id}`, id: randomUUID() };
+    await pool.createSnapshots([{ ...request, epoch, opNumber: op + 1 }], 0);
+    return full;
+  }
+
+  sealSnapshot(snapshotId: string, version: Version, token: number): void {
+    this.#answerWith(this.#seal(snapshotId, version), token);
+  }
+
+  /** Durable with everything that was put into the branch. */
+  async #seal(id: string, { epoch, op }: Version): Promise<IoStatus> {
+    const { pool } = this.#options;
+    const name = this.#branchName(id);
+    if (this.#isSealed(id)) return IoStatus.Ok;
+    if (pool.volume(name) === null) return IoStatus.IoError;
+    const request = { volume: name, name: id, id: randomUUID(), epoch, opNumber: op };
+    await pool.createSnapshots([request], 0);
+    return IoStatus.Ok;
   }
 
   // ------------------------------------------------------------------------------------------------------------- parts
@@ -731,6 +866,20 @@ export class EngineStore implements MemberStore, BlockOpOwner {
   #giveLater(op: ReplicaOp, event: (nowMs: number) => void): void {
     this.#give(op);
     this.#options.gate.post(event);
+  }
+}
+
+function failureOf(error: unknown): IoStatus {
+  const isFull = error instanceof StoreError && error.code === 'STORE_NO_SPACE';
+  return isFull ? IoStatus.NoSpace : IoStatus.IoError;
+}
+
+/** S14: a clone still needs it. It stays, unnamed, until a record comes after that clone's end; so does what is not there. */
+async function quietly(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
   }
 }
 

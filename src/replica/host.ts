@@ -1,5 +1,6 @@
 // The replicas of one pool: makes them, opens them at start, drives a member core for each, and ends them. Their volumes
-// in the pool are named `replica/VOLUME/REPLICA`, which no volume of a user can be.
+// in the pool are named `replica/VOLUME/REPLICA`, their branches (B6) `branch/VOLUME/REPLICA/SNAPSHOT`, which no volume of a user
+// can be.
 import { randomUUID } from 'node:crypto';
 import type { Clock, Log, Turn } from '../base/index.ts';
 import type { DataBufferPool } from '../block/index.ts';
@@ -13,7 +14,7 @@ import {
 import type { CoordinatorMessage, MemberMessage } from '../wire/messages.ts';
 import { compare, findMember, recordNames, type VolumeRecord } from '../wire/record.ts';
 import { type Version, ZERO_VERSION } from '../wire/version.ts';
-import { EngineStore, WITNESS_KEY } from './engine-store.ts';
+import { BRANCH_PREFIX, branchesOf, EngineStore, WITNESS_KEY } from './engine-store.ts';
 import { Member } from './member.ts';
 import type { MemberTransport } from './member-interfaces.ts';
 
@@ -25,7 +26,7 @@ const BASE_BYTES = 12;
 
 /** Is this volume of a pool a replica's, and none of the volume controller's? */
 export function isReplicaVolume(name: string): boolean {
-  return name.startsWith(REPLICA_PREFIX);
+  return name.startsWith(REPLICA_PREFIX) || name.startsWith(BRANCH_PREFIX);
 }
 
 export interface ReplicaHostOptions {
@@ -102,7 +103,7 @@ export class HostedReplica implements MemberTransport {
 
   /** As it is called in the pool. */
   snapshotName(snapshotId: string): string {
-    return `${this.volume.name}@${snapshotId}`;
+    return this.#store.snapshotName(snapshotId);
   }
 
   /** A coordinator came. Its number is for the calls below. */
@@ -201,7 +202,7 @@ export class ReplicaHost {
   start(): void {
     const { pool, log } = this.#options;
     for (const volume of pool.volumes()) {
-      if (!isReplicaVolume(volume.name)) continue;
+      if (!volume.name.startsWith(REPLICA_PREFIX)) continue;
       const [, volumeId = '', replicaId = ''] = volume.name.split('/');
       try {
         const replica = new HostedReplica(this.#options, volume, volumeId, replicaId);
@@ -359,8 +360,18 @@ export class ReplicaHost {
    */
   async #freeOfClones({ volume }: HostedReplica): Promise<void> {
     const { pool } = this.#options;
+    const branches = pool.volumes().filter(({ name }) => name.startsWith(branchesOf(volume.name)));
+    for (const branch of branches) {
+      await this.#handOn(branch.name);
+      await pool.deleteVolume(branch.name, { withSnapshots: true });
+    }
+    await this.#handOn(volume.name);
+  }
+
+  async #handOn(volumeName: string): Promise<void> {
+    const { pool } = this.#options;
     const cloned = pool
-      .snapshots(volume.name)
+      .snapshots(volumeName)
       .filter((snapshot) => snapshot.snapshotInfo().clones.length > 0);
     const [heir] = cloned.at(-1)?.snapshotInfo().clones ?? [];
     if (heir !== undefined) await pool.promoteVolume(heir);

@@ -73,12 +73,13 @@ export interface MemberStore {
   flush(token: number): void;
   /** Answered by `onRead`. Hot. */
   read(lba: number, blocks: number, verifyOnly: boolean, token: number): void;
-  /** Answered by `onListed`. */
+  /** Answered by `onListed`. With `branchOf`: of what is there of that snapshot. */
   listChanged(
     since: Version,
     fromLba: number,
     toLba: number,
     maxEntries: number,
+    branchOf: string | null,
     token: number,
   ): void;
   /** Answered by `onCopyRead`: the kinds, versions and CRCs of the range, and the bytes of what has some. */
@@ -92,8 +93,17 @@ export interface MemberStore {
    * the cut is exact (P1). A snapshot of that id that is there already is replaced.
    */
   takeSnapshot(snapshotId: string, name: string, version: Version, token: number): void;
-  /** Snapshots that exist here, by id. */
+  /**
+   * B6: makes the branch of a snapshot from the next newer snapshot here, or from the volume as it is now; goes on with one
+   * that is there. Durable before `onBranched`, which says whether the snapshot with that very cut is here already.
+   */
+  branchSnapshot(snapshotId: string, version: Version, token: number): void;
+  /** Answered by `onStoreDone`, when the branch is durably the snapshot: `snapshots` names it from then on. */
+  sealSnapshot(snapshotId: string, version: Version, token: number): void;
+  /** Snapshots that exist here, by id; not those whose branch is not sealed. */
   snapshots(): readonly string[];
+  /** What is here of others, by their ids: begun and not sealed, or left over. `dropSnapshots` takes it away too. */
+  branches(): readonly string[];
 }
 
 /** What drives a member core: src/replica/member.ts. */
@@ -121,6 +131,7 @@ export interface MemberEvents {
     nextLba: number,
   ): void;
   onCopyRead(nowMs: number, token: number, status: IoStatus, copy: BlockCopies | null): void;
+  onBranched(nowMs: number, token: number, status: IoStatus, complete: boolean): void;
   onDigest(
     nowMs: number,
     token: number,

@@ -3,7 +3,7 @@
 //
 // What must hold:
 // - `#promised` never falls and is durable before anybody hears of it (E2). Nothing of a lower epoch is executed.
-// - Prepare, StoreRecord, TakeSnapshot and Digest are *barriers*: they begin when every change before them has ended,
+// - Prepare, StoreRecord, TakeSnapshot, BranchSnapshot, SealSnapshot and Digest are *barriers*: they begin when every change before them has ended,
 //   and what follows in any stream waits until they have ended. One runs at a time.
 // - An op is executed only on the session that stored a record of its epoch (R1): after a lost connection the member is
 //   told its role again before it gets anything.
@@ -13,6 +13,7 @@ import {
   type Applied,
   type Apply,
   type BlockCopies,
+  type BranchSnapshot,
   type ChangedRuns,
   type CoordinatorMessage,
   type Digest,
@@ -25,6 +26,7 @@ import {
   type Read,
   type ReadDone,
   RefusalReason,
+  type SealSnapshot,
   type StoreRecord,
   type TakeSnapshot,
 } from '../wire/messages.ts';
@@ -63,6 +65,8 @@ const PendingKind = {
   CopyRead: 8,
   Install: 9,
   Digest: 10,
+  Branch: 11,
+  Seal: 12,
 } as const;
 
 /** A call to the store that has not been answered. Pooled: its place in the table is the token. */
@@ -74,7 +78,7 @@ interface Pending {
   live: boolean;
 }
 
-type BarrierMessage = Prepare | StoreRecord | TakeSnapshot | Digest;
+type BarrierMessage = Prepare | StoreRecord | TakeSnapshot | BranchSnapshot | SealSnapshot | Digest;
 type OrderedMessage = BarrierMessage | Apply | Flush | Install;
 
 interface Queued {
@@ -244,6 +248,7 @@ export class Member implements MemberEvents {
           message.fromLba,
           message.toLba,
           message.maxEntries,
+          message.branchOf,
           this.#begin(PendingKind.List, from.id, message.epoch, message.id),
         );
         return;
@@ -260,6 +265,8 @@ export class Member implements MemberEvents {
       case MessageType.StoreRecord:
       case MessageType.Apply:
       case MessageType.TakeSnapshot:
+      case MessageType.BranchSnapshot:
+      case MessageType.SealSnapshot:
       case MessageType.Flush:
       case MessageType.Install:
       case MessageType.Digest:
@@ -353,6 +360,22 @@ export class Member implements MemberEvents {
     this.#endBarrier(nowMs);
   }
 
+  onBranched(nowMs: number, token: number, status: IoStatus, complete: boolean): void {
+    const { session, epoch, id } = this.#end(token);
+    this.#answerBranched(session, epoch, id, status, complete);
+    this.#endBarrier(nowMs);
+  }
+
+  #answerBranched(
+    session: number,
+    epoch: number,
+    id: number,
+    status: IoStatus,
+    complete: boolean,
+  ): void {
+    this.#transport.send(session, { type: MessageType.Branched, epoch, id, status, complete });
+  }
+
   onStoreDone(nowMs: number, token: number, status: IoStatus): void {
     const { kind, session, epoch, id } = this.#end(token);
     switch (kind) {
@@ -381,6 +404,10 @@ export class Member implements MemberEvents {
           op: id,
           status,
         });
+        this.#endBarrier(nowMs);
+        return;
+      case PendingKind.Seal:
+        this.#answerBranched(session, epoch, id, status, true);
         this.#endBarrier(nowMs);
         return;
       case PendingKind.Marker:
@@ -428,6 +455,7 @@ export class Member implements MemberEvents {
       hint: this.#hint,
       snapshots: this.#store.snapshots(),
       witness: opened.witness,
+      branches: true,
       credit: this.#credit(from),
     });
   }
@@ -489,6 +517,16 @@ export class Member implements MemberEvents {
       case MessageType.TakeSnapshot:
       case MessageType.Digest:
         if (this.#notAttached(from, message, 0)) return;
+        this.#startBarrier(nowMs, from.id, message);
+        return;
+      case MessageType.BranchSnapshot:
+      case MessageType.SealSnapshot:
+        if (this.#notAttached(from, message, message.id)) return;
+        // B6: what is here without being in sync is no ground for a snapshot.
+        if (this.#rules.B6_onlyInSync && this.#entry?.state !== MemberState.InSync) {
+          this.#refuse(from, message, message.id, RefusalReason.Protocol);
+          return;
+        }
         this.#startBarrier(nowMs, from.id, message);
         return;
       case MessageType.Flush:
@@ -606,6 +644,20 @@ export class Member implements MemberEvents {
           this.#begin(PendingKind.Snapshot, session, message.epoch, message.op),
         );
         return;
+      case MessageType.BranchSnapshot:
+        this.#store.branchSnapshot(
+          message.snapshotId,
+          message.version,
+          this.#begin(PendingKind.Branch, session, message.epoch, message.id),
+        );
+        return;
+      case MessageType.SealSnapshot:
+        this.#store.sealSnapshot(
+          message.snapshotId,
+          message.version,
+          this.#begin(PendingKind.Seal, session, message.epoch, message.id),
+        );
+        return;
       case MessageType.Digest:
         this.#store.digest(
           message.lba,
@@ -719,7 +771,7 @@ export class Member implements MemberEvents {
     // P3: a snapshot that the record does not name does not exist.
     const named = new Set(record.snapshots.map((snapshot) => snapshot.id));
     const drop = this.#rules.P3_unnamedDeleted
-      ? this.#store.snapshots().filter((id) => !named.has(id))
+      ? [...this.#store.snapshots(), ...this.#store.branches()].filter((id) => !named.has(id))
       : [];
     this.#store.saveRecord(
       record,

@@ -49,6 +49,23 @@ export type VolumeState = 'Healthy' | 'Degraded' | 'Rebuilding' | 'Offline';
 
 const OPEN_TIMEOUT_MS = 5000;
 
+/** B6: it makes up for them by itself; where it cannot, its last fault says why. */
+function missingHolders(record: VolumeRecord | null, { members }: CoordinatorStatus): string[] {
+  const lines: string[] = [];
+  for (const { name, holders } of record?.snapshots ?? []) {
+    for (const { replicaId, state, lastFault } of members) {
+      if (state !== 'InSync' || holders.includes(replicaId)) continue;
+      const why = lastFault.endsWith(`snapshot ${name}`)
+        ? ` (${lastFault}: is its pool full?)`
+        : '';
+      lines.push(
+        `Replica ${replicaId} lacks snapshot ${name} and makes up for it by itself${why}.`,
+      );
+    }
+  }
+  return lines;
+}
+
 export class ReplicatedVolume implements CoordinatorListener {
   readonly coordinator: CoordinatorShell;
   readonly #options: ReplicatedVolumeOptions;
@@ -145,6 +162,7 @@ export class ReplicatedVolume implements CoordinatorListener {
       }
     }
     const record = this.coordinator.record;
+    lines.push(...missingHolders(record, status));
     const inSync = record?.members.filter(({ state }) => state === MemberState.InSync).length ?? 0;
     if (record !== null && inSync === 1 && record.members.length > 1) {
       lines.push('Only one replica is in sync: do not stop its node before another has caught up.');

@@ -20,6 +20,8 @@ interface HoleRange {
   readonly lba: number;
   readonly end: number;
   readonly version: StoreVersion;
+  /** As of BlockState. */
+  readonly inherited?: true;
 }
 
 /** Below every version that an operation ever got. */
@@ -29,6 +31,12 @@ const EMPTY: BlockState = { kind: BlockKind.Empty, version: ZERO_VERSION, bytes:
 /** Negative, zero or positive as `a` is below, equal to or above `b`. */
 export function compareStoreVersions(a: StoreVersion, b: StoreVersion): number {
   return a.epoch === b.epoch ? a.op - b.op : a.epoch - b.epoch;
+}
+
+/** What a clone did itself is above all that it began with. */
+function covers(range: HoleRange, other: HoleRange): boolean {
+  if (range.inherited !== other.inherited) return other.inherited === true;
+  return compareStoreVersions(range.version, other.version) > 0;
 }
 
 export class VersionedBlocks {
@@ -59,11 +67,13 @@ export class VersionedBlocks {
     for (const [lba, { bytes }] of this.#own) if (bytes !== null) yield [lba, bytes];
   }
 
-  /** Begins as what `other` holds, its data shared (S14). */
+  /** Begins as what `other` holds, its data shared (S14), its holes with the versions that they had. */
   takeOver(other: VersionedBlocks): void {
     for (const [lba, { kind, version, bytes }] of other.#own) {
-      if (bytes !== null) this.#put(lba, { kind, version, bytes, inherited: true });
+      this.#put(lba, { kind, version, bytes, inherited: true });
     }
+    this.#holes = other.#holes.map((hole) => ({ ...hole, inherited: true }));
+    this.#flushedHoles = [...this.#holes];
   }
 
   /** P4: the data of `other`; what differs gets the version. */
@@ -117,9 +127,12 @@ export class VersionedBlocks {
     let hole: HoleRange | null = null;
     for (const range of this.#holes) {
       if (lba < range.lba || lba >= range.end) continue;
-      if (hole === null || compareStoreVersions(range.version, hole.version) > 0) hole = range;
+      if (hole === null || covers(range, hole)) hole = range;
     }
-    return hole === null ? EMPTY : { kind: BlockKind.Hole, version: hole.version, bytes: null };
+    if (hole === null) return EMPTY;
+    const { version, inherited } = hole;
+    const state = { kind: BlockKind.Hole, version, bytes: null } as const;
+    return inherited === true ? { ...state, inherited } : state;
   }
 
   isData(lba: number): boolean {

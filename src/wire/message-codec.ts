@@ -87,6 +87,7 @@ const listChangedCodec = codec<{
   fromLba: number;
   toLba: number;
   maxEntries: number;
+  branchOf: string;
 }>('ListChanged');
 const copyReadCodec = codec<{
   epoch: number;
@@ -101,9 +102,21 @@ const installCodec = codec<{
   mode: number;
   join: WireVersion | null;
   copy: WireCopies | null;
+  branchOf: string;
 }>('Install');
 const digestCodec = codec<{ epoch: number; id: number; lba: number; blocks: number }>('Digest');
 const releaseLeaseCodec = codec<{ epoch: number }>('ReleaseLease');
+interface WireBranch {
+  epoch: number;
+  id: number;
+  snapshotId: string;
+  version: WireVersion | null;
+}
+const branchSnapshotCodec = codec<WireBranch>('BranchSnapshot');
+const sealSnapshotCodec = codec<WireBranch>('SealSnapshot');
+const branchedCodec = codec<{ epoch: number; id: number; status: number; complete: boolean }>(
+  'Branched',
+);
 const helloReplyCodec = codec<{
   identity: WireIdentity | null;
   promised: number;
@@ -113,6 +126,7 @@ const helloReplyCodec = codec<{
   witness: boolean;
   credit: number;
   snapshots: readonly string[];
+  branches: boolean;
 }>('SessionHelloReply');
 const promiseCodec = codec<{
   identity: WireIdentity | null;
@@ -204,15 +218,23 @@ export function encodeCoordinatorMessage(message: CoordinatorMessage): Uint8Arra
     case MessageType.TakeSnapshot:
       return takeSnapshotCodec.encode(message);
     case MessageType.ListChanged:
-      return listChangedCodec.encode(message);
+      return listChangedCodec.encode({ ...message, branchOf: message.branchOf ?? '' });
     case MessageType.CopyRead:
       return copyReadCodec.encode({ ...message, snapshotId: message.snapshotId ?? '' });
     case MessageType.Install:
-      return installCodec.encode({ ...message, copy: fromCopies(message.copy) });
+      return installCodec.encode({
+        ...message,
+        copy: fromCopies(message.copy),
+        branchOf: message.branchOf ?? '',
+      });
     case MessageType.Digest:
       return digestCodec.encode(message);
     case MessageType.ReleaseLease:
       return releaseLeaseCodec.encode(message);
+    case MessageType.BranchSnapshot:
+      return branchSnapshotCodec.encode(message);
+    case MessageType.SealSnapshot:
+      return sealSnapshotCodec.encode(message);
     case MessageType.Apply:
     case MessageType.Flush:
     case MessageType.Read:
@@ -269,6 +291,8 @@ export function encodeMemberMessage(message: MemberMessage): Uint8Array {
       });
     case MessageType.Refused:
       return refusedCodec.encode(message);
+    case MessageType.Branched:
+      return branchedCodec.encode(message);
     case MessageType.Applied:
     case MessageType.Flushed:
     case MessageType.ReadDone:
@@ -347,7 +371,7 @@ export function decodeCoordinatorMessage(
       if (said === null || since === null || !isEpoch(said.epoch)) return null;
       if (!isCount(said.id) || !isCount(said.fromLba) || !isCount(said.toLba)) return null;
       if (said.toLba < said.fromLba) return null;
-      return whole({ type, ...said, since });
+      return whole({ type, ...said, since, branchOf: branchIn(said) });
     }
     case MessageType.CopyRead: {
       const said = copyReadCodec.decode(b, start, end);
@@ -366,7 +390,8 @@ export function decodeCoordinatorMessage(
       const mode = Object.values(InstallMode).find((known) => known === said.mode);
       if (mode === undefined) return null;
       const { epoch, id } = said;
-      return withBlocks({ type, epoch, id, mode, join, copy }, copy);
+      const branchOf = branchIn(said);
+      return withBlocks({ type, epoch, id, mode, join, copy, branchOf }, copy);
     }
     case MessageType.Digest: {
       const said = digestCodec.decode(b, start, end);
@@ -378,9 +403,22 @@ export function decodeCoordinatorMessage(
       const said = releaseLeaseCodec.decode(b, start, end);
       return said === null || !isEpoch(said.epoch) ? null : whole({ type, ...said });
     }
+    case MessageType.BranchSnapshot:
+    case MessageType.SealSnapshot: {
+      const isBranch = type === MessageType.BranchSnapshot;
+      const said = (isBranch ? branchSnapshotCodec : sealSnapshotCodec).decode(b, start, end);
+      const version = toVersion(said?.version ?? null);
+      if (said === null || version === null || !isEpoch(said.epoch)) return null;
+      if (!isCount(said.id) || !areIds(said.snapshotId)) return null;
+      return whole({ type, ...said, version });
+    }
     default:
       return null;
   }
+}
+
+function branchIn({ branchOf }: { branchOf: string }): string | null {
+  return branchOf === '' ? null : branchOf;
 }
 
 /** As above. */
@@ -400,7 +438,7 @@ export function decodeMemberMessage(
       const record = toRecord(said.record);
       if (record === null && said.record !== null) return null;
       if (!isEpoch(said.promised) || !isCount(said.credit)) return null;
-      const { promised, witness, credit, snapshots } = said;
+      const { promised, witness, credit, snapshots, branches } = said;
       return whole({
         type,
         ...identity,
@@ -410,6 +448,7 @@ export function decodeMemberMessage(
         hint,
         snapshots,
         witness,
+        branches,
         credit,
       });
     }
@@ -487,6 +526,13 @@ export function decodeMemberMessage(
         return null;
       const { epoch, id, status, digestHigh, digestLow } = said;
       return whole({ type, epoch, id, status, digestHigh, digestLow });
+    }
+    case MessageType.Branched: {
+      const said = branchedCodec.decode(b, start, end);
+      if (said === null || !isEpoch(said.epoch) || !isCount(said.id) || !isStatus(said.status))
+        return null;
+      const { epoch, id, status, complete } = said;
+      return whole({ type, epoch, id, status, complete });
     }
     case MessageType.Refused: {
       const said = refusedCodec.decode(b, start, end);

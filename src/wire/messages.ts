@@ -38,6 +38,8 @@ export const MessageType = {
   Install: 11,
   Digest: 12,
   ReleaseLease: 13,
+  BranchSnapshot: 14,
+  SealSnapshot: 15,
   // From the member.
   HelloReply: 33,
   PromiseMade: 34,
@@ -52,6 +54,7 @@ export const MessageType = {
   Installed: 43,
   DigestDone: 44,
   Refused: 45,
+  Branched: 46,
 } as const;
 export type MessageType = (typeof MessageType)[keyof typeof MessageType];
 
@@ -126,6 +129,28 @@ export interface TakeSnapshot {
   name: string;
 }
 
+/**
+ * B6: begin, or go on with, the *branch* of a snapshot that the member lacks: something beside its volume that it fills by
+ * installs until it is what the snapshot holds. Only to a member in sync, whose volume has every op below the cut.
+ */
+export interface BranchSnapshot {
+  type: typeof MessageType.BranchSnapshot;
+  epoch: number;
+  id: number;
+  snapshotId: string;
+  /** The snapshot's cut. */
+  version: Version;
+}
+
+/** B6: the branch is what the snapshot holds: from now on the member holds the snapshot, durably. */
+export interface SealSnapshot {
+  type: typeof MessageType.SealSnapshot;
+  epoch: number;
+  id: number;
+  snapshotId: string;
+  version: Version;
+}
+
 /** W5: answer when everything before it in the stream is durable. */
 export interface Flush {
   type: typeof MessageType.Flush;
@@ -156,6 +181,8 @@ export interface ListChanged {
   fromLba: number;
   toLba: number;
   maxEntries: number;
+  /** Of the branch of this snapshot (B6), or null: of the volume. */
+  branchOf: string | null;
 }
 
 /** Unordered. The blocks with their versions, for a copy. */
@@ -188,6 +215,8 @@ export interface Install {
   /** Rebuild: B4's `j`. */
   join: Version;
   copy: BlockCopies;
+  /** Into the branch of this snapshot (B6), or null: into the volume. */
+  branchOf: string | null;
 }
 
 /** H5: a digest over (lba, version, CRC) of the range, taken at this place of the stream. */
@@ -256,6 +285,8 @@ export interface HelloReply extends MemberIdentity {
   /** Ids of those it holds: one that a record names may have been lost with the cache before that was committed (P3). */
   snapshots: readonly string[];
   witness: boolean;
+  /** It knows BranchSnapshot, and with it `branchOf` (B6). */
+  branches: boolean;
   /** N1: see Applied.credit; counted from this reply on. */
   credit: number;
 }
@@ -306,6 +337,16 @@ export interface SnapshotTaken {
   epoch: number;
   op: number;
   status: IoStatus;
+}
+
+/** B6: the branch is there, or the snapshot itself. */
+export interface Branched {
+  type: typeof MessageType.Branched;
+  epoch: number;
+  id: number;
+  status: IoStatus;
+  /** The snapshot is here, with this very cut: nothing is to be copied. */
+  complete: boolean;
 }
 
 export interface Flushed {
@@ -420,7 +461,9 @@ export type CoordinatorMessage =
   | CopyRead
   | Install
   | Digest
-  | ReleaseLease;
+  | ReleaseLease
+  | BranchSnapshot
+  | SealSnapshot;
 
 export type MemberMessage =
   | HelloReply
@@ -435,7 +478,8 @@ export type MemberMessage =
   | CopyData
   | Installed
   | DigestDone
-  | Refused;
+  | Refused
+  | Branched;
 
 /** The messages that may leave the ordered stream. */
 export function isUnordered(type: MessageType): boolean {

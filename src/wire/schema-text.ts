@@ -166,6 +166,8 @@ message ListChanged {
   uint64 from_lba = 4;
   uint64 to_lba = 5;
   uint32 max_entries = 6;
+  // Of the branch of this snapshot; empty: of the volume.
+  string branch_of = 7;
 }
 
 // 10
@@ -195,6 +197,8 @@ message Install {
   uint32 mode = 3;
   Version join = 4;
   Copies copy = 5;
+  // Into the branch of this snapshot; empty: into the volume.
+  string branch_of = 6;
 }
 
 // 12
@@ -208,6 +212,23 @@ message Digest {
 // 13
 message ReleaseLease {
   uint32 epoch = 1;
+}
+
+// 14, only to a member that says "branches".
+message BranchSnapshot {
+  uint32 epoch = 1;
+  uint64 id = 2;
+  string snapshot_id = 3;
+  // Its cut.
+  Version version = 4;
+}
+
+// 15
+message SealSnapshot {
+  uint32 epoch = 1;
+  uint64 id = 2;
+  string snapshot_id = 3;
+  Version version = 4;
 }
 
 // ---------------------------------------------------------------------------------- Events from the member, by method
@@ -231,6 +252,8 @@ message SessionHelloReply {
   uint64 credit = 7;
   // Ids of the snapshots it holds.
   repeated string snapshots = 8;
+  // It knows methods 14 and 15, and the fields branch_of.
+  bool branches = 9;
 }
 
 // 34
@@ -314,6 +337,15 @@ message Refused {
   uint64 id = 4;
   uint32 promised = 5;
   double retry_after_ms = 6;
+}
+
+// 46
+message Branched {
+  uint32 epoch = 1;
+  uint64 id = 2;
+  uint32 status = 3;
+  // The member holds the snapshot.
+  bool complete = 4;
 }
 
 // --------------------------------------------------------------------------------------- Requests on a management stream

@@ -111,7 +111,7 @@ const EVENTS: readonly (readonly [number, Uint8Array])[] = [
       { type: MessageType.Prepare, epoch: 3, coordinatorId: 'c' },
       { type: MessageType.StoreRecord, epoch: 3, op: 0, record },
       { type: MessageType.Heartbeat, epoch: 3, sentMs: 1, allAppliedEpoch: 1, allAppliedOp: 1 },
-      { type: MessageType.Install, epoch: 3, id: 1, mode: 2, join: zero, copy },
+      { type: MessageType.Install, epoch: 3, id: 1, mode: 2, join: zero, copy, branchOf: null },
       {
         type: MessageType.ListChanged,
         epoch: 3,
@@ -120,10 +120,13 @@ const EVENTS: readonly (readonly [number, Uint8Array])[] = [
         fromLba: 0,
         toLba: 9,
         maxEntries: 9,
+        branchOf: null,
       },
       { type: MessageType.CopyRead, epoch: 3, id: 1, lba: 0, blocks: 9, snapshotId: null },
       { type: MessageType.CopyRead, epoch: 3, id: 2, lba: 0, blocks: 9, snapshotId: 'n' },
       { type: MessageType.TakeSnapshot, epoch: 3, op: 7, snapshotId: 'n', name: 'before' },
+      { type: MessageType.BranchSnapshot, epoch: 3, id: 4, snapshotId: 'n', version: zero },
+      { type: MessageType.SealSnapshot, epoch: 3, id: 5, snapshotId: 'n', version: zero },
     ] as const
   ).map((message) => [message.type, encodeCoordinatorMessage(message)] as const),
   ...(
@@ -137,10 +140,12 @@ const EVENTS: readonly (readonly [number, Uint8Array])[] = [
         contig: zero,
         hint: zero,
         witness: false,
+        branches: true,
         credit: 1,
       },
       { type: MessageType.RecordStored, epoch: 3, n: 1, snapshots: ['s'] },
       { type: MessageType.SnapshotTaken, epoch: 3, op: 7, status: IoStatus.Ok },
+      { type: MessageType.Branched, epoch: 3, id: 4, status: IoStatus.Ok, complete: true },
       { type: MessageType.CopyData, epoch: 3, id: 1, status: IoStatus.Ok, copy },
       {
         type: MessageType.Refused,

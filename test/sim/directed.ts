@@ -452,6 +452,118 @@ export const refusedSnapshot: Directed = (rules, trace = false) => {
   scenario.ok(scenario.write(first, 0));
 };
 
+/** Runs until every snapshot of the record is held by all data members of it. */
+function allHold(scenario: Scenario, index: number): void {
+  const { core } = scenario.coordinator(index);
+  const isHeld = (): boolean => {
+    const record = core?.record;
+    if (record == null || record.snapshots.length === 0) return false;
+    const members = record.members.filter(({ witness }) => !witness).length;
+    return record.snapshots.every(({ holders }) => holders.length === members);
+  };
+  scenario.until('all hold all snapshots', isHeld);
+}
+
+function snap(scenario: Scenario, index: number, id: string): void {
+  const { core, clock } = scenario.coordinator(index);
+  let taken = false;
+  scenario.coordinator(index).event(() =>
+    core!.takeSnapshot(clock.now(), { id, name: id, createdMs: 0 }, (error) => {
+      if (error !== null) throw new Error(error);
+      scenario.cluster.snapshots.onTaken(id, core!.record!);
+      taken = true;
+    }),
+  );
+  scenario.until(`snapshot ${id} is taken`, () => taken);
+}
+
+/** B6: a member is away for two snapshots, with blocks written, unmapped and written again before, between and after. */
+export const missedSnapshots: Directed = (rules, trace = false) => {
+  const config = { ...patient, holdMs: 10_000, lagMs: 2000 };
+  const scenario = new Scenario({ rules, members: 3, blocks: 16, config, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0, 8));
+  scenario.cut(0, 2);
+  scenario.until('it is out', () => {
+    return first.core!.record!.members[2]!.state === MemberState.Stale;
+  });
+  scenario.ok(scenario.write(first, 1, 2));
+  scenario.ok(scenario.unmap(first, 4, 2));
+  snap(scenario, 0, 's');
+  scenario.ok(scenario.write(first, 0, 2));
+  scenario.ok(scenario.write(first, 5, 5));
+  snap(scenario, 0, 't');
+  scenario.ok(scenario.unmap(first, 0, 7));
+  scenario.ok(scenario.write(first, 2, 1));
+  scenario.ok(scenario.write(first, 12, 2));
+  scenario.join(0, 2);
+  allHold(scenario, 0);
+  scenario.whole(0);
+};
+
+/** B6: the same, and the one that makes up for them loses power, the coordinator its life, in the middle of it. */
+export const missedInPieces: Directed = (rules, trace = false) => {
+  const config = { ...patient, holdMs: 10_000, lagMs: 2000, rebuildBytesPerSecond: 16 * 4096 };
+  const scenario = new Scenario({ rules, members: 3, blocks: 64, config, trace });
+  const first = scenario.activate(0);
+  for (let lba = 0; lba < 64; lba += 2) scenario.ok(scenario.write(first, lba));
+  scenario.cut(0, 2);
+  scenario.until('it is out', () => {
+    return first.core!.record!.members[2]!.state === MemberState.Stale;
+  });
+  for (let lba = 1; lba < 64; lba += 2) scenario.ok(scenario.write(first, lba));
+  snap(scenario, 0, 's');
+  for (let lba = 0; lba < 64; lba += 2) scenario.ok(scenario.write(first, lba));
+  snap(scenario, 0, 't');
+  for (let lba = 0; lba < 64; lba += 4) scenario.ok(scenario.unmap(first, lba));
+  scenario.join(0, 2);
+  scenario.whole(0);
+  const { store } = scenario.member(2);
+  const begun = () => store.branches().length > 0;
+  scenario.until('it has begun', begun);
+  scenario.run(400);
+  scenario.member(2).stop(true);
+  scenario.member(2).start();
+  scenario.until('it is in sync again', () => {
+    return first.core!.record!.members[2]!.state === MemberState.InSync;
+  });
+  scenario.until('it goes on', begun);
+  scenario.run(300);
+  first.kill();
+  scenario.activate(1);
+  scenario.ok(scenario.write(scenario.coordinator(1), 0, 8));
+  allHold(scenario, 1);
+};
+
+/** B6: a member took the snapshot, and was gone before the others had; they took it once more, without it. */
+export const anotherCut: Directed = (rules, trace = false) => {
+  const config = { ...patient, holdMs: 10_000, lagMs: 2000 };
+  const scenario = new Scenario({ rules, members: 3, config, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0, 2));
+  scenario.member(1).store.latencyMs = 50;
+  let taken = false;
+  first.event(() =>
+    first.core!.takeSnapshot(first.clock.now(), { id: 's', name: 's', createdMs: 0 }, (error) => {
+      if (error !== null) throw new Error(error);
+      scenario.cluster.snapshots.onTaken('s', first.core!.record!);
+      taken = true;
+    }),
+  );
+  scenario.until('it took it', () => scenario.member(2).store.snapshots().length > 0, 1000);
+  scenario.cut(0, 2);
+  for (const connection of [...scenario.cluster.network.connections]) {
+    if (connection.coordinator === 0 && connection.member === 2) {
+      scenario.cluster.network.reset(connection);
+    }
+  }
+  const written = scenario.write(first, 0);
+  scenario.until('the others have it', () => taken);
+  scenario.ok(written);
+  scenario.join(0, 2);
+  allHold(scenario, 0);
+};
+
 /** P3: two of three lose their stores, one after the other; the third, the last that has the snapshot, is to go. */
 export const lastHolder: Directed = (rules, trace = false) => {
   const config = { ...patient, holdMs: 10_000 };
@@ -478,6 +590,7 @@ export const lastHolder: Directed = (rules, trace = false) => {
   for (const index of [0, 1]) {
     const name = `r${index}`;
     scenario.member(index).wipe();
+    scenario.member(index).store.refusesSnapshots = true; // So that it cannot make up for it.
     scenario.until(`${name} is back, blank`, () => stateOf(name)?.state === 'Blank');
     change(name, name);
     scenario.until(`${name} is in sync`, () => stateOf(name)?.state === 'InSync');
@@ -853,6 +966,9 @@ export const DIRECTED = {
   recordOutOfOrder,
   twoMajorities,
   refusedSnapshot,
+  missedSnapshots,
+  missedInPieces,
+  anotherCut,
   lastHolder,
   witnessPair,
   lossFoundTwice,

@@ -50,6 +50,14 @@ export interface Cell {
 
 const EMPTY: Cell = { kind: BlockKind.Empty, epoch: 0, op: 0, value: 0, crc: 0, rotten: null };
 
+const NO_RUNS: ChangedRuns = {
+  lbas: new Float64Array(0),
+  counts: new Float64Array(0),
+  kinds: new Uint8Array(0),
+  epochs: new Uint32Array(0),
+  ops: new Float64Array(0),
+};
+
 export function crcOf(value: number): number {
   return (Math.imul(value | 0, 0x9e3779b1) ^ Math.floor(value / 2 ** 32)) >>> 0;
 }
@@ -60,12 +68,22 @@ interface Snapshot {
   readonly cells: readonly Cell[];
 }
 
+/** B6: what is being filled beside the volume. */
+interface Branch {
+  readonly id: string;
+  readonly version: Version;
+  readonly cells: Cell[];
+  /** What the power cut may bring back of blocks that no seal has covered. */
+  readonly before: Map<number, Cell>;
+}
+
 interface DurableState {
   promised: number;
   record: VolumeRecord | null;
   contig: Version;
   hint: Version;
   snapshots: readonly Snapshot[];
+  branches: readonly Branch[];
 }
 
 export interface StoreFaults {
@@ -139,6 +157,7 @@ export class SimStore implements MemberStore {
       contig: ZERO_VERSION,
       hint: ZERO_VERSION,
       snapshots: [],
+      branches: [],
     };
     this.#durable = { ...this.#state };
   }
@@ -188,6 +207,10 @@ export class SimStore implements MemberStore {
       this.cells[lba] = pick === 0 ? this.#durableCells[lba]! : values[pick - 1]!;
       this.#durableCells[lba] = this.cells[lba]!;
     }
+    for (const { cells, before } of this.#state.branches) {
+      for (const [lba, cell] of before) if (!all && this.#rng.chance(0.5)) cells[lba] = cell;
+      before.clear();
+    }
     const contig = all ? this.#state.contig : this.#durable.contig;
     this.#unflushed.clear();
     this.#durable = { ...this.#durable, contig };
@@ -209,6 +232,7 @@ export class SimStore implements MemberStore {
       contig: ZERO_VERSION,
       hint: ZERO_VERSION,
       snapshots: [],
+      branches: [],
     };
     this.#durable = { ...this.#state };
   }
@@ -278,6 +302,7 @@ export class SimStore implements MemberStore {
         this.#state.snapshots = this.#state.snapshots.filter(
           ({ id }) => !dropSnapshots.includes(id),
         );
+        this.#state.branches = this.#state.branches.filter(({ id }) => !dropSnapshots.includes(id));
         const contig = this.#rules.R1_flushBefore ? this.#state.contig : this.#durable.contig;
         this.#durable = { ...this.#state, contig };
         this.#floor = holeFloor;
@@ -398,15 +423,18 @@ export class SimStore implements MemberStore {
     fromLba: number,
     toLba: number,
     maxEntries: number,
+    branchOf: string | null,
     token: number,
   ): void {
     let runs: ChangedRuns | null = null;
     let nextLba = toLba;
     this.#look(
       () => {
+        const cells = branchOf === null ? this.cells : this.#branch(branchOf)?.cells;
+        if (cells === undefined) return IoStatus.IoError;
         const found: { lba: number; count: number; cell: Cell }[] = [];
-        for (let lba = fromLba; lba < Math.min(toLba, this.cells.length); lba += 1) {
-          const cell = this.cells[lba]!;
+        for (let lba = fromLba; lba < Math.min(toLba, cells.length); lba += 1) {
+          const cell = cells[lba]!;
           if (compareVersions(cell.epoch, cell.op, since.epoch, since.op) <= 0) continue;
           const last = found[found.length - 1];
           if (
@@ -434,7 +462,7 @@ export class SimStore implements MemberStore {
         };
         return IoStatus.Ok;
       },
-      (status) => this.#events!.onListed(this.#clock(), token, status, runs!, nextLba),
+      (status) => this.#events!.onListed(this.#clock(), token, status, runs ?? NO_RUNS, nextLba),
     );
   }
 
@@ -465,10 +493,13 @@ export class SimStore implements MemberStore {
   }
 
   install(message: Install, token: number): void {
-    const { mode, join, copy } = message;
+    const { mode, join, copy, branchOf } = message;
     const values = copy.data === null ? [] : [...(copy.data as SimPayload).values];
     this.#change(
       () => {
+        const branch = branchOf === null ? null : this.#branch(branchOf);
+        if (branch === undefined) return IoStatus.IoError;
+        const cells = branch === null ? this.cells : branch.cells;
         let at = 0;
         for (let index = 0; index < copy.blocks; index += 1) {
           const kind = copy.kinds[index]!;
@@ -476,10 +507,14 @@ export class SimStore implements MemberStore {
           const op = copy.ops[index]!;
           const value = kind === BlockKind.Data ? values[at++]! : 0;
           const lba = copy.lba + index;
-          const old = this.cells[lba]!;
+          const old = cells[lba]!;
           if (!this.#takes(mode, join, epoch, op, old)) continue;
           const cell = { kind, epoch, op, value, crc: copy.crcs[index]!, rotten: null };
-          this.#put(lba, cell);
+          if (branch === null) this.#put(lba, cell);
+          else {
+            if (!branch.before.has(lba)) branch.before.set(lba, old);
+            branch.cells[lba] = cell;
+          }
         }
         return IoStatus.Ok;
       },
@@ -532,6 +567,75 @@ export class SimStore implements MemberStore {
 
   snapshots(): readonly string[] {
     return this.#state.snapshots.map(({ id }) => id);
+  }
+
+  branches(): readonly string[] {
+    return this.#state.branches.map(({ id }) => id);
+  }
+
+  #branch(id: string): Branch | undefined {
+    return this.#state.branches.find((branch) => branch.id === id);
+  }
+
+  branchSnapshot(snapshotId: string, version: Version, token: number): void {
+    let complete = false;
+    this.#aside(
+      () => {
+        if (this.refusesSnapshots) return IoStatus.NoSpace;
+        const same = (other: Version) =>
+          compareVersions(other.epoch, other.op, version.epoch, version.op) === 0;
+        const known = this.#state.snapshots.find(({ id }) => id === snapshotId);
+        if (known !== undefined && (same(known.version) || !this.#rules.B6_sameCut)) {
+          complete = true;
+          return IoStatus.Ok;
+        }
+        this.#drop([snapshotId], (branch) => !same(branch.version));
+        if (this.#branch(snapshotId) !== undefined) return IoStatus.Ok;
+        const [next] = this.#state.snapshots
+          .filter(
+            (other) =>
+              compareVersions(other.version.epoch, other.version.op, version.epoch, version.op) >=
+              0,
+          )
+          .sort((a, b) =>
+            compareVersions(a.version.epoch, a.version.op, b.version.epoch, b.version.op),
+          );
+        const cells = [...(next?.cells ?? this.cells)];
+        const branch = { id: snapshotId, version, cells, before: new Map() };
+        this.#state.branches = [...this.#state.branches, branch];
+        this.#durable.branches = this.#state.branches;
+        return IoStatus.Ok;
+      },
+      (status) => this.#events!.onBranched(this.#clock(), token, status, complete),
+    );
+  }
+
+  /** A snapshot of that id goes, and its branch where `isOther` says so. */
+  #drop(ids: readonly string[], isOther: (branch: Branch) => boolean): void {
+    const kept = (id: string) => !ids.includes(id);
+    this.#state.snapshots = this.#state.snapshots.filter(({ id }) => kept(id));
+    this.#state.branches = this.#state.branches.filter(
+      (branch) => kept(branch.id) || !isOther(branch),
+    );
+  }
+
+  sealSnapshot(snapshotId: string, version: Version, token: number): void {
+    this.#aside(
+      () => {
+        const branch = this.#branch(snapshotId);
+        if (branch === undefined) {
+          const has = this.#state.snapshots.some(({ id }) => id === snapshotId);
+          return has ? IoStatus.Ok : IoStatus.IoError;
+        }
+        this.#state.branches = this.#state.branches.filter((other) => other !== branch);
+        const sealed = { id: snapshotId, version, cells: branch.cells };
+        this.#state.snapshots = [...this.#state.snapshots, sealed];
+        this.#durable.snapshots = [...this.#durable.snapshots, sealed];
+        this.#durable.branches = this.#durable.branches.filter((other) => other !== branch);
+        return IoStatus.Ok;
+      },
+      (status) => this.#events!.onStoreDone(this.#clock(), token, status),
+    );
   }
 
   snapshotCells(id: string): readonly Cell[] | null {

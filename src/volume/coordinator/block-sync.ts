@@ -47,6 +47,12 @@ export interface BlockSyncOptions {
   readonly mode: InstallMode;
   readonly join: Version;
   readonly windowBytes: number;
+  /** B6: listers list, and targets take copies into, the branch of this snapshot. Standard: the volume. */
+  readonly branchOf?: string;
+  /** Sources read this snapshot. Standard: the volume. */
+  readonly snapshotId?: string;
+  /** No segment lies on both sides of it. */
+  readonly border?: number;
   decide(segment: Segment): CopyDecision | null;
   send(peer: number, message: CoordinatorMessage): void;
   nextId(): number;
@@ -177,13 +183,14 @@ export class BlockSync {
         fromLba: this.#fromLba,
         toLba: sizeBlocks,
         maxEntries: MAX_LISTED_RUNS,
+        branchOf: this.#options.branchOf ?? null,
       });
     });
   }
 
   /** Cuts [fromLba, horizon) at every edge of every lister's runs, and decides each piece. */
   #merge(): void {
-    const { listers, sizeBlocks, decide } = this.#options;
+    const { listers, sizeBlocks, decide, border = 0 } = this.#options;
     let horizon = sizeBlocks;
     for (const listing of this.#listings) horizon = Math.min(horizon, listing!.nextLba);
     assert(horizon > this.#fromLba);
@@ -198,7 +205,7 @@ export class BlockSync {
     };
     let at = this.#fromLba;
     while (at < horizon) {
-      let next = horizon;
+      let next = at < border ? Math.min(border, horizon) : horizon;
       let listed = false;
       for (let index = 0; index < listers.length; index += 1) {
         const { runs } = this.#listings[index]!;
@@ -290,7 +297,7 @@ export class BlockSync {
       id,
       lba: job.lba,
       blocks: job.blocks,
-      snapshotId: null,
+      snapshotId: this.#options.snapshotId ?? null,
     });
   }
 
@@ -307,6 +314,7 @@ export class BlockSync {
         mode: this.#options.mode,
         join: this.#options.join,
         copy,
+        branchOf: this.#options.branchOf ?? null,
       });
     }
     this.copiedBytes += bytesOf(job) * targets.length;

@@ -6,7 +6,7 @@
 //             +-------------------------------------------+   V8: the same coordinator again, its sessions kept
 //
 // Here events come in and go to the part whose they are: recovery.ts, records.ts, members.ts, rebuilds.ts, write-path.ts,
-// flushes.ts, read-path.ts, repairs.ts, leases.ts, holding.ts, controls.ts, snapshots.ts, questions.ts, scrubs.ts.
+// flushes.ts, read-path.ts, repairs.ts, leases.ts, holding.ts, controls.ts, snapshots.ts, missed.ts, questions.ts, scrubs.ts.
 //
 // What must hold:
 // - Nothing is acknowledged but under a committed record, with none proposed and none due (R3, W4): `WritePath.ackable`.
@@ -173,6 +173,7 @@ export class Coordinator implements CoordinatorEvents {
         core.progressMs = nowMs;
         if (core.questions.onAnswer(message)) return;
         if (core.recovery.reconcile?.onChanged(index, message)) return;
+        if (core.missed.running?.sync?.onChanged(index, message)) return;
         for (const rebuild of core.rebuilds.running.values()) {
           if (!rebuild.sync?.onChanged(index, message)) continue;
           if (rebuild.copied) core.members.advance(nowMs);
@@ -184,6 +185,7 @@ export class Coordinator implements CoordinatorEvents {
         if (core.questions.onAnswer(message)) return;
         if (core.repairs.onData(nowMs, peer, message)) return;
         if (core.recovery.reconcile?.onCopyData(index, message)) return;
+        if (core.missed.running?.sync?.onCopyData(index, message)) return;
         for (const rebuild of core.rebuilds.running.values()) {
           if (!rebuild.sync?.onCopyData(index, message)) continue;
           if (rebuild.copied) core.members.advance(nowMs);
@@ -194,6 +196,7 @@ export class Coordinator implements CoordinatorEvents {
         core.progressMs = nowMs;
         if (core.repairs.onRepaired(nowMs, message)) return;
         if (core.recovery.reconcile?.onInstalled(index, message)) return;
+        if (core.missed.running?.sync?.onInstalled(index, message)) return;
         for (const rebuild of core.rebuilds.running.values()) {
           if (!rebuild.sync?.onInstalled(index, message)) continue;
           if (rebuild.copied) core.members.advance(nowMs);
@@ -202,6 +205,9 @@ export class Coordinator implements CoordinatorEvents {
         return;
       case MessageType.DigestDone:
         core.scrubs.onDigest(nowMs, peer, message);
+        return;
+      case MessageType.Branched:
+        core.missed.onBranched(nowMs, peer, message);
         return;
       default:
         assertNever(message);
@@ -335,11 +341,13 @@ export class Coordinator implements CoordinatorEvents {
     if (core.phase !== CoordinatorPhase.Active) return;
     core.rebuilds.start(nowMs);
     core.rebuilds.refill(nowMs);
+    core.missed.start(nowMs);
     if (core.config.hedgeMs > 0) core.reads.hedge(nowMs);
     const busy =
       core.proposal !== null ||
       core.holding.stalledSinceMs >= 0 ||
       core.rebuilds.running.size > 0 ||
+      core.missed.running !== null ||
       core.reads.parked.length > 0 ||
       core.controls.queue.length > 0;
     core.wakeAtMs = busy ? nowMs + POLL_MS : core.leases.nextMs;

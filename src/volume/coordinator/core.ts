@@ -18,6 +18,7 @@ import {
 import { Leases } from './leases.ts';
 import { MAX_PEERS } from './limits.ts';
 import { Members } from './members.ts';
+import { MissedSnapshots } from './missed.ts';
 import { OpRing } from './op-ring.ts';
 import { Peer } from './peer.ts';
 import { Questions } from './questions.ts';
@@ -80,6 +81,7 @@ export class Core {
   readonly holding: Holding;
   readonly controls: Controls;
   readonly snapshots: Snapshots;
+  readonly missed: MissedSnapshots;
   readonly questions: Questions;
   readonly scrubs: Scrubs;
 
@@ -101,6 +103,7 @@ export class Core {
     this.holding = new Holding(this);
     this.controls = new Controls(this);
     this.snapshots = new Snapshots(this);
+    this.missed = new MissedSnapshots(this);
     this.questions = new Questions(this);
     this.scrubs = new Scrubs(this);
   }

@@ -65,6 +65,7 @@ export class Members {
       if (repair.bad !== peer.index) core.repairs.next(nowMs, repair);
       else if (repair.read !== null) core.reads.start(nowMs, repair.read, 0);
     }
+    core.missed.end(peer);
     core.questions.endMapQueries(peer.index);
     core.questions.unask(peer);
     for (const [id, scrub] of [...core.scrubs.running]) {
@@ -143,6 +144,7 @@ export class Members {
       this.#join(nowMs, peer, member.since);
       return;
     }
+    if (core.missed.advance(nowMs)) return;
     core.controls.next(nowMs);
   }
 

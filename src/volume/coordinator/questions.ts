@@ -42,6 +42,7 @@ export class Questions {
       fromLba,
       toLba: sizeBlocks,
       maxEntries: maxRuns,
+      branchOf: null,
     });
   }
 
@@ -83,7 +84,16 @@ export class Questions {
       const { fromLba, toLba, maxEntries } = question;
       const since = held.version;
       const type = MessageType.ListChanged;
-      core.transport.send(peer.index, { type, epoch, id, since, fromLba, toLba, maxEntries });
+      core.transport.send(peer.index, {
+        type,
+        epoch,
+        id,
+        since,
+        fromLba,
+        toLba,
+        maxEntries,
+        branchOf: null,
+      });
     } else {
       const { lba, blocks } = question;
       const type = MessageType.CopyRead;

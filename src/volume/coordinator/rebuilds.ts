@@ -55,7 +55,7 @@ export class Rebuilds {
         decide: (segment) => this.#differs(rebuild, source, sources, segment),
         send: (to, message) => core.transport.send(to, message),
         nextId: () => core.nextId++,
-        mayCopy: (bytes) => this.#mayCopy(bytes),
+        mayCopy: (bytes) => this.mayCopy(bytes),
         onDone: () => {
           rebuild.copied = true;
         },
@@ -93,7 +93,7 @@ export class Rebuilds {
   }
 
   /** B9: a bucket of tokens, one second deep. */
-  #mayCopy(bytes: number): boolean {
+  mayCopy(bytes: number): boolean {
     if (this.#core.config.rebuildBytesPerSecond === Number.POSITIVE_INFINITY) return true;
     if (this.#tokens < bytes && this.#tokens < this.#core.config.rebuildBytesPerSecond) {
       return false;
@@ -109,5 +109,6 @@ export class Rebuilds {
     this.#tokensMs = nowMs;
     this.#tokens = Math.min(rate, this.#tokens + rate * seconds);
     for (const rebuild of this.running.values()) rebuild.sync?.resume();
+    this.#core.missed.running?.sync?.resume();
   }
 }

@@ -121,6 +121,7 @@ export class Records {
     const { record, onCommit } = core.proposal!;
     core.proposal = null;
     this.#enforce(record);
+    core.missed.recordCommitted();
     if (core.phase === CoordinatorPhase.Activating) {
       this.#goActive(nowMs);
       return;

@@ -55,6 +55,7 @@ export class Recovery {
     core.rebuilds.running.clear();
     core.repairs.running.clear();
     core.snapshots.running = null;
+    core.missed.end();
     for (const { done } of core.scrubs.running.values()) done('the volume went through recovery');
     core.scrubs.running.clear();
     core.questions.endMapQueries(-1);

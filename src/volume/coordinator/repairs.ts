@@ -75,6 +75,7 @@ export class Repairs {
       type: MessageType.Install,
       epoch: core.epoch,
       id,
+      branchOf: null,
       mode: InstallMode.Repair,
       join: ZERO_VERSION,
       copy,

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BlockOp, BlockOpKind, IoStatus } from '../../../src/block/index.ts';
+import type { HostedReplica } from '../../../src/replica/host.ts';
 import type { StoreVolume } from '../../../src/store/index.ts';
 import type { Volume } from '../../../src/volume/index.ts';
 import { ACluster, type ANode, QUICK, run } from './cluster.ts';
@@ -26,10 +27,14 @@ async function read(cluster: ACluster, volume: Volume, lba: number): Promise<num
 
 /** The first byte of a block of what the node's replica holds in this snapshot. */
 async function inSnapshot(node: ANode, id: string, lba: number): Promise<number> {
-  const [replica] = node.pool.volumes();
-  const snapshot = node.pool.snapshot(`${replica!.name}@${id}`);
+  const snapshot = node.pool.snapshot(replicaOf(node).snapshotName(id));
   assert.ok(snapshot !== null, `${node.name} has no snapshot ${id}`);
   return await readFrom(node, snapshot, lba);
+}
+
+function replicaOf(node: ANode): HostedReplica {
+  const { volumeId, replicaId } = node.replicas!.host.list().find((one) => one.volumeId === 'v')!;
+  return node.replicas!.host.find(volumeId, replicaId)!;
 }
 
 async function readFrom(node: ANode, from: StoreVolume, lba: number): Promise<number> {
@@ -48,9 +53,21 @@ async function readFrom(node: ANode, from: StoreVolume, lba: number): Promise<nu
   return byte!;
 }
 
+/** In the line of the replica's volume; those that were made up for lie beside it. */
 function held(node: ANode): string[] {
-  const [replica] = node.pool.volumes();
-  return node.pool.snapshots(replica!.name).map(({ shortName }) => shortName);
+  const replica = node.pool.volumes().find(({ name }) => name.startsWith('replica/v/'));
+  const own = node.pool.snapshots(replica!.name).map(({ shortName }) => shortName);
+  return own.filter((name) => !name.startsWith('~'));
+}
+
+function allHold(cluster: ACluster, id: string): boolean {
+  const { record } = cluster.volume!.coordinator;
+  return record!.snapshots.find((entry) => entry.id === id)?.holders.length === 3;
+}
+
+async function unmap(cluster: ACluster, volume: Volume, lba: number, blocks: number) {
+  const status = await run(volume, cluster.turn, BlockOpKind.Unmap, lba, blocks, null);
+  assert.equal(status, IoStatus.Ok);
 }
 
 async function serving(cluster: ACluster): Promise<Volume> {
@@ -98,33 +115,120 @@ for (const [kind, start] of [
     }
   });
 
-  test(`a replica that was away learns of a deletion, and is no holder of what it missed: ${kind}`, async () => {
+  test(`a replica that was away learns of a deletion, and makes up for what it missed: ${kind}`, async () => {
     const cluster = await start();
     try {
       const volume = await serving(cluster);
       const { coordinator } = cluster.volume!;
-      await write(cluster, volume, 3, 1);
+      for (const lba of [3, 4, 5, 6, 7, 100]) await write(cluster, volume, lba, 1);
       await coordinator.takeSnapshot({ id: 'old', name: 'old', createdMs: 0 });
       await coordinator.takeSnapshot({ id: 'kept', name: 'kept', createdMs: 0 });
       const away = cluster.nodes[2]!;
       away.stop();
       await cluster.until('it is out', () => cluster.volume!.state() === 'Degraded');
       await write(cluster, volume, 3, 2);
+      await unmap(cluster, volume, 4, 1);
       await coordinator.deleteSnapshot('old');
-      await coordinator.takeSnapshot({ id: 'missed', name: 'missed', createdMs: 0 });
+      await coordinator.takeSnapshot({ id: 'first', name: 'first', createdMs: 0 });
       await write(cluster, volume, 3, 3);
+      await write(cluster, volume, 4, 3);
+      await write(cluster, volume, 200, 3);
+      await unmap(cluster, volume, 5, 1);
+      await coordinator.takeSnapshot({ id: 'second', name: 'second', createdMs: 0 });
+      await unmap(cluster, volume, 3, 2);
+      await write(cluster, volume, 5, 4);
+      await write(cluster, volume, 6, 4);
+      await unmap(cluster, volume, 100, 1);
       assert.deepEqual(held(away), ['old', 'kept']);
       await away.start();
-      await cluster.until('it is back', () => cluster.volume!.state() === 'Healthy');
+      for (const id of ['first', 'second']) {
+        await cluster.until(`all hold ${id}`, () => allHold(cluster, id));
+      }
+      assert.equal(cluster.volume!.state(), 'Healthy');
       assert.deepEqual(held(away), ['kept']);
-      const holders = new Map(
-        coordinator.record!.snapshots.map((entry) => [entry.id, entry.holders.join()]),
-      );
-      assert.equal(holders.get('kept'), 'v-r1,v-r2,v-r3');
-      assert.equal(holders.get('missed'), 'v-r1,v-r2');
-      for (const node of cluster.nodes) assert.equal(await inSnapshot(node, 'kept', 3), 1);
-      for (const node of cluster.nodes.slice(0, 2)) {
-        assert.equal(await inSnapshot(node, 'missed', 3), 2);
+      const wanted: Record<string, [number, number][]> = {
+        kept: [3, 4, 5, 6, 7, 100].map((lba) => [lba, 1]),
+        first: [...[3, 4, 5, 6, 7, 100, 200].entries()].map(([at, lba]) => [
+          lba,
+          [2, 0, 1, 1, 1, 1, 0][at]!,
+        ]),
+        second: [...[3, 4, 5, 6, 7, 100, 200].entries()].map(([at, lba]) => [
+          lba,
+          [3, 3, 0, 1, 1, 1, 3][at]!,
+        ]),
+      };
+      for (const node of cluster.nodes) {
+        for (const [id, blocks] of Object.entries(wanted)) {
+          for (const [lba, byte] of blocks) {
+            assert.equal(await inSnapshot(node, id, lba), byte, `${node.name} ${id} ${lba}`);
+          }
+        }
+      }
+      // It is a holder like any other: a volume begins from what it has, and outlives it.
+      await cluster.makeVolume(BLOCKS, 3, { volumeId: 'w', from: 'first' });
+      const copy = cluster.open(QUICK, 'w');
+      await cluster.until('the copy is served', () => copy.state() === 'Healthy');
+      await copy.coordinator.crossScrub(0, BLOCKS);
+      for (const [lba, byte] of wanted['first']!) {
+        assert.equal(await read(cluster, copy.volume!, lba), byte);
+      }
+      await coordinator.deleteSnapshot('second');
+      await coordinator.deleteSnapshot('first');
+      const { epoch } = coordinator;
+      await cluster.volumes[0]!.stop();
+      const at = { host: '127.0.0.1', port: away.port };
+      await cluster.coordinators.manager.delete(at, { volumeId: 'v', replicaId: 'v-r3', epoch });
+      const left = away.pool.volumes().map(({ name }) => name);
+      assert.deepEqual(left, ['replica/w/w-r3']);
+      for (const [lba, byte] of wanted['first']!) {
+        const [replica] = away.pool.volumes();
+        assert.equal(await readFrom(away, replica!, lba), byte);
+      }
+    } finally {
+      await cluster.stop();
+    }
+  });
+
+  test(`a replica whose store came back empty gets every snapshot, of whatever size the volume was: ${kind}`, async () => {
+    const cluster = await start();
+    try {
+      const volume = await serving(cluster);
+      const { coordinator } = cluster.volume!;
+      await write(cluster, volume, 3, 1);
+      await coordinator.takeSnapshot({ id: 'small', name: 'small', createdMs: 0 });
+      await coordinator.resize(BLOCKS * 2);
+      await write(cluster, volume, 3, 2);
+      await write(cluster, volume, BLOCKS + 3, 2);
+      await coordinator.takeSnapshot({ id: 'large', name: 'large', createdMs: 0 });
+      await write(cluster, volume, BLOCKS + 4, 3);
+      const lost = cluster.nodes[2]!;
+      const at = { host: '127.0.0.1', port: lost.port };
+      const which = { volumeId: 'v', replicaId: 'v-r3', epoch: coordinator.epoch };
+      await cluster.coordinators.manager.delete(at, which);
+      await cluster.until('it is out', () => cluster.volume!.state() === 'Degraded');
+      const newcomer = { replicaId: 'v-r3', at, witness: false };
+      await cluster.coordinators.makeNewcomer('v', BLOCKS * 2, newcomer);
+      await cluster.until('it is there', () => coordinator.linkReason('v-r3') === '');
+      await coordinator.changeMember('v-r3', { replicaId: 'v-r3', witness: false });
+      for (const id of ['small', 'large']) {
+        await cluster.until(`all hold ${id}`, () => allHold(cluster, id));
+      }
+      assert.equal(await inSnapshot(lost, 'small', 3), 1);
+      assert.equal(await inSnapshot(lost, 'large', 3), 2);
+      assert.equal(await inSnapshot(lost, 'large', BLOCKS + 3), 2);
+      assert.equal(await inSnapshot(lost, 'large', BLOCKS + 4), 0);
+      // What begins from the small one and grows has nothing there of what came later.
+      await cluster.makeVolume(BLOCKS * 2, 3, { volumeId: 'w', from: 'small' });
+      const copy = cluster.open(QUICK, 'w');
+      await cluster.until('the copy is served', () => copy.state() === 'Healthy');
+      await copy.coordinator.crossScrub(0, BLOCKS * 2);
+      const [grown] = lost.pool.volumes().filter(({ name }) => name.startsWith('replica/w/'));
+      for (const [lba, byte] of [
+        [3, 1],
+        [BLOCKS + 3, 0],
+        [BLOCKS + 4, 0],
+      ] as const) {
+        assert.equal(await readFrom(lost, grown!, lba), byte);
       }
     } finally {
       await cluster.stop();
