@@ -564,6 +564,31 @@ export const anotherCut: Directed = (rules, trace = false) => {
   allHold(scenario, 0);
 };
 
+/** P3: the record that names a snapshot reached one member; the others had taken it, and lose it with their caches. */
+export const heldByWord: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, config: patient, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  const stores = [0, 1, 2].map((index) => scenario.member(index).store);
+  stores[0]!.latencyMs = 50; // The others are first.
+  first.event(() =>
+    first.core!.takeSnapshot(first.clock.now(), { id: 's', name: 's', createdMs: 0 }, () => {}),
+  );
+  const others = stores.slice(1);
+  scenario.until('the others took it', () => others.every((one) => one.snapshots().length > 0));
+  scenario.clogDown(0, 1);
+  scenario.clogDown(0, 2);
+  scenario.until('one is told of it', () => stores[0]!.record?.snapshots.length === 1);
+  first.kill();
+  for (const index of [1, 2]) {
+    scenario.member(index).store.keepsNothing = true;
+    scenario.member(index).stop(true);
+    scenario.member(index).start();
+  }
+  scenario.activate(1);
+  allHold(scenario, 1);
+};
+
 /** P3: two of three lose their stores, one after the other; the third, the last that has the snapshot, is to go. */
 export const lastHolder: Directed = (rules, trace = false) => {
   const config = { ...patient, holdMs: 10_000 };
@@ -966,6 +991,7 @@ export const DIRECTED = {
   recordOutOfOrder,
   twoMajorities,
   refusedSnapshot,
+  heldByWord,
   missedSnapshots,
   missedInPieces,
   anotherCut,

@@ -69,7 +69,7 @@ export const CATCHES: readonly Catch[] = [
   { off: ['P1_exactCut'], seed: 24 },
   { off: ['P3_quorum'], seed: 1 },
   { off: ['P3_allHold'], scenario: 'refusedSnapshot' },
-  { off: ['P3_holdersSay'], seed: 266 },
+  { off: ['P3_holdersSay'], scenario: 'heldByWord' },
   { off: ['P3_lastHolderStays'], scenario: 'lastHolder' },
   { off: ['P3_unnamedDeleted'], seed: 6 },
 ];
