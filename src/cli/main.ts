@@ -7,9 +7,12 @@ import { ServerError, STANDARD_API, Unreachable } from './client.ts';
 import { addChanges } from './commands/change.ts';
 import { addCheck } from './commands/check.ts';
 import { addCreate } from './commands/create.ts';
+import { addEdit } from './commands/edit.ts';
+import { addExplain } from './commands/explain.ts';
 import { addGet } from './commands/get.ts';
 import { addKubeconfig } from './commands/kubeconfig.ts';
 import { addNodes } from './commands/nodes.ts';
+import { addObjects } from './commands/objects.ts';
 import { addPoolLife } from './commands/pool-life.ts';
 import { addPoolCommands, addSnapshotCommands } from './commands/pools.ts';
 import { addReplicaCommands } from './commands/replicas.ts';
@@ -52,7 +55,9 @@ function buildProgram(): Command {
   addServe(program);
   addCreate(program);
   addGet(program);
+  addExplain(program);
   addChanges(program);
+  addEdit(program);
   addTransfers(program);
   addReplicaCommands(program);
   addCheck(program);
@@ -61,6 +66,7 @@ function buildProgram(): Command {
   addSnapshotCommands(program);
   addKubeconfig(program);
   addNodes(program);
+  addObjects(program);
   addVersion(program);
   return program;
 }

@@ -34,7 +34,8 @@ export class ClusterNode {
   api = '';
   output = '';
   child: ChildProcess | null = null;
-  readonly #config: string;
+  /** Its configuration file. */
+  readonly config: string;
 
   constructor(folder: string, name: string, options: ClusterOptions, portal = '127.0.0.1:0') {
     this.name = name;
@@ -45,7 +46,7 @@ export class ClusterNode {
       writeFileSync(path, '');
       truncateSync(path, options.diskBytes ?? 4 * GI);
     }
-    this.#config = join(this.folder, 'ashlar.yaml');
+    this.config = join(this.folder, 'ashlar.yaml');
     const objects =
       options.etcd === undefined
         ? []
@@ -62,12 +63,12 @@ export class ClusterNode {
       ...objects,
       ...extra,
     ];
-    writeFileSync(this.#config, `${lines.join('\n')}\n`);
+    writeFileSync(this.config, `${lines.join('\n')}\n`);
   }
 
   /** Resolves when it says that it serves. */
   async start(): Promise<void> {
-    const child = spawn(process.execPath, [MAIN, 'node', '--config', this.#config], {
+    const child = spawn(process.execPath, [MAIN, 'node', '--config', this.config], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.child = child;
@@ -147,8 +148,14 @@ export class Cluster {
       env: { ...process.env, HOME: this.folder },
     });
 
-  readonly ashlar: Tool = (...args) =>
-    run(process.execPath, [MAIN, ...args], { env: { ...process.env, ASHLAR_API: this.#api } });
+  readonly ashlar: Tool = (...args) => this.ashlarWith({}, ...args);
+
+  /** With more in its environment. */
+  ashlarWith(env: Readonly<Record<string, string>>, ...args: string[]): Promise<Finished> {
+    return run(process.execPath, [MAIN, ...args], {
+      env: { ...process.env, ASHLAR_API: this.#api, ...env },
+    });
+  }
 
   async stop(): Promise<void> {
     // For who wants to know what nodes did: ASHLAR_TEST_LOGS is a folder.
