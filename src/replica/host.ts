@@ -172,6 +172,11 @@ export class HostedReplica implements MemberTransport {
     this.#store.close();
   }
 
+  /** Its pool is faulted: whoever has a session is told, and asks again what it can hear in words. */
+  dismiss(): void {
+    for (const session of [...this.#links.keys()]) this.close(session);
+  }
+
   #open(): void {
     const { pool, buffers, turn, clock, leaseMs } = this.#options;
     this.#gate = new CoreGate(clock);
@@ -193,14 +198,30 @@ export class ReplicaHost {
   readonly #replicas = new Map<string, HostedReplica>();
   /** Changes to the set happen one after the other. */
   #tail: Promise<unknown> = Promise.resolve();
+  #fault = '';
 
   constructor(options: ReplicaHostOptions) {
     this.#options = options;
   }
 
+  get poolName(): string {
+    return this.#options.pool.name;
+  }
+
+  /** Why the pool serves nothing any more; empty while it does. */
+  get fault(): string {
+    return this.#fault;
+  }
+
   /** Opens the replicas that the pool holds. One that cannot be opened is named in the log, and serves nothing. */
   start(): void {
-    const { pool, log } = this.#options;
+    const { pool, log, turn } = this.#options;
+    pool.onFault((why) => {
+      this.#fault = why;
+      turn.enter();
+      for (const replica of this.#replicas.values()) replica.dismiss();
+      turn.leave();
+    });
     for (const volume of pool.volumes()) {
       if (!volume.name.startsWith(REPLICA_PREFIX)) continue;
       const [, volumeId = '', replicaId = ''] = volume.name.split('/');

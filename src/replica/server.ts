@@ -126,6 +126,13 @@ class PeerConnection implements ConnectionHandler {
       const reason = `replica ${replicaId} of volume ${volumeId} is not on this node`;
       return new Refusal(WireStatus.NotFound, reason);
     }
+    const { fault, poolName } = this.#options.host;
+    if (fault !== '') {
+      // Not unavailable: its node is up, and asking again soon is no use until somebody mends it.
+      const reason = `pool ${poolName} on ${this.#options.node} is faulted: ${fault}`;
+      this.#log.debug({ volumeId, replica: replicaId, reason }, 'a session was refused');
+      return new Refusal(WireStatus.IoError, reason);
+    }
     stream.respond(request, EMPTY);
     return this.#startSession(stream, replica);
   }

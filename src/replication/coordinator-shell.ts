@@ -206,6 +206,12 @@ export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, 
     return peer !== undefined && this.#links[peer]?.status === WireStatus.NotFound;
   }
 
+  /** Its node answers, and its pool is faulted: it stays away until somebody mends that. */
+  isFaulted(replicaId: string): boolean {
+    const peer = this.#peers.get(replicaId);
+    return peer !== undefined && this.#links[peer]?.status === WireStatus.IoError;
+  }
+
   changeMember(
     leaver: string | null,
     newcomer: { readonly replicaId: string; readonly witness: boolean } | null,

@@ -143,7 +143,12 @@ export class ReplicatedVolume implements CoordinatorListener {
     for (const member of status.members) {
       const { replicaId, state, connected, lastFault } = member;
       const link = this.coordinator.linkReason(replicaId);
-      if (!connected) {
+      if (!connected && this.coordinator.isFaulted(replicaId)) {
+        lines.push(
+          `Replica ${replicaId} is away: ${link}. See docs/operations.md, "The pool is faulted"; ` +
+            'it catches up by itself when the daemon there was started again.',
+        );
+      } else if (!connected) {
         lines.push(
           `Replica ${replicaId} cannot be reached (${link}): is its node up, does "ashlar replica" run there? ` +
             'It catches up by itself when it is back.',
