@@ -7,5 +7,6 @@ export { type Log, silentLog } from './log.ts';
 export { formatBytes, formatQuantity, parseQuantity } from './quantity.ts';
 export { type Random, SeededRandom, SystemRandom } from './random.ts';
 export { serialAdd, serialBefore, serialDiff } from './serial32.ts';
+export { SlottedClock } from './slotted-clock.ts';
 export type { Transport, TransportHandler } from './transport.ts';
 export { type Flushable, Turn, TurnPhase } from './turn.ts';

@@ -1,5 +1,5 @@
 // Replication in the daemon: what the volume controller asks of it, done by coordinators over the wire.
-import { type Clock, type Log, SystemRandom, type Turn } from '../base/index.ts';
+import { type Clock, type Log, SlottedClock, SystemRandom, type Turn } from '../base/index.ts';
 import type { DataBufferPool } from '../block/index.ts';
 import {
   type NewReplica,
@@ -68,7 +68,9 @@ export class Replication implements ReplicationBackend {
   readonly #coordinators: CoordinatorNode;
   readonly #rounds: Rounds;
 
-  constructor(options: ReplicationOptions) {
+  constructor(given: ReplicationOptions) {
+    // What coordinators say every second, they say together.
+    const options = { ...given, clock: new SlottedClock(given.clock, given.turn) };
     this.#options = options;
     const { config, node, version } = options;
     this.#coordinators = new CoordinatorNode({

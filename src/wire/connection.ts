@@ -109,6 +109,8 @@ export interface ConnectionOptions {
   readonly software: string;
   readonly secret: Uint8Array | null;
   readonly requiredFeatures?: number;
+  /** As in the handshake. */
+  readonly features?: number;
   readonly connectionWindowBytes?: number;
   readonly streamWindowBytes?: number;
   readonly handler: ConnectionHandler;
@@ -174,6 +176,7 @@ export class WireConnection implements TransportHandler, FrameSink {
       connectionWindowBytes: this.#ownConnectionWindow,
       streamWindowBytes: this.#ownStreamWindow,
       requiredFeatures: options.requiredFeatures ?? 0,
+      ...(options.features === undefined ? {} : { features: options.features }),
     });
   }
 

@@ -55,6 +55,9 @@ export const FrameType = {
   ReadDone: 38,
   /** The blocks of the copy that the Event before it on this stream describes. */
   CopyBlocks: 39,
+  /** With WireFeature.HeartbeatFrames; without it they are Events. */
+  Heartbeat: 40,
+  HeartbeatReply: 41,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 
@@ -114,6 +117,8 @@ for (const type of [
   FrameType.Read,
   FrameType.Applied,
   FrameType.Flushed,
+  FrameType.Heartbeat,
+  FrameType.HeartbeatReply,
 ]) {
   KINDS[type] = PayloadKind.None;
 }

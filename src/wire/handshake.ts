@@ -21,8 +21,10 @@ export const PROTOCOL_VERSION = 1;
 export const WireFeature = {
   /** Versioned holes travel as CopyHole (W6). Every coordinator needs it. */
   Holes: 1,
+  /** Heartbeats are frames of their own, all header: they come from every volume every second. */
+  HeartbeatFrames: 2,
 } as const;
-export const ALL_FEATURES = WireFeature.Holes;
+export const ALL_FEATURES = WireFeature.Holes | WireFeature.HeartbeatFrames;
 
 const NONCE_BYTES = 32;
 const MAX_NAME_BYTES = 255;
@@ -41,6 +43,8 @@ export interface HandshakeOptions {
   readonly streamWindowBytes: number;
   /** Features without which the connection is of no use. */
   readonly requiredFeatures: number;
+  /** What is offered; less than all there is, to speak as an older version does. */
+  readonly features?: number;
 }
 
 /** What both sides agreed on. */
@@ -70,6 +74,7 @@ type Stage = 'hello' | 'welcome' | 'proof' | 'ready' | 'over';
 
 export class Handshake {
   readonly #options: HandshakeOptions;
+  readonly #features: number;
   #stage: Stage;
   #hello: Uint8Array = new Uint8Array(0);
   #welcome: Uint8Array = new Uint8Array(0);
@@ -77,6 +82,7 @@ export class Handshake {
 
   constructor(options: HandshakeOptions) {
     this.#options = options;
+    this.#features = options.features ?? ALL_FEATURES;
     this.#stage = options.makesConnection ? 'welcome' : 'hello';
   }
 
@@ -86,7 +92,7 @@ export class Handshake {
     this.#hello = helloCodec.encode({
       protocolMin: PROTOCOL_VERSION,
       protocolMax: PROTOCOL_VERSION,
-      features: ALL_FEATURES,
+      features: this.#features,
       required: requiredFeatures,
       node,
       software,
@@ -120,7 +126,7 @@ export class Handshake {
       );
     }
     const missing =
-      (hello.required & ~ALL_FEATURES) | (this.#options.requiredFeatures & ~hello.features);
+      (hello.required & ~this.#features) | (this.#options.requiredFeatures & ~hello.features);
     if (missing !== 0) return failed(WireStatus.Unimplemented, featureWords(missing));
     const wrong = checkPeer(hello);
     if (wrong !== null) return failed(WireStatus.InvalidArgument, wrong);
@@ -129,7 +135,7 @@ export class Handshake {
     this.#hello = new Uint8Array(b.subarray(start, end));
     this.#welcome = welcomeCodec.encode({
       protocol: PROTOCOL_VERSION,
-      features: hello.features & ALL_FEATURES,
+      features: hello.features & this.#features,
       node,
       software,
       nonce: this.#nonce(),
@@ -139,7 +145,7 @@ export class Handshake {
     });
     this.#agreement = {
       protocol: PROTOCOL_VERSION,
-      features: hello.features & ALL_FEATURES,
+      features: hello.features & this.#features,
       peerNode: hello.node,
       peerSoftware: hello.software,
       connectionWindowBytes: hello.connectionWindow,
@@ -174,7 +180,7 @@ export class Handshake {
     this.#welcome = new Uint8Array(b.subarray(start, end));
     this.#agreement = {
       protocol: welcome.protocol,
-      features: welcome.features & ALL_FEATURES,
+      features: welcome.features & this.#features,
       peerNode: welcome.node,
       peerSoftware: welcome.software,
       connectionWindowBytes: welcome.connectionWindow,

@@ -17,7 +17,8 @@
 import { assert } from '../base/index.ts';
 import { IoStatus } from '../block/index.ts';
 import type { CallDone, StreamHandler, WireConnection, WireStream } from './connection.ts';
-import { FrameFlag, FrameHeader, FrameType, WireStatus } from './frame.ts';
+import { FrameFlag, FrameHeader, FrameType, MAX_OP, WireStatus } from './frame.ts';
+import { WireFeature } from './handshake.ts';
 import { MAX_DATA_BLOCKS, WIRE_BLOCK_BYTES } from './limits.ts';
 import {
   decodeCoordinatorMessage,
@@ -38,6 +39,8 @@ import {
   type CoordinatorMessage,
   type Flush,
   type Flushed,
+  type Heartbeat,
+  type HeartbeatReply,
   type MemberMessage,
   MessageType,
   type Payload,
@@ -52,6 +55,7 @@ const TWO_32 = 2 ** 32;
 
 /** All sessions': filled and encoded in one step. */
 const scratch = new FrameHeader();
+const crcScratch = new Uint32Array(MAX_DATA_BLOCKS);
 
 /** The bytes of a payload: of ours, or of a DataBuffer that stands for one. */
 export function payloadBytes(payload: Payload): Uint8Array {
@@ -79,7 +83,6 @@ abstract class SessionEnd<Incoming> {
   #ended = false;
   /** The payload that the frame under way is received into. */
   protected receiving: BytesPayload | null = null;
-  readonly #copyCrcs = new Uint32Array(MAX_DATA_BLOCKS);
 
   constructor(payloads: PayloadPool) {
     this.#payloads = payloads;
@@ -160,7 +163,7 @@ abstract class SessionEnd<Incoming> {
     const blocks = dataBlocksOf(copy);
     if (blocks === 0) return;
     assert(copy.data !== null && blocks <= MAX_DATA_BLOCKS);
-    const crcs = this.#copyCrcs;
+    const crcs = crcScratch;
     for (let index = 0, block = 0; index < copy.blocks; index += 1) {
       if (copy.kinds[index] !== BlockKind.Data) continue;
       crcs[block] = copy.crcs[index]!;
@@ -279,6 +282,12 @@ export class CoordinatorEnd extends SessionEnd<MemberMessage> {
     credit: 0,
   };
   readonly #flushed: Flushed = { type: MessageType.Flushed, epoch: 0, id: 0, status: IoStatus.Ok };
+  readonly #heartbeatReply: HeartbeatReply = {
+    type: MessageType.HeartbeatReply,
+    epoch: 0,
+    sentMs: 0,
+    credit: 0,
+  };
   readonly #readDone: ReadDone = {
     type: MessageType.ReadDone,
     epoch: 0,
@@ -350,9 +359,19 @@ export class CoordinatorEnd extends SessionEnd<MemberMessage> {
       case MessageType.CopyRead:
         this.copies?.event(message.type, encodeCoordinatorMessage(message));
         return;
-      case MessageType.Heartbeat:
-        ops.event(message.type, encodeCoordinatorMessage(message), true);
+      case MessageType.Heartbeat: {
+        const { epoch, sentMs } = message;
+        if (!speaksHeartbeats(ops) || message.allAppliedEpoch !== epoch) {
+          ops.event(message.type, encodeCoordinatorMessage(message), true);
+          return;
+        }
+        const header = scratch.begin(FrameType.Heartbeat, ops.id);
+        header.epoch = epoch;
+        header.op = message.allAppliedOp;
+        header.lba = toTicks(sentMs);
+        ops.frame(header, true);
         return;
+      }
       default:
         ops.event(message.type, encodeCoordinatorMessage(message));
     }
@@ -412,6 +431,12 @@ export class CoordinatorEnd extends SessionEnd<MemberMessage> {
       message.id = op;
       message.status = status;
       this.#handler.onMessage(message);
+    } else if (header.type === FrameType.HeartbeatReply) {
+      const message = this.#heartbeatReply;
+      message.epoch = epoch;
+      message.sentMs = lba / TICKS_PER_MS;
+      message.credit = op;
+      this.#handler.onMessage(message);
     } else this.fail(`a frame of type ${header.type} from a member`);
   }
 
@@ -453,6 +478,17 @@ export class CoordinatorEnd extends SessionEnd<MemberMessage> {
   }
 }
 
+const TICKS_PER_MS = 1000;
+
+/** Rounded down: a lease that counts from there ends earlier, never later (E3). */
+function toTicks(ms: number): number {
+  return Math.max(0, Math.floor(ms * TICKS_PER_MS));
+}
+
+function speaksHeartbeats({ connection }: WireStream): boolean {
+  return ((connection.agreement?.features ?? 0) & WireFeature.HeartbeatFrames) !== 0;
+}
+
 /** Unmap and Read may be longer than a data frame: 48 bits. */
 function setBlocks(header: FrameHeader, blocks: number): void {
   assert(blocks >= 0 && blocks < 2 ** 48);
@@ -489,6 +525,13 @@ export class MemberEnd extends SessionEnd<CoordinatorMessage> {
     dataByteOffset: 0,
   };
   readonly #flush: Flush = { type: MessageType.Flush, epoch: 0, id: 0 };
+  readonly #heartbeat: Heartbeat = {
+    type: MessageType.Heartbeat,
+    epoch: 0,
+    sentMs: 0,
+    allAppliedEpoch: 0,
+    allAppliedOp: 0,
+  };
   readonly #read: Read = {
     type: MessageType.Read,
     epoch: 0,
@@ -563,9 +606,18 @@ export class MemberEnd extends SessionEnd<CoordinatorMessage> {
       case MessageType.Installed:
         this.copies?.event(message.type, encodeMemberMessage(message));
         return;
-      case MessageType.HeartbeatReply:
-        ops.event(message.type, encodeMemberMessage(message), true);
+      case MessageType.HeartbeatReply: {
+        if (!speaksHeartbeats(ops)) {
+          ops.event(message.type, encodeMemberMessage(message), true);
+          return;
+        }
+        const header = scratch.begin(FrameType.HeartbeatReply, ops.id);
+        header.epoch = message.epoch;
+        header.op = Math.min(message.credit, MAX_OP);
+        header.lba = toTicks(message.sentMs);
+        ops.frame(header, true);
         return;
+      }
       default:
         ops.event(message.type, encodeMemberMessage(message));
     }
@@ -610,6 +662,15 @@ export class MemberEnd extends SessionEnd<CoordinatorMessage> {
         const tooLong = !message.verifyOnly && message.blocks > MAX_DATA_BLOCKS;
         if (message.blocks === 0 || tooLong) this.fail(`a read of ${message.blocks} blocks`);
         else this.#handler.onMessage(message);
+        return;
+      }
+      case FrameType.Heartbeat: {
+        const message = this.#heartbeat;
+        message.epoch = header.epoch;
+        message.sentMs = header.lba / TICKS_PER_MS;
+        message.allAppliedEpoch = header.epoch;
+        message.allAppliedOp = header.op;
+        this.#handler.onMessage(message);
         return;
       }
       default:

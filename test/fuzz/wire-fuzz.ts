@@ -257,7 +257,7 @@ const said = {
   node: 'n',
   software: 's',
   nonce: new Uint8Array(32),
-  features: 1,
+  features: 3,
   connectionWindow: 32 * 2 ** 20,
   streamWindow: 16 * 2 ** 20,
   secret: false,

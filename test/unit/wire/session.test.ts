@@ -7,11 +7,13 @@ import {
   BytesPayload,
   CoordinatorEnd,
   decodeOpenStream,
+  FrameType,
   MemberEnd,
   PayloadPool,
   type Place,
   Refusal,
   type StreamHandler,
+  WireFeature,
   type WireStream,
 } from '../../../src/wire/index.ts';
 import { encodeMemberMessage } from '../../../src/wire/message-codec.ts';
@@ -127,6 +129,13 @@ const toMember: CoordinatorMessage[] = [
 ];
 const toMemberUnordered: CoordinatorMessage[] = [
   { type: MessageType.Heartbeat, epoch: 8, sentMs: 1234.5, allAppliedEpoch: 7, allAppliedOp: 3 },
+  {
+    type: MessageType.Heartbeat,
+    epoch: 8,
+    sentMs: 2 ** 41 + 0.25,
+    allAppliedEpoch: 8,
+    allAppliedOp: 2 ** 39,
+  },
   { type: MessageType.Read, epoch: 8, id: 3, lba: 17, blocks: 2, verifyOnly: false },
   { type: MessageType.Read, epoch: 8, id: 4, lba: 17, blocks: 2 ** 34, verifyOnly: true },
 ];
@@ -196,6 +205,7 @@ const toCoordinator: MemberMessage[] = [
     credit: 2 ** 50,
   },
   { type: MessageType.RecordStored, epoch: 8, n: 4, snapshots: ['s-1', 's-2'] },
+  { type: MessageType.HeartbeatReply, epoch: 8, sentMs: 1234.5, credit: 2 ** 33 },
   {
     type: MessageType.Applied,
     epoch: 8,
@@ -295,8 +305,8 @@ class World {
   opened = false;
   kept: BytesPayload | null = null;
 
-  constructor() {
-    this.pair = new Pair();
+  constructor(features?: number) {
+    this.pair = new Pair({}, features === undefined ? {} : { features });
     const { taker, maker } = this.pair;
     const payloads = new PayloadPool(this.arena);
     taker.onStream = (
@@ -379,6 +389,38 @@ test('each message of the member arrives as it was sent', () => {
       assert.deepEqual(world.coordinatorHeard, group.map(frozen));
     }
   }
+});
+
+test('heartbeats to and from one that knows no frames for them are Events, as before', () => {
+  for (const [features, frames] of [
+    [undefined, true],
+    [WireFeature.Holes, false],
+  ] as const) {
+    const world = new World(features);
+    const heartbeat = toMemberUnordered[1]!;
+    const reply = toCoordinator.find(({ type }) => type === MessageType.HeartbeatReply)!;
+    const typesOf = (b: Buffer): number[] => [...b.subarray(4, 5)];
+    world.pair.inTurn(() => world.coordinator.send(heartbeat));
+    const [sent] = world.pair.maker.pipe.sent;
+    assert.deepEqual(typesOf(sent!), [frames ? FrameType.Heartbeat : FrameType.Event]);
+    world.pair.settle();
+    world.pair.inTurn(() => world.member!.send(reply));
+    const [answered] = world.pair.taker.pipe.sent;
+    assert.deepEqual(typesOf(answered!), [frames ? FrameType.HeartbeatReply : FrameType.Event]);
+    world.pair.settle();
+    assert.deepEqual(world.memberHeard, [frozen(heartbeat)]);
+    assert.deepEqual(world.coordinatorHeard, [frozen(reply)]);
+  }
+});
+
+test('a lease never counts from later than its heartbeat was sent', () => {
+  const world = new World();
+  const sentMs = 1234.567891;
+  const heartbeat = { epoch: 8, sentMs, allAppliedEpoch: 8, allAppliedOp: 1 };
+  world.pair.inTurn(() => world.coordinator.send({ type: MessageType.Heartbeat, ...heartbeat }));
+  world.pair.settle();
+  const [heard] = world.memberHeard as { sentMs: number }[];
+  assert.ok(heard!.sentMs <= sentMs && heard!.sentMs > sentMs - 0.01, String(heard!.sentMs));
 });
 
 test('the blocks of a read go straight to their place, but only when they are all there', () => {
