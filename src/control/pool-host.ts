@@ -552,7 +552,7 @@ export class PoolHost {
       held.leave?.();
       await controller.detach(name);
       try {
-        await (faulted ? held.pool.close() : held.pool.exportPool());
+        await (faulted ? closeAnyhow(held.pool) : held.pool.exportPool());
       } catch (error) {
         held.pool = null;
         held.why = (error as Error).message;
@@ -595,12 +595,10 @@ export class PoolHost {
         this.assertDestroyable(name);
       }
       held.leave?.();
+      const pool = held.pool!;
+      held.pool = null;
       try {
-        await held.pool!.close();
-      } finally {
-        held.pool = null;
-      }
-      try {
+        await closeAnyhow(pool);
         await this.#clear(held);
       } catch (error) {
         held.why = `it is being destroyed: ${(error as Error).message}`;
@@ -746,6 +744,15 @@ export class PoolHost {
     const run = this.#tail.then(work, work);
     this.#tail = run.catch(() => {});
     return run;
+  }
+}
+
+/** A close that fails lets the devices go all the same. What the pool held is given up, or was lost before. */
+async function closeAnyhow(pool: Pool): Promise<void> {
+  try {
+    await pool.close();
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
   }
 }
 

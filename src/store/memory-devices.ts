@@ -17,17 +17,28 @@ export class MemoryDevices implements PoolDevices {
   readonly #id: string;
   readonly #space: () => { sizeBlocks: number; usedBlocks: number };
 
-  constructor(id: string, space: () => { sizeBlocks: number; usedBlocks: number }) {
+  readonly #paths: readonly string[];
+
+  /** `paths`: what stands in for devices; each is a side of one mirror. */
+  constructor(
+    id: string,
+    space: () => { sizeBlocks: number; usedBlocks: number },
+    paths: readonly string[] = ['memory'],
+  ) {
     this.#id = id;
     this.#space = space;
+    this.#paths = paths;
   }
 
   list(): readonly PoolDevice[] {
     const { sizeBlocks } = this.#space();
-    const where = { id: this.#id, path: 'memory', vdev: 0, place: 0, log: false } as const;
-    const errors = { readErrors: 0, writeErrors: 0, checksumErrors: 0 };
-    const size = { sizeBlocks, deviceBlocks: sizeBlocks };
-    return [{ ...where, ...size, ...errors, state: 'InSync', replaces: null, why: '', advice: '' }];
+    return this.#paths.map((path, place) => {
+      const id = place === 0 ? this.#id : `${this.#id}-${place}`;
+      const where = { id, path, vdev: 0, place, log: false } as const;
+      const errors = { readErrors: 0, writeErrors: 0, checksumErrors: 0 };
+      const size = { sizeBlocks, deviceBlocks: sizeBlocks };
+      return { ...where, ...size, ...errors, state: 'InSync', replaces: null, why: '', advice: '' };
+    });
   }
 
   vdevs(): readonly PoolVdev[] {

@@ -48,6 +48,9 @@ import {
 export interface MemoryPoolOptions {
   readonly turn?: Turn;
   readonly name?: string;
+  readonly id?: string;
+  /** What stands in for devices. */
+  readonly paths?: readonly string[];
   /** Blocks that data may take: what makes the pool full. */
   readonly sizeBlocks?: number;
 }
@@ -63,12 +66,9 @@ type Queued =
   | { readonly run: () => void };
 
 export class MemoryPool implements Pool, Flushable {
-  readonly id = '00000000-0000-4000-8000-000000000001';
+  readonly id: string;
   readonly name: string;
-  readonly devices = new MemoryDevices(this.id, () => ({
-    sizeBlocks: this.#sizeBlocks,
-    usedBlocks: this.stats().allocatedBlocks,
-  }));
+  readonly devices: MemoryDevices;
   readonly #turn: Turn;
   readonly #sizeBlocks: number;
   readonly #volumes = new Map<string, MemoryVolume>();
@@ -89,8 +89,14 @@ export class MemoryPool implements Pool, Flushable {
 
   constructor(options: MemoryPoolOptions = {}) {
     this.#turn = options.turn ?? new Turn();
+    this.id = options.id ?? '00000000-0000-4000-8000-000000000001';
     this.name = options.name ?? 'memory';
     this.#sizeBlocks = options.sizeBlocks ?? 1 << 20;
+    const space = () => ({
+      sizeBlocks: this.#sizeBlocks,
+      usedBlocks: this.stats().allocatedBlocks,
+    });
+    this.devices = new MemoryDevices(this.id, space, options.paths);
   }
 
   // Faults to order.

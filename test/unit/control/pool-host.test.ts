@@ -1,0 +1,293 @@
+// Goal: whatever a crash cuts short of a pool's creation, import, export or destruction is finished or undone at the next
+// start; nothing that was reported is lost, and nothing half-made is left.
+// Method: devices and the list of pools in memory; the daemon "dies" at each of its steps in turn, before or after the
+// step took effect, and another one starts over the same devices and list.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ManualClock, silentLog, Turn } from '../../../src/base/index.ts';
+import {
+  type KeptPool,
+  type NewPool,
+  PoolHost,
+  type PoolMedia,
+  type VolumeController,
+} from '../../../src/control/index.ts';
+import { type FoundPool, MemoryPool, StoreError } from '../../../src/store/index.ts';
+import { aController, aManifest } from './builders.ts';
+
+class Died extends Error {}
+
+/** What outlives a daemon: labels, what pools hold, and the list. */
+class Machine {
+  readonly labels = new Map<string, { pool: MemoryPool; exported: boolean; devices: number }>();
+  readonly files = new Set<string>();
+  readonly own = new MemoryPool({ turn: new Turn(), name: 'pool', sizeBlocks: 1 << 20 });
+  list: readonly KeptPool[] = [];
+  /** Steps that are still done; the one at 0 kills. */
+  stepsLeft = Number.POSITIVE_INFINITY;
+  diesAfter = false;
+  dead = false;
+
+  /** One effect on what outlives the daemon. */
+  async step(effect: () => void): Promise<void> {
+    if (this.dead) throw new Died();
+    this.stepsLeft -= 1;
+    this.dead = this.stepsLeft < 0;
+    if (!this.dead || this.diesAfter) effect();
+    if (this.dead) throw new Died();
+  }
+
+  async daemon(): Promise<{ pools: PoolHost; controller: VolumeController }> {
+    this.dead = false;
+    this.stepsLeft = Number.POSITIVE_INFINITY;
+    this.own.reopen();
+    const { controller } = await aController(this.own);
+    const pools = new PoolHost({
+      own: this.own,
+      ownPath: 'memory',
+      controller,
+      media: this.#media(),
+      list: {
+        read: () => this.list,
+        write: (kept) =>
+          this.step(() => {
+            this.list = structuredClone(kept);
+          }),
+      },
+      clock: new ManualClock(),
+      now: () => new Date('2026-11-01T00:00:00Z'),
+      log: silentLog,
+    });
+    await pools.start();
+    return { pools, controller };
+  }
+
+  #media(): PoolMedia {
+    return {
+      examine: async (path) => {
+        const label = this.labels.get(path);
+        const obstacle =
+          label === undefined ? null : { message: `${path} has a label`, forceable: true };
+        const kind = this.files.has(path) ? 'File' : 'Missing';
+        return { kind, sizeBytes: 1 << 26, empty: label === undefined, obstacle };
+      },
+      identity: (path) => path,
+      create: async ({ id, name, vdevs }: NewPool) => {
+        const paths = vdevs.flat();
+        const pool = new MemoryPool({ name, id, paths, sizeBlocks: 1 << 14 });
+        for (const path of paths) {
+          await this.step(() => {
+            this.files.add(path);
+            this.labels.set(path, { pool, exported: false, devices: paths.length });
+          });
+        }
+      },
+      find: async (places, { without }) => this.#find(places.filter((at) => !without.has(at))),
+      everywhere: () => [...this.labels.keys()],
+      open: async (paths) => {
+        const label = this.labels.get(paths[0]!)!;
+        if (paths.length < label.devices) throw new StoreError('STORE_TOO_FEW_DEVICES', 'few');
+        await this.step(() => this.#mark(label.pool, false));
+        label.pool.reopen();
+        label.pool.exportPool = async () => {
+          await this.step(() => this.#mark(label.pool, true));
+          await label.pool.close();
+        };
+        return label.pool;
+      },
+      wipe: async (paths) => {
+        for (const path of paths) await this.step(() => this.labels.delete(path));
+      },
+      removeFile: (path) =>
+        this.step(() => {
+          this.files.delete(path);
+        }),
+    };
+  }
+
+  #mark(pool: MemoryPool, exported: boolean): void {
+    for (const label of this.labels.values()) if (label.pool === pool) label.exported = exported;
+  }
+
+  #find(places: readonly string[]): FoundPool[] {
+    const found = new Map<string, FoundPool & { paths: string[] }>();
+    for (const path of places) {
+      const label = this.labels.get(path);
+      if (label === undefined) continue;
+      const { id, name } = label.pool;
+      const { exported, devices } = label;
+      const known = found.get(id) ?? { id, name, exported, devices, deviceId: id, paths: [] };
+      if (!known.paths.includes(path)) known.paths.push(path);
+      found.set(id, known);
+    }
+    return [...found.values()];
+  }
+}
+
+const MIRROR = { layout: 'mirror', devices: ['/a', '/b'], sizeBytes: 1 << 26 } as const;
+
+/** A tank with a volume in it, and nobody who serves it. */
+async function aTank(volume: string | null): Promise<Machine> {
+  const machine = new Machine();
+  const { pools, controller } = await machine.daemon();
+  await pools.create('tank', MIRROR, false);
+  if (volume !== null) {
+    const made = await controller.create(aManifest(volume, { pool: 'tank' }), { dryRun: false });
+    assert.equal(made.status.pool, 'tank');
+  }
+  return machine;
+}
+
+/** Runs `work` once for each step that it takes, dying there; `judge` looks at the machine after the next start. */
+async function dieAtEachStep(
+  prepare: () => Promise<Machine>,
+  work: (pools: PoolHost) => Promise<unknown>,
+  judge: (
+    machine: Machine,
+    after: { pools: PoolHost; controller: VolumeController },
+    told: boolean,
+  ) => Promise<void> | void,
+): Promise<number> {
+  let steps = 0;
+  for (const diesAfter of [false, true]) {
+    for (let at = 0; ; at += 1) {
+      const machine = await prepare();
+      const { pools } = await machine.daemon();
+      machine.diesAfter = diesAfter;
+      machine.stepsLeft = at;
+      const told = await work(pools).then(
+        () => true,
+        () => false,
+      );
+      const died = machine.dead;
+      await judge(machine, await machine.daemon(), told);
+      // And once more: what the start put right stays so.
+      await judge(machine, await machine.daemon(), told);
+      if (!died) break;
+      steps += 1;
+    }
+  }
+  return steps;
+}
+
+test('a creation is there once it was reported, and leaves nothing before', async () => {
+  const steps = await dieAtEachStep(
+    async () => new Machine(),
+    (pools) => pools.create('tank', MIRROR, false),
+    (machine, { pools }, told) => {
+      const tank = pools.find('tank');
+      if (told) assert.ok(tank !== null);
+      if (tank === null) {
+        assert.deepEqual([...machine.labels.keys(), ...machine.files], []);
+        assert.deepEqual(machine.list, []);
+      } else {
+        assert.ok(tank.pool !== null, tank.why);
+        assert.deepEqual(
+          machine.list.map(({ step }) => step),
+          ['Serving'],
+        );
+      }
+    },
+  );
+  assert.ok(steps >= 8, `${steps} steps`);
+});
+
+test('an export leaves a pool that is served here, or one that another machine may open', async () => {
+  const steps = await dieAtEachStep(
+    () => aTank('db'),
+    (pools) => pools.export('tank', { force: false }),
+    (machine, { pools, controller }, told) => {
+      const tank = pools.find('tank');
+      if (told) assert.equal(tank, null);
+      const exported = [...machine.labels.values()].map((label) => label.exported);
+      if (tank === null) {
+        assert.deepEqual(exported, [true, true]);
+        assert.equal(controller.find('db'), null);
+      } else {
+        assert.ok(tank.pool !== null, tank.why);
+        assert.equal(controller.find('db')?.status.state, 'Healthy');
+      }
+    },
+  );
+  assert.ok(steps >= 6, `${steps} steps`);
+});
+
+test('a destruction is done or has not begun; labels of half a pool are cleared at the next start', async () => {
+  const steps = await dieAtEachStep(
+    () => aTank(null),
+    (pools) => pools.destroy('tank'),
+    (machine, { pools }, told) => {
+      const tank = pools.find('tank');
+      if (told) assert.equal(tank, null);
+      if (tank === null) assert.equal(machine.labels.size, 0);
+      else assert.ok(tank.pool !== null, tank.why);
+    },
+  );
+  assert.ok(steps >= 8, `${steps} steps`);
+});
+
+test('an import is served or can be made again; its volumes are never lost', async () => {
+  const steps = await dieAtEachStep(
+    async () => {
+      const machine = await aTank('db');
+      const { pools } = await machine.daemon();
+      await pools.export('tank', { force: false });
+      return machine;
+    },
+    (pools) => pools.import('other', { pool: 'tank', places: null, force: false }, false),
+    async (machine, after, told) => {
+      const other = after.pools.find('other');
+      if (told) assert.ok(other !== null);
+      if (other === null) {
+        assert.equal((await after.pools.importable(null)).length, 1);
+        assert.deepEqual(machine.list, []);
+      } else {
+        assert.ok(other.pool !== null, other.why);
+        assert.equal(after.controller.find('db')?.status.pool, 'other');
+      }
+    },
+  );
+  assert.ok(steps >= 4, `${steps} steps`);
+});
+
+test('a pool in use is not exported, one that was not exported not imported, names are not taken twice', async () => {
+  const machine = await aTank('db');
+  const { pools, controller } = await machine.daemon();
+  await controller.create(aManifest('web'), { dryRun: false });
+  await assert.rejects(pools.destroy('tank'), /pool tank holds 1 volumes: db\. Delete them first/);
+  await assert.rejects(pools.destroy('pool'), /the daemon's own/);
+  await assert.rejects(pools.create('tank', MIRROR, false), /already exists/);
+  // Another machine finds it as it is after a crash of this one.
+  const other = new Machine();
+  for (const [path, label] of machine.labels) other.labels.set(path, label);
+  const there = await other.daemon();
+  await there.controller.create(aManifest('db'), { dryRun: false });
+  const request = { pool: null, places: null, force: false };
+  await assert.rejects(
+    there.pools.import('tank', request, false),
+    /was not exported: another machine may have it open/,
+  );
+  await assert.rejects(
+    there.pools.import('tank', { ...request, force: true }, false),
+    /volumes of names that are taken here: db/,
+  );
+  await there.controller.delete('db', { force: false });
+  await there.pools.import('tank', { ...request, force: true }, false);
+  assert.equal(there.controller.find('db')?.status.pool, 'tank');
+});
+
+test('a faulted pool takes its own volumes along, and no others; it is exported by force', async () => {
+  const machine = await aTank('db');
+  const { pools, controller } = await machine.daemon();
+  await controller.create(aManifest('web'), { dryRun: false });
+  [...machine.labels.values()][0]!.pool.fault('EIO');
+  assert.equal(controller.find('db')?.status.state, 'Faulted');
+  assert.match(controller.find('db')?.status.conditions[0]?.message ?? '', /^pool tank: EIO;/);
+  assert.equal(controller.find('web')?.status.state, 'Healthy');
+  await controller.delete('web', { force: false });
+  await assert.rejects(controller.delete('db', { force: false }), /the pool is faulted: tank: EIO/);
+  await assert.rejects(pools.export('tank', { force: false }), /is faulted/);
+  await pools.export('tank', { force: true });
+  assert.equal(pools.find('tank'), null);
+  assert.equal(controller.find('db'), null);
+});
