@@ -48,7 +48,7 @@ export function volumeActions(
 }
 
 export function snapshotActions(
-  poolOf: (volume: string) => Pool,
+  controller: VolumeController,
 ): Readonly<Record<string, KindAction<SnapshotObject>>> {
   return {
     diff: {
@@ -59,24 +59,66 @@ export function snapshotActions(
         const to = fullSnapshotName(query.get('to') ?? '');
         if (to === '') throw wrongTo('is required: a later snapshot (V@NAME), or a volume');
         const from = fullSnapshotName(metadata.name);
-        return await diff(poolOf(from.split('@')[0]!), from, to);
+        const extents = await changesOnReplicas(controller, from, to);
+        if (extents !== null) return answerOf(from, to, extents);
+        return await diff(controller.poolOf(from.split('@')[0]!), from, to);
       },
     },
   };
+}
+
+type Extent = { offsetBytes: number; bytes: number; kind: 'Data' | 'Hole' };
+
+/** Null: the volume is none on replicas. */
+async function changesOnReplicas(
+  controller: VolumeController,
+  from: string,
+  to: string,
+): Promise<Extent[] | null> {
+  const [volume = '', short = ''] = from.split('@');
+  if (to.split('@')[0] !== volume && controller.replicatedSource(from, null) !== null) {
+    throw wrongTo(`'${to.slice(0, 160)}' is not ${volume}, nor one of its snapshots`);
+  }
+  const source = to.includes('@')
+    ? controller.replicatedSource(to, short)
+    : controller.replicatedSource(from, null);
+  if (source === null) return null;
+  const extents: Extent[] = [];
+  try {
+    for (let lba = 0; extents.length < MAX_EXTENTS; ) {
+      const ranges = to.includes('@')
+        ? await source.changes(lba, EXTENTS_A_CALL)
+        : await source.changesSince(lba);
+      if (ranges.length === 0) break;
+      for (const range of ranges) {
+        const bytes = range.blocks * STORE_BLOCK_BYTES;
+        const offsetBytes = range.lba * STORE_BLOCK_BYTES;
+        extents.push({ offsetBytes, bytes, kind: range.hole ? 'Hole' : 'Data' });
+        lba = range.lba + range.blocks;
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    throw storeFailure(from, error.code, error.message, error);
+  }
+  return extents;
+}
+
+function answerOf(from: string, to: string, extents: readonly Extent[]): object {
+  const changedBytes = extents.reduce((sum, { bytes }) => sum + bytes, 0);
+  return { apiVersion: `${GROUP}/v1`, kind: 'SnapshotDiff', from, to, changedBytes, extents };
 }
 
 async function diff(pool: Pool, from: string, to: string): Promise<object> {
   const target = to.includes('@') ? pool.snapshot(to) : pool.volume(to);
   if (target === null) throw wrongTo(`there is no '${to.slice(0, 160)}'`);
   const { sizeBlocks } = target.info();
-  const extents: { offsetBytes: number; bytes: number; kind: 'Data' | 'Hole' }[] = [];
-  let changedBytes = 0;
+  const extents: Extent[] = [];
   try {
     for (let lba = 0; lba < sizeBlocks && extents.length < MAX_EXTENTS; ) {
       const found = await pool.changedBetween(from, to, lba, EXTENTS_A_CALL);
       for (const extent of found.extents) {
         const bytes = extent.blocks * STORE_BLOCK_BYTES;
-        changedBytes += bytes;
         extents.push({
           offsetBytes: extent.lba * STORE_BLOCK_BYTES,
           bytes,
@@ -90,7 +132,7 @@ async function diff(pool: Pool, from: string, to: string): Promise<object> {
     if (!(error instanceof StoreError)) throw error;
     throw storeFailure(from, error.code, error.message, error);
   }
-  return { apiVersion: `${GROUP}/v1`, kind: 'SnapshotDiff', from, to, changedBytes, extents };
+  return answerOf(from, to, extents);
 }
 
 function wrongTo(message: string): ApiError {

@@ -29,6 +29,7 @@ export {
   type ReplicatedHandle,
   type ReplicatedSnapshot,
   type ReplicationBackend,
+  type SnapshotPiece,
   STANDARD_REPLICA_PORT,
   type WantedReplica,
 } from './replication.ts';

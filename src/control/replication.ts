@@ -48,8 +48,20 @@ export interface ReplicatedSnapshot {
   readonly createdMs: number;
   /** Of the volume at the cut. */
   readonly sizeBlocks: number;
+  /** The cut. */
+  readonly version: { readonly epoch: number; readonly op: number };
   /** Replicas, by id. */
   readonly holders: readonly string[];
+}
+
+/** What a snapshot holds of some blocks that follow each other. */
+export interface SnapshotPiece {
+  /** One BlockKind a block, and the version. */
+  readonly kinds: Uint8Array;
+  readonly epochs: Uint32Array;
+  readonly ops: Float64Array;
+  /** Of those of kind Data, one after the other. */
+  readonly bytes: Uint8Array;
 }
 
 /** A replica to be made; with a source it begins as what another replica of its node holds in a snapshot. */
@@ -78,6 +90,25 @@ export interface ReplicatedHandle {
   /** Resolves when every replica in sync holds it, and the record says so (P3). Rejects with what stood in the way. */
   takeSnapshot(snapshot: Pick<ReplicatedSnapshot, 'id' | 'name' | 'createdMs'>): Promise<void>;
   deleteSnapshot(id: string): Promise<void>;
+  /** Of one of its holders in sync; null: none can deliver these blocks now. */
+  readSnapshot(id: string, lba: number, blocks: number): Promise<SnapshotPiece | null>;
+  /**
+   * Blocks of the volume as it is now that have changed since the snapshot's cut, or have ever been written (null); `at`: whose
+   * holders are asked. By rising lba; go on at `nextLba`, which is `fromLba` where nobody can say now.
+   */
+  changedSince(
+    id: string | null,
+    at: string,
+    fromLba: number,
+    toLba: number,
+  ): Promise<{
+    readonly runs: readonly {
+      readonly lba: number;
+      readonly blocks: number;
+      readonly hole: boolean;
+    }[];
+    readonly nextLba: number;
+  }>;
   /** Where replicas are now; also while there is no quorum, which may wait for just that. */
   relocate(replicas: readonly WantedReplica[]): void;
   /**

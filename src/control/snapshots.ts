@@ -126,7 +126,7 @@ export function snapshotKind(options: SnapshotKindOptions): KindDefinition<Snaps
     validate: ({ metadata, spec }) => checkName(metadata, spec.volumeName),
     selectable: { 'spec.volumeName': ({ spec }) => spec.volumeName },
     actions: {
-      ...snapshotActions((volume) => controller.poolOf(volume)),
+      ...snapshotActions(controller),
       ...exposureActions(controller, presentNow),
     },
     backend,

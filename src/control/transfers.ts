@@ -25,6 +25,7 @@ import {
   receiveStream,
   type StreamDescription,
   StreamError,
+  type StreamSource,
   sendStream,
 } from '../stream/index.ts';
 import { ApiError, notFound } from './errors.ts';
@@ -55,7 +56,9 @@ export class Transfers {
 
   /** Throws ApiError where there is no such snapshot, or `from` is none of the same volume before it. */
   send(request: SendRequest): { description: StreamDescription; pieces: AsyncIterable<Buffer> } {
-    const { controller, buffers } = this.#options;
+    const { controller } = this.#options;
+    const onReplicas = controller.replicatedSource(request.snapshot, request.from);
+    if (onReplicas !== null) return this.#send(onReplicas, request);
     const snapshot = this.#snapshot(request.snapshot);
     const { volume } = snapshot.snapshotInfo();
     const from = request.from === null ? null : this.#snapshot(`${volume}@${request.from}`);
@@ -69,7 +72,14 @@ export class Transfers {
       }
     }
     const blockSize = controller.blockSize(volume);
-    const source = new SnapshotSource(snapshot, from, blockSize);
+    return this.#send(new SnapshotSource(snapshot, from, blockSize), request);
+  }
+
+  #send(
+    source: StreamSource,
+    request: SendRequest,
+  ): { description: StreamDescription; pieces: AsyncIterable<Buffer> } {
+    const { buffers } = this.#options;
     if (request.resumeLba > source.description.sizeBlocks) {
       throw refuse(`${request.snapshot} has ${source.description.sizeBlocks} blocks`);
     }

@@ -19,6 +19,7 @@ import { ApiError, invalid, notFound, type StatusCause } from './errors.ts';
 import { type ExposedSnapshot, ExposedSnapshots } from './exposed-snapshots.ts';
 import { type KeptSnapshot, keptInPool, keptOnReplicas } from './kept-snapshots.ts';
 import { MAX_VOLUMES, RESOURCE_VERSION_STRIDE } from './limits.ts';
+import { ReplicatedSource } from './replicated-source.ts';
 import type {
   NewReplica,
   ReplicaFacts,
@@ -46,8 +47,8 @@ import {
 } from './volume-manifest.ts';
 import { busy, hasSnapshots, sameMetadata, sameSpec, storeFailure } from './volume-parts.ts';
 
-/** Volumes of the pool that are replicas of somebody's: no business of this controller. */
-const REPLICA_PREFIX = 'replica/';
+/** Volumes of the pool that are replicas of somebody's, or beside those: no business of this controller. */
+const REPLICA_PREFIXES = ['replica/', 'branch/'];
 /** A new value of it is an operator's word that the replicas that are away are gone for good (C1). */
 const FORCE_ANNOTATION = 'ashlar.io/force-quorum';
 const MANIFEST_KEY = 'manifest';
@@ -575,6 +576,34 @@ export class VolumeController {
   snapshot(fullName: string): KeptSnapshot | null {
     const [volume = '', short] = fullName.split('@');
     return this.snapshots(volume).find(({ name }) => name === short) ?? null;
+  }
+
+  /** To read a snapshot of a volume on replicas, whole or since an earlier one; null: its volume is in a pool here. */
+  replicatedSource(fullName: string, fromName: string | null): ReplicatedSource | null {
+    const [volume = '', short = ''] = fullName.split('@');
+    const hosted = this.#hosted.get(volume);
+    if (hosted === undefined || hosted.replicated === null) return null;
+    const { replicated: handle, wanted, store } = hosted;
+    if (!handle.serving) throw new ApiError('Conflict', `volumes "${volume}" is not served`);
+    const all = handle.snapshots();
+    const find = (name: string): number => {
+      const at = all.findIndex((one) => one.name === name);
+      if (at < 0) throw notFound('snapshots', `${volume}@${name}`);
+      return at;
+    };
+    const at = find(short);
+    const fromAt = fromName === null ? -1 : find(fromName);
+    if (fromAt >= at) {
+      throw new ApiError('BadRequest', `${volume}@${fromName} is not older than ${fullName}`);
+    }
+    return new ReplicatedSource({
+      handle,
+      volume,
+      volumeId: store.id,
+      snapshot: all[at]!,
+      from: fromAt < 0 ? null : all[fromAt]!,
+      logicalBlockBytes: wanted.blockSize,
+    });
   }
 
   /** Snapshots of these volumes at one instant, all or none; in their order. Durable before it resolves. */
@@ -1369,7 +1398,7 @@ function volumesIn(pool: Pool): string[] {
   return pool
     .volumes()
     .map(({ name }) => name)
-    .filter((name) => !name.startsWith(REPLICA_PREFIX));
+    .filter((name) => REPLICA_PREFIXES.every((prefix) => !name.startsWith(prefix)));
 }
 
 /** Never reported as made, and never served: without a manifest of its own, and nothing was written to it. */

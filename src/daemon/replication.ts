@@ -10,10 +10,13 @@ import {
   type ReplicatedHandle,
   type ReplicatedSnapshot,
   type ReplicationBackend,
+  type SnapshotPiece,
   type WantedReplica,
 } from '../control/index.ts';
 import {
   CoordinatorNode,
+  changedIn,
+  pieceIn,
   ReplicaNode,
   ReplicatedVolume,
   rollBack,
@@ -21,6 +24,7 @@ import {
 } from '../replication/index.ts';
 import type { Pool } from '../store/index.ts';
 import type { Volume } from '../volume/index.ts';
+import { ZERO_VERSION } from '../wire/version.ts';
 import { READ_POLICIES, type ReplicationConfig, SYNC_POLICIES } from './config/index.ts';
 
 const MANAGE_TIMEOUT_MS = 10_000;
@@ -29,6 +33,8 @@ const POLL_MS = 5000;
 /** How long a replica must have been blank or missing before it is made anew. */
 const BLANK_GRACE_MS = 3000;
 const LOOK_MS = 1000;
+/** Of one question to a replica. */
+const MAX_RUNS = 1024;
 /** A replica that is to be removed must first see the change committed; this long, its node may be asked to delete it. */
 const DELETE_TIMEOUT_MS = 3000;
 
@@ -363,6 +369,17 @@ class Handle implements ReplicatedHandle {
 
   takeSnapshot(snapshot: Pick<ReplicatedSnapshot, 'id' | 'name' | 'createdMs'>): Promise<void> {
     return this.#replicated.coordinator.takeSnapshot(snapshot);
+  }
+
+  async readSnapshot(id: string, lba: number, blocks: number): Promise<SnapshotPiece | null> {
+    return await this.#replicated.coordinator.ask(id, { kind: 'copy', lba, blocks }, pieceIn);
+  }
+
+  async changedSince(id: string | null, at: string, fromLba: number, toLba: number) {
+    const since = id === null ? { since: ZERO_VERSION } : {};
+    const question = { kind: 'changed', fromLba, toLba, maxEntries: MAX_RUNS, ...since } as const;
+    const found = await this.#replicated.coordinator.ask(id ?? at, question, changedIn);
+    return found ?? { runs: [], nextLba: fromLba };
   }
 
   deleteSnapshot(id: string): Promise<void> {

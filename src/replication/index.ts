@@ -12,4 +12,4 @@ export {
   type ReplicatedVolumeOptions,
   type VolumeState,
 } from './replicated-volume.ts';
-export { rollBack, rollbackOf } from './rollback.ts';
+export { changedIn, pieceIn, rollBack, rollbackOf } from './rollback.ts';

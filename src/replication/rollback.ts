@@ -56,21 +56,29 @@ export async function rollBack(options: RollbackOptions, snapshotId: string): Pr
   await coordinator.putBlob(ROLLBACK_KEY, null);
 }
 
-interface Found {
-  readonly runs: readonly { readonly lba: number; readonly blocks: number }[];
+export interface Found {
+  readonly runs: readonly {
+    readonly lba: number;
+    readonly blocks: number;
+    readonly hole: boolean;
+  }[];
   readonly nextLba: number;
 }
 
-function changedIn(answer: Changed | CopyData | null): Found | null {
+export function changedIn(answer: Changed | CopyData | null): Found | null {
   if (answer?.type !== MessageType.Changed || answer.status !== IoStatus.Ok) return null;
-  const { lbas, counts } = answer.runs;
-  const runs = Array.from(lbas, (lba, index) => ({ lba, blocks: counts[index]! }));
+  const { lbas, counts, kinds } = answer.runs;
+  const runs = Array.from(lbas, (lba, index) => {
+    return { lba, blocks: counts[index]!, hole: kinds[index] !== BlockKind.Data };
+  });
   return { runs, nextLba: answer.nextLba };
 }
 
 /** Blocks of one kind that follow each other, in a buffer that has their bytes from its beginning. */
-interface Piece {
+export interface Piece {
   readonly kinds: Uint8Array;
+  readonly epochs: Uint32Array;
+  readonly ops: Float64Array;
   readonly bytes: Uint8Array;
 }
 
@@ -84,7 +92,7 @@ async function restore(
   const question = { kind: 'copy', lba, blocks } as const;
   const piece = isHeld
     ? await options.coordinator.ask(snapshotId, question, pieceIn)
-    : { kinds: new Uint8Array(blocks), bytes: new Uint8Array(0) };
+    : NOTHING(blocks);
   if (piece === null) throw new Error(`block ${lba} of the snapshot cannot be read now`);
   const { kinds, bytes } = piece;
   let packed = 0;
@@ -104,18 +112,26 @@ async function restore(
 }
 
 /** The bytes are lent: this is the one copy of them. */
-function pieceIn(answer: Changed | CopyData | null): Piece | null {
+export function pieceIn(answer: Changed | CopyData | null): Piece | null {
   if (answer?.type !== MessageType.CopyData || answer.status !== IoStatus.Ok) return null;
   const { copy } = answer;
   // W9: what is damaged there is not what it was; another holder may have it whole.
   if (copy === null || copy.kinds.includes(BlockKind.Damaged)) return null;
   const kinds = Uint8Array.from(copy.kinds);
-  if (copy.data === null) return { kinds, bytes: new Uint8Array(0) };
+  const versions = { epochs: Uint32Array.from(copy.epochs), ops: Float64Array.from(copy.ops) };
+  if (copy.data === null) return { kinds, ...versions, bytes: new Uint8Array(0) };
   const start = payloadByteOffset(copy.data);
   const count = kinds.filter((kind) => kind === BlockKind.Data).length;
   const bytes = payloadBytes(copy.data).subarray(start, start + count * WIRE_BLOCK_BYTES);
-  return { kinds, bytes: Uint8Array.from(bytes) };
+  return { kinds, ...versions, bytes: Uint8Array.from(bytes) };
 }
+
+const NOTHING = (blocks: number): Piece => ({
+  kinds: new Uint8Array(blocks),
+  epochs: new Uint32Array(blocks),
+  ops: new Float64Array(blocks),
+  bytes: new Uint8Array(0),
+});
 
 async function submit(
   { coordinator, buffers, turn }: RollbackOptions,

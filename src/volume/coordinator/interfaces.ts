@@ -16,6 +16,7 @@ import type {
   Payload,
 } from '../../wire/messages.ts';
 import type { SnapshotEntry, VolumeRecord } from '../../wire/record.ts';
+import type { Version } from '../../wire/version.ts';
 
 /**
  * The links to members. A peer is a small number that the core gave in `addPeer`. The shell keeps trying to connect to
@@ -154,6 +155,8 @@ export type Question =
       readonly fromLba: number;
       readonly toLba: number;
       readonly maxEntries: number;
+      /** Standard: the snapshot's cut. */
+      readonly since?: Version;
     }
   | { readonly kind: 'copy'; readonly lba: number; readonly blocks: number };
 

@@ -82,7 +82,7 @@ export class Questions {
     const { epoch } = core;
     if (question.kind === 'changed') {
       const { fromLba, toLba, maxEntries } = question;
-      const since = held.version;
+      const { since = held.version } = question;
       const type = MessageType.ListChanged;
       core.transport.send(peer.index, {
         type,

@@ -5,7 +5,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SystemClock, SystemRandom, silentLog } from '../../../src/base/index.ts';
 import { type BlockDevice, BlockOp, BlockOpKind, IoStatus } from '../../../src/block/index.ts';
+import { snapshotActions } from '../../../src/control/clone-tools.ts';
 import { ApiError, VolumeController } from '../../../src/control/index.ts';
+import type { SnapshotObject } from '../../../src/control/snapshots.ts';
+import { Transfers } from '../../../src/control/transfers.ts';
 import { Replication } from '../../../src/daemon/replication.ts';
 import { ReplicatedVolume } from '../../../src/replication/index.ts';
 import type { MemoryPool } from '../../../src/store/index.ts';
@@ -310,5 +313,68 @@ test('what cannot be is refused in words', async () => {
       create({ ...of('far@a'), size: '1Mi', replicaNodes: nodes }),
       refused(/spec.size: far@a has 2Mi/),
     );
+  });
+});
+
+test('what changed between snapshots of a volume on replicas is listed, sent and received elsewhere, as it was', async () => {
+  await withControl(async (control) => {
+    const { controller, cluster } = control;
+    for (const lba of [7, 8, 9, 500]) await control.write('far', lba, 1);
+    await controller.takeSnapshots(['far'], 'a');
+    await control.write('far', 7, 2);
+    await control.unmap('far', 8);
+    await control.write('far', 300, 2);
+    await controller.takeSnapshots(['far'], 'b');
+    // What came later is none of the difference.
+    await control.write('far', 7, 3);
+    await control.write('far', 8, 3);
+    await control.unmap('far', 9);
+    await control.write('far', 301, 3);
+    const { diff } = snapshotActions(controller);
+    const differs = async (from: string, to: string) => {
+      const object = { metadata: { name: from } } as SnapshotObject;
+      const input = { query: new Map([['to', to]]), body: undefined, dryRun: false };
+      const found = (await diff!.run(object, input)) as {
+        extents: { offsetBytes: number; bytes: number; kind: string }[];
+      };
+      return found.extents.map(({ offsetBytes, bytes, kind }) => [
+        offsetBytes / 4096,
+        bytes / 4096,
+        kind,
+      ]);
+    };
+    assert.deepEqual(await differs('far.a', 'far@b'), [
+      [7, 1, 'Data'],
+      [8, 1, 'Hole'],
+      [300, 1, 'Data'],
+    ]);
+    const now = await differs('far.b', 'far');
+    const expected = [
+      [7, 'Data'],
+      [8, 'Data'],
+      [9, 'Hole'],
+      [301, 'Data'],
+    ];
+    assert.deepEqual(
+      now.map(([lba, , kind]) => [lba, kind]),
+      expected,
+    );
+    await assert.rejects(differs('far.b', 'far@a'), /not older/);
+
+    const { buffers } = cluster;
+    const options = { controller, buffers, log: silentLog, now: () => new Date() };
+    const transfers = new Transfers(options);
+    const send = (snapshot: string, from: string | null) =>
+      transfers.send({ snapshot, from, resumeLba: 0 }).pieces;
+    await transfers.receive('near', send('far@a', null));
+    const look = async () => {
+      const found: number[] = [];
+      for (const lba of [7, 8, 9, 300, 301, 500]) found.push(await control.read('near', lba));
+      return found;
+    };
+    assert.deepEqual(await look(), [1, 1, 1, 0, 0, 1]);
+    await transfers.receive('near', send('far@b', 'a'));
+    assert.deepEqual(await look(), [2, 0, 1, 2, 0, 1]);
+    await assert.rejects(async () => await transfers.receive('far', send('far@b', 'a')));
   });
 });

@@ -42,6 +42,18 @@ test('a creation that a crash cut short is gone after the start, and its name is
   await controller.create(aManifest('half'), { dryRun: false });
 });
 
+test("replicas in the pool, and the snapshots that they made up for, are no half-made volumes of the controller's", async () => {
+  const pool = aPool();
+  const names = ['replica/v/v-r1', 'branch/v/v-r1/snapshot-1'];
+  for (const [index, name] of names.entries()) {
+    const id = `${index + 1}1111111-1111-4111-8111-111111111111`;
+    await pool.createVolume({ id, name, sizeBlocks: 1024 });
+  }
+  const { controller } = await aController(pool);
+  assert.deepEqual(controller.list(), []);
+  for (const name of names) assert.ok(pool.volume(name) !== null, name);
+});
+
 test('a resize whose manifest was kept is finished at the start', async () => {
   const pool = aPool();
   const { controller } = await aController(pool);
