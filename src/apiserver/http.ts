@@ -69,7 +69,9 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     routerOptions: { maxParamLength: 4096 },
     ...(options.tls === undefined || options.tls === null
       ? {}
-      : { https: { ...options.tls, minVersion: 'TLSv1.2' } }),
+      : {
+          https: { cert: options.tls.cert, key: options.tls.key, minVersion: 'TLSv1.2' },
+        }),
   } as object) as unknown as FastifyInstance;
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));

@@ -1,6 +1,5 @@
 // The composition root: makes every room and hands each what it needs, starts them from the medium upwards and stops
 // them from the hosts downwards. The one place that knows every room.
-import { readFileSync } from 'node:fs';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { Housekeeper, TokenAccess } from '../apiserver/index.ts';
@@ -22,6 +21,7 @@ import { buildMetrics, type MetricsSource } from '../metrics/index.ts';
 import { Listener } from '../net/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import { type Pool, STORE_BLOCK_BYTES } from '../store/index.ts';
+import { FollowedCertificates, followTls } from './certificates.ts';
 import { type Config, isLoopback, type PortalAddress, showAddress } from './config/index.ts';
 import type { Engine, EngineOptions } from './engine.ts';
 import { PoolListFile } from './pool-list.ts';
@@ -203,6 +203,9 @@ export class Daemon {
       log.fatal({ why }, 'the pool is faulted: nothing more is written; see docs/operations.md');
       targets.takeOffline();
     });
+    const { tls } = this.#options.config.replication;
+    tls?.follow(this.#clock, log);
+    this.#stops.push(() => tls?.close());
     await this.#serveReplicas(pool, buffers, turn);
     const controller = new VolumeController({
       pool,
@@ -388,6 +391,7 @@ export class Daemon {
     buffers: DataBufferPool,
   ): Promise<void> {
     const { config, version } = this.#options;
+    const tls = readTls(config);
     const metrics = buildMetrics(this.#metricsSource(controller, pool, buffers));
     const { address } = config.api;
     const { log } = this.#options;
@@ -410,7 +414,7 @@ export class Daemon {
       loopbackOnly: isLoopback(address),
       log,
       access: config.api.accounts === null ? null : new TokenAccess(config.api.accounts),
-      tls: readTls(config),
+      tls,
       transfers: new Transfers({ controller, buffers, log, now: () => new Date() }),
     };
     const resources = await buildResources({ ...options, objects, clock: this.#clock });
@@ -419,6 +423,7 @@ export class Daemon {
     await housekeeper.start();
     const app: FastifyInstance = await buildApi(options, resources);
     this.#stops.push(() => app.close());
+    this.#stops.push(followTls(tls, app, this.#clock, log));
     try {
       await app.listen({ host: address.host, port: address.port });
     } catch (error) {
@@ -475,15 +480,12 @@ export class Daemon {
   }
 }
 
-export function readTls({ api }: Config): { cert: string; key: string } | null {
+export function readTls({ api }: Config): FollowedCertificates | null {
   if (api.tls === null) return null;
-  const read = (file: string): string => {
-    try {
-      return readFileSync(file, 'utf8');
-    } catch (error) {
-      const options = { cause: error };
-      throw new StartError(`api.tls: ${file} cannot be read: ${(error as Error).message}`, options);
-    }
-  };
-  return { cert: read(api.tls.certFile), key: read(api.tls.keyFile) };
+  try {
+    return new FollowedCertificates({ ...api.tls, caFile: null });
+  } catch (error) {
+    const options = { cause: error };
+    throw new StartError(`api.tls: cannot be read: ${(error as Error).message}`, options);
+  }
 }

@@ -43,6 +43,7 @@ import {
 } from '../node/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import { findSignature, nativeArena, nativeCrc32c, setSpin } from '../store/index.ts';
+import { followTls } from './certificates.ts';
 import { type Config, isLoopback, type PortalAddress, showAddress } from './config/index.ts';
 import { readTls } from './daemon.ts';
 import { buildNodeMetrics } from './node-metrics.ts';
@@ -287,6 +288,9 @@ export class NodeDaemon {
   ): NodeAgent {
     const { config, log, version } = this.#options;
     const media = new NativeMedia({ turn: this.#turn, buffers });
+    const { tls } = config.replication;
+    tls?.follow(this.#clock, log);
+    this.#stops.push(() => tls?.close());
     const replicationOptions = {
       config: config.replication,
       node: config.node.name,
@@ -407,12 +411,13 @@ export class NodeDaemon {
   async #serveApi(resources: ResourceServer): Promise<void> {
     const { config, version, log } = this.#options;
     const { address } = config.api;
+    const tls = readTls(config);
     const app: FastifyInstance = await buildHttp({
       server: resources,
       version,
       loopbackOnly: isLoopback(address),
       access: config.api.accounts === null ? null : new TokenAccess(config.api.accounts),
-      tls: readTls(config),
+      tls,
     });
     const api = log.child({ component: 'maya-apiserver' });
     app.addHook('onResponse', async (request, reply) => {
@@ -440,6 +445,7 @@ export class NodeDaemon {
       reply.header('content-type', metrics.contentType).send(await metrics.metrics()),
     );
     this.#stops.push(() => app.close());
+    this.#stops.push(followTls(tls, app, this.#clock, log));
     try {
       await app.listen({ host: address.host, port: address.port });
     } catch (error) {

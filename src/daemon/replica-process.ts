@@ -67,6 +67,8 @@ export class ReplicaDaemon {
       );
     }
     const turn = new Turn();
+    const clock = new SystemClock();
+    config.replication.tls?.follow(clock, log);
     const { pool, buffers } = await this.#options.openEngine({
       config,
       turn,
@@ -87,7 +89,7 @@ export class ReplicaDaemon {
         version,
         buffers,
         turn,
-        clock: new SystemClock(),
+        clock,
         log,
       },
       pool,
@@ -102,6 +104,7 @@ export class ReplicaDaemon {
   }
 
   async stop(): Promise<void> {
+    this.#options.config.replication.tls?.close();
     this.#replicas?.close();
     await this.#pool?.close();
   }

@@ -9,6 +9,8 @@ export interface TlsIdentity {
   readonly cert: string;
   readonly key: string;
   readonly ca: string;
+  /** Of one that is renewed while it is in use: calls back each time. The value ends that. */
+  readonly onRenewed?: (listener: () => void) => () => void;
 }
 
 export interface DialOptions {
@@ -50,7 +52,9 @@ export function dial(
     const asked: ConnectionOptions = {
       host: address,
       port,
-      ...tls,
+      cert: tls.cert,
+      key: tls.key,
+      ca: tls.ca,
       rejectUnauthorized: true,
       // A node is known by the authority that signed it; addresses change.
       checkServerIdentity: () => undefined,

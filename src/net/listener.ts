@@ -1,6 +1,6 @@
 // Listens on the portals of a target node, IPv4 and IPv6, and hands every accepted connection on as a Transport.
 import { createServer, type Server, type Socket } from 'node:net';
-import { createServer as createTlsServer } from 'node:tls';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls';
 import type { Log, Transport, Turn } from '../base/index.ts';
 import type { TlsIdentity } from './dial.ts';
 import { addressAndPort, SocketTransport } from './socket-transport.ts';
@@ -31,6 +31,7 @@ export class Listener {
   readonly #servers: Server[] = [];
   readonly #portals: Portal[] = [];
   #connections = 0;
+  readonly #unfollow: (() => void)[] = [];
 
   constructor(options: ListenerOptions) {
     this.#options = options;
@@ -61,19 +62,7 @@ export class Listener {
     const server =
       tls === null
         ? createServer({ pauseOnConnect: true, noDelay: true }, onSocket)
-        : createTlsServer(
-            {
-              ...tls,
-              requestCert: true,
-              rejectUnauthorized: true,
-              minVersion: 'TLSv1.3',
-              handshakeTimeout: TLS_HANDSHAKE_MS,
-            },
-            (socket) => {
-              socket.pause();
-              onSocket(socket);
-            },
-          );
+        : this.#secured(tls, onSocket);
     // Who cannot show a certificate is gone already; that is for the log, if at all.
     server.on('tlsClientError', (error) =>
       log.debug({ err: error }, 'a peer failed its TLS handshake'),
@@ -95,8 +84,31 @@ export class Listener {
     return opened;
   }
 
+  #secured(tls: TlsIdentity, onSocket: (socket: Socket) => void): TlsServer {
+    const context = () => ({
+      cert: tls.cert,
+      key: tls.key,
+      ca: tls.ca,
+      minVersion: 'TLSv1.3' as const,
+    });
+    const asked = {
+      ...context(),
+      requestCert: true,
+      rejectUnauthorized: true,
+      handshakeTimeout: TLS_HANDSHAKE_MS,
+    };
+    const server = createTlsServer(asked, (socket) => {
+      socket.pause();
+      onSocket(socket);
+    });
+    const unfollow = tls.onRenewed?.(() => server.setSecureContext(context()));
+    if (unfollow !== undefined) this.#unfollow.push(unfollow);
+    return server;
+  }
+
   /** Accepts nothing more. Connections that are there go on; resolves at once, not when they end. */
   close(): void {
+    for (const unfollow of this.#unfollow.splice(0)) unfollow();
     for (const server of this.#servers) server.close();
     this.#servers.length = 0;
     this.#portals.length = 0;

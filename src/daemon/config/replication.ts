@@ -6,18 +6,13 @@ import {
   ReadPolicy,
   SyncPolicy,
 } from '../../volume/coordinator/interfaces.ts';
-
-export interface TlsFiles {
-  readonly cert: string;
-  readonly key: string;
-  readonly ca: string;
-}
+import { FollowedCertificates } from '../certificates.ts';
 
 export interface ReplicationConfig {
   /** Where this node's replicas are reached; null: nowhere. */
   readonly listen: { readonly host: string; readonly port: number } | null;
   readonly secret: Uint8Array | null;
-  readonly tls: TlsFiles | null;
+  readonly tls: FollowedCertificates | null;
   readonly maxConnections: number;
   readonly connectTimeoutMs: number;
   readonly timeouts: {
@@ -98,7 +93,7 @@ export function composeReplication(
     }
   }
   const { certFile, keyFile, caFile } = values.tls;
-  let tls: TlsFiles | null = null;
+  let tls: FollowedCertificates | null = null;
   if (certFile !== null && keyFile !== null && caFile !== null) {
     const [cert, key, ca] = [
       read('replication.tls.certFile', certFile),
@@ -106,7 +101,11 @@ export function composeReplication(
       read('replication.tls.caFile', caFile),
     ];
     if (cert !== null && key !== null && ca !== null) {
-      tls = { cert: cert.toString(), key: key.toString(), ca: ca.toString() };
+      tls = new FollowedCertificates({
+        certFile: resolvePath(certFile),
+        keyFile: resolvePath(keyFile),
+        caFile: resolvePath(caFile),
+      });
     }
   } else if (certFile !== null || keyFile !== null || caFile !== null) {
     wrong('replication.tls', 'needs certFile, keyFile and caFile: both sides show a certificate');
