@@ -46,6 +46,8 @@ import type { NodeSurroundings, OpenPools } from './surroundings.ts';
 import { Told } from './told.ts';
 
 const TRY_AGAIN_MS = 500;
+/** Only while who keeps the volume is not who is wanted to, and cannot be made to. */
+const MEMBERS_CONDITION = 'MembersAsWanted';
 interface Coordinated {
   readonly handle: ReplicatedHandle;
   /** Those it was told of last, with their addresses. */
@@ -255,7 +257,7 @@ export class VolumeKeeper implements Controller, Serving {
     }
     const coordinated = this.#coordinated.get(name) ?? this.#openCoordinator(object, members);
     this.#configure(object, coordinated);
-    await this.#changeMembers(object, coordinated, members);
+    const changed = await this.#changeMembers(object, coordinated, members);
     const served = this.#served.get(name) ?? null;
     if (served === null || !coordinated.handle.serving) {
       await this.#tellMembers(object, coordinated);
@@ -277,6 +279,7 @@ export class VolumeKeeper implements Controller, Serving {
     await this.#tellMembers(object, coordinated);
     await this.report(name);
     coordinated.seen = seenOf(coordinated.handle);
+    if (!changed) return TRY_AGAIN_MS * 10;
     // One that is well is looked at when that changes: `lookAgain`.
     return coordinated.handle.state() === 'Healthy' ? undefined : TRY_AGAIN_MS * 2;
   }
@@ -424,18 +427,21 @@ export class VolumeKeeper implements Controller, Serving {
     log.info({ volume: object.metadata.name, policy }, 'its policy is in force');
   }
 
-  /** Replicas that came join, those that go leave; nodes that moved are found again. */
+  /**
+   * Replicas that came join, those that go leave; nodes that moved are found again. False: a change is wanted that cannot be
+   * made now.
+   */
   async #changeMembers(
     object: VolumeObject,
     coordinated: Coordinated,
     members: readonly WantedReplica[],
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { catalog, log } = this.#around;
     // A node that was started again may be found at another address, and a quorum may wait for just that.
     const places = JSON.stringify(members);
     if (places !== coordinated.places) coordinated.handle.relocate(members);
     coordinated.places = places;
-    if (!coordinated.handle.serving) return;
+    if (!coordinated.handle.serving) return true;
     const wanted: WantedReplica[] = [];
     const names = new Map<string, string>();
     for (const replica of this.#replicasOf(object.metadata.name)) {
@@ -447,7 +453,7 @@ export class VolumeKeeper implements Controller, Serving {
       names.set(id, replica.metadata.name);
     }
     // Never the last one: a volume without replicas is none.
-    if (wanted.length === 0) return;
+    if (wanted.length === 0) return true;
     const key = JSON.stringify(wanted);
     if (key !== coordinated.members) {
       log.info({ volume: object.metadata.name, members: wanted.length }, 'its members change');
@@ -465,12 +471,13 @@ export class VolumeKeeper implements Controller, Serving {
             replica: names.get(id) ?? replicaOf.get(id) ?? '',
           }));
         });
-        return; // That change brings it back here.
+        return true; // That change brings it back here.
       }
       try {
         await coordinated.handle.changeReplicas(wanted);
       } catch (error) {
-        throw new CannotServe(`its members cannot be changed: ${(error as Error).message}`);
+        await this.#membersStay(object, (error as Error).message);
+        return false;
       }
       coordinated.members = key;
     }
@@ -478,7 +485,23 @@ export class VolumeKeeper implements Controller, Serving {
     // time. Until it says so the node that comes back keeps what was let go of.
     await this.#writer.status(VOLUME, object, (status) => {
       status.members = wanted.map(({ id }) => ({ id, replica: names.get(id) ?? '' }));
+      const rest = status.conditions?.filter(({ type }) => type !== MEMBERS_CONDITION);
+      if (rest !== undefined) status.conditions = rest;
     });
+    return true;
+  }
+
+  /** Who hosts are served by does not depend on it: the volume goes on with the members that it has. */
+  async #membersStay(object: VolumeObject, why: string): Promise<void> {
+    const { events, now, log } = this.#around;
+    const message = `its members cannot be changed now: ${why}`;
+    log.warn({ volume: object.metadata.name, why }, 'its members stay as they are for now');
+    const said = await this.#writer.status(VOLUME, object, (status) => {
+      status.conditions ??= [];
+      const condition = { type: MEMBERS_CONDITION, status: 'False', reason: 'CannotChange' };
+      setCondition(status.conditions, { ...condition, status: 'False', message }, now());
+    });
+    if (said !== object) events.record(object, 'Warning', 'MembersStay', message);
   }
 
   /** What its coordinator knows of each replica. */

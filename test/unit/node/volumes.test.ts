@@ -1,0 +1,171 @@
+// Goal: what a volume's conditions say of who serves it is true while its members cannot be changed.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  EVENTS,
+  EventRecorder,
+  type KindDefinition,
+  KindRegistry,
+  NAMESPACES,
+  ResourceServer,
+} from '../../../src/apiserver/index.ts';
+import { SystemClock, silentLog, Turn } from '../../../src/base/index.ts';
+import type { OpenReplicated } from '../../../src/control/index.ts';
+import { Catalog, LOOKED_AT, type Surroundings, Writer } from '../../../src/controllers/index.ts';
+import {
+  allKinds,
+  POOL,
+  type Pool,
+  REPLICA,
+  type Replica,
+  VOLUME,
+  type Volume,
+} from '../../../src/kinds/index.ts';
+import { memberIdOf } from '../../../src/node/agent/members.ts';
+import { type NodeSurroundings, OpenPools } from '../../../src/node/agent/surroundings.ts';
+import { VolumeKeeper } from '../../../src/node/agent/volumes.ts';
+import { MemoryObjectStore } from '../../../src/objects/index.ts';
+
+const NODE_NAME = 'node-1';
+
+/** A coordinator whose replicas are all in sync, and which changes them as `mayChange` says. */
+class FakeHandle {
+  serving = true;
+  mayChange = false;
+  members: string[];
+
+  constructor(wanted: OpenReplicated) {
+    this.members = wanted.replicas.map(({ id }) => id);
+    // As a coordinator does: when the caller has the handle.
+    queueMicrotask(() =>
+      wanted.onServing({
+        geometry: { blocks: 16384, logicalBlockBytes: 4096 },
+        writeCache: true,
+      } as never),
+    );
+  }
+
+  state = (): string => 'Healthy';
+  epoch = (): number => 1;
+  advice = (): string[] => [];
+  usedBlocks = (): number => 0;
+  configure(): void {}
+  relocate(): void {}
+  snapshots = (): unknown[] => [];
+  replicas() {
+    return this.members.map((id) => ({ id, connected: true, state: 'InSync', lastFault: '' }));
+  }
+  async changeReplicas(wanted: readonly { readonly id: string }[]): Promise<void> {
+    if (!this.mayChange) throw new Error('it alone holds snapshot s-1');
+    this.members = wanted.map(({ id }) => id);
+  }
+}
+
+async function setUp() {
+  const registry = new KindRegistry();
+  const store = new MemoryObjectStore();
+  for (const kind of [NAMESPACES, EVENTS] as unknown as KindDefinition[]) registry.register(kind);
+  for (const kind of allKinds(store)) registry.register(kind);
+  const now = (): Date => new Date();
+  const client = new ResourceServer({ registry, store, log: silentLog, now });
+  const clock = new SystemClock();
+  const replicas: Replica[] = [];
+  for (const name of ['a', 'b']) {
+    const pool = await client.create<Pool>(POOL, {
+      metadata: { name },
+      spec: { nodeName: NODE_NAME, directory: '/p', type: 'striped' },
+    });
+    await client.updateStatus(POOL, { ...pool, status: { replicaAddress: '127.0.0.1:9' } } as Pool);
+    replicas.push(
+      await client.create<Replica>(REPLICA, {
+        metadata: { name: `v-${name}` },
+        spec: { volumeName: 'v', nodeName: NODE_NAME, poolName: name, size: '64Mi' },
+      }),
+    );
+  }
+  const volume = await client.create<Volume>(VOLUME, {
+    metadata: { name: 'v' },
+    spec: { size: '64Mi', replicaCount: 1 },
+  });
+  await client.updateStatus(VOLUME, {
+    ...volume,
+    status: {
+      mode: 'replicated',
+      made: true,
+      target: { nodeName: NODE_NAME, epoch: 1 },
+      members: replicas.map((replica) => ({
+        id: memberIdOf(replica),
+        replica: replica.metadata.name,
+      })),
+    },
+  } as Volume);
+  // One of the two is not wanted any more.
+  await client.delete(REPLICA, null, 'v-b');
+  const catalog = new Catalog({ client, clock, log: silentLog }, LOOKED_AT);
+  await catalog.start();
+  let handle: FakeHandle | null = null;
+  const around = {
+    nodeName: NODE_NAME,
+    client,
+    catalog,
+    events: new EventRecorder({ client, log: silentLog, now, component: 'test', host: 'test' }),
+    clock,
+    log: silentLog,
+    now,
+    turn: new Turn(),
+    exporter: {
+      portals: ['127.0.0.1:3260'],
+      initiators: () => [],
+      sessions: () => [],
+      forget() {},
+      reserve() {},
+      expose() {},
+      takeDown() {},
+      pointTo() {},
+      withdraw: async () => {},
+    },
+    iqnPrefix: 'iqn.2026-11.io.ashlar',
+    replication: {
+      open: (wanted: OpenReplicated) => {
+        handle = new FakeHandle(wanted);
+        return handle;
+      },
+    },
+    isAlone: true,
+  } as unknown as NodeSurroundings;
+  const keeper = new VolumeKeeper(
+    around,
+    new OpenPools(),
+    new Writer(around as unknown as Surroundings),
+  );
+  /** As the queue does: again where the catalog was a moment behind. */
+  const look = async (): Promise<Volume> => {
+    for (let tries = 0; tries < 10; tries += 1) {
+      await new Promise((resolve) => setImmediate(resolve));
+      await keeper.reconcile('v').catch((error: { reason?: string }) => {
+        if (error.reason !== 'Conflict') throw error;
+      });
+    }
+    return await client.get<Volume>(VOLUME, null, 'v');
+  };
+  return { look, handle: () => handle!, close: () => catalog.close() };
+}
+
+test('a volume whose last holder of a snapshot cannot leave is served, and says what waits', async () => {
+  const { look, handle, close } = await setUp();
+  const conditionOf = ({ status }: Volume, type: string) =>
+    status?.conditions?.find((condition) => condition.type === type);
+  const before = await look();
+  assert.equal(conditionOf(before, 'Served')?.status, 'True', JSON.stringify(before.status));
+  assert.match(conditionOf(before, 'MembersAsWanted')?.message ?? '', /alone holds snapshot s-1/);
+  assert.equal(before.status?.members?.length, 2);
+  handle().mayChange = true;
+  const after = await look();
+  assert.equal(conditionOf(after, 'Served')?.status, 'True');
+  assert.equal(conditionOf(after, 'MembersAsWanted'), undefined);
+  assert.deepEqual(
+    after.status?.members?.map(({ replica }) => replica),
+    ['v-a'],
+  );
+  close();
+});
