@@ -123,6 +123,10 @@ interface PoolAnswer {
   readonly spec: { readonly devices: string[] };
   readonly status: {
     readonly phase: string;
+    readonly readOnly: boolean;
+    readonly sizeBytes: number;
+    readonly allocatedBytes: number;
+    readonly freeBytes: number;
     readonly layout: string;
     readonly advice: string[];
     readonly devices: { path: string; state: string }[];
@@ -276,6 +280,111 @@ test('it moves to another machine: exported, or by force', async () => {
   assert.equal((await two.pool('brought'))?.status.phase, 'Offline');
   assert.equal((await two.pool('pool'))?.status.phase, 'Online');
   await two.does('export', 'pool', 'brought', '--force');
+});
+
+test('a full pool refuses what grows, says so, and still deletes', async () => {
+  await one.does('create', 'pool', 'small', '--device', at('small.img'), '--size', '128Mi');
+  await one.does('create', 'volume', 'keep', '--size', '16Mi', '--pool', 'small');
+  await one.does('create', 'volume', 'fill', '--size', '256Mi', '--pool', 'small');
+  await one.io('keep', 'write -P 0x31 0 8M', 'flush');
+  const url = `iscsi://${one.portal}/iqn.2026-11.io.ashlar:fill/0`;
+  // One that does not fit whole is refused; then ever smaller ones, until nothing fits.
+  for (const piece of [4 * MIB, 256 * 1024, 16 * 1024]) {
+    const writes: string[] = [];
+    for (let offset = 0; offset < 256 * MIB; offset += Math.max(piece, MIB)) {
+      writes.push('-c', `write ${offset} ${piece}`);
+    }
+    const { out, err } = await run('qemu-io', ['-f', 'raw', ...writes, url]);
+    assert.match(out + err, /No space left/);
+  }
+  const full = (await one.pool('small'))!.status;
+  assert.equal(full.readOnly, true, JSON.stringify(full));
+  assert.ok(full.freeBytes < 4 * MIB, `${full.freeBytes} bytes are free`);
+  // The limit: 85 % of what the device has beside superblocks and log.
+  const part = full.allocatedBytes / full.sizeBytes;
+  assert.ok(part > 0.7 && part < 0.86, `${part} of it is in use`);
+  assert.match(
+    full.advice.join(),
+    /the limit is reached: writes that grow are refused\..*device add small/,
+  );
+  // What is there is read and overwritten; snapshots and volumes go.
+  await one.io('keep', 'read -P 0x31 0 8M', 'write -P 0x32 0 1M', 'flush', 'read -P 0x32 0 1M');
+  await one.does('delete', 'volume', 'fill');
+  for (let tries = 0; (await one.pool('small'))!.status.readOnly; tries += 1) {
+    assert.ok(tries < 100, 'its space does not come back');
+  }
+  await one.io('keep', 'write -P 0x33 8M 8M', 'flush', 'read -P 0x31 1M 7M');
+  await one.does('delete', 'volume', 'keep');
+  await one.does('destroy', 'pool', 'small', '--yes-clear-its-devices');
+});
+
+const isRoot = process.getuid?.() === 0;
+
+test('raw devices and partitions: found under other names; what is mounted is never taken', {
+  skip: isRoot ? false : 'loop devices take root',
+}, async (context) => {
+  const attached: string[] = [];
+  const attach = async (file: string): Promise<string> => {
+    const { code, out, err } = await run('losetup', ['--find', '--show', '--partscan', file]);
+    if (code !== 0) throw new Error(err);
+    attached.push(out.trim());
+    return out.trim();
+  };
+  const files = ['disk-1', 'disk-2', 'disk-3'].map(at);
+  for (const file of files) {
+    writeFileSync(file, '');
+    truncateSync(file, 128 * MIB);
+  }
+  try {
+    await attach(files[0]!);
+  } catch (error) {
+    context.skip(`no loop devices here: ${(error as Error).message}`);
+    return;
+  }
+  try {
+    const [first = ''] = attached;
+    const second = await attach(files[1]!);
+    const third = await attach(files[2]!);
+    await run('mkfs.ext4', ['-q', third]);
+    mkdirSync(at('mount'));
+    const mounted = (await run('mount', [third, at('mount')])).code === 0;
+    if (mounted) {
+      const taken = await one.refuses('create', 'pool', 'raw', '--device', third, '--force');
+      assert.match(taken, /devices\[0\]: .* is in use: .*It is mounted at .*: umount/);
+      await run('umount', [at('mount')]);
+    }
+    assert.match(
+      await one.refuses('create', 'pool', 'raw', '--device', third),
+      /holds an ext2\/3\/4/,
+    );
+    const layout = ['--layout', 'mirror', '--device', first, second];
+    await one.does('create', 'pool', 'raw', ...layout);
+    await one.does('create', 'volume', 'on-raw', '--size', '64Mi', '--pool', 'raw');
+    await one.io('on-raw', 'write -P 0x44 0 4M', 'flush');
+    assert.match(
+      await two.refuses('create', 'pool', 'raw', '--device', first, '--force'),
+      /in use/,
+    );
+    await one.end('SIGKILL');
+    // The kernel gives them other names.
+    for (const device of attached.splice(0)) await run('losetup', ['--detach', device]);
+    await attach(files[2]!);
+    const [b, a] = [await attach(files[1]!), await attach(files[0]!)];
+    await one.start();
+    const raw = await one.pool('raw');
+    assert.equal(raw?.status.phase, 'Online', JSON.stringify(raw?.status));
+    assert.deepEqual([...raw.spec.devices].sort(), [a, b].sort());
+    await one.io('on-raw', 'read -P 0x44 0 4M');
+    await one.does('device', 'replace', 'raw', a, attached[0]!, '--force');
+    for (let tries = 0; (await one.pool('raw'))!.spec.devices.length !== 2; tries += 1) {
+      assert.ok(tries < 100, 'it is not replaced');
+    }
+    await one.io('on-raw', 'read -P 0x44 0 4M');
+    await one.does('delete', 'volume', 'on-raw');
+    await one.does('destroy', 'pool', 'raw', '--yes-clear-its-devices');
+  } finally {
+    for (const device of attached) await run('losetup', ['--detach', device]);
+  }
 });
 
 test("the daemon's own pool gets another side, loses the first, and is found after a restart", async () => {
