@@ -278,8 +278,42 @@ export class PoolHost {
         for (const { kept } of waiting) {
           if (!this.#closed && this.#held.get(kept.name)?.pool === null) await this.#takeUp(kept);
         }
+        for (const held of [this.#own, ...this.#held.values()]) {
+          if (!this.#closed && held.pool !== null) await this.#welcome(held, held.pool);
+        }
       }).finally(() => this.#tryAgainLater());
     });
+  }
+
+  /**
+   * A device that was not there when the pool was opened, and is now where it was: one that is slow to appear when the
+   * machine starts, or whose cable was out. One that failed is its operator's to bring back.
+   */
+  async #welcome({ kept }: Held, pool: Pool): Promise<void> {
+    const devices = pool.devices.list();
+    const missing = devices.filter(({ state }) => state === 'Missing');
+    if (missing.length === 0) return;
+    // Labels may have older names than the list has.
+    const here = devices.filter(({ state }) => state !== 'Missing').map(({ path }) => path);
+    const places = [...missing.map(({ path }) => path), ...kept.paths].filter(
+      (path) => path !== '' && !here.includes(path),
+    );
+    const found = (await this.#findIn([...new Set(places)])).find(({ id }) => id === pool.id);
+    for (const path of found?.paths ?? []) {
+      for (const { id } of missing) {
+        try {
+          await pool.devices.online(id, path);
+          this.#options.log.info(
+            { pool: kept.name, path },
+            'a device is back, and gets what it missed',
+          );
+          break;
+        } catch (error) {
+          // Another one's place, or nothing that can be used: its operator sees it as Missing.
+          if (!(error instanceof StoreError)) throw error;
+        }
+      }
+    }
   }
 
   /** Makes a pool and serves it. Throws with every field that is wrong. */
@@ -725,9 +759,11 @@ export class PoolHost {
   }
 
   async #keepPaths(held: Held, joining: readonly string[]): Promise<void> {
-    const now = held.pool?.devices.list().map(({ path }) => path) ?? [];
+    const devices = held.pool?.devices.list() ?? [];
     const before = held.kept.paths;
-    const all = [...new Set([...now, ...joining])];
+    // Where one that is missing was last seen is known here alone.
+    const seen = devices.some(({ state }) => state === 'Missing') ? before : [];
+    const all = [...new Set([...devices.map(({ path }) => path), ...joining, ...seen])];
     if (JSON.stringify(all) === JSON.stringify(before)) return;
     held.kept = { ...held.kept, paths: all };
     await this.#keep();

@@ -195,6 +195,24 @@ test('a pool whose devices are away is Offline with why, and comes back by itsel
   await one.io('db', 'read -P 0xa5 0 4M');
 });
 
+test('half a mirror serves, and its other side is taken up again when it is back', async () => {
+  await one.end('SIGTERM');
+  renameSync(at('third-name.img'), at('moved/third-name.img'));
+  await one.start();
+  const half = await one.pool('tank');
+  assert.equal(half?.status.phase, 'Degraded');
+  assert.match(half.status.advice.join(), /b\.img is Missing .*: connect/);
+  await one.io('db', 'write -P 0xb6 8M 1M', 'flush');
+  renameSync(at('moved/third-name.img'), at('third-name.img'));
+  for (let tries = 0; (await one.pool('tank'))?.status.phase !== 'Online'; tries += 1) {
+    assert.ok(tries < 60, 'it is not taken up');
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  await one.does('device', 'offline', 'tank', 'other-name.img');
+  await one.io('db', 'read -P 0xa5 0 4M', 'read -P 0xb6 8M 1M');
+  await one.does('device', 'online', 'tank', 'other-name.img');
+});
+
 test('what would destroy something, or cannot be, is refused by its field', async () => {
   const mkfs = at('ext4.img');
   writeFileSync(mkfs, '');
