@@ -1,4 +1,4 @@
-// Builds one program of the engine's tests in release mode and runs it: node scripts/native-run.mjs PROGRAM [ARGUMENTS].
+// Builds programs of the engine's tests in release mode and runs them: node scripts/native-run.mjs PROGRAM... [ARGUMENTS].
 // What npm run test:model and its like do; npm test runs the same programs with fewer states.
 import { spawnSync } from 'node:child_process';
 import { cpus } from 'node:os';
@@ -6,9 +6,12 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const [program, ...args] = process.argv.slice(2);
-if (program === undefined || !/^[a-z_]+$/.test(program)) {
-  console.error('node scripts/native-run.mjs PROGRAM [ARGUMENTS]');
+const words = process.argv.slice(2);
+const flags = words.findIndex((word) => !/^[a-z_]+$/.test(word));
+const programs = flags < 0 ? words : words.slice(0, flags);
+const args = flags < 0 ? [] : words.slice(flags);
+if (programs.length === 0) {
+  console.error('node scripts/native-run.mjs PROGRAM... [ARGUMENTS]');
   process.exit(2);
 }
 const jobs = String(Math.max(2, cpus().length));
@@ -22,5 +25,7 @@ function run(command, parameters, stdio) {
 const folder = join('build', 'native-crash');
 const quiet = ['ignore', 'ignore', 'inherit'];
 run('cmake', ['-S', '.', '-B', folder, '-DASHLAR_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release'], quiet);
-run('cmake', ['--build', folder, '-j', jobs, '--target', program], quiet);
-run(join(folder, program), args.includes('--jobs') ? args : [...args, '--jobs', jobs], 'inherit');
+run('cmake', ['--build', folder, '-j', jobs, '--target', ...programs], quiet);
+for (const program of programs) {
+  run(join(folder, program), args.includes('--jobs') ? args : [...args, '--jobs', jobs], 'inherit');
+}

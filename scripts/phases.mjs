@@ -119,9 +119,12 @@ export function listPhases(root) {
         ['build/native-crash/crash_states', '--states', '20000', '--jobs', jobs],
         ['build/native-crash/crash_states', '--mutants', '--states', '3000'],
         ['build/native-crash/device_states', '--states', '3000', '--jobs', jobs],
-        // From seeds in whose states they show; without a mutant those are clean. Mutant 11 shows in too few states to be here.
-        [...deviceMutant('9'), '--seed', '200'],
+        // From seeds in whose states they show; without a mutant those are clean.
+        [...deviceMutant('9'), '--seed', '200', '--operations', '500'],
         [...deviceMutant('10'), '--seed', '1'],
+        [...deviceMutant('11'), '--seed', '200'],
+        [...deviceMutant('12'), '--seed', '200'],
+        [...deviceMutant('13'), '--seed', '1'],
       ],
       limitS: 1500,
     },

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "native/engine/device_set.h"
+#include "native/engine/mutants.h"
 
 namespace ashlar {
 namespace {
@@ -208,7 +209,10 @@ Status DeviceSet::Assemble(const std::vector<DeviceFile>& files, bool read_only,
     device.label_slot = f.slot;
     // A crash came before the newest label was on all of them: what it says, that a side is out
     // perhaps, must not depend on the devices that have it.
-    if (f.label->sequence < truth.sequence && device.Writable()) labels_wanted_ = !read_only;
+    if (f.label->sequence < truth.sequence && device.Writable() &&
+        !Mutated(Mutant::kLabelsUneven)) {
+      labels_wanted_ = !read_only;
+    }
     std::memset(device.record.path, 0, sizeof device.record.path);
     std::strncpy(device.record.path, f.file->path.c_str(), sizeof device.record.path - 1);
   }

@@ -227,20 +227,10 @@ void PoolImpl::DetachDevice(const Uuid& id, DoneFn done, void* context) {
              devices_.ReadableSides(device->record.vdev) < 2) {
     EndDeviceCall(Status::kTooFew);  // It is the last one with the data.
   } else {
-    LetGo(device);
+    devices_.LetGo(static_cast<uint16_t>(index));
     KeepDevices();
   }
   Leave();
-}
-
-// Out of the next labels; DropLeaving does the rest once these are durable.
-void PoolImpl::LetGo(DeviceSet::Device* device) {
-  device->record.state = DeviceState::kOffline;
-  device->leaving = true;
-  for (const auto& other : devices_.devices()) {
-    if (other != nullptr && other->record.replaces == device->record.id)
-      other->record.replaces = {};
-  }
 }
 
 void PoolImpl::OfflineDevice(const Uuid& id, DoneFn done, void* context) {
@@ -436,7 +426,7 @@ bool PoolImpl::FinishResilver() {
     device->record.stale_since = device->record.out_sequence = 0;
     if (IsZero(device->record.replaces)) continue;
     const int old = devices_.FindDevice(device->record.replaces);
-    if (old >= 0) LetGo(devices_.device(static_cast<uint32_t>(old)));
+    if (old >= 0) devices_.LetGo(static_cast<uint16_t>(old));
     device->record.replaces = {};
   }
   devices_.UpdateLabels([](void* self) { static_cast<PoolImpl*>(self)->EnsureRegions(); }, this);

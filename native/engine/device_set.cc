@@ -257,6 +257,16 @@ bool DeviceSet::TakeOut(uint16_t index, DeviceState state, std::string why) {
   return true;
 }
 
+void DeviceSet::LetGo(uint16_t index) {
+  Device& device = *devices_[index];
+  if (device.Writable() && !Mutated(Mutant::kAckBeforeLabels)) holding_ = true;
+  device.record.state = DeviceState::kOffline;
+  device.leaving = true;
+  for (const auto& other : devices_) {
+    if (other != nullptr && other->record.replaces == device.record.id) other->record.replaces = {};
+  }
+}
+
 int DeviceSet::AddDevice(const DeviceFile& file, uint16_t vdev, uint8_t place, VdevClass vdev_class,
                          DeviceState state, uint64_t size_blocks) {
   size_t slot = 0;
@@ -426,10 +436,11 @@ void DeviceSet::StartLabels() {
   }
   for (size_t i = 0; i < targets.size(); ++i) {
     const Device& device = *devices_[targets[i]];
+    const uint64_t slot =
+        Mutated(Mutant::kLabelsByParity) ? sequence_ & 1 : 1 - uint64_t{device.label_slot};
     for (const bool back : {false, true}) {
       SendLabel(targets[i], IoKind::kWrite,
-                LabelPlace(1 - device.label_slot, back, device.record.size_blocks),
-                label_buffers_[i]);
+                LabelPlace(slot, back, device.record.size_blocks), label_buffers_[i]);
     }
   }
   LabelStep();

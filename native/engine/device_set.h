@@ -2,10 +2,10 @@
 // every side of a vdev that is in sync or being resilvered, a read to one that is in sync, a flush
 // to all devices.
 //
-// A side that fails a write or a flush which another side took is taken out of its mirror: first
-// the labels of all others say so, durably; until then no write and no flush is reported to the
-// engine
-// (`held_`), so nothing is ever acknowledged that the labels would let a stale device hide.
+// A side that fails a write or a flush which another side took is taken out of its mirror, as is one
+// that an operator takes offline or away: first the labels of all others say so, durably. Until then
+// no write and no flush is reported to the engine (`held_`), so nothing is ever acknowledged that
+// the labels would let a stale device hide.
 //
 // A vdev of one device costs a branch: its requests go straight to the medium, and its errors are
 // the engine's to deal with (S9, S10), as are those that all sides of a mirror share.
@@ -112,6 +112,9 @@ class DeviceSet {
   // --- Devices ---
   // Takes a device out of its mirror for good reason. False: it is the last one in sync.
   bool TakeOut(uint16_t device, DeviceState state, std::string why);
+  // Out of the labels for good; the caller updates them. Whoever let it go wipes it once they are
+  // durable. Until then it is in sync by all labels, so nothing is acknowledged without it.
+  void LetGo(uint16_t device);
   // Writes new labels, flushed, to all devices that are written to. `done` when what is in memory
   // now is durable.
   void UpdateLabels(LabelsFn done, void* context);

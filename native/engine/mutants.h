@@ -21,9 +21,11 @@ enum class Mutant : uint8_t {
   kWalkNeverGoesBack = 9,   // A resilver misses what a deleted snapshot showed for its heir.
   kSnapshotsUnwalked = 10,  // A resilver looks at volumes alone.
   kAckBeforeLabels = 11,    // A side is out, and writes go on before the labels say so.
+  kLabelsUneven = 12,       // The newest label is left where a crash left it, not given to all.
+  kLabelsByParity = 13,     // A label goes to the slot that its sequence names.
 };
 inline constexpr uint8_t kMutants = 8;
-inline constexpr uint8_t kDeviceMutants = 3;  // After those.
+inline constexpr uint8_t kDeviceMutants = 5;  // After those.
 
 #ifdef ASHLAR_MUTANTS
 inline Mutant g_mutant = Mutant::kNone;

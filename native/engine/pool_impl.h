@@ -608,7 +608,6 @@ class PoolImpl final : public Pool {
   void KeepDevices();
   void DevicesKept();
   Status JoinSide(const Uuid& beside, const DeviceFile& file, bool replaces);
-  void LetGo(DeviceSet::Device* device);
   void DropLeaving();
   bool AnyLeaving() const;
   void WipeLabels(uint16_t index);

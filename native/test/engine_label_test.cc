@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <functional>
 
 #include "native/engine/label.h"
 #include "native/test/pool_host.h"
@@ -211,6 +212,89 @@ TEST(Labels, WhoIsOutDoesNotDependOnTheOneDeviceThatACrashLeftTheLabelOn) {
   ASSERT_EQ(host.OpenWith({2, 1}), Status::kOk) << host.why;
   EXPECT_EQ(host.Device(2).state, DeviceState::kOffline);
   for (int i = 0; i < 8; ++i) EXPECT_EQ(host.Read(host.Handle("v"), 5), 2u);
+}
+
+// Keeps back the labels that a test chooses.
+class LateLabels : public MemFile {
+ public:
+  using MemFile::MemFile;
+  void Submit(IoRequest* request) override {
+    if (IsLabelWrite(*request) && late(*reinterpret_cast<const Label*>(request->data))) {
+      held.push_back(request);
+    } else {
+      MemFile::Submit(request);
+    }
+  }
+  void LetThrough() {
+    late = [](const Label&) { return false; };
+    for (IoRequest* request : held) MemFile::Submit(request);
+    held.clear();
+  }
+  std::function<bool(const Label&)> late = [](const Label&) { return false; };
+  std::vector<IoRequest*> held;
+};
+
+// However a side leaves, hosts hear of nothing that it lacks before the labels say that it is out:
+// after a crash it would be believed.
+TEST(Labels, NothingIsAcknowledgedWithoutASideBeforeTheLabelsSayThatItIsOut) {
+  for (const std::string way : {"offline", "detach", "replace"}) {
+    SCOPED_TRACE(way);
+    PoolHost host;
+    host.AddMedium(64);
+    host.media.push_back(std::make_unique<LateLabels>(64 * kMiB));
+    auto* other = static_cast<LateLabels*>(host.media[1].get());
+    const bool replace = way == "replace";
+    ASSERT_EQ(host.Format(replace ? std::vector<std::vector<size_t>>{{0}}
+                                  : std::vector<std::vector<size_t>>{{0, 1}}),
+              Status::kOk);
+    ASSERT_EQ(host.OpenWith(replace ? std::vector<size_t>{0} : std::vector<size_t>{0, 1}),
+              Status::kOk);
+    const uint32_t v = host.Create("v", 64);
+    ASSERT_EQ(host.Write(v, 5, 1, 1, kOpFua), Status::kOk);
+    const Uuid leaver = host.Device(0).id;
+    other->late = [&](const Label& label) {
+      for (uint32_t i = 0; i < label.device_count; ++i) {
+        if (label.devices[i].id == leaver) return label.devices[i].state != DeviceState::kInSync;
+      }
+      return true;
+    };
+    Status called = Status::kBusy;
+    const DoneFn done = [](void* c, Status s) { *static_cast<Status*>(c) = s; };
+    if (replace) {
+      host.pool->AttachDevice(leaver, host.File(1), true, done, &called);
+    } else if (way == "detach") {
+      host.pool->DetachDevice(leaver, done, &called);
+    } else {
+      host.pool->OfflineDevice(leaver, done, &called);
+    }
+    for (int i = 0; i < 100000 && other->held.empty(); ++i) host.Step();
+    ASSERT_FALSE(other->held.empty());
+    BlockBuffer b(1);
+    StampBlock(b.data, 2);
+    bool ended = false;
+    Op op;
+    op.kind = OpKind::kWrite;
+    op.flags = kOpFua;
+    op.volume = v;
+    op.lba = 5;
+    op.blocks = 1;
+    op.data = b.data;
+    op.version = ++host.version;
+    op.context = &ended;
+    op.done = [](Op* o) { *static_cast<bool*>(o->context) = true; };
+    host.pool->Submit(&op);
+    for (int i = 0; i < 10000; ++i) host.Step();
+    EXPECT_FALSE(ended);
+    other->LetThrough();
+    for (int i = 0; i < 100000 && !ended; ++i) host.Step();
+    EXPECT_TRUE(ended);
+    EXPECT_EQ(op.status, Status::kOk);
+    EXPECT_EQ(called, Status::kOk);
+    host.Settle();
+    Kill(host);
+    ASSERT_EQ(host.OpenWith({1}), Status::kOk) << host.why;
+    EXPECT_EQ(host.Read(host.Handle("v"), 5), 2u);
+  }
 }
 
 }  // namespace

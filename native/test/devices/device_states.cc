@@ -18,6 +18,7 @@
 #include <map>
 #include <string>
 
+#include "native/engine/label.h"
 #include "native/engine/mutants.h"
 #include "native/test/crash/history.h"
 #include "native/test/devices/recording_set.h"
@@ -28,6 +29,8 @@ namespace {
 constexpr uint64_t kDeviceBytes = 12 << 20;
 constexpr uint16_t kDevices = 6;
 constexpr uint64_t kVolumeBlocks = 384;
+constexpr uint64_t kLaterValues = 1 << 30;  // Of what is written after the crash.
+constexpr uint64_t kLabelWindow = 80;       // In events: about as long as labels are under way.
 
 struct Options {
   uint64_t states = 3000;
@@ -120,6 +123,7 @@ class Workload {
   }
 
   uint64_t base() const { return base_; }
+  uint64_t ticks() const { return tick_; }
   const std::vector<Register> &blocks() const { return blocks_; }
   const std::vector<std::unique_ptr<Frozen>> &frozen() const { return frozen_; }
 
@@ -369,6 +373,23 @@ void Drain(Pool &pool) {
   }
 }
 
+// To its end; one that has none is a finding too.
+Status RunOp(Pool &pool, Op *op) {
+  bool done = false;
+  op->context = &done;
+  op->done = [](Op *ended) { *static_cast<bool *>(ended->context) = true; };
+  pool.Submit(op);
+  for (int turn = 0; !done && turn < 10000; ++turn) {
+    pool.Kick();
+    pool.Poll();
+  }
+  if (!done) {
+    std::fprintf(stderr, "an operation never ends\n");
+    std::abort();  // It might yet, in a frame that is gone.
+  }
+  return op->status;
+}
+
 std::string ReadOne(Pool &pool, uint32_t handle, std::vector<uint64_t> *values) {
   static Block buffer(64);
   for (uint64_t lba = 0; lba < kVolumeBlocks; lba += 64) {
@@ -378,16 +399,7 @@ std::string ReadOne(Pool &pool, uint32_t handle, std::vector<uint64_t> *values) 
     op.lba = lba;
     op.blocks = 64;
     op.data = buffer.data;
-    bool done = false;
-    op.context = &done;
-    op.done = [](Op *ended) { *static_cast<bool *>(ended->context) = true; };
-    pool.Submit(&op);
-    for (int turn = 0; !done && turn < 10000; ++turn) {
-      pool.Kick();
-      pool.Poll();
-    }
-    if (!done) return "a read never ends";
-    if (op.status != Status::kOk) {
+    if (RunOp(pool, &op) != Status::kOk) {
       return "block " + std::to_string(op.failed_lba) + " cannot be read";
     }
     for (uint64_t i = 0; i < 64; ++i) {
@@ -452,6 +464,33 @@ std::string JudgeContents(const Contents &contents, const Workload &workload, ui
   return known == contents.size() ? "" : "there is something that nobody made";
 }
 
+// Hosts go on: what they are told is durable now must be there when a side is lost next.
+std::string WriteMore(Pool &pool, Rng &rng, const Workload &workload,
+                      std::vector<uint64_t> *values) {
+  uint32_t handle = 0;
+  for (const VolumeInfo &v : pool.Volumes()) {
+    if (v.name == "v") handle = v.handle;
+  }
+  Block block(1);
+  for (uint64_t i = 0; i < 8; ++i) {
+    const uint64_t lba = Below(rng, kVolumeBlocks);
+    (*values)[lba] = kLaterValues + i;
+    FillBlock(1, lba, (*values)[lba], block.data);
+    Op op;
+    op.kind = OpKind::kWrite;
+    op.flags = kOpFua;
+    op.volume = handle;
+    op.lba = lba;
+    op.blocks = 1;
+    op.data = block.data;
+    op.version = (uint64_t{2} << 40) | (workload.ticks() + i + 1);
+    if (Status status = RunOp(pool, &op); status != Status::kOk) {
+      return "a write after the crash fails: status " + std::to_string(static_cast<int>(status));
+    }
+  }
+  return "";
+}
+
 std::string JudgeState(Media &media, Rng &rng, const Workload &workload, uint64_t cut,
                        CutKind kind) {
   PoolOptions options;
@@ -467,6 +506,9 @@ std::string JudgeState(Media &media, Rng &rng, const Workload &workload, uint64_
     return "does not open: status " + std::to_string(static_cast<int>(status)) + " " + why;
   }
   if (pool->Stats().log_damaged) return "an honest crash is taken for a damaged log";
+  // A crash tears nothing that was flushed, and replay puts the rest on all sides: after it no side
+  // in sync has a bad block, not even one that another side heals.
+  const uint64_t bad_before = pool->Stats().checksum_errors;
   Contents values;
   why = ReadAll(*pool, &values);
   if (why.empty()) why = JudgeContents(values, workload, cut, kind);
@@ -474,6 +516,7 @@ std::string JudgeState(Media &media, Rng &rng, const Workload &workload, uint64_
   // Whatever was behind catches up; then the sides are alike.
   Drain(*pool);
   if (pool->Stats().state != PoolState::kOpen) return "faulted: " + pool->Stats().fault;
+  if (pool->Stats().checksum_errors != bad_before) return "a side in sync lacks what was flushed";
   std::vector<DeviceInfo> devices = pool->Devices();
   for (const DeviceInfo &d : devices) {
     if (d.state == DeviceState::kResilvering) return d.path + " does not get in sync";
@@ -481,6 +524,8 @@ std::string JudgeState(Media &media, Rng &rng, const Workload &workload, uint64_
   for (const WalkKind walk : {WalkKind::kResilver, WalkKind::kScrub}) {
     if (pool->WalkInfo(walk).damaged_blocks > 0) return "a walk finds damage";
   }
+  why = WriteMore(*pool, rng, workload, &values["v"]);
+  if (!why.empty()) return why;
   pool.reset();  // As a kill.
   std::vector<DeviceFile> files;
   std::vector<uint16_t> left;
@@ -515,8 +560,8 @@ std::string JudgeState(Media &media, Rng &rng, const Workload &workload, uint64_
       }
     }
   }
-  // One fault at a time: in the older of two generations the side that is left may have been out.
-  options.prefer_older_superblock = false;
+  // With the newest superblock lost as well: a side is in sync once both generations say so.
+  options.prefer_older_superblock = Chance(rng, 30);
   Contents again;
   if (OpenAll(media, half, options, &pool, &why, &used) != Status::kOk) {
     return "without some sides it does not open: " + why;
@@ -569,7 +614,8 @@ class Explorer {
     SetRecorder recorder;
     std::vector<std::unique_ptr<SetFile>> media;
     for (uint16_t d = 0; d < kDevices; ++d) {
-      media.push_back(std::make_unique<SetFile>(&recorder, d, blank[d].get(), rng()));
+      media.push_back(
+          std::make_unique<SetFile>(&recorder, d, blank[d].get(), rng(), seed % 3 == 0));
     }
     Workload workload(&recorder, &media, seed);
     if (const std::string wrong = workload.Run(options_.operations); !wrong.empty()) {
@@ -579,9 +625,22 @@ class Explorer {
     for (uint16_t d = 0; d < kDevices; ++d) {
       durable.push_back(std::make_unique<OverlayFile>(blank[d].get()));
     }
+    // A third of them while labels are under way: these are rare, and say who is believed.
+    std::vector<uint64_t> labels;
+    for (uint64_t e = workload.base(); e < recorder.events.size(); ++e) {
+      const SetEvent &event = recorder.events[e];
+      if (event.kind != EventKind::kWriteSubmitted) continue;
+      const SetWrite &write = recorder.writes[event.index];
+      if (IsLabel(write.data)) labels.push_back(e + 1);
+    }
     std::vector<uint64_t> cuts;
     for (uint64_t i = 0; i < states; ++i) {
-      cuts.push_back(workload.base() + Below(rng, recorder.events.size() - workload.base() + 1));
+      if (!labels.empty() && i % 3 == 0) {
+        const uint64_t cut = labels[Below(rng, labels.size())] + Below(rng, kLabelWindow);
+        cuts.push_back(std::min<uint64_t>(cut, recorder.events.size()));
+      } else {
+        cuts.push_back(workload.base() + Below(rng, recorder.events.size() - workload.base() + 1));
+      }
     }
     std::sort(cuts.begin(), cuts.end());
     uint64_t at = 0;

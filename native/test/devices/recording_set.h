@@ -2,9 +2,12 @@
 // power cut can be put at any instant of all of them.
 #pragma once
 
+#include <algorithm>
+#include <cstring>
 #include <memory>
 #include <vector>
 
+#include "native/engine/label.h"
 #include "native/test/crash/recording_file.h"
 
 namespace ashlar::crash {
@@ -27,11 +30,21 @@ struct SetRecorder {
   uint32_t flushes = 0;
 };
 
-// One of them. Completes in random order, from Poll and Wait.
+inline bool IsLabel(const std::vector<uint8_t>& write) {
+  return write.size() == kLabelBytes && std::memcmp(write.data(), "ASHLABEL", 8) == 0;
+}
+
+// One of them. Completes in random order, from Poll and Wait. With `slow_labels` a label waits while
+// there is anything else: what must wait for labels then has every occasion not to.
 class SetFile : public BlockFile {
  public:
-  SetFile(SetRecorder* recorder, uint16_t device, const OverlayFile* underlying, uint64_t seed)
-      : recorder_(recorder), device_(device), content_(underlying), rng_(seed) {}
+  SetFile(SetRecorder* recorder, uint16_t device, const OverlayFile* underlying, uint64_t seed,
+          bool slow_labels)
+      : recorder_(recorder),
+        device_(device),
+        content_(underlying),
+        rng_(seed),
+        slow_labels_(slow_labels) {}
 
   uint64_t size_bytes() const override { return content_.size_bytes(); }
   uint32_t block_bytes() const override { return kPage; }
@@ -52,6 +65,7 @@ class SetFile : public BlockFile {
   int Poll() override {
     int completed = 0;
     while (!pending_.empty() && Chance(rng_, 60)) {
+      if (slow_labels_ && OnlyLabels() && !Chance(rng_, 4)) break;
       CompleteOne();
       ++completed;
     }
@@ -68,8 +82,18 @@ class SetFile : public BlockFile {
     IoRequest* request;
     uint32_t index;
   };
+  bool Label(const Pending& p) const {
+    return p.request->kind == IoKind::kWrite && IsLabel(recorder_->writes[p.index].data);
+  }
+  bool OnlyLabels() const {
+    return std::all_of(pending_.begin(), pending_.end(),
+                       [this](const Pending& p) { return Label(p); });
+  }
   void CompleteOne() {
-    const size_t chosen = Below(rng_, pending_.size());
+    size_t chosen = Below(rng_, pending_.size());
+    if (slow_labels_ && !OnlyLabels()) {
+      while (Label(pending_[chosen])) chosen = (chosen + 1) % pending_.size();
+    }
     const Pending pending = pending_[chosen];
     pending_[chosen] = pending_.back();
     pending_.pop_back();
@@ -91,6 +115,7 @@ class SetFile : public BlockFile {
   uint16_t device_;
   OverlayFile content_;
   Rng rng_;
+  bool slow_labels_;
   std::vector<Pending> pending_;
 };
 
