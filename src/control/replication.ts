@@ -89,6 +89,10 @@ export interface ReplicatedHandle {
   snapshots(): readonly ReplicatedSnapshot[];
   /** Resolves when every replica in sync holds it, and the record says so (P3). Rejects with what stood in the way. */
   takeSnapshot(snapshot: Pick<ReplicatedSnapshot, 'id' | 'name' | 'createdMs'>): Promise<void>;
+  /** P5: the cut is made when it returns. Null: not now. Rejects when it had to be given up. */
+  takeSnapshotNow(
+    snapshot: Pick<ReplicatedSnapshot, 'id' | 'name' | 'createdMs'>,
+  ): Promise<void> | null;
   deleteSnapshot(id: string): Promise<void>;
   /** Of one of its holders in sync; null: none can deliver these blocks now. */
   readSnapshot(id: string, lba: number, blocks: number): Promise<SnapshotPiece | null>;

@@ -49,6 +49,9 @@ import { busy, hasSnapshots, sameMetadata, sameSpec, storeFailure } from './volu
 
 /** Volumes of the pool that are replicas of somebody's, or beside those: no business of this controller. */
 const REPLICA_PREFIXES = ['replica/', 'branch/'];
+/** P5: how often a snapshot of several volumes is tried, and what is between two tries. */
+const GROUP_ATTEMPTS = 20;
+const GROUP_PAUSE_MS = 100;
 /** A new value of it is an operator's word that the replicas that are away are gone for good (C1). */
 const FORCE_ANNOTATION = 'ashlar.io/force-quorum';
 const MANIFEST_KEY = 'manifest';
@@ -615,6 +618,9 @@ export class VolumeController {
     if (names.length === 1 && onReplicas !== null) {
       return [await this.#takeOnReplicas(alone, short)];
     }
+    if (names.every((name) => this.#find(name).replicated !== null)) {
+      return await this.#takeGroup(names, short);
+    }
     const { pool } = place;
     const volumes = names.map((name) => {
       const { volume, failure, replicated, place: other } = this.#find(name);
@@ -623,10 +629,10 @@ export class VolumeController {
         throw new ApiError('Conflict', why);
       }
       if (replicated !== null) {
-        // P5 is not built: one after the other they would be of different instants, and look like one.
+        // One after the other they would be of different instants, and look like one.
         throw new ApiError(
           'Conflict',
-          `volumes "${name}" is on replicas, where a snapshot is of one volume alone`,
+          `volumes "${name}" is on replicas, and not all of the others are: one instant is of one kind`,
         );
       }
       if (volume !== null) return { name, volume };
@@ -656,6 +662,39 @@ export class VolumeController {
       replicated.takeSnapshot({ id: randomUUID(), name: short, createdMs }),
     );
     return this.snapshot(full)!;
+  }
+
+  /**
+   * P5. All cuts are made in one go, between two events: no host hears of a change in one volume and makes another in the next
+   * before that is cut. A cut that cannot be kept as it is takes the others along.
+   */
+  async #takeGroup(names: readonly string[], short: string): Promise<readonly KeptSnapshot[]> {
+    const { clock, now } = this.#options;
+    for (const name of names) {
+      if (this.snapshot(`${name}@${short}`) === null) continue;
+      throw new ApiError('AlreadyExists', `snapshots "${name}.${short}" already exists`);
+    }
+    let why = 'their replicas are being changed';
+    for (let attempt = 0; attempt < GROUP_ATTEMPTS; attempt += 1) {
+      const createdMs = now().getTime();
+      const cuts = names.map((name) => {
+        const { replicated } = this.#find(name);
+        const snapshot = { id: randomUUID(), name: short, createdMs };
+        const taken = replicated?.serving === true ? replicated.takeSnapshotNow(snapshot) : null;
+        return { replicated, id: snapshot.id, taken };
+      });
+      const ended = await Promise.allSettled(
+        cuts.map(({ taken }) => taken ?? Promise.reject(new Error(why))),
+      );
+      const failed = ended.find(({ status }) => status === 'rejected');
+      if (failed === undefined) return names.map((name) => this.snapshot(`${name}@${short}`)!);
+      why = String((failed as PromiseRejectedResult).reason?.message ?? why);
+      for (const [index, { replicated, id }] of cuts.entries()) {
+        if (ended[index]!.status === 'fulfilled') await replicated?.deleteSnapshot(id);
+      }
+      await new Promise<void>((resolve) => clock.schedule(GROUP_PAUSE_MS, resolve));
+    }
+    throw new ApiError('Conflict', `snapshots "${short}" cannot be taken now: ${why}`);
   }
 
   async #byCoordinator(

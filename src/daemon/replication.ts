@@ -382,6 +382,12 @@ class Handle implements ReplicatedHandle {
     return found ?? { runs: [], nextLba: fromLba };
   }
 
+  takeSnapshotNow(
+    snapshot: Pick<ReplicatedSnapshot, 'id' | 'name' | 'createdMs'>,
+  ): Promise<void> | null {
+    return this.#replicated.coordinator.takeSnapshotNow(snapshot);
+  }
+
   deleteSnapshot(id: string): Promise<void> {
     return this.#replicated.coordinator.deleteSnapshot(id);
   }

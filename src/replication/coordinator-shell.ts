@@ -223,6 +223,24 @@ export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, 
     return this.#control((nowMs, done) => this.#core.takeSnapshot(nowMs, snapshot, done));
   }
 
+  /** P5: the cut is made when it returns. Null: not now. Rejects when it had to be given up. */
+  takeSnapshotNow(
+    snapshot: Pick<SnapshotEntry, 'id' | 'name' | 'createdMs'>,
+  ): Promise<void> | null {
+    if (!this.#gate.enter()) return null;
+    let isCut = false;
+    const taken = new Promise<void>((resolve, reject) => {
+      this.#inTurn(() => {
+        isCut = this.#core.takeSnapshotNow(this.#gate.nowMs, snapshot, (error) => {
+          if (error === null) resolve();
+          else reject(new Error(error));
+        });
+        this.#gate.leave();
+      });
+    });
+    return isCut ? taken : null;
+  }
+
   deleteSnapshot(id: string): Promise<void> {
     return this.#control((nowMs, done) => this.#core.deleteSnapshot(nowMs, id, done));
   }

@@ -18,6 +18,9 @@ export interface Control {
   readonly leaver?: string | null;
   readonly newcomer?: { readonly replicaId: string; readonly witness: boolean } | null;
   readonly snapshot?: Pick<SnapshotEntry, 'id' | 'name' | 'createdMs'>;
+  /** P5: of a group. What was cut is committed as it is, or given up: another cut would be of another instant. */
+  readonly once?: boolean;
+  started?: boolean;
   readonly edit?: (record: VolumeRecord) => Partial<VolumeRecord> | string;
   readonly done: ControlDone;
 }
@@ -45,6 +48,24 @@ export class Controls {
     done: ControlDone,
   ): void {
     this.#add(nowMs, { kind: 'snapshot', snapshot, done });
+  }
+
+  takeSnapshotNow(
+    nowMs: number,
+    snapshot: Pick<SnapshotEntry, 'id' | 'name' | 'createdMs'>,
+    done: ControlDone,
+  ): boolean {
+    const core = this.#core;
+    core.nowMs = nowMs;
+    const isFree = core.proposal === null && core.leaving === 0 && this.queue.length === 0;
+    if (core.phase !== CoordinatorPhase.Active || !isFree) return false;
+    const control: Control = { kind: 'snapshot', snapshot, once: true, done };
+    this.queue.push(control);
+    core.members.advance(nowMs);
+    if (control.started === true) return true;
+    // Another change of the record came first.
+    this.queue = this.queue.filter((other) => other !== control);
+    return false;
   }
 
   deleteSnapshot(nowMs: number, id: string, done: ControlDone): void {
@@ -103,6 +124,14 @@ export class Controls {
         return;
       }
       case 'snapshot':
+        if (control.once === true && control.started === true) {
+          this.end(
+            nowMs,
+            `snapshot ${control.snapshot!.name}: its volume's replicas changed just then`,
+          );
+          return;
+        }
+        control.started = true;
         core.snapshots.start(nowMs, control);
         return;
       case 'member':

@@ -426,6 +426,14 @@ export class Coordinator implements CoordinatorEvents {
     this.#core.controls.takeSnapshot(nowMs, snapshot, done);
   }
 
+  takeSnapshotNow(
+    nowMs: number,
+    snapshot: Pick<SnapshotEntry, 'id' | 'name' | 'createdMs'>,
+    done: ControlDone,
+  ): boolean {
+    return this.#core.controls.takeSnapshotNow(nowMs, snapshot, done);
+  }
+
   deleteSnapshot(nowMs: number, id: string, done: ControlDone): void {
     this.#core.controls.deleteSnapshot(nowMs, id, done);
   }

@@ -212,6 +212,12 @@ export interface CoordinatorEvents {
     snapshot: Pick<SnapshotEntry, 'id' | 'name' | 'createdMs'>,
     done: ControlDone,
   ): void;
+  /** P5: the cut is made before it returns, or not at all (false, and `done` is not called); it is never made a second time. */
+  takeSnapshotNow(
+    nowMs: number,
+    snapshot: Pick<SnapshotEntry, 'id' | 'name' | 'createdMs'>,
+    done: ControlDone,
+  ): boolean;
   deleteSnapshot(nowMs: number, id: string, done: ControlDone): void;
   /** Asks one of the snapshot's holders in sync. `done` is called from within some event. */
   ask(nowMs: number, snapshotId: string, question: Question, done: AskDone): void;

@@ -378,3 +378,39 @@ test('what changed between snapshots of a volume on replicas is listed, sent and
     await assert.rejects(async () => await transfers.receive('far', send('far@b', 'a')));
   });
 });
+
+test('a snapshot of several volumes on replicas is of one instant: what was written after the other is in it with the other', async () => {
+  await withControl(async (control) => {
+    const { controller, nodes } = control;
+    const manifest = aManifest('near', { size: SIZE, replicaNodes: nodes });
+    await controller.create(manifest, { dryRun: false });
+    await control.whole('near');
+    let count = 0;
+    let stops = false;
+    const writer = (async () => {
+      // Each is written to the second when the first has it.
+      while (!stops) {
+        count = (count + 1) % 250;
+        await control.write('far', 7, count);
+        await control.write('near', 7, count);
+      }
+    })();
+    for (let index = 0; index < 8; index += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 15));
+      const made = await controller.takeSnapshots(['far', 'near'], `g-${index}`);
+      assert.deepEqual(
+        made.map(({ volume, name }) => `${volume}@${name}`),
+        [`far@g-${index}`, `near@g-${index}`],
+      );
+    }
+    stops = true;
+    await writer;
+    await assert.rejects(controller.takeSnapshots(['far', 'near'], 'g-0'), /already exists/);
+    for (let index = 0; index < 8; index += 1) {
+      await controller.rollback('far', { to: `g-${index}`, deleteLater: false, force: false });
+      await controller.rollback('near', { to: `g-${index}`, deleteLater: false, force: false });
+      const [first, second] = [await control.read('far', 7), await control.read('near', 7)];
+      assert.ok(first === second || first === (second + 1) % 250, `${first} and ${second}`);
+    }
+  });
+});
