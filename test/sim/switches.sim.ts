@@ -1,7 +1,9 @@
 // T5: every directed scenario ends well with all rules on, and every switch is noticed by the seed or scenario that the
 // table names. If a change of the simulator moves the dice, `search-switches.ts` finds other seeds.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { ALL_RULE_NAMES, ALL_RULES, rulesWithout } from '../../src/wire/rules.ts';
 import { Violation } from './checker.ts';
 import { DIRECTED, type DirectedName } from './directed.ts';
@@ -31,6 +33,23 @@ for (const { off, scenario, seed, minutes = 1 } of CATCHES) {
     assert.fail(`no seed from ${seed} to ${seed! + SEEDS_TRIED - 1} notices`);
   });
 }
+
+test('docs/rule-switches.md says of each switch what the table does', () => {
+  const path = fileURLToPath(new URL('../../../docs/rule-switches.md', import.meta.url));
+  const lines = readFileSync(path, 'utf8').split('\n');
+  const rows = lines.filter((line) => line.startsWith('| `'));
+  const wanted = CATCHES.map(({ off, scenario, seed }) => {
+    const by = scenario === undefined ? `seed ${seed}` : `\`${scenario}\``;
+    return `| ${off.map((name) => `\`${name}\``).join(', ')} | ${by} |`;
+  });
+  assert.deepEqual(rows, wanted);
+  for (const name of Object.keys(IMPLIED)) {
+    assert.ok(
+      lines.some((line) => line.startsWith(`- \`${name}\`: `)),
+      name,
+    );
+  }
+});
 
 test('every rule is in the table, or implied by others', () => {
   const caught = new Set(CATCHES.flatMap(({ off }) => off));

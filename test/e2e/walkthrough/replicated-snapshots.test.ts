@@ -126,6 +126,11 @@ test('restored claims hold what was there at the cut, a copied one what is there
   await cluster.io(source, 'write -P 0x31 0 64k', 'flush');
   await away.start();
   await whole('cstor-pvc');
+  // B6: what it missed it makes up for.
+  await cluster.until('all hold both', async () => {
+    const all = await cluster.get<{ items: Snapshot[] }>('snapshots.ashlar.io');
+    return all?.items.length === 2 && all.items.every((one) => one.status?.holders?.length === 3);
+  });
 
   await claimFrom('of-first', ofSnapshot('first'));
   await claimFrom('of-second', ofSnapshot('second'));

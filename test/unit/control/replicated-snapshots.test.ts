@@ -291,7 +291,7 @@ test('what cannot be is refused in words', async () => {
     await assert.rejects(controller.takeSnapshots(['far'], 'a'), refused(/"far.a" already exists/));
     await assert.rejects(
       controller.takeSnapshots(['near', 'far'], 'g'),
-      refused(/one volume alone/),
+      refused(/not all of the others are/),
     );
     await assert.rejects(controller.deleteSnapshot('far@c'), refused(/far@c/));
     const back = { to: 'c', deleteLater: false, force: false };
