@@ -156,9 +156,18 @@ function poolOf(kindName: string, name: string | undefined): [string, string | u
 }
 
 async function poolKind(program: Command, word: string): Promise<Kind> {
-  const kind = findKind(await fetchKinds(await clientOf(program)), word);
-  if (kind.plural === 'pools') return kind;
-  throw new UsageError(`that is for pools, and not for ${kind.plural}`);
+  const kinds = await fetchKinds(await clientOf(program));
+  const kind = findKind(kinds, word);
+  if (kind.plural !== 'pools') {
+    throw new UsageError(`that is for pools, and not for ${kind.plural}`);
+  }
+  if (kinds.some(({ plural }) => plural === 'storagepoolclaims')) {
+    // Devices are claimed there, so that no two nodes ever think that one is theirs.
+    throw new UsageError(
+      'that is of `ashlar serve`; nodes make pools of a StoragePoolClaim, and give them up with it: docs/nodes.md',
+    );
+  }
+  return kind;
 }
 
 async function existing(program: Command, kindName: string, given: string | undefined) {
