@@ -36,7 +36,9 @@ export function listPhases(root) {
   const units = folders.flatMap((folder) => testFiles(root, folder));
   const sims = testFiles(root, 'test/sim', '.sim.js');
   const severalNodes = testFiles(root, 'test/e2e/walkthrough').filter((name) =>
-    /\/(three-nodes|node-gone|store-moved|growing|replicated-snapshots)\.test\.js$/.test(name),
+    /\/(three-nodes|node-gone|store-moved|secured-nodes|growing|replicated-snapshots)\.test\.js$/.test(
+      name,
+    ),
   );
   const oneNode = testFiles(root, 'test/e2e/walkthrough').filter((name) =>
     /\/one-node[^/]*\.test\.js$/.test(name),

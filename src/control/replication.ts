@@ -24,6 +24,8 @@ export interface ReplicaFacts {
   /** Of the rebuild under way; 0 where there is none. */
   readonly bytesPerSecond: number;
   readonly lastFault: string;
+  /** Why it is not connected; empty where it is, or is being tried. */
+  readonly linkReason: string;
 }
 
 /** How a coordinator treats its replicas; what is left out is as its node is configured. */

@@ -202,7 +202,12 @@ export class NodeDaemon {
     });
     registry.register<Pod>({
       ...POD,
-      log: podLog({ book, client: resources, nodeName: this.#options.config.node.name }),
+      log: podLog({
+        book,
+        client: resources,
+        nodeName: this.#options.config.node.name,
+        isSecured: this.#options.config.api.tls !== null,
+      }),
     });
     return resources;
   }

@@ -8,12 +8,15 @@ export interface PodLogOptions {
   readonly book: LogBook;
   readonly client: ObjectClient;
   readonly nodeName: string;
+  /** APIs are served over TLS, to tokens: those of a caller are not passed on. */
+  readonly isSecured: boolean;
 }
 
 export function podLog({
   book,
   client,
   nodeName,
+  isSecured,
 }: PodLogOptions): NonNullable<KindDefinition<Pod>['log']> {
   return (pod, options) =>
     pod.spec.nodeName === nodeName
@@ -25,7 +28,7 @@ export function podLog({
           follow: options.follow,
           signal: options.signal,
         })
-      : elsewhere(pod, options, client);
+      : elsewhere(pod, options, client, isSecured);
 }
 
 function sinceMsOf({ sinceSeconds, sinceTime }: LogOptions): number | null {
@@ -37,6 +40,7 @@ async function* elsewhere(
   pod: Pod,
   options: LogOptions,
   client: ObjectClient,
+  isSecured: boolean,
 ): AsyncGenerator<string> {
   const node = await client.get<Node>(NODE, null, pod.spec.nodeName ?? '');
   const { apiAddress } = node.status ?? {};
@@ -44,6 +48,12 @@ async function* elsewhere(
     throw new ApiError(
       'ServiceUnavailable',
       `node ${pod.spec.nodeName} has told no address of its API`,
+    );
+  }
+  if (isSecured) {
+    throw new ApiError(
+      'ServiceUnavailable',
+      `node ${pod.spec.nodeName} has these lines itself: ask its API, --server https://${apiAddress}`,
     );
   }
   const query = new URLSearchParams();

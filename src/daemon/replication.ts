@@ -347,6 +347,7 @@ class Handle implements ReplicatedHandle {
       copiedBytes: member.copiedBytes,
       bytesPerSecond: this.#speedOf(member.replicaId, member.copiedBytes),
       lastFault: member.lastFault,
+      linkReason: this.#replicated.coordinator.linkReason(member.replicaId),
     }));
   }
 

@@ -56,7 +56,7 @@ export async function serveNode(flags: ConfigFlags, version: string): Promise<nu
   say(`ashlar ${version}, node ${config.node.name}`);
   say(`  portal   ${daemon.portals.map(showAddress).join(', ')}`);
   say(
-    `  API      http://${showAddress(daemon.api)}   (ashlar kubeconfig > FILE; kubectl --kubeconfig FILE get csp)`,
+    `  API      ${config.api.tls === null ? 'http' : 'https'}://${showAddress(daemon.api)}   (ashlar kubeconfig > FILE; kubectl --kubeconfig FILE get csp)`,
   );
   say('Ctrl-C stops.');
   notifySystemd('READY=1\nSTATUS=serving');

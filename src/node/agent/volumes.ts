@@ -525,10 +525,18 @@ export class VolumeKeeper implements Controller, Serving {
         } else delete status.rebuild;
         status.conditions ??= [];
         const is = phase === 'Healthy' ? 'True' : 'False';
-        const message = phase === 'Healthy' ? 'in sync' : fact.lastFault || phase.toLowerCase();
+        // While it is being tried again there is no reason: the last one stays.
+        const ready = status.conditions.find(({ type }) => type === 'Ready');
+        const before = ready?.status === 'False' ? ready.message : '';
+        const message = fact.connected ? fact.lastFault : fact.linkReason || before;
         setCondition(
           status.conditions,
-          { type: 'Ready', status: is, reason: fact.state, message },
+          {
+            type: 'Ready',
+            status: is,
+            reason: fact.state,
+            message: phase === 'Healthy' ? 'in sync' : message || phase.toLowerCase(),
+          },
           now(),
         );
       });

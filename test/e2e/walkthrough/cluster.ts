@@ -23,6 +23,10 @@ export interface ClusterOptions {
   /** Endpoints of etcd; without them each node keeps its own objects. */
   readonly etcd?: readonly string[];
   readonly config?: Readonly<Record<string, string>>;
+  /** More of `api:`: tls, tokensFile. */
+  readonly api?: string;
+  /** Of the tools: ASHLAR_TOKEN_FILE, ASHLAR_CA_FILE. */
+  readonly env?: Readonly<Record<string, string>>;
   /** address:port of each node's portal; without them any free port, another one after each start. */
   readonly portals?: readonly string[];
 }
@@ -56,7 +60,7 @@ export class ClusterNode {
       `node: {name: ${name}}`,
       'dataDir: data',
       `portals: ["${portal}"]`,
-      'api: {address: "127.0.0.1:0"}',
+      `api: {address: "127.0.0.1:0"${options.api === undefined ? '' : `, ${options.api}`}}`,
       'memory: {buffers: 32Mi}',
       'directoryPool: {size: 20Gi}',
       `devices: {exclude: ["*"], sparseFolder: ${join(this.folder, 'disks')}}`,
@@ -88,10 +92,10 @@ export class ClusterNode {
         if (told === 'all') return;
         told += text;
         const portal = /^ {2}portal +(127\.0\.0\.1:\d+)$/m.exec(told)?.[1];
-        const api = /^ {2}API +http:\/\/(127\.0\.0\.1:\d+) /m.exec(told)?.[1];
+        const api = /^ {2}API +(https?:\/\/127\.0\.0\.1:\d+) /m.exec(told)?.[1];
         if (portal === undefined || api === undefined || !told.includes('Ctrl-C stops.')) return;
         this.portal = portal;
-        this.api = api;
+        this.api = api.replace('http://', '');
         told = 'all';
         clearTimeout(timer);
         child.removeAllListeners('exit');
@@ -120,7 +124,10 @@ export class Cluster {
   readonly nodes: ClusterNode[];
   readonly #kubeconfig = join(this.folder, 'kubeconfig');
 
+  readonly #env: Readonly<Record<string, string>>;
+
   constructor(options: ClusterOptions) {
+    this.#env = options.env ?? {};
     this.nodes = Array.from(
       { length: options.nodes },
       (_, index) =>
@@ -135,7 +142,9 @@ export class Cluster {
 
   /** Which node's API the tools speak to. */
   async pointTo(node: ClusterNode): Promise<void> {
-    const { stdout, stderr } = await run(process.execPath, [MAIN, '--api', node.api, 'kubeconfig']);
+    const args = [MAIN, '--api', node.api, 'kubeconfig'];
+    const env = { ...process.env, ...this.#env };
+    const { stdout, stderr } = await run(process.execPath, args, { env });
     if (stdout === '') throw new Error(`ashlar kubeconfig: ${stderr}`);
     writeFileSync(this.#kubeconfig, stdout);
     this.#api = node.api;
@@ -153,7 +162,7 @@ export class Cluster {
   /** With more in its environment. */
   ashlarWith(env: Readonly<Record<string, string>>, ...args: string[]): Promise<Finished> {
     return run(process.execPath, [MAIN, ...args], {
-      env: { ...process.env, ASHLAR_API: this.#api, ...env },
+      env: { ...process.env, ASHLAR_API: this.#api, ...this.#env, ...env },
     });
   }
 
