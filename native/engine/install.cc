@@ -11,37 +11,30 @@ namespace ashlar {
 
 // An unmap goes step by step, so that what is submitted after it may be applied before its last
 // step. Versions make that good for changes; an install that goes back to an older version must see
-// what came before it. It waits for the unmaps that were under way, and only for those: a stream of
-// them goes on in the next phase.
+// what came before it. It waits for the unmaps that were submitted before it, and for no other: one
+// that came after may be waiting for a snapshot that waits for the install.
 void PoolImpl::StartInstall(OpState* state) {
   VolumeState* v = state->volume;
-  if (v->unmaps[0] + v->unmaps[1] == 0 && v->installs_waiting.empty()) return StartWrite(state);
-  v->installs_next.push_back(state);
-  PassPhase(v);
+  state->unmap = v->unmaps_begun;
+  v->installs.push_back(state);
+  PassInstalls(v);
 }
 
-void PoolImpl::UnmapEnded(VolumeState* volume, uint8_t phase) {
-  --volume->unmaps[phase];
-  PassPhase(volume);
+void PoolImpl::UnmapEnded(OpState* state) {
+  state->volume->unmaps.erase(state->unmap);
+  PassInstalls(state->volume);
 }
 
-void PoolImpl::PassPhase(VolumeState* v) {
-  for (;;) {
-    if (v->installs_waiting.empty()) {
-      if (v->installs_next.empty()) return;
-      v->installs_waiting.swap(v->installs_next);
-      v->phase ^= 1;
-    }
-    if (v->unmaps[v->phase ^ 1] > 0 && !Faulted()) return;
-    std::vector<OpState*> ready;
-    ready.swap(v->installs_waiting);
-    for (OpState* state : ready) {
-      if (Faulted()) {
-        state->status = Status::kIoError;
-        FinishOp(state);
-      } else {
-        StartWrite(state);
-      }
+void PoolImpl::PassInstalls(VolumeState* v) {
+  while (!v->installs.empty()) {
+    OpState* state = v->installs.front();
+    if (!Faulted() && !v->unmaps.empty() && *v->unmaps.begin() < state->unmap) return;
+    v->installs.pop_front();
+    if (Faulted()) {
+      state->status = Status::kIoError;
+      FinishOp(state);
+    } else {
+      StartWrite(state);
     }
   }
 }

@@ -303,8 +303,8 @@ void PoolImpl::Submit(Op* op) {
       if (op->version > volume->hole_floor) {
         state->ticket = volume->progress.Begin(op->version, 1, &state->previous);
       }
-      state->phase = volume->phase;
-      ++volume->unmaps[state->phase];
+      state->unmap = volume->unmaps_begun++;
+      volume->unmaps.insert(state->unmap);
       StepUnmap(state);
       break;
     case OpKind::kVerify:
@@ -399,7 +399,7 @@ void PoolImpl::FinishOp(OpState* state) {
   OpLogged(state);
   const bool change = op->kind == OpKind::kWrite || op->kind == OpKind::kUnmap;
   state->volume->progress.End(state->ticket, state->status == Status::kOk);
-  if (op->kind == OpKind::kUnmap) UnmapEnded(state->volume, state->phase);
+  if (op->kind == OpKind::kUnmap) UnmapEnded(state);
   if (state->status == Status::kOk && change && (op->flags & kOpFua) != 0 && !Faulted() &&
       !Mutated(Mutant::kFuaWithoutFlush)) {
     RequestFlush(&PoolImpl::FuaFlushed, state);
@@ -501,7 +501,7 @@ void PoolImpl::Fault(std::string why) {
     }
   }
   for (const auto& v : volumes_) {
-    if (v != nullptr) PassPhase(v.get());
+    if (v != nullptr) PassInstalls(v.get());
   }
   EndDeviceCall(Status::kIoError);
   std::vector<FlushWaiter> waiting;

@@ -12,6 +12,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -90,9 +91,9 @@ struct VolumeState {
   uint64_t durable_contig = 0;  // What the last completed flush covered.
   uint64_t flush_contig = 0;    // What the one under way will.
   // Installs wait for the unmaps before them: see install.cc.
-  uint8_t phase = 0;
-  uint32_t unmaps[2] = {0, 0};  // Under way, by the phase they began in.
-  std::vector<struct OpState*> installs_next, installs_waiting;
+  uint64_t unmaps_begun = 0;
+  std::set<uint64_t> unmaps;  // Under way, by number.
+  std::deque<struct OpState*> installs;
   Tree map;
   BlobStore blobs;
   Page* record = nullptr;  // Its catalog leaf, pinned: a volume's from the first cut on, others'
@@ -180,7 +181,7 @@ struct OpState {
   uint64_t snapshots_begun = 0;  // Of its volume, when it was submitted.
   uint32_t unlogged = 0;         // Write: parts of it.
   bool logged = true;            // In full, or no change.
-  uint8_t phase = 0;             // Unmap: the volume's when it began.
+  uint64_t unmap = 0;            // Its number, or of an install: that of the next one.
   OpState* next = nullptr;
 };
 
@@ -699,8 +700,8 @@ class PoolImpl final : public Pool {
                          const std::vector<PhysRun>& runs, const uint32_t* crc);
   // --- install.cc ---
   void StartInstall(OpState* state);
-  void UnmapEnded(VolumeState* volume, uint8_t phase);
-  void PassPhase(VolumeState* volume);
+  void UnmapEnded(OpState* state);
+  void PassInstalls(VolumeState* volume);
   bool TagsMatch(const Op* op, uint64_t* bad_lba) const;
   static bool InstallIsSound(const Op* op);
   bool LogInstall(Piece* piece);

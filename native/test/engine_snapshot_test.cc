@@ -105,8 +105,6 @@ TEST_P(SnapshotTest, ASnapshotOutlivesAKillWithoutACheckpoint) {
   }
 }
 
-// An operation that was submitted before is in it, one submitted after it is not (P1), though none
-// has ended yet.
 // Nor that it is empty: a read that cannot be right ends with an error.
 TEST_P(SnapshotTest, AReadOnlyOpeningSaysThatItCannotReadASnapshotOfTheLogAlone) {
   MemFile file(64 * kMiB, GetParam());
@@ -131,6 +129,8 @@ TEST_P(SnapshotTest, AReadOnlyOpeningSaysThatItCannotReadASnapshotOfTheLogAlone)
   EXPECT_EQ(host.Read(host.pool->Snapshots(writable).at(0).handle, 1), 10u);
 }
 
+// An operation that was submitted before is in it, one submitted after it is not (P1), though none
+// has ended yet.
 TEST_P(SnapshotTest, CutsTheStreamWhereItWasSubmitted) {
   MemFile file(64 * kMiB, GetParam());
   Host host(file);
@@ -181,6 +181,60 @@ TEST_P(SnapshotTest, CutsTheStreamWhereItWasSubmitted) {
   }
   ASSERT_EQ(host.Close(), Status::kOk);
   host.ExpectClean();
+}
+
+// Installs wait for the unmaps before them, a snapshot for the installs before it, and what comes
+// after it waits behind it: an unmap that does must hold no install up.
+TEST_P(SnapshotTest, AnInstallDoesNotWaitForAnUnmapBehindTheSnapshotThatWaitsForIt) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 4096);
+  for (uint64_t lba = 0; lba < 4; ++lba) ASSERT_EQ(host.Write(v, lba, 7), Status::kOk);
+  BlockTag hole;
+  hole.kind = BlockKind::kHole;
+  hole.version = host.version + 100;
+  BlockTag tags[2] = {hole, hole};
+  test::Buffer unused(1);
+  std::vector<Op> ops(4);
+  size_t ended = 0;
+  auto submit = [&](size_t i, OpKind kind, uint64_t lba) {
+    Op& op = ops[i];
+    op.kind = kind;
+    op.volume = v;
+    op.lba = lba;
+    op.blocks = 1;
+    op.version = ++host.version;
+    if (kind == OpKind::kWrite) {
+      op.guard = Guard::kJoin;
+      op.tags = &tags[lba - 1];
+      op.data = unused.data;
+    }
+    op.context = &ended;
+    op.done = [](Op* o) { *static_cast<size_t*>(o->context) += 1; };
+    host.pool->Submit(&op);
+  };
+  submit(0, OpKind::kUnmap, 0);
+  submit(1, OpKind::kWrite, 1);
+  submit(2, OpKind::kWrite, 2);
+  SnapshotRequest request;
+  request.volume = v;
+  request.name = "cut";
+  request.version = ++host.version;
+  Status taken = Status::kBusy;
+  host.pool->CreateSnapshots(
+      {&request, 1}, 0, [](void* c, Status s) { *static_cast<Status*>(c) = s; }, &taken);
+  submit(3, OpKind::kUnmap, 3);
+  for (int i = 0; i < 20000 && (ended < ops.size() || taken == Status::kBusy); ++i) host.Step();
+  ASSERT_EQ(ended, ops.size());
+  ASSERT_EQ(taken, Status::kOk);
+  for (const Op& op : ops) EXPECT_EQ(op.status, Status::kOk);
+  const uint32_t s = host.pool->Snapshots(v).at(0).handle;
+  for (uint64_t lba = 0; lba < 4; ++lba) {
+    EXPECT_EQ(host.Read(s, lba), lba < 3 ? 0u : 7u) << lba;
+    EXPECT_EQ(host.Read(v, lba), 0u) << lba;
+  }
 }
 
 TEST_P(SnapshotTest, DeletingInAnyOrderGivesEverythingBack) {
