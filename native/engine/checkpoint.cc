@@ -13,7 +13,7 @@
 namespace ashlar {
 namespace {
 constexpr uint32_t kItemsInFlight = 64;
-constexpr int kItemsAStep = 32;
+constexpr uint32_t kItemsAStep = 32;  // At most kLeafEntries: they share a buffer.
 constexpr uint8_t kTries = 3;
 // Freed blocks come back two superblocks later (S13): a checkpoint in good time, before writes must
 // wait for it. Fewer than this many, 32 MiB, are not worth one.
@@ -35,7 +35,10 @@ void PoolImpl::StepCheckpoint() {
               [](const Run& a, const Run& b) { return a.phys < b.phys; });
     stage_ = CheckpointStage::kPrepare;
   }
-  if (stage_ == CheckpointStage::kPrepare && PrepareCheckpoint()) Cut();
+  if (stage_ == CheckpointStage::kPrepare &&
+      (BetweenBlocks() || Mutated(Mutant::kCutInsideBlock)) && PrepareCheckpoint()) {
+    Cut();
+  }
   if (stage_ == CheckpointStage::kWrite && !Faulted()) WriteItems();
 }
 
@@ -132,7 +135,8 @@ void PoolImpl::Cut() {
   placed = placed && AssignAddresses();
   for (VolumeState* v : cut_records_) FillRecord(v);
   if (!placed || !PlacePending()) return Fault("no space left to write a checkpoint");
-  // Placing pages changed a record that the preparation did not know of: a block of somebody else's.
+  // Placing pages changed a record that the preparation did not know of: a block of somebody
+  // else's.
   if (dirty_records_.size() != records) {
     return Fault("the metadata contradict each other: a page of another volume");
   }
@@ -157,10 +161,12 @@ void PoolImpl::Cut() {
     if (item.parent == nullptr && item.tree->owner != nullptr)
       item.record = item.tree->owner->record;
   }
-  // The catalog's records carry the roots of the volumes' trees: they come after them.
+  // The catalog's records carry the roots of the volumes' trees: they come after them. Of what may
+  // go together, neighbours on the medium: they are written in one request.
   std::sort(items_.begin(), items_.end(), [](const CheckpointItem& a, const CheckpointItem& b) {
     if (a.rank != b.rank) return a.rank < b.rank;
-    return a.level < b.level;
+    if (a.level != b.level) return a.level < b.level;
+    return a.ptr.addr[0] < b.ptr.addr[0];
   });
   items_next_ = 0;
   sb_next_ = sb_;
@@ -361,16 +367,41 @@ bool PoolImpl::PlacePending() {
 
 // --- Writing ---
 
+bool PoolImpl::MoreItems() const {
+  return items_next_ < items_.size() && items_in_flight_ + kItemsAStep <= kItemsInFlight;
+}
+
+// A page is 4 KiB and there may be two for each block written: one by one they would cost the
+// medium more requests than the data. So their images are put side by side, and those whose places
+// are neighbours go in one request.
 void PoolImpl::WriteItems() {
-  int budget = kItemsAStep;
-  while (items_next_ < items_.size() && items_in_flight_ < kItemsInFlight && --budget >= 0) {
-    CheckpointItem* item = &items_[items_next_++];
+  if (!MoreItems()) return;
+  CheckpointItem* first = &items_[items_next_];
+  const auto count =
+      static_cast<uint32_t>(std::min<size_t>(kItemsAStep, items_.size() - items_next_));
+  first->buffer = TakeBuffer();
+  first->left = count;
+  for (uint32_t i = 0; i < count; ++i) {
+    CheckpointItem* item = first + i;
     SerializeItem(item);
-    ++items_in_flight_;
+    std::memcpy(first->buffer + i * kBlockBytes, item->page->image(), kBlockBytes);
+    item->place = i;
     item->copies_left = 2;
-    for (uint64_t addr : item->ptr.addr) {
-      SubmitIo(IoKind::kWrite, addr, 1, item->page->image(), item, &PoolImpl::ItemIoDone);
-    }
+  }
+  items_next_ += count;
+  items_in_flight_ += count;
+  for (const int copy : {0, 1}) SendItems(first, count, copy);
+}
+
+void PoolImpl::SendItems(CheckpointItem* first, uint32_t count, int copy) {
+  for (uint32_t at = 0; at < count;) {
+    CheckpointItem* item = first + at;
+    const uint64_t addr = item->ptr.addr[copy];
+    uint32_t n = 1;
+    while (at + n < count && item[n].ptr.addr[copy] == addr + n) ++n;
+    SubmitIo(IoKind::kWrite, addr, n, (item - item->place)->buffer + item->place * kBlockBytes,
+             item, &PoolImpl::ItemIoDone, static_cast<uint32_t>(copy));
+    at += n;
   }
 }
 
@@ -436,16 +467,38 @@ void PoolImpl::PatchSlot(CheckpointItem* item) {
 }
 
 void PoolImpl::ItemIoDone(EngineIo* io) {
-  CheckpointItem* item = static_cast<CheckpointItem*>(io->owner);
-  if (io->request.result != 0) {
+  auto* first = static_cast<CheckpointItem*>(io->owner);
+  const uint32_t count = io->request.bytes / kBlockBytes;
+  const auto copy = static_cast<int>(io->first);
+  const bool good = io->request.result == 0;
+  if (!good) {
     ++io_errors_;
     if (++io->tries < kTries && !Faulted()) return Resubmit(io);
-  } else {
-    ++item->copies_good;
   }
   FreeIo(io);
-  if (--item->copies_left > 0) return;
+  if (!good && count > 1 && !Faulted()) {
+    // One bad place is not to take its neighbours with it.
+    for (uint32_t i = 0; i < count; ++i) SendItems(first + i, 1, copy);
+    return;
+  }
+  for (uint32_t i = 0; i < count; ++i) {
+    if (good) ++first[i].copies_good;
+    if (--first[i].copies_left == 0) ItemWritten(first + i);
+  }
+  if (Faulted() || items_next_ < items_.size() || items_in_flight_ > 0) return;
+  stage_ = CheckpointStage::kFlush;
+  if (Mutated(Mutant::kSuperblockWithoutFlush)) return CheckpointFlushed(nullptr, Status::kOk);
+  RequestFlush(&PoolImpl::CheckpointFlushed, nullptr);
+}
+
+// Both copies have ended.
+void PoolImpl::ItemWritten(CheckpointItem* item) {
   --items_in_flight_;
+  CheckpointItem* leader = item - item->place;
+  if (--leader->left == 0) {
+    ReleaseBuffer(leader->buffer);
+    leader->buffer = nullptr;
+  }
   Page* page = item->page;
   page->in_checkpoint = false;
   if (page->orphan) {
@@ -454,14 +507,8 @@ void PoolImpl::ItemIoDone(EngineIo* io) {
     cache_.ReleaseFrame(page->frozen);
     page->frozen = nullptr;
   }
-  if (Faulted()) return;
   // One copy that could not be written leaves the other (H6).
-  if (item->copies_good == 0) return Fault("a metadata page could not be written");
-  if (items_next_ == items_.size() && items_in_flight_ == 0) {
-    stage_ = CheckpointStage::kFlush;
-    if (Mutated(Mutant::kSuperblockWithoutFlush)) return CheckpointFlushed(nullptr, Status::kOk);
-    RequestFlush(&PoolImpl::CheckpointFlushed, nullptr);
-  }
+  if (item->copies_good == 0) Fault("a metadata page could not be written");
 }
 
 // Every device that is written to gets the superblock, at both ends.

@@ -23,6 +23,8 @@ enum class Mutant : uint8_t {
   kAckBeforeLabels = 11,    // A side is out, and writes go on before the labels say so.
   kLabelsUneven = 12,       // The newest label is left where a crash left it, not given to all.
   kLabelsByParity = 13,     // A label goes to the slot that its sequence names.
+  // Of crash_states again.
+  kCutInsideBlock = 14,  // A checkpoint has a part of the log block that its replay begins with.
 };
 inline constexpr uint8_t kMutants = 8;
 inline constexpr uint8_t kDeviceMutants = 5;  // After those.

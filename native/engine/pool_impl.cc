@@ -31,6 +31,7 @@ PoolImpl::~PoolImpl() {
     }
   }
   for (uint8_t* buffer : buffers_) std::free(buffer);
+  for (const CheckpointItem& item : items_) std::free(item.buffer);
   for (LogBlock& block : all_log_) std::free(block.data);
   std::free(sb_buffer_);
   for (uint8_t* buffer : readback_) std::free(buffer);
@@ -203,9 +204,7 @@ bool PoolImpl::WantsPoll() const {
   if (io_done_head_ != nullptr || open_log_ != nullptr || need_kick_ || devices_.kick_pending()) {
     return true;
   }
-  if (stage_ == CheckpointStage::kWrite && items_next_ < items_.size() && items_in_flight_ < 64) {
-    return true;
-  }
+  if (stage_ == CheckpointStage::kWrite && MoreItems()) return true;
   if (stage_ == CheckpointStage::kIdle && CheckpointWanted()) return true;
   if (WalkWantsPoll()) return true;
   if (ios_in_flight_ > 0) return false;

@@ -248,6 +248,8 @@ struct LogBlock {
   uint32_t used = 0;  // Of the entry area.
   uint16_t entries = 0;
   uint32_t pending = 0;    // Pieces whose data is not there yet.
+  size_t applied = 0;      // Of `pieces`, in their order: see AdvanceApply.
+  bool whole = false;      // Applied at once, or not at all.
   uint64_t group_end = 0;  // The block that ends a group of entries begun here: applied together.
   bool written = false;
   uint8_t tries = 0;
@@ -266,6 +268,9 @@ struct CheckpointItem {
   uint8_t copies_left = 0;
   uint8_t copies_good = 0;
   uint8_t level = 0;
+  uint32_t place = 0;         // Among the items that share a buffer: those before it.
+  uint32_t left = 0;          // The first of them: items not written yet.
+  uint8_t* buffer = nullptr;  // The first of them: their images, one after the other.
 };
 
 enum class CheckpointStage : uint8_t {
@@ -679,6 +684,9 @@ class PoolImpl final : public Pool {
   void SealLog();
   void LogIoDone(EngineIo* io);
   void AdvanceApply();
+  void ApplyPart(LogBlock* block);
+  // Whether the log's first block is not begun: a cut falls between blocks.
+  bool BetweenBlocks() const { return log_head_ == nullptr || log_head_->applied == 0; }
   void Apply(Piece* piece);
   void ApplyWrite(VolumeState* volume, Page* leaf, uint64_t lba, uint32_t blocks, uint64_t version,
                   const std::vector<PhysRun>& runs, const uint32_t* crc);
@@ -768,8 +776,11 @@ class PoolImpl final : public Pool {
   void SuperStep();
   bool SupersSuffice(const char* what);
   void FillRecord(VolumeState* volume);
+  bool MoreItems() const;
   void WriteItems();
   void PatchSlot(CheckpointItem* item);
+  void SendItems(CheckpointItem* first, uint32_t count, int copy);
+  void ItemWritten(CheckpointItem* item);
   void ItemIoDone(EngineIo* io);
   void FinishCheckpoint();
   bool CheckpointWanted() const;

@@ -1,6 +1,6 @@
 // Changes: admitted, logged, applied. Data and the log block that names it go out together (S5); a
-// change is applied when its data, its log block and every earlier log block have completed (S8),
-// in the order of the log.
+// change is applied when its data, its log block, every earlier log block (S8) and every earlier
+// change have completed: in the order of the log.
 #include <algorithm>
 #include <cassert>
 
@@ -233,7 +233,8 @@ uint8_t* PoolImpl::AppendEntry(Piece* piece, uint32_t bytes) {
     block->used = block->pending = 0;
     block->entries = 0;
     block->group_end = 0;
-    block->written = false;
+    block->written = block->whole = false;
+    block->applied = 0;
     block->tries = 0;
     block->pieces.clear();
     block->next = nullptr;
@@ -300,18 +301,36 @@ bool PoolImpl::GroupReady(const LogBlock* block) const {
 }
 
 void PoolImpl::AdvanceApply() {
-  while (log_head_ != nullptr && log_head_->written && log_head_->pending == 0 && !Faulted()) {
+  while (log_head_ != nullptr && log_head_->written && !Faulted()) {
+    if (log_head_->pending > 0) return ApplyPart(log_head_);
     if (log_head_->group_end > log_head_->sequence && !GroupReady(log_head_)) return;
     LogBlock* block = log_head_;
     log_head_ = block->next;
     if (log_head_ == nullptr) log_last_ = nullptr;
     apply_sequence_ = block->sequence + 1;
     std::memcpy(&apply_crc_, block->data + offsetof(LogBlockHeader, crc), 4);
-    for (Piece* piece : block->pieces) {
-      if (piece != nullptr) Apply(piece);
+    for (size_t i = block->applied; i < block->pieces.size(); ++i) {
+      if (block->pieces[i] != nullptr) Apply(block->pieces[i]);
     }
     block->pieces.clear();
     free_log_.push_back(block);
+  }
+}
+
+// Changes of the first block up to the first whose data is not there yet: their hosts do not wait
+// for the data of those behind them, which would make large writes go in lockstep, the medium idle
+// at the end of each batch. Of a crash it is a case like any other: replay checks the data of each
+// entry that no flush covered, and a flush covers this block only when all of it is applied. But a
+// checkpoint names the log by whole blocks: once one is to be cut, no block is begun.
+void PoolImpl::ApplyPart(LogBlock* block) {
+  if (block->whole || block->group_end > block->sequence) return;
+  const bool cutting = stage_ == CheckpointStage::kPrepare && !Mutated(Mutant::kCutInsideBlock);
+  if (block->applied == 0 && cutting) return;
+  while (block->applied < block->pieces.size() && !Faulted()) {
+    Piece* piece = block->pieces[block->applied];
+    if (piece->ios > 0) return;
+    block->pieces[block->applied++] = nullptr;
+    Apply(piece);
   }
 }
 
@@ -442,6 +461,7 @@ void PoolImpl::RetryWrite(Piece* piece) {
   }
   std::replace(piece->log->pieces.begin(), piece->log->pieces.end(), piece,
                static_cast<Piece*>(nullptr));
+  piece->log->whole = true;
   piece->holds.push_back(piece->log);
   SendWrite(piece);
 }

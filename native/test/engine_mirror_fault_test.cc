@@ -183,6 +183,7 @@ TEST(MirrorFaults, OneBitInAThousandBlocksIsHealedByReads) {
 }
 
 TEST(MirrorFaults, LostAndMisdirectedWritesOfOneSideAreHealed) {
+  uint64_t healed = 0;  // By scrubs: in a single run reads may have come by all of it before.
   for (uint64_t seed = 1; seed <= 8; ++seed) {
     SCOPED_TRACE(seed);
     Rng rng(seed);
@@ -213,11 +214,12 @@ TEST(MirrorFaults, LostAndMisdirectedWritesOfOneSideAreHealed) {
               Status::kOk);
     world.host.Settle();
     EXPECT_EQ(world.host.pool->WalkInfo(WalkKind::kScrub).damaged_blocks, 0u);
-    EXPECT_GT(world.host.pool->WalkInfo(WalkKind::kScrub).healed_blocks, 0u);
+    healed += world.host.pool->WalkInfo(WalkKind::kScrub).healed_blocks;
     ASSERT_EQ(world.host.Close(), Status::kOk);
     ASSERT_EQ(world.host.OpenWith({1}), Status::kOk) << world.host.why;
     world.ExpectAll();
   }
+  EXPECT_GT(healed, 8u);
 }
 
 TEST(MirrorFaults, EveryIoOfOneSideFailsOnce) {

@@ -5,7 +5,11 @@
 // what else the machine does meets both; a figure is the median of the slices,
 // a ratio the median of the ratios of neighbours.
 //
-//   engine_bench [--dir DIR] [--size MIB] [--slice SECONDS] [--rounds N]
+// CPU is this process's; requests and bytes are what the engine asks of its medium, its log and map
+// included: neither depends on what else the machine does.
+//
+//   engine_bench [--dir DIR] [--size MIB] [--slice SECONDS] [--rounds N] [--only WORK]
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,6 +43,36 @@ double Median(std::vector<double> values) {
   return values.empty() ? 0 : values[values.size() / 2];
 }
 
+// CPU time of this process, all threads, in µs.
+double CpuUs() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 +
+         static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
+// Passes everything on and counts it.
+class CountingFile final : public BlockFile {
+ public:
+  explicit CountingFile(MediumFile *under) : under_(under) {}
+  uint64_t size_bytes() const override { return under_->size_bytes(); }
+  uint32_t block_bytes() const override { return under_->block_bytes(); }
+  void Submit(IoRequest *request) override {
+    ++requests;
+    bytes += request->bytes;
+    under_->Submit(request);
+  }
+  void Kick() override { under_->Kick(); }
+  int Poll() override { return under_->Poll(); }
+  int Wait() override { return under_->Wait(); }
+
+  uint64_t requests = 0;
+  uint64_t bytes = 0;
+
+ private:
+  MediumFile *under_;
+};
+
 struct Work {
   const char *name;
   bool write;
@@ -52,12 +86,15 @@ struct Slice {
   double p50_us = 0;  // Latencies.
   double p99_us = 0;
   double max_us = 0;
+  double cpu_us = 0;  // An I/O, as the rest.
+  double requests = 0;
+  double bytes = 0;
 };
 
 // Requests in flight, and how long each took.
 class Target {
  public:
-  explicit Target(uint64_t blocks) : blocks_(blocks), random_(blocks) {
+  Target(CountingFile *file, uint64_t blocks) : file_(file), blocks_(blocks), random_(blocks) {
     const size_t bytes = kMaxDepth * kMaxBlocks * kBlockBytes;
     data_ = static_cast<uint8_t *>(std::aligned_alloc(kBlockBytes, bytes));
     if (data_ == nullptr) std::abort();
@@ -72,6 +109,8 @@ class Target {
 
   Slice Run(const Work &work, double seconds, double every = 0) {
     latencies_.clear();
+    const double cpu = CpuUs();
+    const uint64_t requests = file_->requests, bytes = file_->bytes;
     const auto begun = Clock::now();
     const auto until =
         begun + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
@@ -111,6 +150,10 @@ class Target {
     slice.rate = static_cast<double>(latencies_.size()) / took;
     std::sort(latencies_.begin(), latencies_.end());
     if (latencies_.empty()) return slice;
+    const auto ios = static_cast<double>(latencies_.size());
+    slice.cpu_us = (CpuUs() - cpu) / ios;
+    slice.requests = static_cast<double>(file_->requests - requests) / ios;
+    slice.bytes = static_cast<double>(file_->bytes - bytes) / ios;
     slice.p50_us = latencies_[latencies_.size() / 2];
     slice.p99_us = latencies_[latencies_.size() * 99 / 100];
     slice.max_us = latencies_.back();
@@ -122,6 +165,8 @@ class Target {
   virtual void Step() = 0;
   virtual void Event() {}
   void Ended(uint32_t slot) { ended_.push_back(slot); }
+
+  CountingFile *file_;
 
  private:
   uint64_t blocks_;
@@ -135,7 +180,7 @@ class Target {
 
 class RawTarget final : public Target {
  public:
-  RawTarget(MediumFile *file, uint64_t blocks) : Target(blocks), file_(file) {
+  RawTarget(CountingFile *file, uint64_t blocks) : Target(file, blocks) {
     for (uint32_t i = 0; i < kMaxDepth; ++i) {
       slots_[i].target = this;
       slots_[i].index = i;
@@ -166,14 +211,13 @@ class RawTarget final : public Target {
     if (file_->Poll() == 0) file_->Wait();
   }
 
-  MediumFile *file_;
   Slot slots_[kMaxDepth];
 };
 
 class PoolTarget final : public Target {
  public:
-  PoolTarget(MediumFile *file, Pool *pool, uint32_t volume, uint64_t blocks)
-      : Target(blocks), file_(file), pool_(pool), volume_(volume) {}
+  PoolTarget(CountingFile *file, Pool *pool, uint32_t volume, uint64_t blocks)
+      : Target(file, blocks), pool_(pool), volume_(volume) {}
 
   template <typename F>
   void Control(F call) {
@@ -235,7 +279,6 @@ class PoolTarget final : public Target {
     }
   }
 
-  MediumFile *file_;
   Pool *pool_;
   uint32_t volume_;
   Op ops_[kMaxDepth];
@@ -252,6 +295,7 @@ int Main(int argc, char **argv) {
   uint64_t size_mib = 2048;
   double slice_s = 1;
   int rounds = 7;
+  std::string only;
   for (int at = 1; at + 1 < argc; at += 2) {
     const std::string flag = argv[at];
     const char *value = argv[at + 1];
@@ -263,6 +307,8 @@ int Main(int argc, char **argv) {
       slice_s = std::strtod(value, nullptr);
     } else if (flag == "--rounds") {
       rounds = std::atoi(value);
+    } else if (flag == "--only") {
+      only = value;
     } else if (flag != "--jobs") {
       std::fprintf(stderr, "unknown option %s\n", flag.c_str());
       return 2;
@@ -281,7 +327,8 @@ int Main(int argc, char **argv) {
   failure = NewMedium::Create(dir + "/bench.pool", create, &pool_medium);
   if (!failure.ok()) Fail(failure.text);
   MediumFile &raw_file = raw_medium->file();
-  MediumFile &pool_file = pool_medium->file();
+  CountingFile pool_file(&pool_medium->file());
+  CountingFile raw_count(&raw_file);
   FormatOptions format;
   format.name = "bench";
   format.store_id.bytes[0] = 1;
@@ -297,7 +344,7 @@ int Main(int argc, char **argv) {
   maker.Control([&](DoneFn done, void *context) {
     pool->CreateVolume(Uuid{}, "v", blocks, &volume, done, context, ~0ull);
   });
-  RawTarget raw(&raw_file, blocks);
+  RawTarget raw(&raw_count, blocks);
   PoolTarget engine(&pool_file, pool.get(), volume, blocks);
   // Everything written once: no first allocations by the file system, no holes.
   const Work fill{"fill", true, false, 32, 8};
@@ -323,11 +370,12 @@ int Main(int argc, char **argv) {
       {"128k sequential read, depth 8, after those", false, false, 32, 8},
   };
   std::printf(
-      "| work | medium /s | engine /s | ratio | p99 medium us | p99 "
-      "engine us |\n");
-  std::printf("|---|---|---|---|---|---|\n");
+      "| work | medium /s | engine /s | ratio | p99 us medium / engine | CPU us an I/O medium / "
+      "engine | engine: requests an I/O | KiB an I/O |\n");
+  std::printf("|---|---|---|---|---|---|---|---|\n");
   for (const Work &work : works) {
-    std::vector<double> rates[2], ratios, p99[2];
+    if (std::string(work.name).find(only) == std::string::npos) continue;
+    std::vector<double> rates[2], ratios, p99[2], cpu[2], requests, bytes;
     for (int round = 0; round < rounds; ++round) {
       Slice slices[2];
       for (const int t : {round % 2, 1 - round % 2}) {
@@ -335,11 +383,16 @@ int Main(int argc, char **argv) {
         slices[t] = target.Run(work, slice_s);
         rates[t].push_back(slices[t].rate);
         p99[t].push_back(slices[t].p99_us);
+        cpu[t].push_back(slices[t].cpu_us);
       }
+      requests.push_back(slices[1].requests);
+      bytes.push_back(slices[1].bytes);
       ratios.push_back(slices[1].rate / slices[0].rate);
     }
-    std::printf("| %s | %.0f | %.0f | %.2f | %.0f | %.0f |\n", work.name, Median(rates[0]),
-                Median(rates[1]), Median(ratios), Median(p99[0]), Median(p99[1]));
+    std::printf("| %s | %.0f | %.0f | %.2f | %.0f / %.0f | %.1f / %.1f | %.2f | %.1f |\n",
+                work.name, Median(rates[0]), Median(rates[1]), Median(ratios), Median(p99[0]),
+                Median(p99[1]), Median(cpu[0]), Median(cpu[1]), Median(requests),
+                Median(bytes) / 1024);
     std::fflush(stdout);
   }
   // With a snapshot a second, against without.
