@@ -248,6 +248,7 @@ export interface Pool {
   readonly bootId: string;
   /** E7: the last sixteen openings of this store, the present one last. Lower-case UUIDs. */
   openIds(): readonly string[];
+  /** Ends when a superblock that was read back reaches all that was applied before the call. Writes go on meanwhile. */
   checkpoint(): Promise<void>;
   /** Drains, flushes, checkpoints, lets go of the medium. */
   close(): Promise<void>;
