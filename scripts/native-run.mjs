@@ -26,6 +26,7 @@ const folder = join('build', 'native-crash');
 const quiet = ['ignore', 'ignore', 'inherit'];
 run('cmake', ['-S', '.', '-B', folder, '-DASHLAR_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release'], quiet);
 run('cmake', ['--build', folder, '-j', jobs, '--target', ...programs], quiet);
+if (args.includes('--build-only')) process.exit(0);
 for (const program of programs) {
   run(join(folder, program), args.includes('--jobs') ? args : [...args, '--jobs', jobs], 'inherit');
 }

@@ -9,6 +9,7 @@
 // included: neither depends on what else the machine does.
 //
 //   engine_bench [--dir DIR] [--size MIB] [--slice SECONDS] [--rounds N] [--only WORK]
+//   engine_bench --serve 1 …: slices on demand, for a comparison with others; see Serve
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -107,7 +108,8 @@ class Target {
   Target(const Target &) = delete;
   Target &operator=(const Target &) = delete;
 
-  Slice Run(const Work &work, double seconds, double every = 0) {
+  // With `flush` the slice ends with one, timed with the rest.
+  Slice Run(const Work &work, double seconds, double every = 0, bool flush = false) {
     latencies_.clear();
     const double cpu = CpuUs();
     const uint64_t requests = file_->requests, bytes = file_->bytes;
@@ -145,6 +147,7 @@ class Target {
       if (!more && in_flight == 0) break;
       if (ended_.empty()) Step();
     }
+    if (flush) Flush();
     Slice slice;
     const double took = std::chrono::duration<double>(Clock::now() - begun).count();
     slice.rate = static_cast<double>(latencies_.size()) / took;
@@ -164,6 +167,7 @@ class Target {
   virtual void Start(uint32_t slot, bool write, uint64_t block, uint32_t blocks, uint8_t *data) = 0;
   virtual void Step() = 0;
   virtual void Event() {}
+  virtual void Flush() {}
   void Ended(uint32_t slot) { ended_.push_back(slot); }
 
   CountingFile *file_;
@@ -229,6 +233,33 @@ class PoolTarget final : public Target {
   }
   double slowest_snapshot_ms() const { return slowest_ms_; }
 
+  // A snapshot, waited for; the ones before it are deleted.
+  double SnapshotMs() {
+    const std::vector<SnapshotInfo> before = pool_->Snapshots(volume_);
+    const auto begun = Clock::now();
+    Event();
+    while (snapshot_running_) Step();
+    const double took = std::chrono::duration<double, std::milli>(Clock::now() - begun).count();
+    for (const SnapshotInfo &s : before) {
+      if (s.deleting) continue;
+      Control([&](DoneFn done, void *context) { pool_->DeleteSnapshot(s.handle, done, context); });
+    }
+    return took;
+  }
+  void Flush() override {
+    Op op;
+    op.kind = OpKind::kFlush;
+    op.volume = volume_;
+    bool ended = false;
+    op.context = &ended;
+    op.done = [](Op *o) {
+      if (o->status != Status::kOk) Fail("a flush failed");
+      *static_cast<bool *>(o->context) = true;
+    };
+    pool_->Submit(&op);
+    while (!ended) Step();
+  }
+
  private:
   void Start(uint32_t slot, bool write, uint64_t block, uint32_t blocks, uint8_t *data) override {
     Op &op = ops_[slot];
@@ -290,12 +321,42 @@ class PoolTarget final : public Target {
   double slowest_ms_ = 0;
 };
 
+// Does what lines on stdin say, each answered with a line of JSON:
+//   run seq|random read|write BLOCKS DEPTH SECONDS
+//   snapshot
+void Serve(PoolTarget *engine) {
+  std::printf("ready\n");
+  std::fflush(stdout);
+  char line[256];
+  while (std::fgets(line, sizeof line, stdin) != nullptr) {
+    char order[8] = "", kind[8] = "";
+    Work work{"", false, false, 0, 0};
+    double seconds = 0;
+    if (std::string(line) == "snapshot\n") {
+      std::printf("{\"ms\": %.3f}\n", engine->SnapshotMs());
+    } else if (std::sscanf(line, "run %7s %7s %u %u %lf", order, kind, &work.blocks, &work.depth,
+                           &seconds) == 5 &&
+               work.blocks > 0 && work.blocks <= kMaxBlocks && work.depth > 0 &&
+               work.depth <= kMaxDepth) {
+      work.random = std::string(order) == "random";
+      work.write = std::string(kind) == "write";
+      const Slice s = engine->Run(work, seconds, 0, work.write);
+      std::printf("{\"rate\": %.1f, \"p99Us\": %.1f, \"cpuUs\": %.2f, \"requests\": %.3f}\n",
+                  s.rate, s.p99_us, s.cpu_us, s.requests);
+    } else {
+      Fail("not understood: " + std::string(line));
+    }
+    std::fflush(stdout);
+  }
+}
+
 int Main(int argc, char **argv) {
   std::string dir = ".";
   uint64_t size_mib = 2048;
   double slice_s = 1;
   int rounds = 7;
   std::string only;
+  bool serve = false;
   for (int at = 1; at + 1 < argc; at += 2) {
     const std::string flag = argv[at];
     const char *value = argv[at + 1];
@@ -309,6 +370,8 @@ int Main(int argc, char **argv) {
       rounds = std::atoi(value);
     } else if (flag == "--only") {
       only = value;
+    } else if (flag == "--serve") {
+      serve = true;
     } else if (flag != "--jobs") {
       std::fprintf(stderr, "unknown option %s\n", flag.c_str());
       return 2;
@@ -349,6 +412,7 @@ int Main(int argc, char **argv) {
   // Everything written once: no first allocations by the file system, no holes.
   const Work fill{"fill", true, false, 32, 8};
   for (Target *target : {static_cast<Target *>(&raw), static_cast<Target *>(&engine)}) {
+    if (serve && target == &raw) continue;
     const auto begun = Clock::now();
     uint64_t written = 0;
     while (written < blocks) {
@@ -356,6 +420,10 @@ int Main(int argc, char **argv) {
       written += static_cast<uint64_t>(s.rate * 0.5 * 32);
       if (std::chrono::duration<double>(Clock::now() - begun).count() > 300) break;
     }
+  }
+  if (serve) {
+    Serve(&engine);
+    return 0;
   }
   // What was written in sequence first: random writes leave free space in
   // pieces.
