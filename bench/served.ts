@@ -1,7 +1,7 @@
 // What a thousand served volumes cost one process: how long each takes to make, how long lists take, what the process takes
 // of a core while nobody does anything, and its memory.
 //
-//   node dist/bench/served.js [--as serve|node|replicated] [--volumes 1000] [--idle-seconds 20]
+//   node dist/bench/served.js [--as serve|node|replicated] [--volumes 1000] [--at-once 1] [--idle-seconds 20]
 //
 //   serve       `ashlar serve`: volumes in its pool
 //   node        `ashlar node`: Volumes with one replica each
@@ -39,6 +39,7 @@ async function main(): Promise<void> {
     options: {
       as: { type: 'string', default: 'serve' },
       volumes: { type: 'string', default: '1000' },
+      'at-once': { type: 'string', default: '1' },
       'idle-seconds': { type: 'string', default: '20' },
     },
   });
@@ -59,15 +60,24 @@ async function main(): Promise<void> {
       `with no volume: ${residentMiB(child)} MiB resident, ${await idlePercent(child, 5)} % of a core`,
     );
     const times: number[] = [];
-    for (let n = 0; n < volumes; n += 1) {
+    const make = async (n: number): Promise<void> => {
       const name = `volume-${String(n).padStart(5, '0')}`;
       const before = performance.now();
       const manifest = { apiVersion: 'ashlar.io/v1', kind: 'Volume', metadata: { name } };
       await request(`${base}/volumes`, 'POST', { ...manifest, spec: shape.spec });
       await ready(`${base}/volumes/${name}`);
       times.push(performance.now() - before);
-      if ((n + 1) % 100 === 0) say(`${n + 1} made: the last hundred ${shown(times.slice(-100))}`);
-    }
+      if (times.length % 100 === 0)
+        say(`${times.length} made: the last hundred ${shown(times.slice(-100))}`);
+    };
+    let next = 0;
+    const one = async (): Promise<void> => {
+      while (next < volumes) {
+        next += 1;
+        await make(next - 1);
+      }
+    };
+    await Promise.all(Array.from({ length: Number(values['at-once']) }, one));
     say(`make a volume until hosts can log in: ${shown(times)}`);
     for (const [what, kind, accept] of [
       [`${volumes} volumes as JSON`, 'volumes', 'application/json'],
