@@ -125,8 +125,8 @@ export function listPhases(root) {
         [...deviceMutant('9'), '--seed', '200', '--operations', '500'],
         [...deviceMutant('10'), '--seed', '1'],
         [...deviceMutant('11'), '--seed', '200'],
-        [...deviceMutant('12'), '--seed', '200'],
-        [...deviceMutant('13'), '--seed', '1'],
+        // 12 and 13 (labels) have a directed test each in native/test/engine_label_test.cc: since checkpoints write their
+        // pages in runs, no seed that was tried cuts the power where these states show them.
       ],
       limitS: 1500,
     },

@@ -523,6 +523,8 @@ export interface ClusterOptions {
   readonly trace?: (line: string) => void;
 }
 
+const AFTER_HEALING = 'after healing';
+
 export class Cluster {
   readonly scheduler = new Scheduler();
   readonly rng: Rng;
@@ -681,6 +683,9 @@ export class Cluster {
     for (const entry of record.members) {
       if (entry.witness || entry.state !== MemberState.InSync) continue;
       const member = this.members.find(({ replicaId }) => replicaId === entry.replicaId)!;
+      // Wiped since it voted: not the store that the record names, and never taken for it (V1).
+      const wiped = entry.storeId !== member.store.storeId;
+      if (wiped && when !== AFTER_HEALING) continue;
       const { cells } = member.store;
       for (let at = 0; at < cells.length; at += 1) {
         const cell = cells[at]!;
@@ -719,7 +724,7 @@ export class Cluster {
 
   checkHealed(): void {
     const record = this.active()!.core!.record!;
-    const versions = this.#alike(record, 'after healing');
+    const versions = this.#alike(record, AFTER_HEALING);
     for (const member of this.members) {
       if (!record.members.some(({ replicaId }) => replicaId === member.replicaId)) continue;
       for (const id of member.store.snapshots()) {
