@@ -54,6 +54,7 @@ const RULE_NAMES = [
   'B3_copyAfterCommit',
   'B4_guard',
   'B4_backward',
+  'B4_sourcesInSync',
   'B5_allCopied',
   'B6_onlyInSync',
   'B6_allCopied',

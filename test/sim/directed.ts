@@ -535,6 +535,29 @@ export const missedInPieces: Directed = (rules, trace = false) => {
   allHold(scenario, 1);
 };
 
+/** B4: who was in sync when a rebuild began comes back blank in its midst, and is asked for what others cannot deliver. */
+export const sourceComesBackBlank: Directed = (rules, trace = false) => {
+  const config = { ...patient, holdMs: 10_000, lagMs: 2000, rebuildBytesPerSecond: 16 * 4096 };
+  const scenario = new Scenario({ rules, members: 5, blocks: 64, config, trace });
+  const first = scenario.activate(0);
+  const stateOf = (name: string) =>
+    first.core!.status(first.clock.now()).members.find(({ replicaId }) => replicaId === name)
+      ?.state;
+  scenario.cut(0, 4);
+  scenario.until('it is out', () => stateOf('r4') === 'Stale');
+  for (let lba = 0; lba < 64; lba += 1) scenario.ok(scenario.write(first, lba));
+  scenario.ok(scenario.flush(first)); // What is not on the medium yet does not rot there.
+  scenario.run(1000);
+  for (const index of [0, 1, 2]) scenario.member(index).store.rot(63);
+  scenario.join(0, 4);
+  scenario.until('it is rebuilt', () => stateOf('r4') === 'Joining');
+  scenario.run(500);
+  scenario.member(2).wipe();
+  scenario.until('one is back, blank', () => stateOf('r2') === 'Blank');
+  scenario.until('the other is in sync', () => stateOf('r4') === 'InSync');
+  for (let count = 0; count < 20; count += 1) scenario.ok(scenario.read(first, 63));
+};
+
 /** B6: a member took the snapshot, and was gone before the others had; they took it once more, without it. */
 export const anotherCut: Directed = (rules, trace = false) => {
   const config = { ...patient, holdMs: 10_000, lagMs: 2000 };
@@ -995,6 +1018,7 @@ export const DIRECTED = {
   missedSnapshots,
   missedInPieces,
   anotherCut,
+  sourceComesBackBlank,
   lastHolder,
   witnessPair,
   lossFoundTwice,

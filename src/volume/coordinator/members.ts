@@ -53,7 +53,12 @@ export class Members {
       if (slot.live && slot.peer === peer.index) core.reads.retry(nowMs, slot, 0, false);
     }
     for (const other of core.rebuilds.running.values()) {
-      if (other.sync !== null && other.source === peer.index) {
+      if (other.sync === null) continue;
+      // B4: what comes back under this index is not in sync, so it is asked for nothing; and an answer that is still due
+      // would be waited for in vain.
+      const [lister] = other.sources;
+      const { B4_sourcesInSync: all } = core.rules;
+      if (all ? other.sources.includes(peer.index) : lister === peer.index) {
         other.sync.abandon();
         other.sync = null;
       }
@@ -189,7 +194,7 @@ export class Members {
     if (core.rules.B7_holeFloor && compare(since, core.record!.holeFloor) < 0) since = ZERO_VERSION;
     const join = { epoch: core.epoch, op: core.ring.next };
     const copied = !core.rules.B5_allCopied;
-    core.rebuilds.running.set(peer.index, { peer, join, since, sync: null, source: -1, copied });
+    core.rebuilds.running.set(peer.index, { peer, join, since, sync: null, sources: [], copied });
     core.records.propose(
       nowMs,
       joined(core.record!, peer.replicaId, peer.hello!, join, since, core.rules),

@@ -12,7 +12,8 @@ export interface Rebuild {
   readonly join: Version;
   readonly since: Version;
   sync: BlockSync | null;
-  source: number;
+  /** Peers that the copies come from, the one that lists first. */
+  sources: readonly number[];
   copied: boolean;
 }
 
@@ -40,8 +41,8 @@ export class Rebuilds {
       }
       const source = sources[core.options.random.below(sources.length || 1)];
       if (source === undefined) continue;
-      rebuild.source = source;
       sources.splice(sources.indexOf(source), 1);
+      rebuild.sources = [source, ...sources];
       core.progressMs = nowMs;
       rebuild.sync = new BlockSync({
         fromLba: 0,
