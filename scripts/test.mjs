@@ -197,7 +197,12 @@ async function runPhase(phase, behind) {
   if (result.state === 'failed') result.failed = Math.max(1, result.failed);
   else result.passed = Math.max(1, result.passed);
   result.seconds = seconds();
-  if (result.state === 'failed') sayLine(output.slice(-TAIL_BYTES));
+  if (result.state === 'failed') {
+    // What failed may stand far above the end: its lines first.
+    const bad = [...output.matchAll(/^ *not ok .*(?:\n(?! *(?:not )?ok ).*){0,24}/gm)];
+    const first = bad.slice(0, 10).map(([lines]) => lines);
+    sayLine([...first, output.slice(-TAIL_BYTES)].join('\n'));
+  }
   sayLine(
     `${phase.id}: ${result.state} in ${result.seconds} s${result.note === '' ? '' : ` (${result.note})`}`,
   );
