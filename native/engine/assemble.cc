@@ -1,25 +1,13 @@
 // Putting a pool together from media: whose they are, which of them may be read, and whether they
 // suffice. Nothing is written here.
 #include <algorithm>
-#include <cstdlib>
 
+#include "native/engine/aligned_blocks.h"
 #include "native/engine/device_set.h"
 #include "native/engine/mutants.h"
 
 namespace ashlar {
 namespace {
-
-struct AlignedBytes {
-  explicit AlignedBytes(size_t bytes)
-      : data(static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, bytes))) {
-    if (data == nullptr) std::abort();
-    std::memset(data, 0, bytes);
-  }
-  ~AlignedBytes() { std::free(data); }
-  AlignedBytes(const AlignedBytes&) = delete;
-  AlignedBytes& operator=(const AlignedBytes&) = delete;
-  uint8_t* data;
-};
 
 std::string Quote(const std::string& path) { return path.empty() ? "a device" : path; }
 
@@ -58,7 +46,7 @@ bool TransferBlocks(BlockFile& file, IoKind kind, uint64_t block, uint32_t block
 }
 
 Status ReadLabel(BlockFile& file, Label* label, uint8_t* newest_slot) {
-  AlignedBytes buffer(kLabelBytes);
+  AlignedBlocks buffer(kLabelBlocks);
   const auto parsed = std::make_unique<Label>();
   const uint64_t blocks = file.size_bytes() / kBlockBytes;
   if (blocks < kMinPoolBlocks) return Status::kNotAPool;

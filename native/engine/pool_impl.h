@@ -2,7 +2,7 @@
 // tree_access.cc (pages), allocation.cc (space), read_path.cc, write_path.cc (admission, log,
 // application), atomic_write.cc, unmap.cc, control.cc (volumes, blobs), snapshot.cc, versions.cc
 // (what snapshots share), clone.cc, rollback.cc, diff.cc, reclaim.cc (deletion),
-// checkpoint.cc, recovery.cc, check.cc.
+// checkpoint.cc, recovery.cc (opening), load_state.cc, replay.cc, check.cc.
 //
 // Nothing here is called back in the middle of something: an I/O's completion is only queued, and
 // worked off by Drain; a caller's `done` is only queued, and delivered when the outermost call is
@@ -786,14 +786,26 @@ class PoolImpl final : public Pool {
   bool CheckpointWanted() const;
 
   // --- recovery.cc ---
-  struct Replay;
   Status ReadSuperblocks(std::string* why);
   bool WriteLabelsSync(std::string* why);
   Status EqualizeSuperblocks(uint32_t base, bool erase_other, std::string* why);
   void SetLimits();
+  Got WaitPage(Tree* tree, uint64_t index, bool create, Page** page);
+  bool ReadSync(uint64_t block, uint32_t blocks, uint8_t* data);
+  bool WriteSync(uint64_t block, uint32_t blocks, uint8_t* data);
+  bool FlushSync();
+  bool RunSyncOn(uint16_t device, IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data);
+  bool RunSync(IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data);
+  void SyncDone(EngineIo* io);
+  void WaitIo();
+
+  // --- load_state.cc ---
   Status LoadState(std::string* why);
   Status LoadPending(std::string* why);
   Status LoadBlobs(BlobStore* store, std::string* why);
+
+  // --- replay.cc ---
+  struct Replay;
   Status ReplayLog(std::string* why);
   void Prefetch(const uint8_t* blocks, uint32_t count);
   void ReplayBlock(Replay* replay, const uint8_t* block, bool verify);
@@ -804,15 +816,7 @@ class PoolImpl final : public Pool {
   void ReplaySnapshot(Replay* replay, const LogEntry& entry);
   void ReplayBlob(Replay* replay, const LogEntry& entry, bool verify);
   bool ReplayAlloc(Replay* replay, const std::vector<Run>& runs, std::vector<PhysRun>* out);
-  Got WaitPage(Tree* tree, uint64_t index, bool create, Page** page);
-  bool ReadSync(uint64_t block, uint32_t blocks, uint8_t* data);
-  bool WriteSync(uint64_t block, uint32_t blocks, uint8_t* data);
-  bool FlushSync();
   bool VerifyRunSync(const PhysRun& run, const uint32_t* crcs, uint8_t* data);
-  bool RunSyncOn(uint16_t device, IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data);
-  bool RunSync(IoKind kind, uint64_t block, uint32_t blocks, uint8_t* data);
-  void SyncDone(EngineIo* io);
-  void WaitIo();
 
   PoolOptions options_;
   DeviceSet devices_;
