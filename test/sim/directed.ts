@@ -587,6 +587,57 @@ export const anotherCut: Directed = (rules, trace = false) => {
   allHold(scenario, 0);
 };
 
+/**
+ * B7, P3: a snapshot is taken while a member goes, blocks are unmapped behind the cut, and members come and go: what records
+ * let members forget of the holes stays below every cut, whoever makes up for the snapshot later.
+ */
+export const holesAboveCut: Directed = (rules, trace = false) => {
+  const config = { ...patient, holdMs: 10_000, lagMs: 2000 };
+  const scenario = new Scenario({ rules, members: 3, blocks: 8, config, trace });
+  const first = scenario.activate(0);
+  const { snapshots } = scenario.cluster;
+  const stateOf = (index: number) => first.core!.record!.members[index]!.state;
+  const leaves = (index: number): void => {
+    scenario.cut(0, index);
+    for (const connection of [...scenario.cluster.network.connections]) {
+      if (connection.coordinator === 0 && connection.member === index) {
+        scenario.cluster.network.reset(connection);
+      }
+    }
+  };
+  scenario.ok(scenario.write(first, 0, 8));
+  scenario.member(1).store.latencyMs = 50;
+  let taken = false;
+  first.event(() =>
+    first.core!.takeSnapshot(first.clock.now(), { id: 's', name: 's', createdMs: 0 }, (error) => {
+      if (error !== null) throw new Error(error);
+      snapshots.onTaken('s', first.core!.record!);
+      taken = true;
+    }),
+  );
+  leaves(2);
+  scenario.member(2).store.refusesSnapshots = true; // It makes up for it late.
+  const unmapped = scenario.unmap(first, 0, 2); // Behind the cut that is still open.
+  scenario.until('the others have it', () => taken);
+  scenario.ok(unmapped);
+  scenario.member(1).store.latencyMs = 0.3;
+  scenario.ok(scenario.unmap(first, 4, 2));
+  scenario.join(0, 2);
+  scenario.until('it is in sync again', () => stateOf(2) === MemberState.InSync);
+  leaves(1);
+  scenario.until('another is out', () => stateOf(1) === MemberState.Stale);
+  scenario.join(0, 1);
+  scenario.until('and back', () => stateOf(1) === MemberState.InSync);
+  for (const key of ['one', 'two']) {
+    // Any records will do: the first after all that has the floor.
+    first.event(() => first.core!.putBlob(first.clock.now(), key, Uint8Array.of(1), () => {}));
+    scenario.until('it is kept', () => first.core!.getBlob(key) !== null);
+  }
+  scenario.run(1000);
+  scenario.member(2).store.refusesSnapshots = false;
+  allHold(scenario, 0);
+};
+
 /** P3: the record that names a snapshot reached one member; the others had taken it, and lose it with their caches. */
 export const heldByWord: Directed = (rules, trace = false) => {
   const scenario = new Scenario({ rules, members: 3, config: patient, trace });
@@ -1018,6 +1069,7 @@ export const DIRECTED = {
   missedSnapshots,
   missedInPieces,
   anotherCut,
+  holesAboveCut,
   sourceComesBackBlank,
   lastHolder,
   witnessPair,

@@ -1,7 +1,7 @@
 // What becomes of snapshots (T4.6), held against committed records: each was taken by enough (P3), is held by those that the
 // record names, alike and for good, and none that was reported is lost while a store is there that has it.
 import { BlockKind } from '../../src/wire/messages.ts';
-import { MemberState, majorityOf, type VolumeRecord } from '../../src/wire/record.ts';
+import { compare, MemberState, majorityOf, type VolumeRecord } from '../../src/wire/record.ts';
 import { Violation } from './checker.ts';
 import type { Cell } from './sim-store.ts';
 
@@ -40,7 +40,10 @@ export class SnapshotChecker {
 
   /** A record is committed, newer than any before. */
   onRecord(record: VolumeRecord, members: readonly Holder[]): void {
-    for (const { id, holders } of record.snapshots) {
+    for (const { id, version, holders } of record.snapshots) {
+      if (compare(record.holeFloor, version) > 0) {
+        throw new Violation(`snapshot ${id} has its cut below the floor of holes (B7)`);
+      }
       let known = this.#known.get(id);
       for (const holder of holders) {
         const entry = record.members.find(({ replicaId }) => replicaId === holder);

@@ -187,7 +187,7 @@ export class MissedSnapshots {
       return { ...entry, holders: [...entry.holders, peer.replicaId] };
     });
     if (snapshots.every((entry, at) => entry === record.snapshots[at])) return false;
-    core.records.propose(nowMs, nextRecord(record, { snapshots }), null);
+    core.records.propose(nowMs, nextRecord(record, { snapshots }, core.rules), null);
     return true;
   }
 

@@ -7,13 +7,17 @@ import {
   type SnapshotEntry,
   type VolumeRecord,
 } from '../../wire/record.ts';
-import type { Rules } from '../../wire/rules.ts';
+import { ALL_RULES, type Rules } from '../../wire/rules.ts';
 import { maxVersion, minVersion, type Version, ZERO_VERSION } from '../../wire/version.ts';
 import type { Adoption } from './adoption.ts';
 
 /** The next record of the epoch; a loss that an activation declared is no longer pending (V7). */
-export function nextRecord(record: VolumeRecord, change: Partial<VolumeRecord>): VolumeRecord {
-  const holeFloor = holeFloorAfter(record, change.members ?? record.members);
+export function nextRecord(
+  record: VolumeRecord,
+  change: Partial<VolumeRecord>,
+  rules: Rules = ALL_RULES,
+): VolumeRecord {
+  const holeFloor = holeFloorAfter(record, change.members ?? record.members, rules);
   return { ...record, lossPending: false, holeFloor, ...change, n: record.n + 1 };
 }
 
@@ -21,14 +25,21 @@ export function nextRecord(record: VolumeRecord, change: Partial<VolumeRecord>):
  * B7: the next record's floor, once `record` is committed: R1 made all it counts flush everything up to `allApplied`. Below
  * every `since` as well, and every snapshot that a rebuild may have to tell from the head (B6). Never from a record that
  * is only proposed: who has not stored it may lose the holes with its cache, and nobody could tell any more that it did.
+ * A snapshot whose record is still to come is above `allApplied`: no record came since its cut (P3).
  */
-function holeFloorAfter(record: VolumeRecord, changed: readonly MemberEntry[]): Version {
+function holeFloorAfter(
+  record: VolumeRecord,
+  changed: readonly MemberEntry[],
+  rules: Rules,
+): Version {
   let floor = record.allApplied;
   for (const member of [...record.members, ...changed]) {
     if (!member.witness && member.state !== MemberState.InSync)
       floor = minVersion(floor, member.since);
   }
-  for (const snapshot of record.snapshots) floor = minVersion(floor, snapshot.version);
+  if (rules.B7_belowSnapshots) {
+    for (const snapshot of record.snapshots) floor = minVersion(floor, snapshot.version);
+  }
   return maxVersion(record.holeFloor, floor);
 }
 
@@ -114,20 +125,24 @@ export function detached(
   rules: Rules,
 ): VolumeRecord {
   const applied = maxVersion(record.allApplied, allApplied);
-  return nextRecord(record, {
-    allApplied: applied,
-    members: record.members.map((entry) => {
-      const contig = leavers.get(entry.replicaId);
-      if (contig === undefined) return entry;
-      const since =
-        entry.state === MemberState.Joining
-          ? entry.since // B5: interrupted, stale since the old version.
-          : rules.B1_minOfBoth
-            ? minVersion(contig, allApplied)
-            : contig;
-      return { ...entry, state: MemberState.Stale, join: ZERO_VERSION, since };
-    }),
-  });
+  return nextRecord(
+    record,
+    {
+      allApplied: applied,
+      members: record.members.map((entry) => {
+        const contig = leavers.get(entry.replicaId);
+        if (contig === undefined) return entry;
+        const since =
+          entry.state === MemberState.Joining
+            ? entry.since // B5: interrupted, stale since the old version.
+            : rules.B1_minOfBoth
+              ? minVersion(contig, allApplied)
+              : contig;
+        return { ...entry, state: MemberState.Stale, join: ZERO_VERSION, since };
+      }),
+    },
+    rules,
+  );
 }
 
 /** B3: the member gets every op from `join` on. */
@@ -140,25 +155,29 @@ export function joined(
   rules: Rules,
 ): VolumeRecord {
   const { openId, bootId, snapshots } = identity;
-  return nextRecord(record, {
-    snapshots: record.snapshots
-      .map((snapshot) => ({
-        ...snapshot,
-        holders: snapshot.holders.filter(
-          (holder) =>
-            holder !== replicaId || !rules.P3_holdersSay || snapshots.includes(snapshot.id),
-        ),
-      }))
-      .filter(({ holders }) => holders.length > 0), // As at an activation: nobody has it.
-    members: withMember(record, replicaId, (entry) => ({
-      ...entry,
-      openId,
-      bootId,
-      state: MemberState.Joining,
-      join,
-      since,
-    })),
-  });
+  return nextRecord(
+    record,
+    {
+      snapshots: record.snapshots
+        .map((snapshot) => ({
+          ...snapshot,
+          holders: snapshot.holders.filter(
+            (holder) =>
+              holder !== replicaId || !rules.P3_holdersSay || snapshots.includes(snapshot.id),
+          ),
+        }))
+        .filter(({ holders }) => holders.length > 0), // As at an activation: nobody has it.
+      members: withMember(record, replicaId, (entry) => ({
+        ...entry,
+        openId,
+        bootId,
+        state: MemberState.Joining,
+        join,
+        since,
+      })),
+    },
+    rules,
+  );
 }
 
 /** B5. */

@@ -92,12 +92,13 @@ export class Snapshots {
     const core = this.#core;
     const running = this.running!;
     const record = core.record!;
-    if (record.n !== running.recordN) {
-      this.running = null; // A record came in between, and members dropped what it does not name: once more.
+    if (record.n !== running.recordN && core.rules.P3_noRecordBetween) {
+      // A record came in between: members dropped what it does not name, and the floor may be above the cut (B7). Once more.
+      this.running = null;
       core.members.advance(nowMs);
       return;
     }
-    if ((running.sentTo & ~running.acks) !== 0 && core.rules.P3_allHold) return;
+    if ((running.sentTo & core.inSync & ~running.acks) !== 0 && core.rules.P3_allHold) return;
     this.running = null;
     const holders = record.members
       .filter(({ replicaId }) => (running.sentTo & core.byReplica.get(replicaId)!.bit) !== 0)
