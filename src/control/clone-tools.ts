@@ -32,7 +32,7 @@ export function volumeActions(
       run: async ({ metadata }, { body, dryRun }) => {
         const { to, deleteLater = false, force = false } = body as Static<typeof RollbackBody>;
         if (dryRun) return controller.get(metadata.name);
-        return await controller.rollback(metadata.name, { to, deleteLater, force });
+        return await controller.history.rollback(metadata.name, { to, deleteLater, force });
       },
     },
     promote: {
@@ -41,7 +41,7 @@ export function volumeActions(
       body: Type.Object({}, { additionalProperties: false }),
       run: async ({ metadata }, { dryRun }) => {
         if (dryRun) return controller.get(metadata.name);
-        return await controller.promote(metadata.name);
+        return await controller.history.promote(metadata.name);
       },
     },
   };
@@ -76,12 +76,12 @@ async function changesOnReplicas(
   to: string,
 ): Promise<Extent[] | null> {
   const [volume = '', short = ''] = from.split('@');
-  if (to.split('@')[0] !== volume && controller.replicatedSource(from, null) !== null) {
+  if (to.split('@')[0] !== volume && controller.snapshots.source(from, null) !== null) {
     throw wrongTo(`'${to.slice(0, 160)}' is not ${volume}, nor one of its snapshots`);
   }
   const source = to.includes('@')
-    ? controller.replicatedSource(to, short)
-    : controller.replicatedSource(from, null);
+    ? controller.snapshots.source(to, short)
+    : controller.snapshots.source(from, null);
   if (source === null) return null;
   const extents: Extent[] = [];
   try {

@@ -5,8 +5,8 @@ import { type DataBufferPool, IoStatus } from '../block/index.ts';
 import type { StoreSnapshot, StoreVolume } from '../store/types.ts';
 import { Volume } from '../volume/index.ts';
 import { ApiError, type StatusCause } from './errors.ts';
+import type { Exporter } from './hosted-volumes.ts';
 import { GROUP } from './schemas.ts';
-import type { Exporter } from './volume-controller.ts';
 import type { WantedVolume } from './volume-manifest.ts';
 import { storeFailure } from './volume-parts.ts';
 

@@ -8,6 +8,7 @@ export {
   type SessionFacts,
 } from './api.ts';
 export { ApiError, type Status, type StatusCause, type StatusReason } from './errors.ts';
+export type { Exporter, ExposedVolume, VolumeControllerOptions } from './hosted-volumes.ts';
 export {
   type ExaminedDevice,
   type KeptPool,
@@ -43,10 +44,5 @@ export type {
 export { VOLUME_NAME } from './schemas.ts';
 export { SnapshotScheduler, type SnapshotSchedulerOptions } from './snapshot-schedule.ts';
 export { Transfers, type TransfersOptions } from './transfers.ts';
-export {
-  type Exporter,
-  type ExposedVolume,
-  VolumeController,
-  type VolumeControllerOptions,
-} from './volume-controller.ts';
+export { VolumeController } from './volume-controller.ts';
 export type { ChapAccount, VolumeDefaults, WantedVolume } from './volume-manifest.ts';

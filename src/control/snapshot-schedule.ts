@@ -66,7 +66,7 @@ export class SnapshotScheduler {
   /** Takes what is due and lets go what is too old. Never rejects: what failed is tried at the next look. */
   async look(): Promise<void> {
     const { controller, log } = this.#options;
-    for (const { name, schedule } of controller.scheduled()) {
+    for (const { name, schedule } of controller.snapshots.scheduled()) {
       if (this.#closed) return;
       try {
         await this.#tend(name, schedule);
@@ -78,14 +78,14 @@ export class SnapshotScheduler {
 
   async #tend(volume: string, { every, keep }: SnapshotSchedule): Promise<void> {
     const { controller, now, log } = this.#options;
-    const made = controller.snapshots(volume).filter(({ name }) => MADE.test(name));
+    const made = controller.snapshots.of(volume).filter(({ name }) => MADE.test(name));
     const nowMs = now().getTime();
     const newestMs = Math.max(...made.map(({ createdMs }) => createdMs));
     const everyMs = periodMs(every) ?? Number.POSITIVE_INFINITY;
     // A clock that was set back must not stop the schedule until it has caught up.
     if (made.length === 0 || nowMs - newestMs >= everyMs || newestMs > nowMs + everyMs) {
       const name = `${PREFIX}${kubeTime(now()).replaceAll(/[-:]/g, '').toLowerCase()}`;
-      const taken = await controller.takeSnapshots([volume], name);
+      const taken = await controller.snapshots.take([volume], name);
       log.info({ volume, snapshot: name }, 'a snapshot by the clock');
       made.push(...taken);
     }
@@ -96,8 +96,8 @@ export class SnapshotScheduler {
   async #letGo({ volume, name, usage }: KeptSnapshot): Promise<void> {
     const { controller, log } = this.#options;
     if (usage !== null && usage.clones.length > 0) return;
-    if (controller.exposure(`${volume}@${name}`) !== null) return;
-    await controller.deleteSnapshot(`${volume}@${name}`);
+    if (controller.snapshots.exposure(`${volume}@${name}`) !== null) return;
+    await controller.snapshots.delete(`${volume}@${name}`);
     log.info({ snapshot: `${volume}@${name}` }, 'a snapshot was old enough to go');
   }
 }

@@ -78,17 +78,17 @@ export interface SnapshotKindOptions {
 export function snapshotKind(options: SnapshotKindOptions): KindDefinition<SnapshotObject> {
   const { controller, clock } = options;
   const present = (found: KeptSnapshot): SnapshotObject =>
-    presentSnapshot(found, controller.exposure(`${found.volume}@${found.name}`));
-  const presentNow = (full: string): SnapshotObject => present(controller.snapshot(full)!);
+    presentSnapshot(found, controller.snapshots.exposure(`${found.volume}@${found.name}`));
+  const presentNow = (full: string): SnapshotObject => present(controller.snapshots.get(full)!);
   const backend = new PolledBackend(
     {
       list: () =>
         // What replicas of others' volumes keep is theirs.
         controller
           .list()
-          .flatMap(({ metadata }) => controller.snapshots(metadata.name).map(present)),
+          .flatMap(({ metadata }) => controller.snapshots.of(metadata.name).map(present)),
       get: (_namespace, name) => {
-        const found = controller.snapshot(fullNameOf(name));
+        const found = controller.snapshots.get(fullNameOf(name));
         return found === null ? null : present(found);
       },
       create: async (object, dryRun) => {
@@ -99,12 +99,12 @@ export function snapshotKind(options: SnapshotKindOptions): KindDefinition<Snaps
           if (controller.find(volume) === null) throw notFound('volumes', volume);
         }
         if (dryRun) return object;
-        const [made] = await controller.takeSnapshots(volumes, short);
+        const [made] = await controller.snapshots.take(volumes, short);
         return present(made!);
       },
       remove: async (before, dryRun) => {
         if (dryRun) return;
-        await controller.deleteSnapshot(fullNameOf(before.metadata.name));
+        await controller.snapshots.delete(fullNameOf(before.metadata.name));
       },
     },
     clock,
@@ -199,7 +199,7 @@ function exposureActions(
       body: Type.Object({}, { additionalProperties: false }),
       run: async ({ metadata }, { dryRun }) => {
         const full = fullNameOf(metadata.name);
-        if (!dryRun) await controller.exposeSnapshot(full);
+        if (!dryRun) await controller.snapshots.expose(full);
         return present(full);
       },
     },
@@ -210,7 +210,7 @@ function exposureActions(
       run: async ({ metadata }, { body, dryRun }) => {
         const full = fullNameOf(metadata.name);
         const { force = false } = body as Static<typeof Force>;
-        if (!dryRun) await controller.unexposeSnapshot(full, { force });
+        if (!dryRun) await controller.snapshots.unexpose(full, { force });
         return present(full);
       },
     },

@@ -29,8 +29,9 @@ import {
   sendStream,
 } from '../stream/index.ts';
 import { ApiError, notFound } from './errors.ts';
+import type { Receiving } from './receiving-mark.ts';
 import { SnapshotSource, VolumeTarget } from './stream-ends.ts';
-import type { Receiving, VolumeController } from './volume-controller.ts';
+import type { VolumeController } from './volume-controller.ts';
 
 export interface TransfersOptions {
   readonly controller: VolumeController;
@@ -57,7 +58,7 @@ export class Transfers {
   /** Throws ApiError where there is no such snapshot, or `from` is none of the same volume before it. */
   send(request: SendRequest): { description: StreamDescription; pieces: AsyncIterable<Buffer> } {
     const { controller } = this.#options;
-    const onReplicas = controller.replicatedSource(request.snapshot, request.from);
+    const onReplicas = controller.snapshots.source(request.snapshot, request.from);
     if (onReplicas !== null) return this.#send(onReplicas, request);
     const snapshot = this.#snapshot(request.snapshot);
     const { volume } = snapshot.snapshotInfo();
@@ -71,7 +72,7 @@ export class Transfers {
         throw refuse(`${from.name} is not older than ${snapshot.name}`);
       }
     }
-    const blockSize = controller.blockSize(volume);
+    const blockSize = controller.receiving.blockSize(volume);
     return this.#send(new SnapshotSource(snapshot, from, blockSize), request);
   }
 
@@ -90,7 +91,7 @@ export class Transfers {
 
   /** Where an interrupted stream into the volume goes on; null: nothing is being received. */
   resumePoint(name: string): ResumePoint | null {
-    const receiving = this.#options.controller.receiving(name);
+    const receiving = this.#options.controller.receiving.of(name);
     if (receiving === null) return null;
     const { snapshotId, fromId, lba } = receiving;
     return { snapshotId, fromId, lba };
@@ -169,7 +170,7 @@ export class Transfers {
     const { controller } = this.#options;
     const { snapshotId, snapshot } = description;
     const fromId = description.from?.id ?? null;
-    const before = controller.find(name) === null ? null : controller.receiving(name);
+    const before = controller.find(name) === null ? null : controller.receiving.of(name);
     if (fromLba > 0) this.#assertContinues(name, before, description, fromLba);
     const receiving: Receiving = { snapshotId, snapshot, fromId, lba: fromLba };
     if (before !== null && before.snapshotId !== snapshotId) {
@@ -183,24 +184,24 @@ export class Transfers {
     } else if (before === null) {
       // Before hosts lose the volume for nothing; and again when they have.
       this.#assertUnchangedSince(name, description);
-      await controller.beginReceiving(name, receiving, () =>
+      await controller.receiving.begin(name, receiving, () =>
         this.#assertUnchangedSince(name, description),
       );
     }
-    const volume = controller.receivingVolume(name);
+    const volume = controller.receiving.volume(name);
     const wantedBytes = description.sizeBlocks * STORE_BLOCK_BYTES;
     const { blocks, logicalBlockBytes } = volume.geometry;
     if (wantedBytes > blocks * logicalBlockBytes) await volume.resize(wantedBytes);
     return new VolumeTarget({
       device: volume,
       name,
-      keepMark: (lba) => controller.keepReceiving(name, { ...receiving, lba }),
+      keepMark: (lba) => controller.receiving.keep(name, { ...receiving, lba }),
       finish: async () => {
         const { epoch, opNumber } = volume.cut();
         const request = { volume: name, name: snapshot, id: snapshotId, epoch, opNumber };
         const pool = controller.poolOf(name);
         await pool.createSnapshots([request], new Date(description.createdAt).getTime());
-        await controller.endReceiving(name);
+        await controller.receiving.end(name);
       },
     });
   }

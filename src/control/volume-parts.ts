@@ -1,7 +1,27 @@
 // What the volume controller compares by, and how it says what went wrong.
+
+import type { Pool, StoreVolume } from '../store/types.ts';
 import { ApiError, type StatusCause } from './errors.ts';
 import { GROUP, type Metadata } from './schemas.ts';
 import type { WantedVolume } from './volume-manifest.ts';
+
+/** Volumes of the pool that are replicas of somebody's, or beside those: no business of the volume controller. */
+const REPLICA_PREFIXES = ['replica/', 'branch/'];
+
+/** Names of volumes that are hosts' own: replicas are somebody else's. */
+export function volumesIn(pool: Pool): string[] {
+  return pool
+    .volumes()
+    .map(({ name }) => name)
+    .filter((name) => REPLICA_PREFIXES.every((prefix) => !name.startsWith(prefix)));
+}
+
+/** Never reported as made, and never served: without a manifest of its own, and nothing was written to it. */
+export function isHalfMade(store: StoreVolume, manifest: Uint8Array | null): boolean {
+  const { mappedBlocks, origin, writtenBlocks } = store.info();
+  if (origin !== null) return manifest === null && writtenBlocks === 0;
+  return manifest === null && mappedBlocks === 0;
+}
 
 export function busy(name: string, initiators: readonly string[]): ApiError {
   const causes: StatusCause[] = [...new Set(initiators)].map((initiator) => ({

@@ -126,7 +126,7 @@ test('a snapshot is restored as it was, though a replica was away in between; th
     const { controller, cluster, nodes } = control;
     await control.write('far', 7, 0x5a);
     await control.write('far', 8, 0x5b);
-    const [taken] = await controller.takeSnapshots(['far'], 'a');
+    const [taken] = await controller.snapshots.take(['far'], 'a');
     assert.deepEqual(taken?.holders, ['far-r1', 'far-r2', 'far-r3']);
     assert.equal(taken.createdMs, Date.parse('2026-11-01T00:00:00Z'));
     await control.write('far', 7, 0xa5);
@@ -136,12 +136,12 @@ test('a snapshot is restored as it was, though a replica was away in between; th
       () => controller.get('far').status.state === 'Degraded',
     );
     await control.write('far', 8, 0xa6);
-    await controller.takeSnapshots(['far'], 'b');
+    await controller.snapshots.take(['far'], 'b');
     await control.write('far', 9, 0xa7);
     await cluster.nodes[1]!.start();
     await control.whole('far');
     assert.deepEqual(
-      controller.snapshots('far').map(({ name, holders }) => [name, holders?.length]),
+      controller.snapshots.of('far').map(({ name, holders }) => [name, holders?.length]),
       [
         ['a', 3],
         ['b', 2],
@@ -172,8 +172,8 @@ test('a snapshot is restored as it was, though a replica was away in between; th
 
     const options = { dryRun: false, force: false };
     await assert.rejects(controller.delete('far', options), /has 2 snapshots: far@a, far@b/);
-    await controller.deleteSnapshot('far@a');
-    await controller.deleteSnapshot('far@b');
+    await controller.snapshots.delete('far@a');
+    await controller.snapshots.delete('far@b');
     await controller.delete('far', options);
     assert.deepEqual(await of('of-a'), [0x5a, 0x5b, 0x77]);
     assert.deepEqual(await of('of-b'), [0xa5, 0xa6, 0]);
@@ -195,11 +195,11 @@ test('a volume that nobody uses is rolled back, and what was taken since stays',
     const { controller, nodes } = control;
     await control.write('far', 7, 1);
     await control.write('far', 8, 2);
-    await controller.takeSnapshots(['far'], 'a');
+    await controller.snapshots.take(['far'], 'a');
     await control.write('far', 7, 3);
     await control.unmap('far', 8);
     await control.write('far', 9, 4);
-    await controller.takeSnapshots(['far'], 'b');
+    await controller.snapshots.take(['far'], 'b');
     await control.write('far', 10, 5);
     const grown = { ...aManifest('far', { size: '4Mi', replicaNodes: nodes }) };
     await controller.update('far', () => grown, { dryRun: false });
@@ -207,9 +207,9 @@ test('a volume that nobody uses is rolled back, and what was taken since stays',
 
     control.exporter.loggedIn.set(controller.iqn('far'), ['iqn.2026-11.io.host:a']);
     const request = { to: 'a', deleteLater: false, force: false };
-    await assert.rejects(controller.rollback('far', request), /is in use/);
+    await assert.rejects(controller.history.rollback('far', request), /is in use/);
     control.exporter.loggedIn.clear();
-    await controller.rollback('far', request);
+    await controller.history.rollback('far', request);
     const look = async (name: string) => {
       const found: number[] = [];
       for (const lba of [7, 8, 9, 10, 1000]) found.push(await control.read(name, lba));
@@ -220,11 +220,11 @@ test('a volume that nobody uses is rolled back, and what was taken since stays',
     assert.equal(size, 4 * 2 ** 20);
     // Forward again, to what was taken later.
     await control.write('far', 7, 7);
-    await controller.rollback('far', { ...request, to: 'b' });
+    await controller.history.rollback('far', { ...request, to: 'b' });
     assert.deepEqual(await look('far'), [3, 0, 4, 0, 0]);
-    await controller.rollback('far', { ...request, deleteLater: true });
+    await controller.history.rollback('far', { ...request, deleteLater: true });
     assert.deepEqual(
-      controller.snapshots('far').map(({ name }) => name),
+      controller.snapshots.of('far').map(({ name }) => name),
       ['a'],
     );
     assert.deepEqual(await look('far'), [1, 2, 0, 0, 0]);
@@ -235,7 +235,7 @@ test('a rollback that was interrupted is done before a host may look', async () 
   await withControl(async (control) => {
     const { controller, cluster, pool } = control;
     await control.write('far', 7, 1);
-    const [taken] = await controller.takeSnapshots(['far'], 'a');
+    const [taken] = await controller.snapshots.take(['far'], 'a');
     await control.write('far', 7, 2);
     await controller.close();
     // What a daemon leaves that was killed right after it had begun.
@@ -286,16 +286,19 @@ test('what cannot be is refused in words', async () => {
     const refused = (text: RegExp) => (error: unknown) =>
       error instanceof ApiError && text.test(error.message);
     await controller.create(aManifest('near', { size: SIZE }), { dryRun: false });
-    await controller.takeSnapshots(['near'], 'n');
-    await controller.takeSnapshots(['far'], 'a');
-    await assert.rejects(controller.takeSnapshots(['far'], 'a'), refused(/"far.a" already exists/));
+    await controller.snapshots.take(['near'], 'n');
+    await controller.snapshots.take(['far'], 'a');
     await assert.rejects(
-      controller.takeSnapshots(['near', 'far'], 'g'),
+      controller.snapshots.take(['far'], 'a'),
+      refused(/"far.a" already exists/),
+    );
+    await assert.rejects(
+      controller.snapshots.take(['near', 'far'], 'g'),
       refused(/not all of the others are/),
     );
-    await assert.rejects(controller.deleteSnapshot('far@c'), refused(/far@c/));
+    await assert.rejects(controller.snapshots.delete('far@c'), refused(/far@c/));
     const back = { to: 'c', deleteLater: false, force: false };
-    await assert.rejects(controller.rollback('far', back), refused(/"far.c" not found/));
+    await assert.rejects(controller.history.rollback('far', back), refused(/"far.c" not found/));
     const create = (spec: Record<string, unknown>) =>
       controller.create(aManifest('copy', { size: SIZE, ...spec }), { dryRun: false });
     const of = (snapshot: string) => ({ source: { snapshot } });
@@ -320,11 +323,11 @@ test('what changed between snapshots of a volume on replicas is listed, sent and
   await withControl(async (control) => {
     const { controller, cluster } = control;
     for (const lba of [7, 8, 9, 500]) await control.write('far', lba, 1);
-    await controller.takeSnapshots(['far'], 'a');
+    await controller.snapshots.take(['far'], 'a');
     await control.write('far', 7, 2);
     await control.unmap('far', 8);
     await control.write('far', 300, 2);
-    await controller.takeSnapshots(['far'], 'b');
+    await controller.snapshots.take(['far'], 'b');
     // What came later is none of the difference.
     await control.write('far', 7, 3);
     await control.write('far', 8, 3);
@@ -397,7 +400,7 @@ test('a snapshot of several volumes on replicas is of one instant: what was writ
     })();
     for (let index = 0; index < 8; index += 1) {
       await new Promise((resolve) => setTimeout(resolve, 15));
-      const made = await controller.takeSnapshots(['far', 'near'], `g-${index}`);
+      const made = await controller.snapshots.take(['far', 'near'], `g-${index}`);
       assert.deepEqual(
         made.map(({ volume, name }) => `${volume}@${name}`),
         [`far@g-${index}`, `near@g-${index}`],
@@ -405,10 +408,18 @@ test('a snapshot of several volumes on replicas is of one instant: what was writ
     }
     stops = true;
     await writer;
-    await assert.rejects(controller.takeSnapshots(['far', 'near'], 'g-0'), /already exists/);
+    await assert.rejects(controller.snapshots.take(['far', 'near'], 'g-0'), /already exists/);
     for (let index = 0; index < 8; index += 1) {
-      await controller.rollback('far', { to: `g-${index}`, deleteLater: false, force: false });
-      await controller.rollback('near', { to: `g-${index}`, deleteLater: false, force: false });
+      await controller.history.rollback('far', {
+        to: `g-${index}`,
+        deleteLater: false,
+        force: false,
+      });
+      await controller.history.rollback('near', {
+        to: `g-${index}`,
+        deleteLater: false,
+        force: false,
+      });
       const [first, second] = [await control.read('far', 7), await control.read('near', 7)];
       assert.ok(first === second || first === (second + 1) % 250, `${first} and ${second}`);
     }

@@ -266,7 +266,7 @@ for (const [title, open] of kinds) {
       assert.ok(again.exported('copy'));
       assert.equal(again.transfers.resumePoint('copy'), null);
       assert.ok((await again.bytesOf('copy@a')).equals(await sender.bytesOf('db@a')));
-      assert.equal(again.controller.blockSize('copy'), 512);
+      assert.equal(again.controller.receiving.blockSize('copy'), 512);
     });
 
     it('refuses what does not fit, and changes nothing', async () => {

@@ -1,0 +1,44 @@
+// The mark of a volume that a stream is received into, kept with it: it says how far the stream has come.
+import { IoStatus } from '../block/index.ts';
+import type { Pool, StoreVolume } from '../store/types.ts';
+import { storeFailure } from './volume-parts.ts';
+
+const RECEIVING_KEY = 'control.receiving';
+
+/** Of a volume that a stream is received into, kept with it: until the stream is whole, no host may log in. */
+export interface Receiving {
+  readonly snapshotId: string;
+  readonly snapshot: string;
+  /** Of an incremental stream. */
+  readonly fromId: string | null;
+  /** All below is there, on stable storage. In 4 KiB blocks. */
+  readonly lba: number;
+}
+
+/** Null: no stream is being received into it, or one was and is whole. */
+export function receivingOf(store: StoreVolume): Receiving | null {
+  const bytes = store.getBlob(RECEIVING_KEY);
+  return bytes === null ? null : (JSON.parse(Buffer.from(bytes).toString()) as Receiving);
+}
+
+export async function putReceiving(store: StoreVolume, receiving: Receiving | null): Promise<void> {
+  const value = receiving === null ? null : Buffer.from(JSON.stringify(receiving));
+  const status = await new Promise<IoStatus>((resolve) => {
+    store.putBlob(RECEIVING_KEY, value, resolve);
+  });
+  if (status === IoStatus.Ok) return;
+  throw storeFailure(
+    store.name,
+    status === IoStatus.NoSpace ? 'STORE_NO_SPACE' : 'STORE_IO',
+    `how far volume "${store.name}" was received could not be kept`,
+  );
+}
+
+/** A crash after the last step of a stream, the snapshot, and before this one. */
+export async function finishReceiving(pool: Pool, store: StoreVolume): Promise<void> {
+  const receiving = receivingOf(store);
+  if (receiving === null) return;
+  const { snapshotId } = receiving;
+  const whole = pool.snapshots(store.name).some((one) => one.snapshotInfo().id === snapshotId);
+  if (whole) await putReceiving(store, null);
+}
