@@ -3,7 +3,6 @@
 //
 // Order: the engine applies changes in the order of their submission. Where one must wait for a buffer of the arena,
 // everything after it waits behind it.
-import { randomUUID } from 'node:crypto';
 import { assert, crc32c, type Turn } from '../base/index.ts';
 import {
   type BlockOp,
@@ -42,8 +41,9 @@ import {
   InstallMode,
 } from '../wire/messages.ts';
 import type { VolumeRecord } from '../wire/record.ts';
-import { compareVersions, type Version, ZERO_VERSION } from '../wire/version.ts';
+import { isBelow, type Version, ZERO_VERSION } from '../wire/version.ts';
 import type { MemberEvents, MemberStore, OpenedState } from './member-interfaces.ts';
+import { NOTHING, ReplicaSnapshots } from './replica-snapshots.ts';
 
 /** 4 bytes epoch. */
 const PROMISE_KEY = 'replica.promise';
@@ -54,13 +54,6 @@ const HEAD_BYTES = 24;
 const PART_BYTES = MAX_BLOB_BYTES;
 /** Runs of one listing: a message of them fits a frame many times over. */
 const MAX_LISTED_RUNS = 4096;
-/** Of a branch (B6), the last step of making it: its snapshot's cut, 4 bytes epoch and 8 bytes op. */
-const BRANCH_KEY = 'replica.branch';
-const BRANCH_BYTES = 12;
-/** What a branch begins from, where no newer snapshot is here: `~ID` of the volume. No snapshot's id begins so. */
-const GROUND = '~';
-/** What was never written, as a branch takes it: below every version that there is, and above none. */
-const NOTHING: Version = { epoch: 0, op: 1 };
 /** Blocks whose tags are looked at in one go, for a digest. */
 const DIGEST_STEP_BLOCKS = 256;
 /** The tags of the longest operation, and one buffer of the arena. */
@@ -72,14 +65,6 @@ export interface EngineStoreOptions {
   readonly buffers: DataBufferPool;
   readonly turn: Turn;
   readonly gate: CoreGate;
-}
-
-/** `replica/VOLUME/REPLICA` has its branches in `branch/VOLUME/REPLICA/SNAPSHOT`. */
-export const BRANCH_PREFIX = 'branch/';
-
-/** The branches of that replica's volume, by the name that its snapshots' ids follow. */
-export function branchesOf(volumeName: string): string {
-  return `${BRANCH_PREFIX}${volumeName.slice(volumeName.indexOf('/') + 1)}/`;
 }
 
 /** One operation on its way through the engine. */
@@ -100,6 +85,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
   readonly #options: EngineStoreOptions;
   readonly #volume: StoreVolume;
   readonly #payloads: PayloadPool;
+  readonly #snapshots: ReplicaSnapshots;
   #core: MemberEvents | null = null;
   #freeOps: ReplicaOp[] = [];
   /** What waits for memory, in order. */
@@ -112,6 +98,8 @@ export class EngineStore implements MemberStore, BlockOpOwner {
   /** Of the volume when it was last asked. It only grows. */
   #sizeBlocks: number;
   #closed = false;
+  /** What changes the pool beside the volume's blocks. */
+  readonly #work = new Set<Promise<unknown>>();
 
   /** Opens what is there. Throws StoreError where the replica's own words are damaged. */
   constructor(options: EngineStoreOptions) {
@@ -119,6 +107,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
     this.#volume = options.volume;
     this.#payloads = new PayloadPool(options.buffers);
     const { pool, volume } = options;
+    this.#snapshots = new ReplicaSnapshots(pool, volume);
     const promiseBlob = volume.getBlob(PROMISE_KEY);
     const head = this.#readHead();
     const info = volume.info();
@@ -159,9 +148,15 @@ export class EngineStore implements MemberStore, BlockOpOwner {
     return this.#options.pool.creditBlocks();
   }
 
-  /** The core hears nothing more. What is under way ends in the pool. */
+  /** The core hears nothing more, and nothing more begins. What is under way ends in the pool. */
   close(): void {
     this.#closed = true;
+  }
+
+  /** Of one that is closed: its records are kept, its snapshots and branches made or not. */
+  async ended(): Promise<void> {
+    assert(this.#closed);
+    await Promise.allSettled(this.#work);
   }
 
   // -------------------------------------------------------------------------------------------- promise, record, marks
@@ -179,14 +174,26 @@ export class EngineStore implements MemberStore, BlockOpOwner {
     dropSnapshots: readonly string[],
     token: number,
   ): void {
-    this.#answerWith(this.#saveRecord(record, hint, holeFloor, dropSnapshots), token);
+    this.#answerWith(token, () => this.#saveRecord(record, hint, holeFloor, dropSnapshots));
   }
 
-  #answerWith(work: Promise<IoStatus>, token: number): void {
-    void work.then(
-      (status) => this.#done(token, status),
-      (error: unknown) => this.#done(token, failureOf(error)),
-    );
+  #answerWith(token: number, work: () => Promise<IoStatus>): void {
+    this.#begin(work, (status) => this.#done(token, status), failureOf);
+  }
+
+  /** Nothing once it is closed: whoever deletes the replica waits for what has begun. */
+  #begin<T>(
+    work: () => Promise<T>,
+    answer: (result: T) => void,
+    ofError: (error: unknown) => T,
+  ): void {
+    if (this.#closed) return;
+    const run = work().catch(ofError);
+    this.#work.add(run);
+    void run.then((result) => {
+      this.#work.delete(run);
+      answer(result);
+    });
   }
 
   async #saveRecord(
@@ -210,31 +217,13 @@ export class EngineStore implements MemberStore, BlockOpOwner {
       if (marks.holeFloor !== undefined) this.#holeFloor = marks.holeFloor;
     }
     const status = await this.#writeRecord(record, hint);
-    if (status === IoStatus.Ok) await this.#dropSnapshots(dropSnapshots);
+    // P3. After the record that does not name them: one that a crash leaves behind is dropped with the next record.
+    if (status === IoStatus.Ok) await this.#snapshots.drop(dropSnapshots);
     return status;
   }
 
-  /** P3. After the record that does not name them: one that a crash leaves behind is dropped with the next record. */
-  async #dropSnapshots(ids: readonly string[]): Promise<void> {
-    const { pool } = this.#options;
-    for (const id of ids) {
-      const branch = this.#branchName(id);
-      await quietly(() => pool.deleteVolume(branch, { withSnapshots: true }));
-      await quietly(() => pool.deleteSnapshot(`${this.#volume.name}@${GROUND}${id}`));
-      await quietly(() => pool.deleteSnapshot(`${this.#volume.name}@${id}`));
-    }
-  }
-
-  /** In the pool: `VOLUME@ID`, or `BRANCH@ID` of one that was made up for. People's names for it are the record's. */
   snapshotName(id: string): string {
-    const own = `${this.#volume.name}@${id}`;
-    const branched = `${this.#branchName(id)}@${id}`;
-    const { pool } = this.#options;
-    return pool.snapshot(own) === null && pool.snapshot(branched) !== null ? branched : own;
-  }
-
-  #branchName(id: string): string {
-    return `${branchesOf(this.#volume.name)}${id}`;
+    return this.#snapshots.nameOf(id);
   }
 
   async #writeRecord(record: VolumeRecord, hint: Version): Promise<IoStatus> {
@@ -422,7 +411,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
     branchOf: string | null,
     token: number,
   ): void {
-    const volume = branchOf === null ? this.#volume : this.#unsealed(branchOf);
+    const volume = branchOf === null ? this.#volume : this.#snapshots.unsealedVolume(branchOf);
     const sizeBlocks = volume?.info().sizeBlocks ?? 0;
     const endLba = Math.min(toLba, sizeBlocks);
     const answer = (status: IoStatus, runs: ChangedRuns, nextLba: number): void => {
@@ -499,7 +488,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
 
   install(message: Install, token: number): void {
     const { copy, mode, join, branchOf } = message;
-    const volume = branchOf === null ? this.#volume : this.#unsealed(branchOf);
+    const volume = branchOf === null ? this.#volume : this.#snapshots.unsealedVolume(branchOf);
     if (volume === null) {
       this.#done(token, IoStatus.IoError);
       return;
@@ -641,127 +630,40 @@ export class EngineStore implements MemberStore, BlockOpOwner {
   }
 
   takeSnapshot(snapshotId: string, _name: string, version: Version, token: number): void {
-    this.#answerWith(this.#takeSnapshot(snapshotId, version), token);
-  }
-
-  /** Durable, not just applied: what the record names later is then there whatever happens. */
-  async #takeSnapshot(id: string, { epoch, op }: Version): Promise<IoStatus> {
-    const { pool } = this.#options;
-    const full = `${this.#volume.name}@${id}`;
-    if (pool.snapshot(full) !== null) await pool.deleteSnapshot(full); // Of an attempt that no record named.
-    const request = { volume: this.#volume.name, name: id, id: randomUUID(), epoch, opNumber: op };
-    await pool.createSnapshots([request], 0); // When it was taken, the record says.
-    return IoStatus.Ok;
+    this.#answerWith(token, async () => {
+      await this.#snapshots.take(snapshotId, version);
+      return IoStatus.Ok;
+    });
   }
 
   snapshots(): readonly string[] {
-    const own = this.#ownSnapshots().filter((id) => !id.startsWith(GROUND));
-    return [...own, ...this.#branchIds().filter((id) => this.#isSealed(id))];
+    return this.#snapshots.ids();
   }
 
   branches(): readonly string[] {
-    const grounds = this.#ownSnapshots().filter((id) => id.startsWith(GROUND));
-    const ids = grounds.map((id) => id.slice(GROUND.length));
-    return [...new Set([...ids, ...this.#branchIds()])].filter((id) => !this.#isSealed(id));
-  }
-
-  #ownSnapshots(): string[] {
-    return this.#options.pool.snapshots(this.#volume.name).map(({ shortName }) => shortName);
-  }
-
-  #branchIds(): string[] {
-    const prefix = branchesOf(this.#volume.name);
-    return this.#options.pool
-      .volumes()
-      .filter(({ name }) => name.startsWith(prefix))
-      .map(({ name }) => name.slice(prefix.length));
-  }
-
-  #isSealed(id: string): boolean {
-    return this.#options.pool.snapshot(`${this.#branchName(id)}@${id}`) !== null;
-  }
-
-  /** What may be filled; null: it is not there, or is what it is to be. */
-  #unsealed(id: string): StoreVolume | null {
-    return this.#isSealed(id) ? null : this.#options.pool.volume(this.#branchName(id));
+    return this.#snapshots.unsealed();
   }
 
   branchSnapshot(snapshotId: string, version: Version, token: number): void {
-    const answer = (status: IoStatus, complete: boolean): void => {
-      this.#options.turn.enter();
-      this.#options.gate.post((nowMs) => {
+    const { turn, gate } = this.#options;
+    const answer = ({ status, complete }: { status: IoStatus; complete: boolean }): void => {
+      turn.enter();
+      gate.post((nowMs) => {
         if (!this.#closed) this.#core!.onBranched(nowMs, token, status, complete);
       });
-      this.#options.turn.leave();
+      turn.leave();
     };
-    void this.#branch(snapshotId, version).then(
-      (complete) => answer(IoStatus.Ok, complete),
-      (error: unknown) => answer(failureOf(error), false),
-    );
-  }
-
-  /** Whether the snapshot is here. Each step leaves what the next call goes on with, or begins again. */
-  async #branch(id: string, version: Version): Promise<boolean> {
-    const { pool } = this.#options;
-    const name = this.#branchName(id);
-    for (const full of [`${this.#volume.name}@${id}`, `${name}@${id}`]) {
-      const known = pool.snapshot(full)?.snapshotInfo();
-      if (known === undefined) continue;
-      if (known.epoch === version.epoch && known.op === version.op) return true;
-      // Of an attempt with another cut, which no record named.
-      if (full.startsWith(BRANCH_PREFIX)) await pool.deleteVolume(name, { withSnapshots: true });
-      else await pool.deleteSnapshot(full);
-    }
-    const cut = Buffer.alloc(BRANCH_BYTES);
-    cut.writeUInt32LE(version.epoch, 0);
-    cut.writeBigUInt64LE(BigInt(version.op), 4);
-    const begun = pool.volume(name);
-    const madeFor = begun?.getBlob(BRANCH_KEY) ?? null;
-    if (madeFor !== null && cut.equals(madeFor)) return false;
-    if (begun !== null) await pool.deleteVolume(name, { withSnapshots: true });
-    const ground = await this.#groundOf(id, version);
-    const branch = await pool.cloneSnapshot(ground, { id: randomUUID(), name });
-    // B7: as the volume's, which is below every cut. An older snapshot may begin from this one, and needs to see what holes
-    // have come since. NOTHING is below it: what was never written is left without a version.
-    const holeFloor = isBelow(this.#holeFloor, NOTHING) ? NOTHING : this.#holeFloor;
-    await branch.setMarks({ holeFloor });
-    const status = await new Promise<IoStatus>((done) => branch.putBlob(BRANCH_KEY, cut, done));
-    if (status !== IoStatus.Ok) throw new StoreError('STORE_IO', `branch ${id} could not be kept`);
-    return false;
-  }
-
-  /** The snapshot here that is next above the cut, or the volume as it is now. */
-  async #groundOf(id: string, version: Version): Promise<string> {
-    const { pool } = this.#options;
-    const { name } = this.#volume;
-    const newer = this.snapshots()
-      .map((other) => pool.snapshot(this.snapshotName(other))!)
-      .map((snapshot) => ({ full: snapshot.name, ...snapshot.snapshotInfo() }))
-      .filter((info) => compareVersions(info.epoch, info.op, version.epoch, version.op) >= 0)
-      .sort((a, b) => compareVersions(a.epoch, a.op, b.epoch, b.op));
-    const [next] = newer;
-    if (next !== undefined) return next.full;
-    const full = `${name}@${GROUND}${id}`;
-    if (pool.snapshot(full) !== null) await pool.deleteSnapshot(full);
-    const { epoch, op } = this.#volume.info();
-    const request = { volume: name, name: `${GROUND}${id}`, id: randomUUID() };
-    await pool.createSnapshots([{ ...request, epoch, opNumber: op + 1 }], 0);
-    return full;
+    const branch = async (): Promise<{ status: IoStatus; complete: boolean }> => {
+      const complete = await this.#snapshots.branch(snapshotId, version, this.#holeFloor);
+      return { status: IoStatus.Ok, complete };
+    };
+    this.#begin(branch, answer, (error) => ({ status: failureOf(error), complete: false }));
   }
 
   sealSnapshot(snapshotId: string, version: Version, token: number): void {
-    this.#answerWith(this.#seal(snapshotId, version), token);
-  }
-
-  /** Durable with everything that was put into the branch. */
-  async #seal(id: string, { epoch, op }: Version): Promise<IoStatus> {
-    const { pool } = this.#options;
-    const name = this.#branchName(id);
-    if (this.#isSealed(id)) return IoStatus.Ok;
-    if (pool.volume(name) === null) return IoStatus.IoError;
-    const request = { volume: name, name: id, id: randomUUID(), epoch, opNumber: op };
-    await pool.createSnapshots([request], 0);
-    return IoStatus.Ok;
+    this.#answerWith(token, async () =>
+      (await this.#snapshots.seal(snapshotId, version)) ? IoStatus.Ok : IoStatus.IoError,
+    );
   }
 
   // ------------------------------------------------------------------------------------------------------------- parts
@@ -874,15 +776,6 @@ function failureOf(error: unknown): IoStatus {
   return isFull ? IoStatus.NoSpace : IoStatus.IoError;
 }
 
-/** S14: a clone still needs it. It stays, unnamed, until a record comes after that clone's end; so does what is not there. */
-async function quietly(work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    if (!(error instanceof StoreError)) throw error;
-  }
-}
-
 const READ_DONE = (op: ReplicaOp, status: IoStatus): void =>
   (op.owner as EngineStore).finishRead(op, status);
 const STORE_DONE = (op: ReplicaOp, status: IoStatus): void =>
@@ -896,10 +789,6 @@ const NO_RUNS: ChangedRuns = {
   epochs: new Uint32Array(0),
   ops: new Float64Array(0),
 };
-
-function isBelow(a: Version, b: Version): boolean {
-  return compareVersions(a.epoch, a.op, b.epoch, b.op) < 0;
-}
 
 /** Kinds, versions and CRCs of a range that was read, its data blocks moved together. */
 function packCopies(

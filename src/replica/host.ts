@@ -14,9 +14,10 @@ import {
 import type { CoordinatorMessage, MemberMessage } from '../wire/messages.ts';
 import { compare, findMember, recordNames, type VolumeRecord } from '../wire/record.ts';
 import { type Version, ZERO_VERSION } from '../wire/version.ts';
-import { BRANCH_PREFIX, branchesOf, EngineStore, WITNESS_KEY } from './engine-store.ts';
+import { EngineStore, WITNESS_KEY } from './engine-store.ts';
 import { Member } from './member.ts';
 import type { MemberTransport } from './member-interfaces.ts';
+import { BRANCH_PREFIX, branchesOf, handOn } from './replica-snapshots.ts';
 
 export const REPLICA_PREFIX = 'replica/';
 
@@ -172,6 +173,11 @@ export class HostedReplica implements MemberTransport {
     this.#store.close();
   }
 
+  /** Of one that has ended: nothing of it changes the pool any more. */
+  ended(): Promise<void> {
+    return this.#store.ended();
+  }
+
   /** Its pool is faulted: whoever has a session is told, and asks again what it can hear in words. */
   dismiss(): void {
     for (const session of [...this.#links.keys()]) this.close(session);
@@ -234,6 +240,7 @@ export class ReplicaHost {
         log.error({ volumeId, replica: replicaId, err: error }, 'a replica cannot be opened');
       }
     }
+    void this.#exclusively(() => this.#dropOrphans());
   }
 
   find(volumeId: string, replicaId: string): HostedReplica | null {
@@ -357,12 +364,14 @@ export class ReplicaHost {
           `epoch ${replica.promised} is promised, which is above ${epoch}`,
         );
       }
-      await this.#freeOfClones(replica);
       this.#replicas.delete(keyOf(volumeId, replicaId));
       replica.end();
+      await replica.ended(); // A branch that is being made (B6) would come into being after the look at what is there.
       const { name } = replica.volume;
-      const { origin } = replica.volume.info();
+      let origin: string | null = null;
       try {
+        await this.#freeOfClones(name);
+        ({ origin } = replica.volume.info());
         await this.#options.pool.deleteVolume(name, { withSnapshots: true });
       } catch (error) {
         // It is still there, and asked for again it must be found.
@@ -379,23 +388,39 @@ export class ReplicaHost {
    * S14: what others were made from outlives it: the clone of its newest cloned snapshot gets that one and those before it,
    * and this replica becomes a clone of that. It is about to be deleted.
    */
-  async #freeOfClones({ volume }: HostedReplica): Promise<void> {
+  async #freeOfClones(volumeName: string): Promise<void> {
     const { pool } = this.#options;
-    const branches = pool.volumes().filter(({ name }) => name.startsWith(branchesOf(volume.name)));
-    for (const branch of branches) {
-      await this.#handOn(branch.name);
-      await pool.deleteVolume(branch.name, { withSnapshots: true });
-    }
-    await this.#handOn(volume.name);
+    const branches = pool.volumes().filter(({ name }) => name.startsWith(branchesOf(volumeName)));
+    for (const { name } of branches) await this.#deleteBranch(name);
+    await handOn(pool, volumeName);
   }
 
-  async #handOn(volumeName: string): Promise<void> {
+  async #deleteBranch(name: string): Promise<void> {
     const { pool } = this.#options;
-    const cloned = pool
-      .snapshots(volumeName)
-      .filter((snapshot) => snapshot.snapshotInfo().clones.length > 0);
-    const [heir] = cloned.at(-1)?.snapshotInfo().clones ?? [];
-    if (heir !== undefined) await pool.promoteVolume(heir);
+    await handOn(pool, name);
+    await pool.deleteVolume(name, { withSnapshots: true });
+  }
+
+  /** Branches whose replica is gone: the deletion of it ended in between, or another process's did. */
+  async #dropOrphans(): Promise<void> {
+    const { pool, log } = this.#options;
+    const isOrphan = (name: string): boolean => {
+      const [, volumeId, replicaId] = name.split('/');
+      return (
+        name.startsWith(BRANCH_PREFIX) &&
+        pool.volume(`${REPLICA_PREFIX}${volumeId}/${replicaId}`) === null
+      );
+    };
+    for (const { name } of pool.volumes().filter((volume) => isOrphan(volume.name))) {
+      try {
+        const origin = pool.volume(name)?.info().origin ?? null;
+        await this.#deleteBranch(name);
+        if (origin !== null) await this.#dropUnnamed(origin);
+        log.info({ branch: name }, 'a branch of a replica that is gone was deleted');
+      } catch (error) {
+        log.warn({ branch: name, err: error }, 'a branch of a replica that is gone stays');
+      }
+    }
   }
 
   /**

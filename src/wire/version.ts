@@ -23,3 +23,7 @@ export function minVersion(a: Version, b: Version): Version {
 export function maxVersion(a: Version, b: Version): Version {
   return compareVersions(a.epoch, a.op, b.epoch, b.op) >= 0 ? a : b;
 }
+
+export function isBelow(a: Version, b: Version): boolean {
+  return compareVersions(a.epoch, a.op, b.epoch, b.op) < 0;
+}
