@@ -22,6 +22,7 @@ import type { KindDefinition, LogOptions, Verb } from './kind.ts';
 import type { KubeObject } from './meta.ts';
 import { openapiV2, openapiV3, openapiV3Index } from './openapi.ts';
 import { encodeOpenapiV2, OPENAPI_PROTOBUF } from './openapi-protobuf.ts';
+import { isNode, nodeAt, type PeerIdentity, peerOptions } from './peer-nodes.ts';
 import {
   deleteRequest,
   flag,
@@ -39,7 +40,7 @@ import {
   writeOptions,
 } from './request.ts';
 import type { ResourceServer } from './resources.ts';
-import { reviewAccess, reviewRules } from './self-review.ts';
+import { reviewAccess, reviewRules, reviewSelf } from './self-review.ts';
 import { type Shape, Streams } from './streams.ts';
 import { checkStructure, type Schema } from './structure.ts';
 import { partialOf, tableOf } from './table.ts';
@@ -53,6 +54,8 @@ export interface HttpOptions {
   readonly access: Access | null;
   /** Certificate and key in PEM; null: without TLS. */
   readonly tls?: { readonly cert: string; readonly key: string } | null;
+  /** Over TLS: as whom this node shows itself to other nodes, and whom it knows for one; null: none is. */
+  readonly peers?: PeerIdentity | null;
 }
 
 /** The server, ready to listen or to be injected into; more routes may be added to it. */
@@ -70,7 +73,12 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     ...(options.tls === undefined || options.tls === null
       ? {}
       : {
-          https: { cert: options.tls.cert, key: options.tls.key, minVersion: 'TLSv1.2' },
+          https: {
+            cert: options.tls.cert,
+            key: options.tls.key,
+            minVersion: 'TLSv1.2',
+            ...(options.peers ? peerOptions(options.peers) : {}),
+          },
         }),
   } as object) as unknown as FastifyInstance;
   app.removeAllContentTypeParsers();
@@ -193,6 +201,11 @@ function addDiscovery(app: FastifyInstance, options: HttpOptions): void {
     reply.code(201);
     return reviewRules(registry.all, options.access, asker);
   });
+  app.post('/apis/authentication.k8s.io/v1/selfsubjectreviews', (request, reply) => {
+    const asker = askerOf(request);
+    reply.code(201);
+    return reviewSelf(asker);
+  });
   const hash = createHash('sha256')
     .update(JSON.stringify(openapiV3(registry, version, null)))
     .digest('hex')
@@ -248,7 +261,10 @@ class ResourceRequest {
 
   async answer(): Promise<unknown> {
     const { server, access } = this.#options;
-    const identity = access?.identify(this.#request.headers.authorization) ?? null;
+    const identity =
+      nodeAt(this.#request.raw.socket) ??
+      access?.identify(this.#request.headers.authorization) ??
+      null;
     const target = parseTarget(this.#path);
     const kind =
       target === null ? null : server.registry.find(target.group, target.version, target.plural);
@@ -281,6 +297,9 @@ class ResourceRequest {
   ): Promise<unknown> {
     const { method } = this.#request;
     const { name, subresource } = target;
+    if (isNode(identity) && !(subresource === 'log' && method === 'GET')) {
+      throw new ApiError('Forbidden', 'nodes read logs here, and nothing else');
+    }
     const allow = (verb: Verb | 'connect'): void =>
       this.#options.access?.assertAllowed(identity, verb, kind, subresource);
     if (name === null) {
@@ -452,7 +471,14 @@ class ResourceRequest {
       );
       return this.#reply;
     }
-    if (action === undefined) throw notFound(kind, `${name}/${subresource}`);
+    if (action === undefined) {
+      const instead =
+        kind.instead !== undefined && Object.hasOwn(kind.instead, subresource)
+          ? kind.instead[subresource]
+          : undefined;
+      if (instead === undefined) throw notFound(kind, `${name}/${subresource}`);
+      throw new ApiError('MethodNotAllowed', `${kind.plural} have no ${subresource}: ${instead}`);
+    }
     if (action.method !== method) throw notAllowed(method);
     allow(method === 'GET' ? 'get' : 'connect');
     const object = await server.get(refOf(kind, target), target.namespace, name);

@@ -78,6 +78,7 @@ export {
   type SpecObject,
   setCondition,
 } from './meta.ts';
+export { NODE_SERVER_NAME, type PeerIdentity } from './peer-nodes.ts';
 export { PolledBackend, type PolledSource } from './polled.ts';
 export { ResourceServer, type ResourceServerOptions } from './resources.ts';
 export { ageColumn, ageOf } from './table.ts';

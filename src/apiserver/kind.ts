@@ -96,6 +96,8 @@ export interface KindDefinition<T extends KubeObject = KubeObject> {
   /** `status` is written by controllers, through /status only. */
   readonly hasStatus?: boolean;
   readonly verbs?: readonly Verb[];
+  /** What clients of Kubernetes ask of such objects and is not done here: what to do instead, by verb or subresource. */
+  readonly instead?: Readonly<Record<string, string>>;
   /** NAME comes first by itself; AGE is `ageColumn`. */
   readonly columns: readonly Column<T>[];
   /** Field selectors beside metadata.name and metadata.namespace. */

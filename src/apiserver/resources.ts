@@ -277,9 +277,10 @@ export class ResourceServer implements ObjectClient {
   #allowed(ref: KindRef<never> | KindRef, verb: Verb): KindDefinition {
     const kind = this.kindOf(ref);
     if (!verbsOf(kind).includes(verb)) {
+      const instead = kind.instead?.[verb];
       throw new ApiError(
         'MethodNotAllowed',
-        `${verb} is not supported on ${kind.plural}`,
+        `${verb} is not supported on ${kind.plural}${instead === undefined ? '' : `: ${instead}`}`,
         resourceDetails(kind, ''),
       );
     }

@@ -45,6 +45,17 @@ export function reviewAccess(
   };
 }
 
+/** Who asks (authentication.k8s.io/v1, `kubectl auth whoami`): the account's name, and its role as its group. */
+export function reviewSelf(identity: Identity | null): object {
+  const { name, role } = identity ?? { name: 'anybody on loopback', role: 'admin' };
+  return {
+    kind: 'SelfSubjectReview',
+    apiVersion: 'authentication.k8s.io/v1',
+    metadata: {},
+    status: { userInfo: { username: name, groups: [`ashlar:${role}`] } },
+  };
+}
+
 /** A SelfSubjectRulesReview with its status: a rule for each group. */
 export function reviewRules(
   kinds: readonly KindDefinition[],

@@ -44,12 +44,18 @@ import {
 import type { ObjectStore } from '../objects/index.ts';
 import { findSignature, nativeArena, nativeCrc32c, setSpin } from '../store/index.ts';
 import { followTls } from './certificates.ts';
-import { type Config, isLoopback, type PortalAddress, showAddress } from './config/index.ts';
+import {
+  type Config,
+  isLoopback,
+  isWildcard,
+  type PortalAddress,
+  showAddress,
+} from './config/index.ts';
 import { readTls } from './daemon.ts';
 import { buildNodeMetrics } from './node-metrics.ts';
 import { openObjects } from './objects.ts';
 import { podLog } from './pod-log.ts';
-import { portError } from './ports.ts';
+import { portError, StartError } from './ports.ts';
 import { Replication, replicaNodeOf } from './replication.ts';
 import { Targets } from './targets.ts';
 
@@ -138,6 +144,7 @@ export class NodeDaemon {
 
   async #start(): Promise<void> {
     const { config, log } = this.#options;
+    checkAddresses(config);
     const store = await this.#openObjects();
     const resources = this.#buildResources(store);
     await makeBuiltIns(resources);
@@ -207,6 +214,7 @@ export class NodeDaemon {
         client: resources,
         nodeName: this.#options.config.node.name,
         isSecured: this.#options.config.api.tls !== null,
+        peers: this.#options.config.replication.tls,
       }),
     });
     return resources;
@@ -349,7 +357,8 @@ export class NodeDaemon {
       directory: config.directoryPool.path,
       labels: config.node.zone === null ? {} : { 'topology.kubernetes.io/zone': config.node.zone },
       addresses: [address],
-      apiAddress: showAddress(this.#api),
+      // Every address is none that another node could be told.
+      apiAddress: showAddress(isWildcard(this.#api) ? { ...this.#api, host: address } : this.#api),
       version,
       identity: this.#identity,
       leaseMs: config.control.leaseMs,
@@ -423,6 +432,7 @@ export class NodeDaemon {
       loopbackOnly: isLoopback(address),
       access: config.api.accounts === null ? null : new TokenAccess(config.api.accounts),
       tls,
+      peers: config.replication.tls,
     });
     const api = log.child({ component: 'maya-apiserver' });
     app.addHook('onResponse', async (request, reply) => {
@@ -431,7 +441,10 @@ export class NodeDaemon {
       const fields = { method: request.method, url: request.url, status: reply.statusCode };
       api.info(fields, 'a request was answered');
     });
-    app.get('/livez', (_request, reply) => reply.type('text/plain; charset=utf-8').send('ok'));
+    // By its older name too: `kubectl get --raw /healthz`.
+    for (const url of ['/livez', '/healthz']) {
+      app.get(url, (_request, reply) => reply.type('text/plain; charset=utf-8').send('ok'));
+    }
     app.get('/readyz', (_request, reply) => {
       const why = this.#stopping !== null ? 'stopping' : this.#ready ? '' : 'starting';
       return reply
@@ -482,5 +495,17 @@ export class NodeDaemon {
         log.error({ err: error }, 'a step of the shutdown failed');
       }
     }
+  }
+}
+
+/** Hosts and other nodes are told where this one is. Throws where it has not been told itself. */
+function checkAddresses({ portals, replication }: Config): void {
+  const told: [string, PortalAddress][] = portals.map((portal) => ['portals', portal]);
+  if (replication.listen !== null) told.push(['replication.listen', replication.listen]);
+  for (const [key, address] of told) {
+    if (!isWildcard(address)) continue;
+    throw new StartError(
+      `${key}: ${showAddress(address)} is no address that hosts and other nodes can be told; write this node's own, like 10.0.0.1:${address.port}`,
+    );
   }
 }

@@ -133,8 +133,24 @@ export const PodStatus = Type.Object({
 });
 export type Pod = SpecObject<Static<typeof PodSpec>, Static<typeof PodStatus>>;
 
+const NO_CONTAINER =
+  'it is a part of the process of `ashlar node`, and no container: log in to its node (kubectl get pods -o wide), and look with systemctl status ashlar-node';
+
 export const POD: KindDefinition<Pod> = {
   verbs: READ_VERBS,
+  instead: {
+    create: 'they show the parts of `ashlar node`; programs are not run here',
+    update: 'nodes write them',
+    patch: 'nodes write them',
+    delete: 'they show the parts of `ashlar node`: systemctl restart ashlar-node, on the node',
+    deletecollection: 'they show the parts of `ashlar node`',
+    eviction: 'ashlar drain NODE moves what the node serves',
+    exec: NO_CONTAINER,
+    attach: NO_CONTAINER,
+    portforward: NO_CONTAINER,
+    proxy: NO_CONTAINER,
+    ephemeralcontainers: NO_CONTAINER,
+  },
   group: '',
   version: 'v1',
   kind: 'Pod',
@@ -167,4 +183,49 @@ export const POD: KindDefinition<Pod> = {
     'spec.nodeName': ({ spec }) => spec.nodeName ?? '',
     'status.phase': ({ status }) => status?.phase ?? '',
   },
+};
+
+// --- Service
+
+export const ServiceSpec = Type.Object({
+  type: Type.String({ description: 'ClusterIP: an address at which something is served.' }),
+  clusterIP: Type.String({ description: 'Of the node that serves it.' }),
+  ports: Type.Array(
+    Type.Object({
+      name: Type.String({ description: 'What is spoken there.' }),
+      port: Type.Integer({ description: 'Where it listens.' }),
+      targetPort: Type.Integer({ description: 'The same.' }),
+      protocol: Type.String({ description: 'TCP.' }),
+    }),
+    { description: 'One: the portal.' },
+  ),
+});
+export type Service = SpecObject<Static<typeof ServiceSpec>, Record<string, never>>;
+
+/** `kubectl cluster-info`, `get svc` and `get all` ask for them. */
+export const SERVICE: KindDefinition<Service> = {
+  verbs: READ_VERBS,
+  instead: {
+    create: 'they show where volumes are served, which is where their portals are',
+    delete: 'they show where volumes are served: delete the claim, or volumes.ashlar.io NAME',
+  },
+  group: '',
+  version: 'v1',
+  kind: 'Service',
+  plural: 'services',
+  shortNames: ['svc'],
+  categories: ['all'],
+  namespaced: true,
+  description: 'Where hosts log in to a volume now. Only shown: it moves with the volume.',
+  fields: { spec: ServiceSpec },
+  required: ['spec'],
+  columns: [
+    column('Type', 'ClusterIP.', ({ spec }) => spec.type),
+    column('Cluster-IP', 'Of the node that serves it.', ({ spec }) => spec.clusterIP),
+    column('External-IP', 'None: there is no other.', () => null),
+    column('Port(s)', 'The portal.', ({ spec }) =>
+      spec.ports.map(({ port, protocol }) => `${port}/${protocol}`).join(','),
+    ),
+    age,
+  ],
 };

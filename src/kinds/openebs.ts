@@ -17,6 +17,11 @@ const openebs = {
 } as const;
 /** Shown, not written: what they say is looked up when they are read (views.ts). */
 const shown = { ...openebs, verbs: READ_VERBS } as const;
+/** They cannot be written; `ours` can. */
+function elsewhere(ours: string): Readonly<Record<string, string>> {
+  const text = `they show what there is; write ${ours}`;
+  return { create: text, update: text, patch: text, delete: text, deletecollection: text };
+}
 
 // --- StoragePoolClaim
 
@@ -154,6 +159,7 @@ export type CStorPool = SpecObject<Static<typeof CStorPoolSpec>, Static<typeof C
 
 export const CSTOR_POOL: KindDefinition<CStorPool> = {
   ...shown,
+  instead: elsewhere('the StoragePoolClaim (spc), or pools.ashlar.io NAME'),
   kind: 'CStorPool',
   plural: 'cstorpools',
   shortNames: ['csp'],
@@ -212,6 +218,7 @@ export type CStorVolume = SpecObject<
 
 export const CSTOR_VOLUME: KindDefinition<CStorVolume> = {
   ...shown,
+  instead: elsewhere('the claim (pvc), or volumes.ashlar.io NAME'),
   kind: 'CStorVolume',
   plural: 'cstorvolumes',
   shortNames: ['cvolume', 'cv'],
@@ -247,6 +254,7 @@ export type CStorVolumeReplica = SpecObject<
 
 export const CSTOR_VOLUME_REPLICA: KindDefinition<CStorVolumeReplica> = {
   ...shown,
+  instead: elsewhere('spec.replicaCount of volumes.ashlar.io NAME (ashlar scale volume)'),
   kind: 'CStorVolumeReplica',
   plural: 'cstorvolumereplicas',
   shortNames: ['cvr'],
@@ -296,6 +304,7 @@ export type OpenEbsBlockDevice = SpecObject<
 
 export const OPENEBS_BLOCK_DEVICE: KindDefinition<OpenEbsBlockDevice> = {
   ...shown,
+  instead: elsewhere('devices.include and devices.exclude in the configuration of their node'),
   kind: 'BlockDevice',
   plural: 'blockdevices',
   shortNames: ['bd'],
@@ -332,6 +341,7 @@ export type JivaVolume = SpecObject<Static<typeof JivaVolumeSpec>, Static<typeof
 
 export const JIVA_VOLUME: KindDefinition<JivaVolume> = {
   ...shown,
+  instead: elsewhere('the claim (pvc), or volumes.ashlar.io NAME'),
   kind: 'JivaVolume',
   plural: 'jivavolumes',
   shortNames: ['jv'],

@@ -2,6 +2,7 @@
 import type { KubeObject, ObjectMeta } from '../apiserver/index.ts';
 import { formatBytes, formatQuantity } from '../base/index.ts';
 import { type BlockDevice, claimState, type Pool, type Replica, type Volume } from './ashlar.ts';
+import type { Service } from './core.ts';
 import type {
   CStorPool,
   CStorVolume,
@@ -103,6 +104,22 @@ export function asCStorVolume(volume: Volume, namespace: string): CStorVolume | 
       phase: volumePhase(volume),
       capacity: capacityOf(volume),
       ...(volume.status?.conditions === undefined ? {} : { conditions: volume.status.conditions }),
+    },
+  };
+}
+
+/** Where hosts log in; null: nowhere yet. */
+export function asService(volume: Volume, namespace: string): Service | null {
+  const { host, port } = portalOf(volume);
+  if (volume.status?.serving === undefined || host === '') return null;
+  return {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: metadataOf(volume, namespace),
+    spec: {
+      type: 'ClusterIP',
+      clusterIP: host,
+      ports: [{ name: 'iscsi', port: Number(port), targetPort: Number(port), protocol: 'TCP' }],
     },
   };
 }

@@ -11,6 +11,7 @@ import {
 import type { ObjectStore } from '../objects/index.ts';
 import type { BlockDevice, Pool, Replica, Volume } from './ashlar.ts';
 import { BLOCK_DEVICE, POOL, REPLICA, VOLUME } from './ashlar.ts';
+import { SERVICE } from './core.ts';
 import {
   CSTOR_POOL,
   CSTOR_VOLUME,
@@ -24,6 +25,7 @@ import {
   asCStorReplica,
   asCStorVolume,
   asJivaVolume,
+  asService,
 } from './translate.ts';
 
 /** The object in other words, under the same name; null: it is not of this kind. */
@@ -113,6 +115,10 @@ export function viewKinds(store: ObjectStore, namespace: string) {
     {
       ...CSTOR_VOLUME_REPLICA,
       backend: view<Replica>(REPLICA, namespace, (replica) => asCStorReplica(replica, namespace)),
+    },
+    {
+      ...SERVICE,
+      backend: view<Volume>(VOLUME, namespace, (volume) => asService(volume, namespace)),
     },
     {
       ...OPENEBS_BLOCK_DEVICE,

@@ -102,7 +102,7 @@ class PeerConnection implements ConnectionHandler {
 
   onOpen(): void {
     const { peerNode, peerSoftware } = this.connection.agreement!;
-    this.#log = this.#log.child({ node: peerNode });
+    this.#log = this.#log.child({ coordinatorNode: peerNode });
     this.#log.info({ software: peerSoftware }, 'a coordinator node is connected');
   }
 

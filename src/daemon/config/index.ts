@@ -8,4 +8,4 @@ export {
   STANDARD_CONFIG_PATH,
 } from './load.ts';
 export { READ_POLICIES, type ReplicationConfig, SYNC_POLICIES } from './replication.ts';
-export { type Config, isLoopback, type PortalAddress, showAddress } from './schema.ts';
+export { type Config, isLoopback, isWildcard, type PortalAddress, showAddress } from './schema.ts';

@@ -390,6 +390,11 @@ export function showAddress({ host, port }: PortalAddress): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/** Any address of the machine: good to listen on, and nothing that others can be told. */
+export function isWildcard({ host }: PortalAddress): boolean {
+  return host === '0.0.0.0' || host === '::';
+}
+
 export function isLoopback({ host }: PortalAddress): boolean {
   return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 }

@@ -142,6 +142,14 @@ test('replicas over mutual TLS; a stranger is refused; renewed certificates are 
   const url = `iscsi://${serving.portal}/${status.iqn}/0`;
   await cluster.io(url, 'write -P 0x5a 0 1M', 'flush');
 
+  // Lines of pools on all three nodes, of whichever node is asked.
+  for (const tool of [cluster.kubectl, cluster.ashlar]) {
+    const label = 'openebs.io/component-name=cstor-pool';
+    const { status: code, stdout, stderr } = await tool('logs', '-n', 'openebs', '-l', label);
+    assert.equal(code, 0, stderr);
+    for (const { name } of cluster.nodes) assert.match(stdout, new RegExp(`"node":"${name}"`));
+  }
+
   // A node that comes back with somebody else's certificate: what it holds is not reached.
   await other.end('SIGKILL');
   install(other, 'stranger', 'theirs');
