@@ -1,35 +1,10 @@
 // How a pool's devices, its scrub and its resilver are shown.
-import { type Static, Type } from 'typebox';
+import type { Static } from 'typebox';
+import type { DeviceStatus, WalkStatusSchema } from '../kinds/index.ts';
 import type { PoolDevice, WalkStatus } from '../store/devices.ts';
 import { STORE_BLOCK_BYTES } from '../store/types.ts';
 
-const count = (description: string) => Type.Integer({ description });
-
-export const DeviceStatus = Type.Object({
-  id: Type.String({ description: 'On its label: it stays when names change.' }),
-  path: Type.String(),
-  vdev: count('Which stripe it is part of.'),
-  log: Type.Boolean({ description: 'It holds the intent log and nothing else.' }),
-  state: Type.String({ description: 'InSync, Resilvering, Offline, Faulted or Missing.' }),
-  sizeBytes: count('What the pool uses of it.'),
-  readErrors: Type.Integer(),
-  writeErrors: Type.Integer(),
-  checksumErrors: Type.Integer(),
-  why: Type.String({ description: 'Why it is out.' }),
-  next: Type.String({ description: 'What to do about it.' }),
-});
-
-export const WalkStatusSchema = Type.Object({
-  state: Type.String({ description: 'None, Running, Paused, Done or Cancelled.' }),
-  startedAt: Type.Union([Type.String(), Type.Null()]),
-  endedAt: Type.Union([Type.String(), Type.Null()]),
-  percent: Type.Number(),
-  healedBlocks: Type.Integer(),
-  damagedBlocks: Type.Integer(),
-  secondsLeft: Type.Union([Type.Integer(), Type.Null()]),
-});
-
-export function presentDevice(device: PoolDevice): Static<typeof DeviceStatus> {
+export function presentDevice(device: PoolDevice): DeviceStatus {
   const { id, vdev, log, state, sizeBlocks, readErrors, writeErrors, checksumErrors, why } = device;
   return {
     path: device.path,

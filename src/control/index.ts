@@ -19,6 +19,7 @@ export {
   type PoolList,
   type PoolMedia,
 } from './pool-host.ts';
+export { adviceOf, figuresOf, isReadOnly, presentLayout, stateOf } from './pool-status.ts';
 export {
   MAX_REPLICAS,
   type NewReplica,

@@ -2,21 +2,19 @@
 import type { FastifyInstance } from 'fastify';
 import {
   type Access,
-  ageColumn,
   type KindDefinition,
   kubeTime,
   PolledBackend,
   type StatusCause,
   type Verb,
 } from '../apiserver/index.ts';
-import { type Clock, formatBytes, parseQuantity } from '../base/index.ts';
-import { writableBlocks } from '../store/index.ts';
-import { type Pool, STORE_BLOCK_BYTES } from '../store/types.ts';
-import { presentDevice, presentWalk } from './device-status.ts';
+import { type Clock, parseQuantity } from '../base/index.ts';
+import { foreignPoolFields, POOL_DECLARATION } from '../kinds/index.ts';
 import { ApiError, invalid } from './errors.ts';
 import { poolActions } from './pool-actions.ts';
 import type { HeldPool, PoolHost } from './pool-host.ts';
-import { GROUP, GROUP_VERSION, type PoolObject, PoolSpec, PoolStatus } from './schemas.ts';
+import { adviceOf, figuresOf, presentLayout, stateOf } from './pool-status.ts';
+import { GROUP_VERSION, type PoolObject, type PoolSpec } from './schemas.ts';
 
 /** What the configuration says of pools. */
 export interface PoolFacts {
@@ -24,6 +22,7 @@ export interface PoolFacts {
   readonly path: string;
   readonly cacheBytes: number;
   readonly sparse: boolean;
+  readonly nodeName: string;
 }
 
 export interface PoolKindOptions {
@@ -34,8 +33,6 @@ export interface PoolKindOptions {
 
 /** Not `deletecollection`: pools are destroyed one by one. */
 const VERBS: readonly Verb[] = ['create', 'delete', 'get', 'list', 'patch', 'update', 'watch'];
-/** Damaged blocks that advice names. */
-const SHOWN_DAMAGE = 3;
 
 export function poolKind({ pools, facts, clock }: PoolKindOptions): KindDefinition<PoolObject> {
   const find = (name: string): PoolObject | null => {
@@ -61,62 +58,26 @@ export function poolKind({ pools, facts, clock }: PoolKindOptions): KindDefiniti
     Date.now(),
   );
   return {
-    group: GROUP,
-    version: 'v1',
-    namespaced: false,
-    categories: ['ashlar'],
-    kind: 'Pool',
-    plural: 'pools',
+    ...(POOL_DECLARATION as unknown as KindDefinition<PoolObject>),
     verbs: VERBS,
-    description: 'Where volumes keep their blocks: files or devices.',
-    fields: { spec: PoolSpec, status: PoolStatus },
-    required: ['spec'],
-    hasStatus: true,
     nameRule: 'label',
-    validate: ({ spec }, before) => (before === null ? faultsOf(spec) : []),
+    validate: ({ spec }, before) => (before === null ? faultsOf(spec, facts) : []),
     beforeDelete: ({ metadata }) => pools.assertDestroyable(metadata.name),
     actions: poolActions(pools, (name) => find(name)!),
     backend,
-    columns: [
-      { name: 'State', description: 'Online, or why not.', value: ({ status }) => status.phase },
-      { name: 'Size', value: ({ status }) => formatBytes(status.sizeBytes) },
-      { name: 'Allocated', value: ({ status }) => formatBytes(status.allocatedBytes) },
-      { name: 'Free', value: ({ status }) => formatBytes(status.freeBytes) },
-      { name: 'Volumes', type: 'integer', value: ({ status }) => status.volumes },
-      ageColumn,
-      { name: 'Layout', wide: true, value: ({ status }) => status.layout },
-      {
-        name: 'Provisioned',
-        wide: true,
-        description: 'What all volumes promise together.',
-        value: ({ status }) => formatBytes(status.provisionedBytes),
-      },
-      {
-        name: 'Errors',
-        wide: true,
-        type: 'integer',
-        description: 'Of checksums and of I/O.',
-        value: ({ status }) => status.checksumErrors + status.ioErrors,
-      },
-      {
-        name: 'ReadOnly',
-        wide: true,
-        type: 'boolean',
-        description: 'Writes that grow are refused.',
-        value: ({ status }) => status.readOnly,
-      },
-      { name: 'Devices', wide: true, value: ({ spec }) => (spec.devices ?? []).join(',') },
-    ],
   };
 }
 
 const AT_CREATION = ['layout', 'devices', 'sides', 'size', 'sparse', 'force', 'import'] as const;
 
-function faultsOf(spec: PoolSpec): StatusCause[] {
-  const causes: StatusCause[] = [];
+function faultsOf(spec: PoolSpec, { nodeName }: PoolFacts): StatusCause[] {
+  const causes = foreignPoolFields(spec, 'serve');
   const bad = (field: string, message: string): void => {
     causes.push({ reason: 'FieldValueInvalid', field: `spec.${field}`, message });
   };
+  if (spec.nodeName !== undefined && spec.nodeName !== nodeName) {
+    bad('nodeName', `is '${spec.nodeName}', and this is ${nodeName}: ask that one`);
+  }
   for (const field of ['path', 'cacheBytes'] as const) {
     if (spec[field] !== undefined) bad(field, "is the configuration's to say");
   }
@@ -174,12 +135,14 @@ async function change(
   await pools.changeDevices(name, [], ({ devices }) => devices.setGrowthLimit(limit));
 }
 
-function present(held: HeldPool, { path, cacheBytes, sparse }: PoolFacts): PoolObject {
+function present(held: HeldPool, facts: PoolFacts): PoolObject {
+  const { path, cacheBytes, sparse, nodeName } = facts;
   const { name, id, isOwn, paths, pool, why, openedAt } = held;
-  const state = stateOf(held);
+  const state = stateOf(pool);
   const spec: PoolSpec = {
+    nodeName,
     ...(isOwn ? { path, sparse } : {}),
-    layout: pool !== null && layoutOf(pool) !== 'stripe' ? 'mirror' : 'stripe',
+    layout: pool !== null && presentLayout(pool) !== 'stripe' ? 'mirror' : 'stripe',
     devices: [...paths],
     cacheBytes,
   };
@@ -201,7 +164,8 @@ function present(held: HeldPool, { path, cacheBytes, sparse }: PoolFacts): PoolO
     spec,
     status: {
       phase: state,
-      layout: pool === null ? '' : layoutOf(pool),
+      id,
+      layout: pool === null ? '' : presentLayout(pool),
       ...figuresOf(pool),
       advice,
       conditions: [
@@ -215,107 +179,6 @@ function present(held: HeldPool, { path, cacheBytes, sparse }: PoolFacts): PoolO
       ],
     },
   };
-}
-
-const IDLE = {
-  state: 'None',
-  startedAt: null,
-  endedAt: null,
-  percent: 0,
-  healedBlocks: 0,
-  damagedBlocks: 0,
-  secondsLeft: null,
-};
-
-function figuresOf(
-  pool: Pool | null,
-): Omit<PoolStatus, 'phase' | 'layout' | 'advice' | 'conditions'> {
-  const bytes = (blocks: number): number => blocks * STORE_BLOCK_BYTES;
-  const stats = pool?.stats();
-  const volumes = pool?.volumes() ?? [];
-  const provisioned = volumes.reduce((sum, volume) => sum + volume.info().sizeBlocks, 0);
-  return {
-    readOnly: pool !== null && isReadOnly(pool),
-    sizeBytes: bytes(stats?.sizeBlocks ?? 0),
-    usableBytes: bytes(stats?.usableBlocks ?? 0),
-    allocatedBytes: bytes(stats?.allocatedBlocks ?? 0),
-    freeBytes: bytes(stats === undefined ? 0 : writableBlocks(stats)),
-    dataBytes: bytes(stats?.dataBlocks ?? 0),
-    metadataBytes: bytes(stats?.metadataBlocks ?? 0),
-    pendingFreeBytes: bytes(stats?.pendingFreeBlocks ?? 0),
-    provisionedBytes: bytes(provisioned),
-    volumes: volumes.length,
-    checksumErrors: stats?.checksumErrors ?? 0,
-    ioErrors: stats?.ioErrors ?? 0,
-    logDamaged: stats?.logDamaged ?? false,
-    devices: pool?.devices.list().map(presentDevice) ?? [],
-    scrub: pool === null ? IDLE : presentWalk(pool.devices.scrubStatus()),
-    resilver: pool === null ? IDLE : presentWalk(pool.devices.resilverStatus()),
-    rebalance: pool === null ? IDLE : presentWalk(pool.devices.rebalanceStatus()),
-  };
-}
-
-/** N3: what still grows is refused. */
-function isReadOnly(pool: Pool): boolean {
-  return pool.stats().state === 'Online' && pool.creditBlocks() <= 0;
-}
-
-function stateOf({ pool }: HeldPool): string {
-  if (pool === null) return 'Offline';
-  const { state } = pool.stats();
-  if (state !== 'Online') return state;
-  // One that takes another's place leaves nothing uncovered: that one is there until it has everything.
-  const isWhole = pool.devices
-    .list()
-    .every((device) => device.state === 'InSync' || device.replaces !== null);
-  return isWhole ? 'Online' : 'Degraded';
-}
-
-function layoutOf(pool: Pool): string {
-  const sides = new Map<number, number>();
-  for (const { vdev, log, replaces } of pool.devices.list()) {
-    if (!log && replaces === null) sides.set(vdev, (sides.get(vdev) ?? 0) + 1);
-  }
-  const mirrored = [...sides.values()].filter((count) => count > 1).length;
-  if (mirrored === 0) return 'stripe';
-  return sides.size === 1 ? 'mirror' : 'stripe of mirrors';
-}
-
-/** The most pressing first. */
-function adviceOf({ name, pool, why, paths, clashes }: HeldPool): string[] {
-  if (pool === null) {
-    return [`${why}; its devices were ${paths.join(', ')}. It is tried again by itself`];
-  }
-  const { state, fault } = pool.stats();
-  if (state === 'Faulted') return [`${fault}: see docs/operations.md, "The pool is faulted"`];
-  const advice = pool.devices
-    .list()
-    .filter(({ advice: next }) => next !== '')
-    .map(({ path, state: is, why: out, advice: next }) =>
-      is === 'InSync'
-        ? `${path}: ${next}`
-        : `${path} is ${is}${out === '' ? '' : ` (${out})`}: ${next}`,
-    );
-  const damage = pool.devices.damage();
-  if (damage.length > 0) {
-    const shown = damage
-      .slice(0, SHOWN_DAMAGE)
-      .map(({ volume, lba }) => (volume === '' ? 'metadata' : `${volume} at ${lba * 4096}`));
-    advice.push(
-      `${damage.length} blocks have no good copy (${shown.join(', ')}${damage.length > SHOWN_DAMAGE ? ', …' : ''}): write them again, or restore what lies there`,
-    );
-  }
-  if (isReadOnly(pool)) {
-    advice.push(
-      `the limit is reached: writes that grow are refused. Trim on the hosts, delete volumes or snapshots, or add a device (ashlar device add ${name} …)`,
-    );
-  }
-  if (clashes.length > 0) {
-    advice.push(
-      `${clashes.join(', ')} in it ${clashes.length > 1 ? 'are' : 'is'} not served: volumes of other pools have these names. Delete those, then export and import this pool`,
-    );
-  }
-  return advice;
 }
 
 /** GET …/importablepools?place=DIR: what could be imported. Devices are opened for it, so only when somebody asks. */

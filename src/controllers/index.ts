@@ -58,7 +58,12 @@ export {
   snapshotName,
   volumeName,
 } from './names.ts';
-export { type Placement, type PlacementRequest, placeReplicas } from './placement.ts';
+export {
+  type Placement,
+  type PlacementRequest,
+  placeReplicas,
+  STANDARD_OVERCOMMIT,
+} from './placement.ts';
 export { volumeActions } from './volume-actions.ts';
 export { WorkQueue, type WorkQueueOptions } from './work-queue.ts';
 

@@ -76,10 +76,10 @@ function refusal(
   const { nodeName } = pool.spec;
   if (pool.metadata.deletionTimestamp !== undefined) return 'is being deleted';
   if (!nodes.has(nodeName)) return `is on ${nodeName}, which is not ready or is cordoned`;
-  const { phase, capacityBytes = 0, readOnly } = pool.status ?? {};
+  const { phase, usableBytes = 0, readOnly } = pool.status ?? {};
   if (phase !== 'Online' && phase !== 'Degraded') return `is ${phase ?? 'Pending'}`;
-  if (readOnly === true) return 'takes no new data';
-  const mayPromise = capacityBytes * (pool.spec.overcommit ?? STANDARD_OVERCOMMIT);
+  if (readOnly === true) return 'takes no new data: its growth limit is reached';
+  const mayPromise = usableBytes * (pool.spec.overcommit ?? STANDARD_OVERCOMMIT);
   const promised = promisedBytes.get(pool.metadata.name) ?? 0;
   if (promised + sizeBytes > mayPromise) {
     return `has promised ${promised} of ${mayPromise} bytes that it may (overcommit)`;

@@ -188,7 +188,7 @@ export class PoolController implements Controller {
       spec: {
         nodeName,
         devices: devices.map(({ metadata }) => metadata.name),
-        type: poolSpec.poolType,
+        layout: poolSpec.poolType === 'mirrored' ? 'mirror' : 'stripe',
         storagePoolClaim: claim.metadata.name,
         ...(cacheBytes === undefined ? {} : { cacheBytes }),
         ...(promises ? { overcommit: 1 } : {}),

@@ -401,6 +401,7 @@ export class Daemon {
       controller,
       pools: this.#pools!,
       poolFacts: {
+        nodeName: config.node.name,
         path: config.pool.path,
         cacheBytes: config.pool.cacheBytes,
         sparse: config.pool.sparse,

@@ -1,8 +1,9 @@
 import type { KindDefinition } from '../apiserver/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
-import { BLOCK_DEVICE, NODE, POOL, REPLICA, SNAPSHOT, VOLUME, VOLUME_POLICY } from './ashlar.ts';
+import { BLOCK_DEVICE, NODE, REPLICA, SNAPSHOT, VOLUME, VOLUME_POLICY } from './ashlar.ts';
 import { POD, SECRET } from './core.ts';
 import { OPENEBS_NAMESPACE, STORAGE_POOL_CLAIM } from './openebs.ts';
+import { POOL } from './pool.ts';
 import {
   EXTERNAL_SNAPSHOT,
   EXTERNAL_SNAPSHOT_DATA,

@@ -6,6 +6,18 @@ export * from './ashlar.ts';
 export { CAS_CONFIG, CAS_TYPE, type CasConfig, parseCasConfig } from './cas-config.ts';
 export * from './core.ts';
 export * from './openebs.ts';
+export {
+  DeviceStatus,
+  foreignPoolFields,
+  layoutOf,
+  MAX_POOL_DEVICES,
+  POOL,
+  POOL_DECLARATION,
+  type Pool,
+  PoolSpec,
+  PoolStatus,
+  WalkStatusSchema,
+} from './pool.ts';
 export * from './snapshots.ts';
 export * from './storage.ts';
 export { foreignFields, MAX_REPLICAS, quantityBytes } from './volume-check.ts';

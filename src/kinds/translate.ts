@@ -1,7 +1,7 @@
 // Our objects in OpenEBS' words.
 import type { KubeObject, ObjectMeta } from '../apiserver/index.ts';
 import { formatBytes, formatQuantity } from '../base/index.ts';
-import { type BlockDevice, claimState, type Pool, type Replica, type Volume } from './ashlar.ts';
+import { type BlockDevice, claimState, type Replica, type Volume } from './ashlar.ts';
 import type { Service } from './core.ts';
 import type {
   CStorPool,
@@ -10,6 +10,7 @@ import type {
   JivaVolume,
   OpenEbsBlockDevice,
 } from './openebs.ts';
+import { layoutOf, type Pool } from './pool.ts';
 import { quantityBytes } from './volume-check.ts';
 
 const API_VERSION = 'openebs.io/v1alpha1';
@@ -39,7 +40,7 @@ export function asCStorPool(pool: Pool): CStorPool | null {
     metadata: metadataOf(pool, null),
     spec: {
       poolSpec: {
-        poolType: pool.spec.type,
+        poolType: layoutOf(pool.spec) === 'mirror' ? 'mirrored' : 'striped',
         overProvisioning: (pool.spec.overcommit ?? 10) > 1,
       },
       nodeName: pool.spec.nodeName,
@@ -51,11 +52,11 @@ export function asCStorPool(pool: Pool): CStorPool | null {
     status: {
       phase: POOL_PHASES[status?.phase ?? 'Pending'] ?? 'Init',
       readOnly: status?.readOnly ?? false,
-      ...(status?.capacityBytes === undefined
+      ...(status?.usableBytes === undefined
         ? {}
         : {
             capacity: {
-              total: shownBytes(status.capacityBytes),
+              total: shownBytes(status.usableBytes),
               free: shownBytes(status.freeBytes),
               used: shownBytes(status.allocatedBytes),
             },

@@ -9,8 +9,8 @@ import {
   type WatchHandle,
 } from '../apiserver/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
-import type { BlockDevice, Pool, Replica, Volume } from './ashlar.ts';
-import { BLOCK_DEVICE, POOL, REPLICA, VOLUME } from './ashlar.ts';
+import type { BlockDevice, Replica, Volume } from './ashlar.ts';
+import { BLOCK_DEVICE, REPLICA, VOLUME } from './ashlar.ts';
 import { SERVICE } from './core.ts';
 import {
   CSTOR_POOL,
@@ -19,6 +19,7 @@ import {
   JIVA_VOLUME,
   OPENEBS_BLOCK_DEVICE,
 } from './openebs.ts';
+import { POOL, type Pool } from './pool.ts';
 import {
   asBlockDevice,
   asCStorPool,

@@ -2,6 +2,7 @@
 
 import type { StatusCause } from '../apiserver/index.ts';
 import { formatQuantity, parseQuantity } from '../base/index.ts';
+import { type ForeignFields, type Program, refuseForeign } from './foreign.ts';
 
 const MIN_VOLUME_BYTES = 1024 * 1024;
 /** 4 PiB: every byte offset stays an exact number. */
@@ -82,8 +83,7 @@ export function checkPolicy(policy: PolicyLike, path: string): StatusCause[] {
   return causes;
 }
 
-/** What one of the two programs that serve volumes does not do, and what does it there. */
-const FOREIGN: Readonly<Record<'node' | 'serve', Readonly<Record<string, string>>>> = {
+const FOREIGN: ForeignFields = {
   node: {
     pool: 'name a claim of pools in spec.storagePoolClaim',
     chap: 'name a Secret of type kubernetes.io/iscsi-chap in spec.chapSecret',
@@ -107,18 +107,9 @@ const FOREIGN: Readonly<Record<'node' | 'serve', Readonly<Record<string, string>
     rollback: 'use the action volumes/NAME/rollback',
   },
 };
-const PROGRAMS = { node: 'serve', serve: 'node' } as const;
-
-/** Fields of the common declaration that this program does not serve: nobody shall think that they took effect. */
-export function foreignFields(spec: object, program: 'node' | 'serve'): StatusCause[] {
-  const causes: StatusCause[] = [];
-  for (const [field, instead] of Object.entries(FOREIGN[program])) {
-    const value = (spec as Readonly<Record<string, unknown>>)[field];
-    if (value === undefined || value === null) continue;
-    const message = `is of \`ashlar ${PROGRAMS[program]}\`; here ${instead}`;
-    causes.push({ reason: 'FieldValueNotSupported', field: `spec.${field}`, message });
-  }
-  return causes;
+/** Fields of the common declaration that this program does not serve. */
+export function foreignFields(spec: object, program: Program): StatusCause[] {
+  return refuseForeign(spec, FOREIGN, program);
 }
 
 export function checkVolumeSpec(spec: VolumeLike, before: VolumeLike | null): StatusCause[] {

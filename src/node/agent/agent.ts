@@ -166,7 +166,7 @@ export class NodeAgent {
           labels: { [Label.Node]: nodeName },
           finalizers: [Finalizer.Pool],
         },
-        spec: { nodeName, directory, type: 'striped' },
+        spec: { nodeName, directory, layout: 'stripe' },
       });
     } catch (error) {
       if (!hasReason(error, 'AlreadyExists')) throw error;

@@ -2,15 +2,17 @@
 // What has been made once is only opened from then on, by its identity: labels, never paths.
 import { join } from 'node:path';
 import { type KindDefinition, setCondition } from '../../apiserver/index.ts';
+import { adviceOf, figuresOf, presentLayout, stateOf } from '../../control/index.ts';
 import {
   type Controller,
   Finalizer,
   hasFinalizer,
   isDeleting,
+  STANDARD_OVERCOMMIT,
   type Writer,
 } from '../../controllers/index.ts';
-import { BLOCK_DEVICE, POOL, type Pool, type PoolStatus } from '../../kinds/index.ts';
-import { STORE_BLOCK_BYTES, StoreError } from '../../store/index.ts';
+import { BLOCK_DEVICE, layoutOf, POOL, type Pool, type PoolStatus } from '../../kinds/index.ts';
+import { StoreError } from '../../store/index.ts';
 import type { PoolPlace } from './media.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
 
@@ -36,6 +38,7 @@ export class PoolKeeper implements Controller {
     try {
       if (isDeleting(pool)) return await this.#tearDown(pool);
       if (this.#open.get(key) === null) await this.#bringUp(pool);
+      await this.#keepLimit(pool);
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
       await this.#fails(pool, error.code, error.message);
@@ -45,6 +48,16 @@ export class PoolKeeper implements Controller {
     return undefined;
   }
 
+  /** The limit lies in the pool itself; what is not asked for stays as it is there. */
+  async #keepLimit({ metadata, spec }: Pool): Promise<void> {
+    const { growthLimitPercent } = spec;
+    const open = this.#open.get(metadata.name);
+    if (growthLimitPercent === undefined || open === null) return;
+    if (open.stats().growthLimitPercent === growthLimitPercent) return;
+    await open.devices.setGrowthLimit(growthLimitPercent);
+    this.#around.log.info({ pool: metadata.name, growthLimitPercent }, 'its growth limit is set');
+  }
+
   /** How it is now, where that differs from what its object says. */
   async report(key: string): Promise<void> {
     const { catalog, now, events } = this.#around;
@@ -52,41 +65,31 @@ export class PoolKeeper implements Controller {
     const found = this.#open.find(key);
     if (pool === null || found === null || isDeleting(pool)) return;
     const open = found.pool;
-    const stats = open.stats();
-    const bytes = (blocks: number): number => blocks * STORE_BLOCK_BYTES;
-    const volumes = open.volumes();
-    const isOnline = stats.state === 'Online';
-    const wasOnline = pool.status?.phase === 'Online';
+    const phase = stateOf(open);
+    const serves = phase === 'Online' || phase === 'Degraded';
+    const before = pool.status?.phase;
+    const figures = figuresOf(open);
+    const overcommit = pool.spec.overcommit ?? STANDARD_OVERCOMMIT;
+    const advice = adviceOf({ name: key, pool: open, why: '', paths: [], clashes: [] });
+    const message = serves ? (advice[0] ?? 'replicas are served') : open.stats().fault;
     const reported = await this.#writer.status(POOL, pool, (status: PoolStatus) => {
-      status.phase = isOnline ? 'Online' : 'Faulted';
+      Object.assign(status, figures);
+      status.phase = phase;
       status.id = open.id;
+      status.layout = presentLayout(open);
+      status.advice = advice;
       const { replicaAddress } = found;
       if (replicaAddress === '') delete status.replicaAddress;
       else status.replicaAddress = replicaAddress;
-      status.capacityBytes = bytes(stats.usableBlocks);
-      status.allocatedBytes = bytes(stats.allocatedBlocks);
-      // Without the reserve, which data cannot have.
-      status.freeBytes = bytes(Math.max(0, stats.usableBlocks - stats.allocatedBlocks));
-      status.provisionedBytes = bytes(
-        volumes.reduce((sum, volume) => sum + volume.info().sizeBlocks, 0),
-      );
-      status.readOnly = false;
-      status.replicas = volumes.length;
-      status.checksumErrors = stats.checksumErrors;
-      status.ioErrors = stats.ioErrors;
+      status.mayProvisionBytes = Math.floor(figures.usableBytes * overcommit);
       status.conditions ??= [];
-      const message = isOnline ? 'replicas are served' : stats.fault;
-      const is = isOnline ? 'True' : 'False';
-      setCondition(
-        status.conditions,
-        { type: 'Ready', status: is, reason: isOnline ? 'Online' : 'Faulted', message },
-        now(),
-      );
+      const is = serves ? 'True' : 'False';
+      setCondition(status.conditions, { type: 'Ready', status: is, reason: phase, message }, now());
     });
-    if (reported === pool) return;
-    if (isOnline && !wasOnline)
-      events.record(pool, 'Normal', 'PoolOnline', `pool ${key} is online`);
-    else if (!isOnline && wasOnline) events.record(pool, 'Warning', 'PoolFaulted', stats.fault);
+    if (reported === pool || phase === before) return;
+    if (phase === 'Online') events.record(pool, 'Normal', 'PoolOnline', `pool ${key} is online`);
+    else if (phase === 'Degraded') events.record(pool, 'Warning', 'PoolDegraded', message);
+    else events.record(pool, 'Warning', 'PoolFaulted', message);
   }
 
   async #bringUp(pool: Pool): Promise<void> {
@@ -136,8 +139,12 @@ export class PoolKeeper implements Controller {
   #placeOf(pool: Pool): PoolPlace {
     const { catalog, directoryPoolBytes } = this.#around;
     const { name } = pool.metadata;
-    const { directory, devices = [], type, cacheBytes } = pool.spec;
-    const common = { name, mirrored: type === 'mirrored', cacheBytes: cacheBytes ?? null };
+    const { directory, devices = [], cacheBytes } = pool.spec;
+    const common = {
+      name,
+      mirrored: layoutOf(pool.spec) === 'mirror',
+      cacheBytes: cacheBytes ?? null,
+    };
     if (directory !== undefined) {
       return { ...common, paths: [join(directory, `${name}.img`)], fileBytes: directoryPoolBytes };
     }

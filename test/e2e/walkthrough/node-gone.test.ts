@@ -24,7 +24,7 @@ interface Replica {
 }
 interface Pool {
   readonly spec: { readonly directory?: string };
-  readonly status?: { readonly phase?: string; readonly replicas?: number };
+  readonly status?: { readonly phase?: string; readonly volumes?: number };
 }
 
 let cluster: Cluster;
@@ -127,7 +127,7 @@ test('a node that is gone for long leaves its replica to others, and nothing beh
   await killed.start();
   await cluster.until('three replicas, by the objects and by the pools', async () => {
     const pools = await devicePools();
-    const held = pools.reduce((sum, pool) => sum + (pool.status?.replicas ?? 0), 0);
+    const held = pools.reduce((sum, pool) => sum + (pool.status?.volumes ?? 0), 0);
     return (
       (await replicas()).length === 3 &&
       pools.every(({ status: pool }) => pool?.phase === 'Online') &&

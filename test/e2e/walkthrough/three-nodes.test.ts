@@ -314,13 +314,13 @@ test(`the leader killed ${KILLS} times at random instants: nothing leaks, nothin
   await cluster.io(urlAt(cluster.nodes[0]!, again), 'read -P 0x66 32M 64k');
   // What nodes really hold: one store of one volume in each pool.
   const pools = await cluster.get<{
-    items: { spec: { directory?: string }; status: { replicas: number } }[];
+    items: { spec: { directory?: string }; status: { volumes: number } }[];
   }>('pools');
   await cluster.until('pools hold one replica each', async () => {
     const now = await cluster.get<typeof pools & object>('pools');
     return now?.items
       .filter(({ spec }) => spec.directory === undefined)
-      .every(({ status }) => status.replicas === 1);
+      .every(({ status }) => status.volumes === 1);
   });
 });
 

@@ -211,7 +211,7 @@ test('pools that come between two steps of the controller are not passed over', 
     for (const pool of await world.all(POOL)) {
       if (pool.status?.phase !== undefined || pool.spec.directory !== undefined) continue;
       came += 1;
-      const status = { phase: 'Online', capacityBytes: 2 ** 37, freeBytes: 2 ** 36 };
+      const status = { phase: 'Online', usableBytes: 2 ** 37, freeBytes: 2 ** 36 };
       await world.patchStatus(POOL, pool.metadata.name, status);
     }
     for (const node of world.nodes.values()) node.makesPools = true;

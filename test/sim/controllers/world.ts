@@ -190,7 +190,7 @@ export class World {
     const jiva = jivaPoolName(name);
     await this.server.create(POOL, {
       metadata: { name: jiva, finalizers: [Finalizer.Pool] },
-      spec: { nodeName: name, directory: '/var/openebs', type: 'striped' },
+      spec: { nodeName: name, directory: '/var/openebs', layout: 'stripe' },
     });
     return node;
   }
@@ -343,10 +343,10 @@ export class World {
       const held = [...node.stores].filter((store) => store.startsWith(`${name}/`)).length;
       await this.#tell(POOL, pool, {
         phase: 'Online',
-        capacityBytes: 100 * GI,
+        usableBytes: 100 * GI,
         freeBytes: 90 * GI,
         allocatedBytes: GI,
-        replicas: held,
+        volumes: held,
       });
     }
     for (const replica of await this.all(REPLICA)) {

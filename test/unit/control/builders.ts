@@ -98,7 +98,7 @@ export async function anApi(pool: MemoryPool = aPool()) {
   const app = await buildApi({
     controller: made.controller,
     pools: onlyPool(made.controller, pool),
-    poolFacts: { path: '/pool.img', cacheBytes: 1, sparse: false },
+    poolFacts: { path: '/pool.img', cacheBytes: 1, sparse: false, nodeName: 'here' },
     sessions: () => [
       {
         tsih: 7,

@@ -29,7 +29,7 @@ async function aController(): Promise<VolumeController> {
 
 function served(controller: VolumeController): KindDefinition {
   const clock = new ManualClock();
-  const poolFacts = { path: '/nowhere', cacheBytes: 0, sparse: true };
+  const poolFacts = { path: '/nowhere', cacheBytes: 0, sparse: true, nodeName: 'here' };
   const kinds = nodeKinds({
     controller,
     pools: onlyPool(controller, aPool()),

@@ -7,7 +7,7 @@ const startMs = Date.UTC(2026, 10, 1);
 const madeAt = (ms: number): string => new Date(startMs + ms).toISOString();
 const aPool = (nodeName: string, status: object = {}, spec: object = {}) => ({
   metadata: { name: `pool-${nodeName}`, creationTimestamp: madeAt(0) },
-  spec: { nodeName, type: 'striped', storagePoolClaim: 'disks', ...spec },
+  spec: { nodeName, layout: 'stripe', storagePoolClaim: 'disks', ...spec },
   status,
 });
 const aNode = (name: string, ms = -3_600_000, spec: object = {}) => ({

@@ -27,8 +27,8 @@ const aPool = (
   apiVersion: 'ashlar.io/v1',
   kind: 'Pool',
   metadata: meta(name),
-  spec: { nodeName, type: 'striped', ...spec },
-  status: { phase: 'Online', capacityBytes: 100 * GI, freeBytes: freeGi * GI },
+  spec: { nodeName, layout: 'stripe', ...spec },
+  status: { phase: 'Online', usableBytes: 100 * GI, freeBytes: freeGi * GI },
 });
 const aReplica = (pool: string, nodeName: string): Replica => ({
   apiVersion: 'ashlar.io/v1',

@@ -73,7 +73,7 @@ async function setUp() {
   for (const name of ['a', 'b']) {
     const pool = await client.create<Pool>(POOL, {
       metadata: { name },
-      spec: { nodeName: NODE_NAME, directory: '/p', type: 'striped' },
+      spec: { nodeName: NODE_NAME, directory: '/p', layout: 'stripe' },
     });
     await client.updateStatus(POOL, { ...pool, status: { replicaAddress: '127.0.0.1:9' } } as Pool);
     replicas.push(
