@@ -494,6 +494,7 @@ function policyOf(config: CasConfig, namespace: string): object {
   return {
     ...(config.replicaCount === undefined ? {} : { replicaCount: config.replicaCount }),
     ...(config.minimumReplicas === undefined ? {} : { minimumReplicas: config.minimumReplicas }),
+    ...(config.witness === undefined ? {} : { witness: config.witness }),
     ...(config.replicaPlacement === undefined ? {} : { replicaPlacement: config.replicaPlacement }),
     ...(config.writeCache === undefined ? {} : { writeCache: config.writeCache }),
     ...(config.blockSize === undefined ? {} : { blockSize: config.blockSize }),

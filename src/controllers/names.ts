@@ -59,6 +59,11 @@ export function replicaName(volume: string, pool: string): string {
   return name.length <= 253 ? name : `${volume}-${hash(pool, 8)}`;
 }
 
+/** Another one than a replica's in the same pool: one may follow the other there. */
+export function witnessName(volume: string, pool: string): string {
+  return `${replicaName(volume, pool).slice(0, 245)}.witness`;
+}
+
 export function snapshotName(snapshotUid: string): string {
   return `snapshot-${snapshotUid}`;
 }

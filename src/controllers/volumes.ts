@@ -11,6 +11,7 @@ import {
   NODE,
   type Node,
   POOL,
+  type Pool,
   quantityBytes,
   REPLICA,
   type Replica,
@@ -43,8 +44,16 @@ import {
   VOLUMES_OF_TARGET,
   VOLUMES_WITH_SOURCE,
 } from './indexes.ts';
-import { copySnapshotName, Finalizer, Label, NO_QUORUM, replicaName } from './names.ts';
+import {
+  copySnapshotName,
+  Finalizer,
+  Label,
+  NO_QUORUM,
+  replicaName,
+  witnessName,
+} from './names.ts';
 import { placeReplicas } from './placement.ts';
+import { apartFrom, placeWitness, WITNESS_SIZE } from './witness.ts';
 
 /** How soon to look again where time alone changes what is to be done: a node goes silent, patience ends. */
 const LOOK_AGAIN_MS = 1000;
@@ -61,6 +70,18 @@ interface Wanted {
   readonly replicas: number;
   readonly minimum: number;
   readonly placement: 'node' | 'pool';
+  /** Beside two replicas only: with three it would be a vote too many. */
+  readonly witness: boolean;
+}
+
+interface WitnessState {
+  /** It is a member, and its node is there and no copy's. */
+  readonly votes: boolean;
+  /** Empty: there is none. */
+  readonly nodeName: string;
+  readonly phase: string;
+  /** Why there is none, or none on a node of its own; empty: all is well with that. */
+  readonly missing: string;
 }
 
 export class VolumeController implements Controller {
@@ -114,8 +135,10 @@ export class VolumeController implements Controller {
     // Before anything is placed: what comes meanwhile must not look as if it had been passed over.
     const expected = this.#expected(volume);
     const placed = await this.#place(volume, wanted);
+    const witness = await this.#placeWitness(volume, wanted, placed.made);
     await this.#removeSurplus(volume, wanted);
-    await this.#report(volume, wanted, placed, expected);
+    await this.#removeWitnesses(volume, wanted);
+    await this.#report(volume, wanted, placed, witness, expected);
     return expected.length > 0 || this.#waitsForTime(volume) ? LOOK_AGAIN_MS : undefined;
   }
 
@@ -124,14 +147,26 @@ export class VolumeController implements Controller {
       spec.policy === undefined
         ? {}
         : (this.#around.catalog.get(VOLUME_POLICY, spec.policy)?.spec ?? {});
+    const replicas = spec.replicaCount ?? policy.replicaCount ?? 1;
     return {
-      replicas: spec.replicaCount ?? policy.replicaCount ?? 1,
+      replicas,
+      witness: replicas === 2 && (spec.witness ?? policy.witness ?? false),
       minimum: spec.minimumReplicas ?? policy.minimumReplicas ?? 1,
       placement: spec.replicaPlacement ?? policy.replicaPlacement ?? 'node',
     };
   }
 
+  /** Its copies. */
   #replicasOf(volume: Volume): Replica[] {
+    return this.#holdersOf(volume).filter(({ spec }) => spec.witness !== true);
+  }
+
+  #witnessesOf(volume: Volume): Replica[] {
+    return this.#holdersOf(volume).filter(({ spec }) => spec.witness === true);
+  }
+
+  /** Copies and witnesses. */
+  #holdersOf(volume: Volume): Replica[] {
     return this.#around.catalog
       .where(REPLICAS_OF_VOLUME, volume.metadata.name)
       .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
@@ -159,7 +194,7 @@ export class VolumeController implements Controller {
 
   /** Asks for the replicas that are missing. */
   async #place(volume: Volume, wanted: Wanted): Promise<Placed> {
-    const { catalog, client, events } = this.#around;
+    const { catalog, events } = this.#around;
     const staying = this.#staying(this.#replicasOf(volume));
     const count = wanted.replicas - staying.length;
     if (count <= 0) return { made: [], missing: '' };
@@ -172,16 +207,20 @@ export class VolumeController implements Controller {
       source !== undefined &&
       volume.status?.mode === undefined &&
       staying.length < Math.min(wanted.replicas, source.size);
-    const { pools, missing } = placeReplicas({
-      sizeBytes,
-      count: first ? Math.min(count, source.size - staying.length) : count,
-      placement: wanted.placement,
-      existing: staying,
-      // A clone shares its source's blocks: it begins in the same pools.
-      pools: first ? all.filter(({ metadata }) => source.has(metadata.name)) : all,
-      nodes: catalog.all(NODE).filter((node) => this.#mayGet(node)),
-      promisedBytes: this.#promised(),
-    });
+    const placeBeside = (others: readonly Replica[]) =>
+      placeReplicas({
+        sizeBytes,
+        count: first ? Math.min(count, source.size - staying.length) : count,
+        placement: wanted.placement,
+        existing: [...staying, ...others],
+        // A clone shares its source's blocks: it begins in the same pools.
+        pools: first ? all.filter(({ metadata }) => source.has(metadata.name)) : all,
+        nodes: catalog.all(NODE).filter((node) => this.#mayGet(node)),
+        promisedBytes: this.#promised(),
+      });
+    // Not on its witness's node; but data comes before votes.
+    const apart = placeBeside(this.#staying(this.#witnessesOf(volume)));
+    const { pools, missing } = apart.missing === '' ? apart : placeBeside([]);
     if (volume.status?.mode === 'single' && staying.length > 0) {
       const why =
         pools.length === 0
@@ -195,26 +234,8 @@ export class VolumeController implements Controller {
     }
     const made: Replica[] = [];
     for (const pool of pools) {
-      const replica = await client.create<Replica>(REPLICA, {
-        metadata: {
-          name: replicaName(volume.metadata.name, pool.metadata.name),
-          labels: {
-            [Label.Volume]: volume.metadata.name,
-            [Label.Pool]: pool.metadata.name,
-            [Label.Node]: pool.spec.nodeName,
-            'cstorpool.openebs.io/name': pool.metadata.name,
-          },
-          finalizers: [Finalizer.Replica],
-          ownerReferences: [ownerOf(this.kind, volume)],
-        },
-        spec: {
-          volumeName: volume.metadata.name,
-          nodeName: pool.spec.nodeName,
-          poolName: pool.metadata.name,
-          size: formatQuantity(sizeBytes),
-        },
-      });
-      made.push(replica);
+      const name = replicaName(volume.metadata.name, pool.metadata.name);
+      made.push(await this.#ask(volume, pool, name, { size: formatQuantity(sizeBytes) }));
       events.record(
         volume,
         'Normal',
@@ -223,6 +244,72 @@ export class VolumeController implements Controller {
       );
     }
     return { made, missing };
+  }
+
+  async #ask(
+    volume: Volume,
+    pool: Pool,
+    name: string,
+    as: Pick<Replica['spec'], 'size' | 'witness'>,
+  ): Promise<Replica> {
+    const { metadata } = volume;
+    return await this.#around.client.create<Replica>(REPLICA, {
+      metadata: {
+        name,
+        labels: {
+          [Label.Volume]: metadata.name,
+          [Label.Pool]: pool.metadata.name,
+          [Label.Node]: pool.spec.nodeName,
+          'cstorpool.openebs.io/name': pool.metadata.name,
+        },
+        finalizers: [Finalizer.Replica],
+        ownerReferences: [ownerOf(this.kind, volume)],
+      },
+      spec: {
+        volumeName: metadata.name,
+        nodeName: pool.spec.nodeName,
+        poolName: pool.metadata.name,
+        ...as,
+      },
+    });
+  }
+
+  /** `made`: copies that were asked for just now. */
+  async #placeWitness(volume: Volume, wanted: Wanted, made: readonly Replica[]): Promise<Placed> {
+    const { catalog, events } = this.#around;
+    if (!wanted.witness || volume.status?.mode === 'single') return { made: [], missing: '' };
+    const { pools, missing } = placeWitness({
+      volume,
+      copies: [...this.#staying(this.#replicasOf(volume)), ...made],
+      there: this.#staying(this.#witnessesOf(volume)),
+      pools: catalog.all(POOL),
+      nodes: catalog.all(NODE).filter((node) => this.#mayGet(node)),
+    });
+    const [pool] = pools;
+    if (pool === undefined) return { made: [], missing };
+    const name = witnessName(volume.metadata.name, pool.metadata.name);
+    const witness = await this.#ask(volume, pool, name, { size: WITNESS_SIZE, witness: true });
+    const why = `a witness goes into pool ${pool.metadata.name} on ${pool.spec.nodeName}`;
+    events.record(volume, 'Normal', 'WitnessPlaced', why);
+    return { made: [witness], missing };
+  }
+
+  /** Those that stay behind, once another has its vote; all, once there are other votes enough. */
+  async #removeWitnesses(volume: Volume, wanted: Wanted): Promise<void> {
+    const { events } = this.#around;
+    const all = this.#witnessesOf(volume).filter((witness) => !isDeleting(witness));
+    const copies = this.#staying(this.#replicasOf(volume));
+    const inSync = copies.filter(({ status }) => status?.phase === 'Healthy').length;
+    const [best] = apartFrom(copies, this.#staying(all)).filter(
+      ({ status }) => status?.phase === 'Healthy',
+    );
+    if (wanted.witness ? best === undefined : inSync < wanted.replicas) return;
+    for (const witness of all) {
+      if (wanted.witness && witness === best) continue;
+      await this.#writer.remove(REPLICA, witness);
+      const why = `the witness on ${witness.spec.nodeName} is no longer needed`;
+      events.record(volume, 'Normal', 'WitnessRemoved', why);
+    }
   }
 
   #mayGet(node: Node): boolean {
@@ -261,7 +348,7 @@ export class VolumeController implements Controller {
     }
     const pools = catalog
       .where(REPLICAS_OF_VOLUME, of ?? '')
-      .filter((replica) => !isDeleting(replica))
+      .filter((replica) => !isDeleting(replica) && replica.spec.witness !== true)
       .filter((replica) => replica.status?.phase === 'Healthy')
       .filter((replica) => holders?.includes(replica.metadata.name) ?? true)
       .map((replica) => replica.spec.poolName);
@@ -332,6 +419,7 @@ export class VolumeController implements Controller {
     volume: Volume,
     wanted: Wanted,
     { made, missing }: Placed,
+    placedWitness: Placed,
     expected: readonly string[],
   ): Promise<void> {
     const { now, events } = this.#around;
@@ -355,21 +443,23 @@ export class VolumeController implements Controller {
     const inSync = replicas.filter(
       ({ status, spec }) => status?.phase === 'Healthy' && this.#isReady(spec.nodeName),
     );
+    const witness = wanted.witness ? this.#witness(volume, placedWitness) : null;
     const rebuilding = replicas.some(({ status }) => status?.phase === 'Rebuilding');
     const state = !isServed
       ? before?.phase === 'Ready'
         ? 'Offline'
         : 'Init'
-      : inSync.length >= wanted.replicas
+      : inSync.length >= wanted.replicas && (!wanted.witness || witness?.votes === true)
         ? 'Healthy'
         : rebuilding
           ? 'Rebuilding'
           : 'Degraded';
     // Once ready, a volume stays so: what it lacks is told by its state.
     const phase = isServed || before?.phase === 'Ready' ? 'Ready' : 'Pending';
-    const message = describe({ state, wanted, replicas, inSync, missing, isServed, waitsFor });
-    const reason =
-      waitsFor.length > 0 ? 'WaitForPools' : missing !== '' ? 'ReplicasMissing' : state;
+    const is = { state, wanted, replicas, inSync, missing, isServed, waitsFor, witness };
+    const message = describe(is);
+    const lacks = missing !== '' || (witness !== null && witness.missing !== '');
+    const reason = waitsFor.length > 0 ? 'WaitForPools' : lacks ? 'ReplicasMissing' : state;
     const reported = await this.#writer.status(VOLUME, volume, (status) => {
       status.phase = phase;
       status.state = state;
@@ -405,6 +495,18 @@ export class VolumeController implements Controller {
       const text = `${target.nodeName} is to coordinate it (assignment ${target.epoch})`;
       events.record(volume, 'Normal', 'TargetAssigned', text);
     }
+  }
+
+  /** How the one that counts is. */
+  #witness(volume: Volume, { made, missing }: Placed): WitnessState {
+    const known = this.#witnessesOf(volume).filter((witness) => !isDeleting(witness));
+    const votes = ({ status, spec }: Replica): boolean =>
+      status?.phase === 'Healthy' && this.#isReady(spec.nodeName);
+    const one = known.find(votes) ?? known[0] ?? made[0];
+    if (one === undefined) return { votes: false, nodeName: '', phase: 'Pending', missing };
+    const phase = this.#isReady(one.spec.nodeName) ? (one.status?.phase ?? 'Pending') : 'Offline';
+    // One that shares a node with a copy goes with that node, and then there is no majority.
+    return { votes: votes(one) && missing === '', nodeName: one.spec.nodeName, phase, missing };
   }
 
   /** Who coordinates. Keeps the one there is while it can. */
@@ -477,7 +579,7 @@ export class VolumeController implements Controller {
   #waitsForTime(volume: Volume): boolean {
     const target = volume.status?.target?.nodeName;
     if (target !== undefined && !this.#isReady(target)) return true;
-    return this.#replicasOf(volume).some(({ spec }) => !this.#isReady(spec.nodeName));
+    return this.#holdersOf(volume).some(({ spec }) => !this.#isReady(spec.nodeName));
   }
 
   async #tearDown(volume: Volume): Promise<undefined> {
@@ -537,10 +639,12 @@ function describe(is: {
   readonly missing: string;
   readonly isServed: boolean;
   readonly waitsFor: readonly string[];
+  readonly witness: WitnessState | null;
 }): string {
-  const { state, wanted, replicas, inSync, missing, isServed, waitsFor } = is;
+  const { state, wanted, replicas, inSync, missing, isServed, waitsFor, witness } = is;
   const count = `${inSync.length} of ${wanted.replicas} replicas in sync`;
-  if (state === 'Healthy') return count;
+  const beside = witness === null ? '' : `, a witness on ${witness.nodeName}`;
+  if (state === 'Healthy') return count + beside;
   const parts = [isServed ? count : 'no node serves it yet'];
   if (replicas.length < wanted.replicas) {
     const lack = wanted.replicas - replicas.length;
@@ -558,6 +662,10 @@ function describe(is: {
   const behind = replicas.filter((replica) => !inSync.includes(replica));
   for (const { spec, status } of behind.slice(0, 5)) {
     parts.push(`the one on ${spec.nodeName} is ${status?.phase ?? 'Pending'}`);
+  }
+  if (witness !== null && witness.missing !== '') parts.push(witness.missing);
+  else if (witness !== null && !witness.votes && witness.nodeName !== '') {
+    parts.push(`its witness on ${witness.nodeName} is ${witness.phase}`);
   }
   return parts.join('; ');
 }

@@ -435,7 +435,7 @@ class Handle implements ReplicatedHandle {
     const { coordinator } = this.#replicated;
     const node = this.#addresses.get(replicaId);
     if (node === undefined) return;
-    const witness = this.#wanted.replicas.find(({ id }) => id === replicaId)?.witness === true;
+    const witness = this.#isWitness(replicaId);
     if (missing) {
       this.#options.log.warn(
         { replica: replicaId, node },
@@ -455,6 +455,12 @@ class Handle implements ReplicatedHandle {
     await coordinator.changeMember(replicaId, { replicaId, witness });
   }
 
+  /** By the record: it may have joined since this coordinator was opened. */
+  #isWitness(replicaId: string): boolean {
+    const members = this.#replicated.coordinator.record?.members ?? [];
+    return members.find((member) => member.replicaId === replicaId)?.witness === true;
+  }
+
   async #changeReplicas(wanted: readonly WantedReplica[]): Promise<void> {
     const { coordinator } = this.#replicated;
     const before = [...this.#addresses.keys()];
@@ -463,8 +469,13 @@ class Handle implements ReplicatedHandle {
     const record = coordinator.record;
     if (record === null) return;
     const named = new Set(record.members.map(({ replicaId }) => replicaId));
-    const leavers = [...named].filter((id) => !wanted.some((replica) => replica.id === id));
-    const newcomers = wanted.filter(({ id }) => !named.has(id));
+    // Copies first on both sides: a copy takes the place of a copy, and a witness that of a witness.
+    const leavers = [...named]
+      .filter((id) => !wanted.some((replica) => replica.id === id))
+      .sort((a, b) => Number(this.#isWitness(a)) - Number(this.#isWitness(b)));
+    const newcomers = wanted
+      .filter(({ id }) => !named.has(id))
+      .sort((a, b) => Number(a.witness === true) - Number(b.witness === true));
     // R5: one slot a record. A newcomer takes a leaver's place where there is one, so there are never fewer copies.
     for (let turn = 0; turn < Math.max(leavers.length, newcomers.length); turn += 1) {
       const newcomer = newcomers[turn];

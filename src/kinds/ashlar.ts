@@ -187,6 +187,12 @@ export type Timeouts = Static<typeof Timeouts>;
 
 const policyFields = {
   replicaCount: Type.Optional(Type.Integer({ description: 'Copies of the data, 1 to 5.' })),
+  witness: Type.Optional(
+    Type.Boolean({
+      description:
+        'Beside two copies a third node that keeps a vote and no blocks, so that either copy may be lost.',
+    }),
+  ),
   minimumReplicas: Type.Optional(
     Type.Integer({ description: 'How many must have a place before the volume is served.' }),
   ),
@@ -512,6 +518,9 @@ export const ReplicaSpec = Type.Object(
     nodeName: Type.String(),
     poolName: Type.String(),
     size: Quantity,
+    witness: Type.Optional(
+      Type.Boolean({ description: "It keeps the volume's records and none of its blocks." }),
+    ),
   },
   closed,
 );
@@ -541,7 +550,7 @@ export const REPLICA: KindDefinition<Replica> = {
   ...own,
   kind: 'Replica',
   plural: 'replicas',
-  description: 'One copy of a volume, in one pool.',
+  description: 'One copy of a volume, in one pool; or its witness, which has a vote and no blocks.',
   shortNames: ['arep'],
   fields: { spec: ReplicaSpec, status: ReplicaStatus },
   required: ['spec'],
@@ -552,10 +561,18 @@ export const REPLICA: KindDefinition<Replica> = {
     column('Allocated', 'In bytes.', (replica) => replica.status?.allocatedBytes, {
       type: 'integer',
     }),
-    column('Status', 'Healthy, Rebuilding, Offline.', (replica) => replica.status?.phase),
+    column('Status', 'Healthy, Witness, Rebuilding, Offline.', shownReplica),
     age,
+    column('Role', 'copy or witness.', ({ spec }) => (spec.witness === true ? 'witness' : 'copy'), {
+      wide: true,
+    }),
   ],
 };
+
+/** Of a witness that is well nobody shall think that it holds data. */
+function shownReplica({ spec, status }: Replica): string | undefined {
+  return spec.witness === true && status?.phase === 'Healthy' ? 'Witness' : status?.phase;
+}
 
 // --- Snapshot
 

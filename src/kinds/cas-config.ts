@@ -16,6 +16,7 @@ export interface CasConfig {
   readonly storagePool?: string;
   readonly replicaCount?: number;
   readonly minimumReplicas?: number;
+  readonly witness?: boolean;
   readonly fsType?: string;
   readonly queueDepth?: number;
   readonly iops?: number;
@@ -127,6 +128,7 @@ const KEYS: Readonly<Record<string, Read>> = {
   PoolResourceLimits: memory('poolMemoryLimit'),
   HostPath: text('hostPath', /^\/[^\0]*$/, '/var/openebs'),
   MinimumReplicas: integer('minimumReplicas', 1, 5),
+  Witness: choice('witness', { on: true, off: false, true: true, false: false }),
   ReplicaPlacement: choice('replicaPlacement', { node: 'node', pool: 'pool' }),
   IOPSLimit: integer('iops', 10, 10_000_000),
   BandwidthLimit: quantity('bandwidth'),
@@ -231,6 +233,9 @@ export function parseCasConfig(annotation: string | undefined): ParsedCasConfig 
   const known = config as CasConfig;
   if ((known.minimumReplicas ?? 1) > (known.replicaCount ?? 5)) {
     bad(`${FIELD}.MinimumReplicas`, `${known.minimumReplicas} is more than ReplicaCount`);
+  }
+  if (known.witness === true && known.replicaCount !== 2 && known.policy === undefined) {
+    bad(`${FIELD}.Witness`, `goes with ReplicaCount 2, and that is ${known.replicaCount ?? 1}`);
   }
   return { config: known, causes, warnings };
 }

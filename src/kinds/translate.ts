@@ -149,7 +149,9 @@ export function asJivaVolume(volume: Volume, namespace: string): JivaVolume | nu
 
 const REPLICA_PHASES: Readonly<Record<string, string>> = { Pending: 'Init', Failed: 'Error' };
 
-export function asCStorReplica(replica: Replica, namespace: string): CStorVolumeReplica {
+export function asCStorReplica(replica: Replica, namespace: string): CStorVolumeReplica | null {
+  // Who counts these counts copies.
+  if (replica.spec.witness === true) return null;
   const { status } = replica;
   const phase = status?.phase ?? 'Pending';
   return {

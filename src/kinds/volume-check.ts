@@ -13,6 +13,7 @@ const INITIATOR_NAME =
 
 interface PolicyLike {
   readonly replicaCount?: number;
+  readonly witness?: boolean;
   readonly minimumReplicas?: number;
   readonly initiators?: readonly string[];
   readonly limits?: {
@@ -34,6 +35,7 @@ interface VolumeLike extends PolicyLike {
   readonly blockSize?: number;
   readonly source?: { readonly snapshot?: string; readonly volume?: string };
   readonly casType?: string;
+  readonly policy?: string;
 }
 
 /** A quantity as bytes, or null. A bare number is bytes. */
@@ -58,6 +60,9 @@ export function checkPolicy(policy: PolicyLike, path: string): StatusCause[] {
   };
   whole('replicaCount', policy.replicaCount, 1, MAX_REPLICAS);
   whole('minimumReplicas', policy.minimumReplicas, 1, policy.replicaCount ?? MAX_REPLICAS);
+  if (policy.witness === true && (policy.replicaCount ?? 2) !== 2) {
+    bad('witness', `goes with replicaCount 2, and that is ${policy.replicaCount}; leave one out`);
+  }
   const { limits } = policy;
   whole('limits.iops', limits?.iops, 10, 10_000_000);
   whole('limits.iopsBurst', limits?.iopsBurst, 1, (limits?.iops ?? 0) * 600);
@@ -89,11 +94,12 @@ const FOREIGN: ForeignFields = {
     chap: 'name a Secret of type kubernetes.io/iscsi-chap in spec.chapSecret',
     mutualChap: 'name a Secret of type kubernetes.io/iscsi-chap in spec.chapSecret',
     snapshots: 'make VolumeSnapshots, or Snapshots of ashlar.io',
-    witnessNode: 'copies are 1, 3 or 5 here, and need no witness',
+    witnessNode: 'say witness: true; a node for it is found by the control plane',
     replicaNodes: 'say how many in spec.replicaCount; nodes are found by the control plane',
   },
   serve: {
     replicaCount: 'name the nodes in spec.replicaNodes',
+    witness: 'name its node in spec.witnessNode',
     minimumReplicas: 'name the nodes in spec.replicaNodes',
     replicaPlacement: 'name the nodes in spec.replicaNodes',
     syncPolicy: 'set replication.sync in the configuration',
@@ -126,6 +132,9 @@ export function checkVolumeSpec(spec: VolumeLike, before: VolumeLike | null): St
   }
   if (spec.blockSize !== undefined && spec.blockSize !== 512 && spec.blockSize !== 4096) {
     bad('spec.blockSize', `${spec.blockSize} is not a block size; use 512 or 4096`);
+  }
+  if (spec.witness === true && spec.replicaCount === undefined && spec.policy === undefined) {
+    bad('spec.witness', 'goes with replicaCount 2; say that, too');
   }
   const { source } = spec;
   if (source !== undefined && (source.snapshot === undefined) === (source.volume === undefined)) {

@@ -170,6 +170,7 @@ export class VolumeKeeper implements Controller, Serving {
           delete status.serving;
           delete status.sessions;
           delete status.initiators;
+          delete status.advice;
         });
       }
       return undefined;
@@ -202,7 +203,8 @@ export class VolumeKeeper implements Controller, Serving {
   /** How it is kept, once for all: what is written down here is what a crash in between goes on with. */
   async #decide(object: VolumeObject): Promise<number | undefined> {
     const { name } = object.metadata;
-    let replicas = this.#replicasOf(name);
+    const all = this.#replicasOf(name);
+    let replicas = all.filter(({ spec }) => spec.witness !== true);
     // All that have a place; our view of them may be a moment behind.
     const { placed = 1, wanted = 1 } = object.status?.replicas ?? {};
     if (replicas.length < Math.max(1, placed)) return TRY_AGAIN_MS;
@@ -220,10 +222,13 @@ export class VolumeKeeper implements Controller, Serving {
       ((replicas.length > 1 || mayGrow) &&
         object.spec.source === undefined &&
         this.#around.replication !== null);
+    // Beside one copy its vote would be one more that must not be lost: it joins with the second.
+    const witnesses =
+      isReplicated && replicas.length > 1 ? all.filter(({ spec }) => spec.witness === true) : [];
     await this.#writer.status(VOLUME, object, (status) => {
       status.mode = isReplicated ? 'replicated' : 'single';
       status.made = false;
-      status.members = replicas.map((replica) => ({
+      status.members = [...replicas, ...witnesses].map((replica) => ({
         id: memberIdOf(replica),
         replica: replica.metadata.name,
       }));
@@ -261,7 +266,7 @@ export class VolumeKeeper implements Controller, Serving {
     const served = this.#served.get(name) ?? null;
     if (served === null || !coordinated.handle.serving) {
       await this.#tellMembers(object, coordinated);
-      const advice = coordinated.handle.advice().join('; ');
+      const advice = adviceOf(object, coordinated.handle).join('; ');
       await this.#fails(
         object,
         advice === '' ? 'its coordinator gathers a quorum' : advice,
@@ -341,6 +346,7 @@ export class VolumeKeeper implements Controller, Serving {
     if (source === null) throw new Error('the snapshot that it begins from is gone');
     const { volumeId, snapshotId, holders } = source;
     return members.map((member) => {
+      if (member.witness === true) return member; // It begins with the record alone.
       const name = object.status?.members?.find(({ id }) => id === member.id)?.replica ?? '';
       const replicaId = holders.get(catalog.get(REPLICA, name)?.spec.poolName ?? '');
       if (replicaId === undefined) throw new Error(`${name} is not where the snapshot is held`);
@@ -359,7 +365,7 @@ export class VolumeKeeper implements Controller, Serving {
       // One that is gone for good has no address, and needs none to be let go of.
       if (replica === null || memberIdOf(replica) !== id) found.push({ id, node: '127.0.0.1:1' });
       else if (node === undefined) return null;
-      else found.push({ id, node });
+      else found.push({ id, node, ...asWitness(replica) });
     }
     return found;
   }
@@ -410,7 +416,7 @@ export class VolumeKeeper implements Controller, Serving {
     const { nodeName, log } = this.#around;
     const { syncPolicy, readPolicy, timeouts } = this.#policyOf(object);
     const here = this.#replicasOf(object.metadata.name).find(
-      ({ spec }) => spec.nodeName === nodeName,
+      ({ spec }) => spec.nodeName === nodeName && spec.witness !== true,
     );
     const policy: ReplicaPolicy = {
       localReplica: here === undefined ? null : memberIdOf(here),
@@ -449,8 +455,13 @@ export class VolumeKeeper implements Controller, Serving {
       const node = catalog.get(POOL, replica.spec.poolName)?.status?.replicaAddress;
       const known = members.find((member) => member.id === id);
       if (node === undefined && known === undefined) continue; // It joins when its pool is there.
-      wanted.push({ id, node: node ?? known!.node });
+      wanted.push({ id, node: node ?? known!.node, ...asWitness(replica) });
       names.set(id, replica.metadata.name);
+    }
+    const copies = wanted.filter(({ witness }) => witness !== true).length;
+    for (const [index, { id, witness }] of [...wanted.entries()].reverse()) {
+      const isMember = members.some((member) => member.id === id);
+      if (witness === true && !isMember && copies < 2) wanted.splice(index, 1); // As in `#decide`.
     }
     // Never the last one: a volume without replicas is none.
     if (wanted.length === 0) return true;
@@ -658,7 +669,8 @@ export class VolumeKeeper implements Controller, Serving {
     const usedBlocks = coordinated?.handle.usedBlocks() ?? volume.store.info().mappedBlocks;
     const usedBytes = usedBlocks * STORE_BLOCK_BYTES;
     const capacityBytes = volume.geometry.blocks * volume.geometry.logicalBlockBytes;
-    const news = JSON.stringify([epoch, portal, capacityBytes, usedBytes, initiators]);
+    const advice = coordinated === undefined ? [] : adviceOf(object, coordinated.handle);
+    const news = JSON.stringify([epoch, portal, capacityBytes, usedBytes, initiators, advice]);
     if (!this.#toldOfVolumes.isNews(object, news)) return;
     const told = await this.#writer.status(VOLUME, object, (status) => {
       status.serving = { nodeName, epoch, portal };
@@ -666,6 +678,8 @@ export class VolumeKeeper implements Controller, Serving {
       status.usedBytes = usedBytes;
       status.sessions = initiators.length;
       status.initiators = [...new Set(initiators)].sort();
+      if (advice.length > 0) status.advice = advice;
+      else delete status.advice;
       status.conditions ??= [];
       setCondition(
         status.conditions,
@@ -684,6 +698,7 @@ export class VolumeKeeper implements Controller, Serving {
   ): Promise<void> {
     const { events, now } = this.#around;
     const said = await this.#writer.status(VOLUME, object, (status) => {
+      delete status.advice; // It was of a volume that is served.
       status.conditions ??= [];
       const condition = {
         type: 'Served',
@@ -724,6 +739,18 @@ export class VolumeKeeper implements Controller, Serving {
     this.#coordinated.clear();
     this.#served.clear();
   }
+}
+
+function asWitness({ spec }: Replica): Pick<WantedReplica, 'witness'> {
+  return spec.witness === true ? { witness: true } : {};
+}
+
+/** What is wrong with a volume that is served and what to do, of replicas by the names that people find them under. */
+function adviceOf({ status }: VolumeObject, handle: ReplicatedHandle): string[] {
+  const names = status?.members?.filter(({ replica }) => replica !== '') ?? [];
+  return handle
+    .advice()
+    .map((line) => names.reduce((text, { id, replica }) => text.replaceAll(id, replica), line));
 }
 
 /** How a coordinator and its replicas are, in short. */

@@ -33,6 +33,7 @@ class FakeHandle {
   serving = true;
   mayChange = false;
   members: string[];
+  advised: string[] = [];
 
   constructor(wanted: OpenReplicated) {
     this.members = wanted.replicas.map(({ id }) => id);
@@ -47,7 +48,7 @@ class FakeHandle {
 
   state = (): string => 'Healthy';
   epoch = (): number => 1;
-  advice = (): string[] => [];
+  advice = (): string[] => this.advised;
   usedBlocks = (): number => 0;
   configure(): void {}
   relocate(): void {}
@@ -167,5 +168,19 @@ test('a volume whose last holder of a snapshot cannot leave is served, and says 
     after.status?.members?.map(({ replica }) => replica),
     ['v-a'],
   );
+  close();
+});
+
+test('what its coordinator advises stands in the volume, with replicas by their names, as long as it is so', async () => {
+  const { look, handle, close } = await setUp();
+  const before = await look();
+  assert.equal(before.status?.advice, undefined);
+  const [{ id } = { id: '' }] = before.status?.members ?? [];
+  handle().advised = [`Replica ${id} lacks snapshot s-1 and makes up for it by itself.`];
+  assert.deepEqual((await look()).status?.advice, [
+    'Replica v-a lacks snapshot s-1 and makes up for it by itself.',
+  ]);
+  handle().advised = [];
+  assert.equal((await look()).status?.advice, undefined);
   close();
 });

@@ -154,16 +154,21 @@ export class ACluster {
     return await this.start();
   }
 
-  /** A volume with one replica on each of the first nodes; `from`: a snapshot of `v`, by its id. */
+  /** A volume with one replica on each of the first nodes, the last of them may be a witness; `from`: a snapshot of `v`, by its id. */
   async makeVolume(
     sizeBlocks: number,
     replicas: number,
-    { volumeId = 'v', from }: { volumeId?: string; from?: string } = {},
+    {
+      volumeId = 'v',
+      from,
+      witness = false,
+    }: { volumeId?: string; from?: string; witness?: boolean } = {},
   ): Promise<void> {
     const plan = this.nodes.slice(0, replicas).map((node, index) => {
       const replicaId = `${volumeId}-r${index + 1}`;
       this.places.set(replicaId, node);
-      const replica = { replicaId, at: { host: '127.0.0.1', port: node.port }, witness: false };
+      const isWitness = witness && index === replicas - 1;
+      const replica = { replicaId, at: { host: '127.0.0.1', port: node.port }, witness: isWitness };
       if (from === undefined) return replica;
       const source = { volumeId: 'v', replicaId: `v-r${index + 1}`, snapshotId: from };
       return { ...replica, source };
@@ -172,15 +177,19 @@ export class ACluster {
   }
 
   /** One more replica of the served volume, blank, on this node; resolves when it is a member, and before its rebuild. */
-  async addReplica(replicaId: string, node: ANode): Promise<void> {
+  async addReplica(
+    replicaId: string,
+    node: ANode,
+    { witness = false, leaver = null }: { witness?: boolean; leaver?: string | null } = {},
+  ): Promise<void> {
     this.places.set(replicaId, node);
     const { coordinator } = this.volume!;
     const at = { host: '127.0.0.1', port: node.port };
     const { sizeBlocks } = coordinator.record!;
-    await this.coordinators.makeNewcomer('v', sizeBlocks, { replicaId, at, witness: false });
+    await this.coordinators.makeNewcomer('v', sizeBlocks, { replicaId, at, witness });
     coordinator.addReplica(replicaId);
     await this.until('it answers', () => coordinator.linkReason(replicaId) === '');
-    await coordinator.changeMember(null, { replicaId, witness: false });
+    await coordinator.changeMember(leaver, { replicaId, witness });
   }
 
   open(config: CoordinatorConfig = QUICK, volumeId = 'v'): ReplicatedVolume {
