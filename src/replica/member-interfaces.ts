@@ -95,10 +95,14 @@ export interface MemberStore {
   takeSnapshot(snapshotId: string, name: string, version: Version, token: number): void;
   /**
    * B6: makes the branch of a snapshot from the next newer snapshot here, or from the volume as it is now; goes on with one
-   * that is there. Durable before `onBranched`, which says whether the snapshot with that very cut is here already.
+   * that is there. Durable before `onBranched`, which says whether the snapshot with that very cut is here already. Changes of
+   * the volume may be under way, all of versions above the cut; no `saveRecord` is called until it is answered.
    */
   branchSnapshot(snapshotId: string, version: Version, token: number): void;
-  /** Answered by `onStoreDone`, when the branch is durably the snapshot: `snapshots` names it from then on. */
+  /**
+   * Answered by `onStoreDone`, when the branch is durably the snapshot: `snapshots` names it from then on. As with
+   * `branchSnapshot`, changes of the volume may be under way.
+   */
   sealSnapshot(snapshotId: string, version: Version, token: number): void;
   /** Snapshots that exist here, by id; not those whose branch is not sealed. */
   snapshots(): readonly string[];

@@ -3,8 +3,10 @@
 //
 // What must hold:
 // - `#promised` never falls and is durable before anybody hears of it (E2). Nothing of a lower epoch is executed.
-// - Prepare, StoreRecord, TakeSnapshot, BranchSnapshot, SealSnapshot and Digest are *barriers*: they begin when every change before them has ended,
-//   and what follows in any stream waits until they have ended. One runs at a time.
+// - Prepare, StoreRecord, TakeSnapshot and Digest are *barriers*: they begin when every change before them has ended, and
+//   what follows in any stream waits until they have ended. One runs at a time.
+// - BranchSnapshot and SealSnapshot (B6) hold up no op, and wait for none: what a snapshot holds was applied before the record
+//   that names it, and live ops touch only the volume. A StoreRecord waits for them, as it takes snapshots and branches away.
 // - An op is executed only on the session that stored a record of its epoch (R1): after a lost connection the member is
 //   told its role again before it gets anything.
 import { assert, assertNever } from '../base/index.ts';
@@ -78,8 +80,8 @@ interface Pending {
   live: boolean;
 }
 
-type BarrierMessage = Prepare | StoreRecord | TakeSnapshot | BranchSnapshot | SealSnapshot | Digest;
-type OrderedMessage = BarrierMessage | Apply | Flush | Install;
+type BarrierMessage = Prepare | StoreRecord | TakeSnapshot | Digest;
+type OrderedMessage = BarrierMessage | BranchSnapshot | SealSnapshot | Apply | Flush | Install;
 
 interface Queued {
   readonly session: number;
@@ -118,6 +120,8 @@ export class Member implements MemberEvents {
   readonly #sessions = new Map<number, Session>();
   readonly #window = new OpWindow();
   #installs = 0;
+  /** Branches that are being made or sealed (B6). */
+  #branching = 0;
   #barrier: Queued | null = null;
   #barrierStarted = false;
   #queue: Queued[] = [];
@@ -362,18 +366,20 @@ export class Member implements MemberEvents {
 
   onBranched(nowMs: number, token: number, status: IoStatus, complete: boolean): void {
     const { session, epoch, id } = this.#end(token);
-    this.#answerBranched(session, epoch, id, status, complete);
-    this.#endBarrier(nowMs);
+    this.#answerBranched(nowMs, session, epoch, id, status, complete);
   }
 
   #answerBranched(
+    nowMs: number,
     session: number,
     epoch: number,
     id: number,
     status: IoStatus,
     complete: boolean,
   ): void {
+    this.#branching -= 1;
     this.#transport.send(session, { type: MessageType.Branched, epoch, id, status, complete });
+    if (this.#barrier !== null) this.#tryBarrier(nowMs);
   }
 
   onStoreDone(nowMs: number, token: number, status: IoStatus): void {
@@ -407,8 +413,7 @@ export class Member implements MemberEvents {
         this.#endBarrier(nowMs);
         return;
       case PendingKind.Seal:
-        this.#answerBranched(session, epoch, id, status, true);
-        this.#endBarrier(nowMs);
+        this.#answerBranched(nowMs, session, epoch, id, status, true);
         return;
       case PendingKind.Marker:
         this.#transport.send(session, { type: MessageType.Flushed, epoch, id, status });
@@ -527,7 +532,7 @@ export class Member implements MemberEvents {
           this.#refuse(from, message, message.id, RefusalReason.Protocol);
           return;
         }
-        this.#startBarrier(nowMs, from.id, message);
+        this.#branch(from.id, message);
         return;
       case MessageType.Flush:
         if (this.#notAttached(from, message, message.id)) return;
@@ -553,6 +558,18 @@ export class Member implements MemberEvents {
         return;
       default:
         assertNever(message);
+    }
+  }
+
+  #branch(session: number, message: BranchSnapshot | SealSnapshot): void {
+    const { epoch, id, snapshotId, version } = message;
+    this.#branching += 1;
+    if (message.type === MessageType.BranchSnapshot) {
+      const token = this.#begin(PendingKind.Branch, session, epoch, id);
+      this.#store.branchSnapshot(snapshotId, version, token);
+    } else {
+      const token = this.#begin(PendingKind.Seal, session, epoch, id);
+      this.#store.sealSnapshot(snapshotId, version, token);
     }
   }
 
@@ -621,6 +638,7 @@ export class Member implements MemberEvents {
             ? this.#rules.P1_exactCut
             : true;
     if (waits && this.#window.running + this.#installs > 0) return;
+    if (message.type === MessageType.StoreRecord && this.#branching > 0) return;
     this.#barrierStarted = true;
     switch (message.type) {
       case MessageType.Prepare:
@@ -642,20 +660,6 @@ export class Member implements MemberEvents {
           message.name,
           { epoch: message.epoch, op: message.op },
           this.#begin(PendingKind.Snapshot, session, message.epoch, message.op),
-        );
-        return;
-      case MessageType.BranchSnapshot:
-        this.#store.branchSnapshot(
-          message.snapshotId,
-          message.version,
-          this.#begin(PendingKind.Branch, session, message.epoch, message.id),
-        );
-        return;
-      case MessageType.SealSnapshot:
-        this.#store.sealSnapshot(
-          message.snapshotId,
-          message.version,
-          this.#begin(PendingKind.Seal, session, message.epoch, message.id),
         );
         return;
       case MessageType.Digest:

@@ -60,6 +60,7 @@ const RULE_NAMES = [
   'B6_allCopied',
   'B6_sealedFirst',
   'B6_sameCut',
+  'B6_damagedWaits',
   'B7_holeFloor',
   'B7_belowSnapshots',
   'P1_exactCut',

@@ -535,6 +535,94 @@ export const missedInPieces: Directed = (rules, trace = false) => {
   allHold(scenario, 1);
 };
 
+/** B6: a block of a snapshot is damaged at all who hold it and are there; one who is away has it. */
+export const damagedAtSources: Directed = (rules, trace = false) => {
+  const config = { ...patient, holdMs: 10_000, lagMs: 2000 };
+  const scenario = new Scenario({ rules, members: 5, blocks: 8, config, trace });
+  const first = scenario.activate(0);
+  const stateOf = (index: number) => first.core!.record!.members[index]!.state;
+  scenario.ok(scenario.write(first, 0, 8));
+  scenario.cut(0, 4);
+  scenario.until('it is out', () => stateOf(4) === MemberState.Stale);
+  scenario.ok(scenario.flush(first)); // What is not on the medium yet does not rot there.
+  scenario.run(1000);
+  for (const index of [0, 1, 2]) scenario.member(index).store.rot(3);
+  snap(scenario, 0, 's');
+  scenario.ok(scenario.write(first, 2, 3));
+  scenario.cut(0, 3);
+  scenario.until('the one that has it is out', () => stateOf(3) === MemberState.Stale);
+  scenario.join(0, 4);
+  scenario.until('the other is in sync', () => stateOf(4) === MemberState.InSync);
+  scenario.run(15_000);
+  scenario.join(0, 3);
+  allHold(scenario, 0);
+};
+
+/** A member is away for two snapshots, and back in sync; nothing has made up for them yet. */
+function missedTwo(rules: Rules, trace: boolean, before: (scenario: Scenario) => void): Scenario {
+  const config = { ...patient, holdMs: 10_000, lagMs: 2000, syncPolicy: SyncPolicy.All };
+  const scenario = new Scenario({ rules, members: 3, blocks: 8, config, trace });
+  const first = scenario.activate(0);
+  const stateOf = () => first.core!.record!.members[2]!.state;
+  scenario.ok(scenario.write(first, 0, 8));
+  scenario.cut(0, 2);
+  scenario.until('it is out', () => stateOf() === MemberState.Stale);
+  snap(scenario, 0, 's');
+  scenario.ok(scenario.write(first, 0, 2));
+  snap(scenario, 0, 't');
+  scenario.ok(scenario.write(first, 1, 2));
+  before(scenario);
+  scenario.join(0, 2);
+  scenario.until('it is in sync', () => stateOf() === MemberState.InSync);
+  return scenario;
+}
+
+/** B6: a member that cannot make up for the newest snapshot makes up for those before it. */
+export const newestFails: Directed = (rules, trace = false) => {
+  const scenario = missedTwo(rules, trace, ({ cluster: { members } }) => {
+    members[2]!.store.refusesBranchOf = 't';
+  });
+  const { core } = scenario.coordinator(0);
+  const holders = (id: string) => core!.record!.snapshots.find((one) => one.id === id)!.holders;
+  scenario.run(5000);
+  if (!holders('s').includes('r2')) throw new Violation('the older one waits for the newer one');
+  scenario.member(2).store.refusesBranchOf = '';
+  allHold(scenario, 0);
+};
+
+/** B6: who holds a missed snapshot takes requests for it, and answers none. Later it does. */
+export const silentSource: Directed = (rules, trace = false) => {
+  const scenario = missedTwo(rules, trace, () => {});
+  const sources = [scenario.member(0).store, scenario.member(1).store];
+  for (const store of sources) store.deliversNothing = true;
+  scenario.run(5000);
+  for (const store of sources) store.deliversNothing = false;
+  const { core } = scenario.coordinator(0);
+  const isHeld = () => core!.record!.snapshots.every(({ holders }) => holders.length === 3);
+  const endMs = scenario.nowMs + 120_000;
+  while (!isHeld()) {
+    if (scenario.nowMs > endMs) throw new Violation('it is waited for to this day');
+    scenario.run(1000);
+  }
+};
+
+/** B6: the making of a branch takes long. Hosts' ops do not wait for it. */
+export const slowBranch: Directed = (rules, trace = false) => {
+  const scenario = missedTwo(rules, trace, ({ cluster: { members } }) => {
+    members[2]!.store.branchDelayMs = 1500;
+  });
+  const first = scenario.coordinator(0);
+  const { core } = first;
+  const isHeld = () => core!.record!.snapshots.every(({ holders }) => holders.length === 3);
+  while (!isHeld()) {
+    const startMs = scenario.nowMs;
+    const { endMs } = scenario.ok(scenario.write(first, 0, 8));
+    if (endMs - startMs > 500) throw new Violation(`a write took ${endMs - startMs} ms`);
+    scenario.ok(scenario.flush(first));
+    scenario.run(20);
+  }
+};
+
 /** B4: who was in sync when a rebuild began comes back blank in its midst, and is asked for what others cannot deliver. */
 export const sourceComesBackBlank: Directed = (rules, trace = false) => {
   const config = { ...patient, holdMs: 10_000, lagMs: 2000, rebuildBytesPerSecond: 16 * 4096 };
@@ -1069,6 +1157,10 @@ export const DIRECTED = {
   missedSnapshots,
   missedInPieces,
   anotherCut,
+  damagedAtSources,
+  newestFails,
+  silentSource,
+  slowBranch,
   holesAboveCut,
   sourceComesBackBlank,
   lastHolder,

@@ -66,6 +66,8 @@ interface Snapshot {
   readonly id: string;
   readonly version: Version;
   readonly cells: readonly Cell[];
+  /** B6: blocks that what it was made of had as damaged already, below the cut: they are not in its list. */
+  readonly inherited?: ReadonlySet<number>;
 }
 
 /** B6: what is being filled beside the volume. */
@@ -73,6 +75,7 @@ interface Branch {
   readonly id: string;
   readonly version: Version;
   readonly cells: Cell[];
+  readonly inherited: ReadonlySet<number>;
   /** What the power cut may bring back of blocks that no seal has covered. */
   readonly before: Map<number, Cell>;
 }
@@ -104,6 +107,12 @@ export class SimStore implements MemberStore {
   effectDelayMs = 0;
   /** Snapshots are refused, as by a pool that is full; nothing else is. */
   refusesSnapshots = false;
+  /** As `refusesSnapshots`, of one that was missed. */
+  refusesBranchOf = '';
+  /** How long a branch takes to be made, at least. */
+  branchDelayMs = 0;
+  /** Reads for copies are never answered. */
+  deliversNothing = false;
   /** At a power cut nothing survives that was not flushed. */
   keepsNothing = false;
   capacityBlocks = Number.POSITIVE_INFINITY;
@@ -468,6 +477,7 @@ export class SimStore implements MemberStore {
 
   copyRead(lba: number, blocks: number, snapshotId: string | null, token: number): void {
     let copy: BlockCopies | null = null;
+    if (this.deliversNothing) return;
     this.#look(
       () => {
         const snapshot = this.#state.snapshots.find(({ id }) => id === snapshotId);
@@ -579,9 +589,9 @@ export class SimStore implements MemberStore {
 
   branchSnapshot(snapshotId: string, version: Version, token: number): void {
     let complete = false;
-    this.#aside(
+    this.#change(
       () => {
-        if (this.refusesSnapshots) return IoStatus.NoSpace;
+        if (this.refusesSnapshots || this.refusesBranchOf === snapshotId) return IoStatus.NoSpace;
         const same = (other: Version) =>
           compareVersions(other.epoch, other.op, version.epoch, version.op) === 0;
         const known = this.#state.snapshots.find(({ id }) => id === snapshotId);
@@ -601,12 +611,18 @@ export class SimStore implements MemberStore {
             compareVersions(a.version.epoch, a.version.op, b.version.epoch, b.version.op),
           );
         const cells = [...(next?.cells ?? this.cells)];
-        const branch = { id: snapshotId, version, cells, before: new Map() };
+        const inherited = new Set<number>();
+        cells.forEach(({ kind, epoch, op }, lba) => {
+          const isBelow = compareVersions(epoch, op, version.epoch, version.op) <= 0;
+          if (kind === BlockKind.Damaged && isBelow) inherited.add(lba);
+        });
+        const branch = { id: snapshotId, version, cells, inherited, before: new Map() };
         this.#state.branches = [...this.#state.branches, branch];
         this.#durable.branches = this.#state.branches;
         return IoStatus.Ok;
       },
       (status) => this.#events!.onBranched(this.#clock(), token, status, complete),
+      this.branchDelayMs,
     );
   }
 
@@ -620,7 +636,7 @@ export class SimStore implements MemberStore {
   }
 
   sealSnapshot(snapshotId: string, version: Version, token: number): void {
-    this.#aside(
+    this.#change(
       () => {
         const branch = this.#branch(snapshotId);
         if (branch === undefined) {
@@ -628,7 +644,8 @@ export class SimStore implements MemberStore {
           return has ? IoStatus.Ok : IoStatus.IoError;
         }
         this.#state.branches = this.#state.branches.filter((other) => other !== branch);
-        const sealed = { id: snapshotId, version, cells: branch.cells };
+        const { cells, inherited } = branch;
+        const sealed = { id: snapshotId, version, cells, inherited };
         this.#state.snapshots = [...this.#state.snapshots, sealed];
         this.#durable.snapshots = [...this.#durable.snapshots, sealed];
         this.#durable.branches = this.#durable.branches.filter((other) => other !== branch);
@@ -640,6 +657,11 @@ export class SimStore implements MemberStore {
 
   snapshotCells(id: string): readonly Cell[] | null {
     return this.#state.snapshots.find((snapshot) => snapshot.id === id)?.cells ?? null;
+  }
+
+  inheritedDamage(id: string): ReadonlySet<number> {
+    const found = this.#state.snapshots.find((snapshot) => snapshot.id === id);
+    return found?.inherited ?? new Set();
   }
 
   /** A block goes bad where it lies. */
@@ -680,9 +702,9 @@ export class SimStore implements MemberStore {
   }
 
   /** Changes run in parallel, and take effect in any order: versions decide what stays (W2). */
-  #change(effect: () => IoStatus, answer: (status: IoStatus) => void): void {
+  #change(effect: () => IoStatus, answer: (status: IoStatus) => void, leastMs = 0): void {
     const life = this.#life;
-    const takes = Math.max(this.#rng.between(0.01, this.latencyMs), this.effectDelayMs);
+    const takes = Math.max(this.#rng.between(0.01, this.latencyMs), this.effectDelayMs, leastMs);
     const effectMs = this.#scheduler.nowMs + takes;
     const answerMs = effectMs + this.#rng.between(0, this.latencyMs / 2);
     const fails = this.faults.eio > 0 && this.#rng.chance(this.faults.eio);

@@ -11,6 +11,8 @@ interface Holder {
   readonly store: {
     readonly storeId: string;
     snapshotCells(id: string): readonly Cell[] | null;
+    /** Blocks of it that were damaged in the volume that it was made up of. */
+    inheritedDamage(id: string): ReadonlySet<number>;
   };
 }
 
@@ -55,6 +57,9 @@ export class SnapshotChecker {
         known ??= { values, stores: [] };
         if (differ(values, known.values))
           throw new Violation(`snapshot ${id} is another at ${holder}`);
+        const isNew = !known.stores.some(({ replicaId }) => replicaId === holder);
+        if (isNew && known.stores.length > 0)
+          this.#checkDamage(record, holders, members, id, member, values);
       }
       if (known === undefined) continue;
       this.#known.set(id, known);
@@ -71,6 +76,34 @@ export class SnapshotChecker {
         throw new Violation(`snapshot ${id} is in no record, and ${left.replicaId} held it`);
       this.#reported.delete(id); // Every store that had it is gone.
     }
+  }
+
+  /** B6: one that made up for it has taken nothing as damaged that another could have delivered. */
+  #checkDamage(
+    record: VolumeRecord,
+    holders: readonly string[],
+    members: readonly Holder[],
+    id: string,
+    member: Holder,
+    values: readonly (number | null)[],
+  ): void {
+    const isIntact = (holder: string, lba: number): boolean => {
+      const { store } = members.find(({ replicaId }) => replicaId === holder)!;
+      const entry = record.members.find(({ replicaId }) => replicaId === holder);
+      const cell = store.snapshotCells(id)?.[lba];
+      if (entry?.storeId !== store.storeId || cell === undefined) return false;
+      return cell.kind !== BlockKind.Damaged && cell.rotten === null;
+    };
+    const inherited = member.store.inheritedDamage(id);
+    values.forEach((value, lba) => {
+      if (value !== null || inherited.has(lba)) return;
+      const other = holders.find((holder) => isIntact(holder, lba));
+      if (other === undefined) return;
+      const { replicaId } = member;
+      throw new Violation(
+        `snapshot ${id}: block ${lba} is damaged at ${replicaId}, and not at ${other}`,
+      );
+    });
   }
 }
 

@@ -66,6 +66,7 @@ export const CATCHES: readonly Catch[] = [
   { off: ['B6_allCopied'], scenario: 'missedSnapshots' },
   { off: ['B6_sealedFirst'], scenario: 'missedSnapshots' },
   { off: ['B6_sameCut'], scenario: 'anotherCut' },
+  { off: ['B6_damagedWaits'], scenario: 'damagedAtSources' },
   { off: ['B7_holeFloor'], seed: 4 },
   { off: ['B7_belowSnapshots'], scenario: 'holesAboveCut' },
   { off: ['P1_exactCut'], seed: 24 },

@@ -60,7 +60,7 @@ export interface BlockSyncOptions {
   mayCopy(bytes: number): boolean;
   onDone(): void;
   onFailed(peer: number, why: string): void;
-  /** W9: nobody could deliver the block. */
+  /** W9: nobody could deliver the block. The targets get it as damaged, unless this abandons it all. */
   onLost(lba: number): void;
 }
 
@@ -104,6 +104,12 @@ export class BlockSync {
 
   get ended(): boolean {
     return this.#ended;
+  }
+
+  /** It has asked for something, and has no answer yet. */
+  get waits(): boolean {
+    const asked = this.#listIds.size + this.#reading.size + this.#installing.size;
+    return !this.#ended && asked > 0;
   }
 
   start(): void {
@@ -342,6 +348,7 @@ export class BlockSync {
     }
     // Nobody has it: the targets must not answer with an older value as if it were this one.
     this.#options.onLost(job.lba);
+    if (this.#ended) return;
     const { epochs, ops } = copy;
     this.#install(
       job,

@@ -173,7 +173,7 @@ export class Coordinator implements CoordinatorEvents {
         core.progressMs = nowMs;
         if (core.questions.onAnswer(message)) return;
         if (core.recovery.reconcile?.onChanged(index, message)) return;
-        if (core.missed.running?.sync?.onChanged(index, message)) return;
+        if (core.missed.onChanged(nowMs, index, message)) return;
         for (const rebuild of core.rebuilds.running.values()) {
           if (!rebuild.sync?.onChanged(index, message)) continue;
           if (rebuild.copied) core.members.advance(nowMs);
@@ -185,7 +185,7 @@ export class Coordinator implements CoordinatorEvents {
         if (core.questions.onAnswer(message)) return;
         if (core.repairs.onData(nowMs, peer, message)) return;
         if (core.recovery.reconcile?.onCopyData(index, message)) return;
-        if (core.missed.running?.sync?.onCopyData(index, message)) return;
+        if (core.missed.onCopyData(nowMs, index, message)) return;
         for (const rebuild of core.rebuilds.running.values()) {
           if (!rebuild.sync?.onCopyData(index, message)) continue;
           if (rebuild.copied) core.members.advance(nowMs);
@@ -196,7 +196,7 @@ export class Coordinator implements CoordinatorEvents {
         core.progressMs = nowMs;
         if (core.repairs.onRepaired(nowMs, message)) return;
         if (core.recovery.reconcile?.onInstalled(index, message)) return;
-        if (core.missed.running?.sync?.onInstalled(index, message)) return;
+        if (core.missed.onInstalled(nowMs, index, message)) return;
         for (const rebuild of core.rebuilds.running.values()) {
           if (!rebuild.sync?.onInstalled(index, message)) continue;
           if (rebuild.copied) core.members.advance(nowMs);

@@ -19,8 +19,10 @@ export const BACKOFF_MS = 100;
 /** A rebuild that failed is tried again after this long, twice as long each time up to the most: each try costs two records. */
 export const LEAST_JOIN_PAUSE_MS = 200;
 export const MOST_JOIN_PAUSE_MS = 10_000;
-/** B6: a member that could not make up for a snapshot is asked again after this long. */
+/** B6: a member that could not make up for a snapshot is asked for that one again after this long. */
 export const MISSED_PAUSE_MS = 10_000;
+/** B6: who makes up for a snapshot, or delivers it, and says nothing for so long is not waited for. A branch may take a while. */
+export const MISSED_SILENCE_MS = 30_000;
 /** V6: how long to wait, beyond `promiseWaitMs`, for members that would make a loss unnecessary. */
 export const LOSS_WAIT_FACTOR = 10;
 /** Blocks of one cross-scrub: a member stops its stream for the length of a look at so many map entries (H5). */

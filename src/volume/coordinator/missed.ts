@@ -8,15 +8,23 @@
 // - Only a member in sync is asked: its volume has every op below the cut, so a block there that nothing changed since is
 //   the snapshot's block.
 // - It is named by a record only after its branch was sealed: all copied, and durable.
+// - A block that those who can be asked have damaged is not given up while there is another holder.
 // - Whatever is interrupted, at either side, is begun again: the branch says itself what it lacks.
 import { IoStatus } from '../../block/index.ts';
-import { type Branched, InstallMode, MessageType } from '../../wire/messages.ts';
+import {
+  type Branched,
+  type Changed,
+  type CopyData,
+  type Installed,
+  InstallMode,
+  MessageType,
+} from '../../wire/messages.ts';
 import { compare, MemberState, type SnapshotEntry } from '../../wire/record.ts';
 import { MAX_EPOCH, MAX_OP_NUMBER } from '../../wire/version.ts';
 import { BlockSync } from './block-sync.ts';
 import type { Core } from './core.ts';
 import { AlarmKind } from './interfaces.ts';
-import { MISSED_PAUSE_MS } from './limits.ts';
+import { MISSED_PAUSE_MS, MISSED_SILENCE_MS } from './limits.ts';
 import type { Peer } from './peer.ts';
 import { nextRecord } from './record-change.ts';
 
@@ -31,12 +39,16 @@ interface Filling {
   stage: 'branching' | 'copying' | 'sealing' | 'sealed';
   sync: BlockSync | null;
   /** Peers that hold it, as they are asked. */
-  sources: readonly number[];
+  readonly sources: readonly number[];
+  /** When one of them last answered, or nothing was to be answered. */
+  heardMs: number;
 }
 
 export class MissedSnapshots {
   readonly #core: Core;
   running: Filling | null = null;
+  /** When a member that could not make up for a snapshot may be asked for it again, by both their ids. */
+  readonly #pauses = new Map<string, number>();
 
   constructor(core: Core) {
     this.#core = core;
@@ -45,6 +57,7 @@ export class MissedSnapshots {
   /** One at a time, and after all rebuilds: the newest data first. */
   start(nowMs: number): void {
     const core = this.#core;
+    this.#checkSilence(nowMs);
     if (this.running !== null || core.proposal !== null || core.leaving !== 0) return;
     if (core.snapshots.running !== null) return;
     if (core.rebuilds.running.size > 0 && core.rules.B6_onlyInSync) return;
@@ -54,19 +67,34 @@ export class MissedSnapshots {
       const sources = this.#holders(snapshot);
       if (sources.length === 0) continue;
       for (const peer of core.peers) {
-        if (peer === undefined || !this.#mayGet(nowMs, peer)) continue;
+        if (peer === undefined || !this.#mayGet(peer)) continue;
         if (snapshot.holders.includes(peer.replicaId)) continue;
-        this.#begin(peer, snapshot, sources);
+        // One that fails holds up no other: an older one begins from something else then.
+        if (nowMs < (this.#pauses.get(pauseKey(peer, snapshot)) ?? 0)) continue;
+        this.#begin(nowMs, peer, snapshot, sources);
         return;
       }
     }
   }
 
-  #mayGet(nowMs: number, peer: Peer): boolean {
+  /** Who does not answer holds up the snapshots of all others, as one is made up for at a time. */
+  #checkSilence(nowMs: number): void {
+    const { running } = this;
+    if (running === null) return;
+    const { stage, sync, peer } = running;
+    if (stage === 'sealed' || (stage === 'copying' && sync?.waits !== true)) {
+      running.heardMs = nowMs;
+    } else if (nowMs - running.heardMs > MISSED_SILENCE_MS) {
+      const why = `no answer for ${MISSED_SILENCE_MS / 1000} s`;
+      this.#giveUp(nowMs, `${why}, while replica ${peer.replicaId} made up for snapshot`);
+    }
+  }
+
+  #mayGet(peer: Peer): boolean {
     const core = this.#core;
     const { record, rules } = core;
     const entry = record!.members.find(({ replicaId }) => replicaId === peer.replicaId);
-    if (peer.hello?.branches !== true || peer.blank || nowMs < peer.missedAtMs) return false;
+    if (peer.hello?.branches !== true || peer.blank) return false;
     if (entry === undefined || entry.witness) return false;
     if (core.controls.expelled(peer)) return false;
     if (peer.storedEpoch !== core.epoch || peer.storedN !== record!.n) return false;
@@ -83,10 +111,10 @@ export class MissedSnapshots {
     return found;
   }
 
-  #begin(peer: Peer, snapshot: SnapshotEntry, sources: readonly number[]): void {
+  #begin(nowMs: number, peer: Peer, snapshot: SnapshotEntry, sources: readonly number[]): void {
     const core = this.#core;
     const id = core.nextId++;
-    this.running = { peer, snapshot, id, stage: 'branching', sync: null, sources };
+    this.running = { peer, snapshot, id, stage: 'branching', sync: null, sources, heardMs: nowMs };
     core.transport.send(peer.index, {
       type: MessageType.BranchSnapshot,
       epoch: core.epoch,
@@ -100,6 +128,7 @@ export class MissedSnapshots {
     const { running } = this;
     if (running === null || running.peer !== peer || running.id !== message.id) return;
     const { rules } = this.#core;
+    running.heardMs = nowMs;
     if (message.status !== IoStatus.Ok) {
       this.#giveUp(nowMs, `replica ${peer.replicaId} cannot make up for snapshot`);
       return;
@@ -109,6 +138,25 @@ export class MissedSnapshots {
       this.#core.members.advance(nowMs);
     } else if (rules.B6_allCopied) this.#copy(running);
     else this.#seal(running);
+  }
+
+  // Each: true when the answer was one of the copying's.
+
+  onChanged(nowMs: number, peer: number, message: Changed): boolean {
+    return this.#heard(nowMs, this.running?.sync?.onChanged(peer, message) === true);
+  }
+
+  onCopyData(nowMs: number, peer: number, message: CopyData): boolean {
+    return this.#heard(nowMs, this.running?.sync?.onCopyData(peer, message) === true);
+  }
+
+  onInstalled(nowMs: number, peer: number, message: Installed): boolean {
+    return this.#heard(nowMs, this.running?.sync?.onInstalled(peer, message) === true);
+  }
+
+  #heard(nowMs: number, isOurs: boolean): boolean {
+    if (isOurs && this.running !== null) this.running.heardMs = nowMs;
+    return isOurs;
   }
 
   #copy(running: Filling): void {
@@ -146,16 +194,29 @@ export class MissedSnapshots {
         const at = core.peers[failed]?.replicaId ?? '';
         this.#giveUp(core.progressMs, `${why} at ${at}, for snapshot`);
       },
-      onLost: (lba) =>
-        core.host.onAlarm(
-          AlarmKind.BlockLost,
-          '',
-          lba,
-          `block ${lba} of snapshot ${snapshot.name} is damaged on every holder`,
-        ),
+      onLost: (lba) => this.#lost(running, lba),
     });
     running.sync = sync;
     sync.start();
+  }
+
+  /** W9: no source can deliver the block. Another holder may: the snapshot is not sealed without having asked that one. */
+  #lost({ snapshot, sources }: Filling, lba: number): void {
+    const core = this.#core;
+    const asked = new Set(sources.map((index) => core.peers[index]?.replicaId));
+    const known = core.record!.snapshots.find(({ id }) => id === snapshot.id) ?? snapshot;
+    const others = known.holders.filter((holder) => !asked.has(holder));
+    if (others.length > 0 && core.rules.B6_damagedWaits) {
+      const why = `block ${lba} is damaged wherever it can be had now, and ${others.join(', ')} may have it`;
+      this.#giveUp(core.progressMs, `${why}, for snapshot`);
+      return;
+    }
+    core.host.onAlarm(
+      AlarmKind.BlockLost,
+      '',
+      lba,
+      `block ${lba} of snapshot ${snapshot.name} is damaged on every holder`,
+    );
   }
 
   #seal(running: Filling): void {
@@ -191,12 +252,12 @@ export class MissedSnapshots {
     return true;
   }
 
-  /** That snapshot is to be no more, or not now; what the branch has stays there. */
+  /** Not now; what the branch has stays there. */
   #giveUp(nowMs: number, why: string): void {
     const { running } = this;
     if (running === null) return;
     const { peer, snapshot } = running;
-    peer.missedAtMs = nowMs + MISSED_PAUSE_MS;
+    this.#pauses.set(pauseKey(peer, snapshot), nowMs + MISSED_PAUSE_MS);
     peer.lastFault = `${why} ${snapshot.name}`;
     this.end();
   }
@@ -212,9 +273,15 @@ export class MissedSnapshots {
 
   /** The record in force does not have it any more. */
   recordCommitted(): void {
+    const { snapshots } = this.#core.record!;
+    if (snapshots.length === 0) this.#pauses.clear();
     const { running } = this;
     if (running === null) return;
     const { id } = running.snapshot;
-    if (!this.#core.record!.snapshots.some((entry) => entry.id === id)) this.end();
+    if (!snapshots.some((entry) => entry.id === id)) this.end();
   }
+}
+
+function pauseKey({ replicaId }: Peer, { id }: SnapshotEntry): string {
+  return `${replicaId} ${id}`;
 }

@@ -35,8 +35,6 @@ export class Peer {
   /** Rebuilds that ended before they were through, one after the other, and when the next may begin. */
   failedJoins = 0;
   joinAtMs = 0;
-  /** B6: when it may next be asked to make up for snapshots that it lacks. */
-  missedAtMs = 0;
 
   constructor(index: number, replicaId: string) {
     this.index = index;
