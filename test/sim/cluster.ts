@@ -725,6 +725,7 @@ export class Cluster {
   checkHealed(): void {
     const record = this.active()!.core!.record!;
     const versions = this.#alike(record, AFTER_HEALING);
+    this.snapshots.onHealed(record, this.members);
     for (const member of this.members) {
       if (!record.members.some(({ replicaId }) => replicaId === member.replicaId)) continue;
       for (const id of member.store.snapshots()) {

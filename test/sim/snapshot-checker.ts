@@ -78,6 +78,23 @@ export class SnapshotChecker {
     }
   }
 
+  /** After healing: every data member holds every snapshot, alike (B6). */
+  onHealed(record: VolumeRecord, members: readonly Holder[]): void {
+    for (const { id, holders } of record.snapshots) {
+      let first: readonly (number | null)[] | null = null;
+      for (const { replicaId, witness } of record.members) {
+        if (witness) continue;
+        const { store } = members.find((member) => member.replicaId === replicaId)!;
+        const values = store.snapshotCells(id)?.map(contentOf);
+        if (values === undefined || !holders.includes(replicaId))
+          throw new Violation(`after healing ${replicaId} does not hold snapshot ${id}`);
+        first ??= values;
+        if (differ(first, values))
+          throw new Violation(`after healing snapshot ${id} is another at ${replicaId}`);
+      }
+    }
+  }
+
   /** B6: one that made up for it has taken nothing as damaged that another could have delivered. */
   #checkDamage(
     record: VolumeRecord,
