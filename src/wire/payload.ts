@@ -48,11 +48,16 @@ export class BytesPayload implements Payload, Place {
 }
 
 const MAX_FREE = 256;
+/** Memory from the heap that is kept for the next: what a rebuild has under way, and reads besides. */
+const MAX_FREE_HEAP_BYTES = 16 * 1024 * 1024;
 
-/** Payload objects are made once and used again. */
+/** Payload objects are made once and used again, memory from the heap too: in a rebuild half a MiB comes each millisecond. */
 export class PayloadPool {
   readonly #free: BytesPayload[] = [];
   readonly #buffers: DataBufferPool | null;
+  /** Of the heap, by power of two. */
+  readonly #heap: Buffer[][] = [];
+  #heapBytes = 0;
 
   /** `buffers`: the arena to take memory from while it has some; null: always the heap. */
   constructor(buffers: DataBufferPool | null) {
@@ -64,8 +69,25 @@ export class PayloadPool {
     const payload = this.#object(owner);
     const buffer = this.#buffers?.allocate(bytes) ?? null;
     payload.buffer = buffer;
-    payload.bytes = buffer === null ? Buffer.allocUnsafeSlow(bytes) : buffer.bytes;
+    payload.bytes = buffer === null ? this.#fromHeap(bytes) : buffer.bytes;
     return payload;
+  }
+
+  /** At least so many bytes, of whatever they held last. */
+  #fromHeap(bytes: number): Buffer {
+    const order = orderOf(bytes);
+    const known = this.#heap[order]?.pop();
+    if (known === undefined) return Buffer.allocUnsafeSlow(2 ** order);
+    this.#heapBytes -= known.length;
+    return known;
+  }
+
+  #toHeap(bytes: Buffer): void {
+    if (this.#heapBytes + bytes.length > MAX_FREE_HEAP_BYTES) return;
+    this.#heapBytes += bytes.length;
+    const order = orderOf(bytes.length);
+    while (this.#heap.length <= order) this.#heap.push([]);
+    this.#heap[order]!.push(bytes);
   }
 
   /** A view of memory that somebody else keeps until `owner` hears of the end. */
@@ -79,7 +101,8 @@ export class PayloadPool {
 
   /** For the owner, from `onFree`: memory that `take` gave. */
   give(payload: BytesPayload): void {
-    payload.buffer?.release();
+    if (payload.buffer !== null) payload.buffer.release();
+    else this.#toHeap(payload.bytes as Buffer);
     this.giveObject(payload);
   }
 
@@ -101,4 +124,9 @@ export class PayloadPool {
     payload.owner = owner;
     return payload;
   }
+}
+
+/** The power of two that is as large or the next larger. */
+function orderOf(bytes: number): number {
+  return 32 - Math.clz32(bytes - 1);
 }
