@@ -106,7 +106,7 @@ void PoolImpl::Drain() {
   if (draining_) return;
   draining_ = true;
   for (;;) {
-    while (io_done_head_ != nullptr) {
+    while (io_done_head_ != nullptr && large_reads_left_ > 0) {
       EngineIo* io = io_done_head_;
       io_done_head_ = io->next;
       if (io_done_head_ == nullptr) io_done_tail_ = nullptr;
@@ -114,7 +114,7 @@ void PoolImpl::Drain() {
       (this->*io->finish)(io);
     }
     ProcessStalled();
-    if (io_done_head_ == nullptr) break;
+    if (io_done_head_ == nullptr || large_reads_left_ == 0) break;
   }
   draining_ = false;
 }
@@ -167,12 +167,17 @@ void PoolImpl::Kick() {
 
 int PoolImpl::Poll() {
   const int before = delivered_;
+  // Many requests may have ended at once, and while one is checked the medium has nothing to do but
+  // what comes of those before it: so large reads are told of one by one, the rest in the next
+  // call.
+  large_reads_left_ = 1;
   Enter();
   devices_.Poll();
   Drain();
   Background();
   Pump(4);
   Leave();
+  large_reads_left_ = ~0u;
   return delivered_ - before;
 }
 
@@ -196,14 +201,13 @@ void PoolImpl::Background() {
 }
 
 bool PoolImpl::WantsPoll() const {
+  if (io_done_head_ != nullptr) return true;  // Large reads, left for the next Poll.
   if (state_ != PoolState::kOpen) return false;
   const bool walks = !map_status_.empty() || !changed_.empty() || !diffs_.empty();
   if (options_.read_only) return walks && ios_in_flight_ == 0;
   // What the last rounds of Pump gathered and did not send: on a medium that answers at once no
   // completion would bring anyone back.
-  if (io_done_head_ != nullptr || open_log_ != nullptr || need_kick_ || devices_.kick_pending()) {
-    return true;
-  }
+  if (open_log_ != nullptr || need_kick_ || devices_.kick_pending()) return true;
   if (stage_ == CheckpointStage::kWrite && MoreItems()) return true;
   if (stage_ == CheckpointStage::kIdle && CheckpointWanted()) return true;
   if (WalkWantsPoll()) return true;

@@ -144,6 +144,10 @@ struct VolumeState {
 
 inline constexpr uint64_t kUnknown = ~0ull;
 
+// From this many blocks on, 64 KiB, a request is worth a call of its own to the medium, and the
+// end of one worth telling of before the next is looked at.
+inline constexpr uint32_t kLargeBlocks = 16;
+
 struct PhysRun {
   uint64_t phys;
   uint32_t blocks;
@@ -690,7 +694,8 @@ class PoolImpl final : public Pool {
   void Apply(Piece* piece);
   void ApplyWrite(VolumeState* volume, Page* leaf, uint64_t lba, uint32_t blocks, uint64_t version,
                   const std::vector<PhysRun>& runs, const uint32_t* crc);
-  uint32_t EncodeWrite(Piece* piece);
+  void SumBlocks(Piece* piece);
+  void EncodeWrite(Piece* piece);
   void PieceReady(Piece* piece);
   void ProcessStalled();
   bool LogHasRoom(uint32_t bytes) const;
@@ -902,6 +907,9 @@ class PoolImpl final : public Pool {
   uint64_t ios_in_flight_ = 0;
   uint32_t depth_ = 0;
   bool draining_ = false;
+  // Of Poll: large reads that may yet be verified before their hosts are told. Outside it: no
+  // limit.
+  uint32_t large_reads_left_ = ~0u;
   bool delivering_ = false;
   EngineIo* io_done_head_ = nullptr;
   EngineIo* io_done_tail_ = nullptr;

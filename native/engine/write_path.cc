@@ -338,13 +338,9 @@ void PoolImpl::ApplyPart(LogBlock* block) {
 
 void PoolImpl::SendWrite(Piece* piece) {
   const auto blocks = static_cast<uint32_t>(piece->blocks);
-  if (!piece->logged && !piece->summed) {
-    for (uint32_t i = 0; i < blocks; ++i) {
-      piece->crc[i] = Crc32c(piece->data + i * kBlockBytes, kBlockBytes);
-    }
-  }
   piece->runs.clear();
   if (piece->kind == PieceKind::kInstall) {
+    if (!piece->logged && !piece->summed) SumBlocks(piece);
     if (!LogInstall(piece)) return FinishPiece(piece, Status::kIoError);
     piece->logged = true;
     piece->io_failed = false;
@@ -362,23 +358,34 @@ void PoolImpl::SendWrite(Piece* piece) {
     piece->runs.push_back(run);
     at += run.blocks;
   }
-  const uint32_t runs = EncodeWrite(piece);
-  ++open_log_->pending;
-  if (!piece->logged && --piece->op->unlogged == 0) OpLogged(piece->op);
-  piece->logged = true;
+  // The medium begins with the data of a large write while its checksums are made, and those of the
+  // writes behind it: a medium that waits for the whole batch idles for longer than it works on a
+  // block. What the log block says of them goes out after them, as it may: it is not before both
+  // have completed that a write is applied.
   piece->io_failed = false;
-  piece->ios = runs;
+  piece->ios = static_cast<uint32_t>(piece->runs.size());
   uint32_t first = 0;
-  for (uint32_t i = 0; i < runs; ++i) {
-    const PhysRun& run = piece->runs[i];
+  for (const PhysRun& run : piece->runs) {
     SubmitIo(IoKind::kWrite, run.phys, run.blocks, piece->data + first * kBlockBytes, piece,
              &PoolImpl::WriteIoDone);
     first += run.blocks;
   }
+  if (blocks >= kLargeBlocks) devices_.Kick();
+  if (!piece->logged && !piece->summed) SumBlocks(piece);
+  EncodeWrite(piece);
+  ++open_log_->pending;
+  if (!piece->logged && --piece->op->unlogged == 0) OpLogged(piece->op);
+  piece->logged = true;
 }
 
-// Appends the entry of a piece whose runs and checksums are known. Answers the number of runs.
-uint32_t PoolImpl::EncodeWrite(Piece* piece) {
+void PoolImpl::SumBlocks(Piece* piece) {
+  for (uint64_t i = 0; i < piece->blocks; ++i) {
+    piece->crc[i] = Crc32c(piece->data + i * kBlockBytes, kBlockBytes);
+  }
+}
+
+// Appends the entry of a piece whose runs and checksums are known.
+void PoolImpl::EncodeWrite(Piece* piece) {
   const bool atomic = piece->kind == PieceKind::kWriteAtomic;
   const auto blocks = static_cast<uint32_t>(piece->blocks);
   const auto runs = static_cast<uint32_t>(piece->runs.size());
@@ -409,7 +416,6 @@ uint32_t PoolImpl::EncodeWrite(Piece* piece) {
     }
   }
   std::memcpy(at, piece->crc, blocks * 4);
-  return runs;
 }
 
 void PoolImpl::WriteIoDone(EngineIo* io) {

@@ -376,6 +376,105 @@ TEST_P(PoolTest, ADamagedBlockIsReportedAndOnlyThat) {
   EXPECT_EQ(host.Read(v, 42), 1u);
 }
 
+// Reads that the medium ends at once are told of one by one, so that what comes of the first is on
+// its way while the next is checked; and WantsPoll says that there are more, whatever the pool.
+TEST(PoolTurnTest, LargeReadsEndOneByOneAndNoneIsForgotten) {
+  constexpr uint64_t kBlocks = 32;
+  for (const bool read_only : {false, true}) {
+    for (const bool fault : {false, true}) {
+      if (read_only && fault) continue;
+      MemFile file(64 * kMiB);
+      Host host(file);
+      ASSERT_EQ(host.Format(), Status::kOk);
+      ASSERT_EQ(host.Open(), Status::kOk);
+      const uint32_t v = host.Create("a", 1000);
+      for (uint64_t i = 0; i < 4; ++i) {
+        ASSERT_EQ(host.Write(v, i * kBlocks, 100 + i * kBlocks, kBlocks), Status::kOk);
+      }
+      ASSERT_EQ(host.Checkpoint(), Status::kOk);
+      if (read_only) {
+        ASSERT_EQ(host.Close(), Status::kOk);
+        host.options.read_only = true;
+        ASSERT_EQ(host.Open(), Status::kOk);
+      }
+      host.Read(v, 0);  // The map's leaf is in memory.
+      for (int i = 0; i < 1000 && host.pool->WantsPoll(); ++i) host.Step();
+      Buffer b(4 * kBlocks);
+      Op ops[4];
+      int ended = 0;
+      for (uint64_t i = 0; i < 4; ++i) {
+        ops[i].volume = v;
+        ops[i].lba = i * kBlocks;
+        ops[i].blocks = kBlocks;
+        ops[i].data = b.data + i * kBlocks * 4096;
+        ops[i].context = &ended;
+        ops[i].done = [](Op* op) { ++*static_cast<int*>(op->context); };
+        host.pool->Submit(&ops[i]);
+      }
+      host.pool->Kick();
+      EXPECT_EQ(host.pool->Poll(), 1);
+      EXPECT_EQ(ended, 1);
+      if (fault) {
+        // What ended before the pool faulted is not left hanging.
+        file.fail = [](const IoRequest& r) { return r.kind == IoKind::kFlush ? -EIO : 0; };
+        Op flush;
+        flush.kind = OpKind::kFlush;
+        flush.volume = v;
+        flush.done = [](Op*) {};
+        host.pool->Submit(&flush);
+        host.pool->Kick();
+        file.Poll();
+        host.pool->Kick();
+        ASSERT_EQ(host.pool->Stats().state, PoolState::kFaulted);
+      }
+      for (int i = 0; i < 8 && host.pool->WantsPoll(); ++i) host.pool->Poll();
+      EXPECT_EQ(ended, 4);
+      for (uint64_t i = 0; i < 4 * kBlocks; ++i) {
+        if (ops[i / kBlocks].status == Status::kOk) {
+          EXPECT_EQ(ValueOf(b.data + i * 4096), 100 + i);
+        }
+      }
+    }
+  }
+}
+
+// The medium has the data of a large write as soon as it is submitted, not at the end of the batch;
+// the write ends when its log block is there too.
+TEST(PoolTurnTest, TheMediumBeginsWithALargeWriteAtOnce) {
+  MemFile file(64 * kMiB);
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 1000);
+  ASSERT_EQ(host.Write(v, 0, 1), Status::kOk);
+  for (int i = 0; i < 1000 && host.pool->WantsPoll(); ++i) host.Step();
+  Buffer b(32);
+  for (uint64_t i = 0; i < 32; ++i) Stamp(b.data + i * 4096, 7 + i);
+  std::vector<uint32_t> sent;
+  file.fail = [&](const IoRequest& r) {
+    if (r.kind == IoKind::kWrite) sent.push_back(r.bytes);
+    return 0;
+  };
+  bool ended = false;
+  Op op;
+  op.kind = OpKind::kWrite;
+  op.volume = v;
+  op.blocks = 32;
+  op.data = b.data;
+  op.version = ++host.version;
+  op.context = &ended;
+  op.done = [](Op* o) { *static_cast<bool*>(o->context) = true; };
+  host.pool->Submit(&op);
+  file.Poll();
+  EXPECT_EQ(sent, (std::vector<uint32_t>{32 * 4096}));
+  host.pool->Poll();
+  EXPECT_FALSE(ended);
+  for (int i = 0; i < 1000 && !ended; ++i) host.Step();
+  EXPECT_TRUE(ended);
+  file.fail = nullptr;
+  EXPECT_EQ(host.Read(v, 31), 38u);
+}
+
 TEST_P(PoolTest, AFailedFlushFaultsThePool) {
   MemFile file(64 * kMiB, GetParam());
   Host host(file);
