@@ -7,6 +7,7 @@ export {
   type PoolFacts,
   type SessionFacts,
 } from './api.ts';
+export { DEVICE_ACTIONS } from './device-actions.ts';
 export { ApiError, type Status, type StatusCause, type StatusReason } from './errors.ts';
 export type { Exporter, ExposedVolume, VolumeControllerOptions } from './hosted-volumes.ts';
 export {
@@ -35,6 +36,7 @@ export {
   STANDARD_REPLICA_PORT,
   type WantedReplica,
 } from './replication.ts';
+export { takeUpReturned } from './returning-devices.ts';
 export type {
   PoolObject,
   SessionObject,

@@ -22,6 +22,7 @@ import {
   StoreError,
 } from '../store/index.ts';
 import { ApiError, invalid, notFound, type StatusCause } from './errors.ts';
+import { takeUpReturned } from './returning-devices.ts';
 import { GROUP, VOLUME_NAME } from './schemas.ts';
 import type { VolumeController } from './volume-controller.ts';
 import { storeFailure } from './volume-parts.ts';
@@ -290,29 +291,12 @@ export class PoolHost {
    * machine starts, or whose cable was out. One that failed is its operator's to bring back.
    */
   async #welcome({ kept }: Held, pool: Pool): Promise<void> {
-    const devices = pool.devices.list();
-    const missing = devices.filter(({ state }) => state === 'Missing');
-    if (missing.length === 0) return;
-    // Labels may have older names than the list has.
-    const here = devices.filter(({ state }) => state !== 'Missing').map(({ path }) => path);
-    const places = [...missing.map(({ path }) => path), ...kept.paths].filter(
-      (path) => path !== '' && !here.includes(path),
-    );
-    const found = (await this.#findIn([...new Set(places)])).find(({ id }) => id === pool.id);
-    for (const path of found?.paths ?? []) {
-      for (const { id } of missing) {
-        try {
-          await pool.devices.online(id, path);
-          this.#options.log.info(
-            { pool: kept.name, path },
-            'a device is back, and gets what it missed',
-          );
-          break;
-        } catch (error) {
-          // Another one's place, or nothing that can be used: its operator sees it as Missing.
-          if (!(error instanceof StoreError)) throw error;
-        }
-      }
+    const taken = await takeUpReturned(pool, kept.paths, (places) => this.#findIn(places));
+    for (const path of taken) {
+      this.#options.log.info(
+        { pool: kept.name, path },
+        'a device is back, and gets what it missed',
+      );
     }
   }
 

@@ -119,7 +119,10 @@ export interface SessionObject extends KubeObject {
 
 /** What one machine by itself always says of the common status. */
 export type PoolStatus = Required<
-  Omit<DeclaredPoolStatus, 'replicaAddress' | 'mayProvisionBytes' | 'observedGeneration'>
+  Omit<
+    DeclaredPoolStatus,
+    'replicaAddress' | 'mayProvisionBytes' | 'strayVolumes' | 'operation' | 'observedGeneration'
+  >
 >;
 
 export interface PoolObject extends KubeObject {

@@ -58,13 +58,14 @@ export {
   snapshotName,
   volumeName,
 } from './names.ts';
+export { withActions } from './node-kinds.ts';
 export {
   type Placement,
   type PlacementRequest,
   placeReplicas,
   STANDARD_OVERCOMMIT,
 } from './placement.ts';
-export { volumeActions } from './volume-actions.ts';
+export { importablePools } from './pool-actions.ts';
 export { WorkQueue, type WorkQueueOptions } from './work-queue.ts';
 
 /** What controllers and nodes look at. */

@@ -1,6 +1,7 @@
 // Names that controllers give, and marks that they leave. Names follow from what they are for, so that one that is made
 // twice is the same one.
 import { createHash } from 'node:crypto';
+import { POOL_FINALIZER } from '../kinds/index.ts';
 
 /** Held by who must tear something real down first. */
 export const Finalizer = {
@@ -11,7 +12,7 @@ export const Finalizer = {
   /** The pool controller: pools and their devices. */
   PoolClaim: 'ashlar.io/pools',
   /** The pool's node: it is closed and its devices are wiped. */
-  Pool: 'ashlar.io/pool',
+  Pool: POOL_FINALIZER,
   /** The volume controller: target, replicas. */
   Volume: 'ashlar.io/volume',
   /** The replica's node: its data. */

@@ -1,9 +1,10 @@
 // Where new replicas go. Never two in one pool; never two on one node, unless the volume allows it; then zones apart as
 // far as there are zones; then where most is free. A pool promises no more than its overcommit allows.
-import type { Node, Pool, Replica } from '../kinds/index.ts';
+import { isPoolIdle, type Node, type Pool, type Replica } from '../kinds/index.ts';
 import { Label } from './names.ts';
 
 export interface PlacementRequest {
+  readonly volumeName: string;
   readonly sizeBytes: number;
   /** How many more. */
   readonly count: number;
@@ -68,16 +69,17 @@ function count1(counts: Map<string, number>, key: string): void {
   counts.set(key, (counts.get(key) ?? 0) + 1);
 }
 
-function refusal(
-  pool: Pool,
-  nodes: ReadonlyMap<string, Node>,
-  { sizeBytes, promisedBytes }: PlacementRequest,
-): string {
+function refusal(pool: Pool, nodes: ReadonlyMap<string, Node>, request: PlacementRequest): string {
+  const { sizeBytes, promisedBytes } = request;
   const { nodeName } = pool.spec;
   if (pool.metadata.deletionTimestamp !== undefined) return 'is being deleted';
   if (!nodes.has(nodeName)) return `is on ${nodeName}, which is not ready or is cordoned`;
   const { phase, usableBytes = 0, readOnly } = pool.status ?? {};
   if (phase !== 'Online' && phase !== 'Degraded') return `is ${phase ?? 'Pending'}`;
+  if (isLeaving(pool)) return 'is being exported';
+  if (pool.status?.strayVolumes?.includes(request.volumeName) === true) {
+    return 'came with a volume of that name, which is another one';
+  }
   if (readOnly === true) return 'takes no new data: its growth limit is reached';
   const mayPromise = usableBytes * (pool.spec.overcommit ?? STANDARD_OVERCOMMIT);
   const promised = promisedBytes.get(pool.metadata.name) ?? 0;
@@ -85,6 +87,12 @@ function refusal(
     return `has promised ${promised} of ${mayPromise} bytes that it may (overcommit)`;
   }
   return '';
+}
+
+/** Its operator wants it away from here. */
+export function isLeaving(pool: Pool): boolean {
+  if (pool.status?.phase === 'Exported') return true;
+  return pool.spec.operation?.action === 'export' && !isPoolIdle(pool);
 }
 
 function freeOf(pool: Pool, { promisedBytes }: PlacementRequest): number {

@@ -7,6 +7,7 @@ import {
   BLOCK_DEVICE,
   type BlockDevice,
   CAS_CONFIG,
+  deviceRefusal,
   NODE,
   POOL,
   type Pool,
@@ -80,7 +81,7 @@ export class PoolController implements Controller {
       const why = await this.#makePool(claim, nodeName, devices);
       if (why !== '') problems.push(why);
     }
-    await this.#report(claim, problems);
+    await this.#report(claim, problems, this.#notesOf(claim, plan));
   }
 
   /** Which devices of which nodes. */
@@ -135,7 +136,7 @@ export class PoolController implements Controller {
       const name = poolName(claim.metadata.name, nodeName);
       const usable = all
         .filter(({ spec }) => spec.nodeName === nodeName && spec.sparse === (type === 'sparse'))
-        .filter((device) => refusalOf(device, name) === '')
+        .filter((device) => deviceRefusal(device, name, false) === '')
         .sort((a, b) => b.spec.sizeBytes - a.spec.sizeBytes)
         .slice(0, need);
       if (usable.length < need) continue;
@@ -154,14 +155,10 @@ export class PoolController implements Controller {
     const name = poolName(claim.metadata.name, nodeName);
     const there = catalog.get(POOL, name);
     if (there !== null) {
-      const added = devices.filter(
-        ({ metadata }) => !(there.spec.devices ?? []).includes(metadata.name),
-      );
-      if (added.length === 0) return '';
-      return `pool ${name} was made without ${added.map(({ metadata }) => metadata.name).join(', ')}; devices are added with a new claim`;
+      return '';
     }
     for (const device of devices) {
-      const why = refusalOf(device, name);
+      const why = deviceRefusal(device, name, false);
       if (why !== '') return `${device.metadata.name} on ${nodeName} ${why}`;
     }
     for (const device of devices) {
@@ -198,24 +195,50 @@ export class PoolController implements Controller {
     return '';
   }
 
+  /** A pool is made once; what its claim names later is added by hand. */
+  #notesOf(claim: StoragePoolClaim, { groups }: Plan): string[] {
+    const notes: string[] = [];
+    for (const [nodeName, devices] of groups) {
+      const name = poolName(claim.metadata.name, nodeName);
+      const there = this.#around.catalog.get(POOL, name);
+      if (there === null) continue;
+      const known = [
+        ...(there.spec.devices ?? []),
+        ...(there.status?.devices?.map(({ device }) => device) ?? []),
+      ];
+      const added = devices
+        .map(({ metadata }) => metadata.name)
+        .filter((device) => !known.includes(device));
+      if (added.length === 0) continue;
+      notes.push(
+        `pool ${name} was made without them: ashlar device add ${name} ${added.join(' ')}`,
+      );
+    }
+    return notes;
+  }
+
   #poolsOf({ metadata }: StoragePoolClaim): Pool[] {
     return this.#around.catalog
       .all(POOL)
       .filter(({ spec }) => spec.storagePoolClaim === metadata.name);
   }
 
-  async #report(claim: StoragePoolClaim, problems: readonly string[]): Promise<void> {
+  async #report(
+    claim: StoragePoolClaim,
+    problems: readonly string[],
+    notes: readonly string[],
+  ): Promise<void> {
     const { events, now } = this.#around;
     const pools = this.#poolsOf(claim);
-    const ready = pools.filter(({ status }) => status?.phase === 'Online');
+    const phaseOf = ({ status }: Pool): string => status?.phase ?? 'Pending';
+    const ready = pools.filter((pool) => ['Online', 'Degraded'].includes(phaseOf(pool)));
     const waiting = pools.filter((pool) => !ready.includes(pool));
-    const said = [
-      ...problems,
-      ...waiting.map(({ metadata, status }) => {
-        const why = status?.conditions?.find(({ type }) => type === 'Ready')?.message ?? '';
-        return `pool ${metadata.name} is ${status?.phase ?? 'Pending'}${why === '' ? '' : `: ${why}`}`;
-      }),
-    ];
+    const whyOf = ({ metadata, status }: Pool): string => {
+      const why = status?.conditions?.find(({ type }) => type === 'Ready')?.message ?? '';
+      const phase = status?.phase ?? 'Pending';
+      return `pool ${metadata.name} is ${phase}${why === '' ? '' : `: ${why}`}`;
+    };
+    const said = [...problems, ...waiting.map(whyOf)];
     const isOnline = pools.length > 0 && said.length === 0;
     const phase = isOnline
       ? 'Online'
@@ -223,7 +246,9 @@ export class PoolController implements Controller {
         ? 'Failed'
         : 'Pending';
     const before = claim.status?.conditions?.find(({ type }) => type === 'Ready')?.message;
-    const message = isOnline ? `${pools.length} pools are online` : said.join('; ');
+    const degraded = ready.filter((pool) => phaseOf(pool) === 'Degraded').map(whyOf);
+    const online = [`${pools.length} pools are online`, ...degraded, ...notes];
+    const message = isOnline ? online.join('; ') : said.join('; ');
     const reported = await this.#writer.status(STORAGE_POOL_CLAIM, claim, (status) => {
       status.phase = phase;
       status.pools = pools.length;
@@ -270,17 +295,4 @@ export class PoolController implements Controller {
     }
     await this.#writer.removeFinalizer(STORAGE_POOL_CLAIM, claim, Finalizer.PoolClaim);
   }
-}
-
-/** Why the pool of that name may not have the device; empty: it may. */
-function refusalOf({ spec, status }: BlockDevice, pool: string): string {
-  if (spec.claimRef !== undefined && spec.claimRef.pool !== pool) {
-    return `belongs to pool ${spec.claimRef.pool}`;
-  }
-  if ((status?.inUse ?? '') !== '') return `is in use: ${status?.inUse}`;
-  if (status?.state !== 'Active') return `is ${status?.state ?? 'Unknown'}`;
-  if (spec.claimRef === undefined && (status.contents ?? '') !== '') {
-    return `holds ${status.contents}; if that is not needed, clear it with: wipefs -a ${spec.path}`;
-  }
-  return '';
 }

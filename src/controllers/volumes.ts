@@ -35,6 +35,7 @@ import {
 import { expectedPlaces, mayHold } from './expected-places.ts';
 import {
   placeOfReplica,
+  REPLICAS_IN_POOL,
   REPLICAS_OF_VOLUME,
   REPLICAS_ON_NODE,
   SNAPSHOTS_OF_VOLUME,
@@ -52,7 +53,7 @@ import {
   replicaName,
   witnessName,
 } from './names.ts';
-import { placeReplicas } from './placement.ts';
+import { isLeaving, placeReplicas } from './placement.ts';
 import { apartFrom, placeWitness, WITNESS_SIZE } from './witness.ts';
 
 /** How soon to look again where time alone changes what is to be done: a node goes silent, patience ends. */
@@ -94,7 +95,12 @@ export class VolumeController implements Controller {
       // Volumes that begin from it.
       ...namesOf(catalog.where(VOLUMES_WITH_SOURCE, 'yes')),
     ]),
-    trigger(POOL, (_pool, catalog) => namesOf(catalog.where(UNSETTLED_VOLUMES, 'yes'))),
+    trigger(POOL, (pool, catalog) => [
+      ...namesOf(catalog.where(UNSETTLED_VOLUMES, 'yes')),
+      ...(isLeaving(pool)
+        ? catalog.where(REPLICAS_IN_POOL, pool.metadata.name).map(({ spec }) => spec.volumeName)
+        : []),
+    ]),
     trigger(STORAGE_POOL_CLAIM, ({ metadata }, catalog) =>
       namesOf(
         catalog
@@ -172,12 +178,14 @@ export class VolumeController implements Controller {
       .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
   }
 
-  /** Those that stay: not being deleted, not on a node that is drained or gone. */
+  /** Those that stay: not being deleted, not on a node that is drained or gone, not in a pool that is exported. */
   #staying(replicas: readonly Replica[]): Replica[] {
     return replicas.filter((replica) => {
       if (isDeleting(replica)) return false;
       const node = this.#around.catalog.get(NODE, replica.spec.nodeName);
       if (node === null || node.spec.drain === true) return false;
+      const pool = this.#around.catalog.get(POOL, replica.spec.poolName);
+      if (pool !== null && isLeaving(pool)) return false;
       return !this.#isGone(replica.spec.nodeName);
     });
   }
@@ -209,6 +217,7 @@ export class VolumeController implements Controller {
       staying.length < Math.min(wanted.replicas, source.size);
     const placeBeside = (others: readonly Replica[]) =>
       placeReplicas({
+        volumeName: volume.metadata.name,
         sizeBytes,
         count: first ? Math.min(count, source.size - staying.length) : count,
         placement: wanted.placement,

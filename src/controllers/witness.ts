@@ -31,6 +31,7 @@ export function placeWitness(request: WitnessRequest): Placement {
   const folders = pools.filter(({ spec }) => spec.directory !== undefined);
   for (const candidates of [own, folders]) {
     const placed = placeReplicas({
+      volumeName: volume.metadata.name,
       sizeBytes: 0,
       count: 1,
       placement: 'node',

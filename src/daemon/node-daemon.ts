@@ -25,13 +25,14 @@ import {
   allControllers,
   Catalog,
   ControllerManager,
+  importablePools,
   LOOKED_AT,
   makeBuiltIns,
   type Surroundings,
-  volumeActions,
+  withActions,
 } from '../controllers/index.ts';
 import { IscsiServer, type SessionInfo } from '../iscsi/index.ts';
-import { allKinds, OPENEBS_NAMESPACE, POD, type Pod, VOLUME } from '../kinds/index.ts';
+import { allKinds, OPENEBS_NAMESPACE, POD, POOL, type Pod } from '../kinds/index.ts';
 import { Listener } from '../net/index.ts';
 import {
   type LogBook,
@@ -197,9 +198,7 @@ export class NodeDaemon {
     const own = [NAMESPACES, EVENTS, LEASES] as unknown as KindDefinition[];
     for (const kind of [...own, ...allKinds(store)]) {
       if (kind.kind === POD.kind) continue;
-      const isVolume = kind === (VOLUME as unknown as KindDefinition);
-      const actions = isVolume ? volumeActions(() => resources) : undefined;
-      registry.register(actions === undefined ? kind : ({ ...kind, actions } as typeof kind));
+      registry.register(withActions(kind, () => resources));
     }
     const resources = new ResourceServer({
       registry,
@@ -426,11 +425,12 @@ export class NodeDaemon {
     const { config, version, log } = this.#options;
     const { address } = config.api;
     const tls = readTls(config);
+    const access = config.api.accounts === null ? null : new TokenAccess(config.api.accounts);
     const app: FastifyInstance = await buildHttp({
       server: resources,
       version,
       loopbackOnly: isLoopback(address),
-      access: config.api.accounts === null ? null : new TokenAccess(config.api.accounts),
+      access,
       tls,
       peers: config.replication.tls,
     });
@@ -440,6 +440,14 @@ export class NodeDaemon {
       if (request.method === 'GET' || request.method === 'HEAD') return;
       const fields = { method: request.method, url: request.url, status: reply.statusCode };
       api.info(fields, 'a request was answered');
+    });
+    app.get(`/apis/${POOL.group}/${POOL.version}/importablepools`, async (request) => {
+      access?.identify(request.headers.authorization);
+      const { place = [], node = null } = request.query as {
+        place?: string | string[];
+        node?: string;
+      };
+      return { items: await importablePools(resources, { node, places: [place].flat() }) };
     });
     // By its older name too: `kubectl get --raw /healthz`.
     for (const url of ['/livez', '/healthz']) {

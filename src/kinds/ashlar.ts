@@ -127,6 +127,17 @@ export const BlockDeviceStatus = Type.Object({
   state: Type.Optional(Type.String({ description: 'Active, Inactive (gone) or Unknown.' })),
   contents: Type.Optional(Type.String({ description: 'What its bytes say it holds.' })),
   inUse: Type.Optional(Type.String({ description: 'Who uses it, when that is not ashlar.' })),
+  pool: Type.Optional(
+    Type.Object(
+      {
+        id: Type.String(),
+        name: Type.String(),
+        devices: Type.Integer({ description: 'Of the whole pool.' }),
+        exported: Type.Boolean(),
+      },
+      { description: 'That its label names, where no pool here has it: it could be imported.' },
+    ),
+  ),
 });
 export type BlockDeviceStatus = Static<typeof BlockDeviceStatus>;
 
@@ -148,6 +159,7 @@ export const BLOCK_DEVICE: KindDefinition<BlockDevice> = {
     column('Model', 'As it says itself.', (device) => device.spec.model, { wide: true }),
     column('Holds', 'What is on it.', (device) => device.status?.contents, { wide: true }),
     column('Claim', 'Claimed, Unclaimed or InUse.', claimState),
+    column('Pool', 'That it is kept for.', ({ spec }) => spec.claimRef?.pool),
     column('Status', 'Active or Inactive.', (device) => device.status?.state),
     age,
   ],

@@ -13,11 +13,23 @@ export {
   MAX_POOL_DEVICES,
   POOL,
   POOL_DECLARATION,
+  POOL_FINALIZER,
   type Pool,
   PoolSpec,
   PoolStatus,
   WalkStatusSchema,
 } from './pool.ts';
+export {
+  type ActionBody,
+  bodyOf,
+  type DeviceActionName,
+  isPoolIdle,
+  operationOf,
+  POOL_ACTIONS,
+  type PoolAction,
+  type PoolOperation,
+} from './pool-actions.ts';
+export { deviceCalled, deviceRefusal } from './pool-check.ts';
 export * from './snapshots.ts';
 export * from './storage.ts';
 export { foreignFields, MAX_REPLICAS, quantityBytes } from './volume-check.ts';

@@ -5,8 +5,9 @@ import type { KindDefinition, SpecObject, StatusCause } from '../apiserver/index
 import { formatBytes } from '../base/index.ts';
 import { age, Bytes, closed, column, Quantity, statusOnly } from './common.ts';
 import { type ForeignFields, type Program, refuseForeign } from './foreign.ts';
+import { PoolOperation, PoolOperationStatus } from './pool-actions.ts';
+import { checkPool } from './pool-check.ts';
 
-const LEAST_CACHE_BYTES = 16 * 2 ** 20;
 const DevicePath = Type.String({ minLength: 1, maxLength: 4096 });
 export const MAX_POOL_DEVICES = 64;
 
@@ -27,7 +28,7 @@ export const PoolSpec = Type.Object(
       Type.Array(DevicePath, {
         maxItems: MAX_POOL_DEVICES,
         description:
-          'BlockDevices of the node, by name or path; of `ashlar serve` paths of devices, partitions or files.',
+          'BlockDevices of the node that it was made of, by name or path; status.devices has those of now. Of `ashlar serve` paths of devices, partitions or files.',
       }),
     ),
     sides: Type.Optional(
@@ -88,6 +89,7 @@ export const PoolSpec = Type.Object(
         description: 'How often its capacity may be promised to thin volumes. Default 10.',
       }),
     ),
+    operation: Type.Optional(PoolOperation),
   },
   { ...closed, description: 'What it is made of.' },
 );
@@ -122,7 +124,9 @@ export const WalkStatusSchema = Type.Object({
 export const PoolStatus = Type.Object({
   ...statusOnly,
   phase: Type.Optional(
-    Type.String({ description: 'Pending, Online, Degraded, Faulted, Offline or Closed.' }),
+    Type.String({
+      description: 'Pending, Online, Degraded, Faulted, Offline, Closed or Exported.',
+    }),
   ),
   id: Type.Optional(Type.String({ description: 'On its labels.' })),
   layout: Type.Optional(Type.String({ description: 'As its devices are now.' })),
@@ -149,6 +153,9 @@ export const PoolStatus = Type.Object({
     Type.Integer({ description: 'How much may be promised (overcommit).' }),
   ),
   volumes: Type.Optional(Type.Integer({ description: 'In it; of a node, replicas.' })),
+  strayVolumes: Type.Optional(
+    Type.Array(Type.String(), { description: 'That came with it, and are no replicas here.' }),
+  ),
   checksumErrors: Type.Optional(Type.Integer()),
   ioErrors: Type.Optional(Type.Integer()),
   logDamaged: Type.Optional(Type.Boolean()),
@@ -156,6 +163,7 @@ export const PoolStatus = Type.Object({
   scrub: Type.Optional(WalkStatusSchema),
   resilver: Type.Optional(WalkStatusSchema),
   rebalance: Type.Optional(WalkStatusSchema),
+  operation: Type.Optional(PoolOperationStatus),
 });
 export type PoolStatus = Static<typeof PoolStatus>;
 
@@ -210,19 +218,27 @@ export const POOL_DECLARATION = {
   ],
 } as const satisfies Omit<KindDefinition<Pool>, 'backend'>;
 
+/** Held by the pool's node: it is closed and its devices are nobody's. */
+export const POOL_FINALIZER = 'ashlar.io/pool';
+
 export const POOL: KindDefinition<Pool> = {
   ...POOL_DECLARATION,
-  validate: ({ spec }) => {
-    const causes = foreignPoolFields(spec, 'node');
-    if ((spec.nodeName as string | undefined) === undefined) {
+  defaults: ({ metadata, spec }, before) => {
+    if (before !== null) return;
+    const { finalizers = [] } = metadata;
+    if (!finalizers.includes(POOL_FINALIZER)) metadata.finalizers = [...finalizers, POOL_FINALIZER];
+    if ((spec.nodeName as string | undefined) === undefined) return;
+    metadata.labels = { 'ashlar.io/node': spec.nodeName, ...metadata.labels };
+  },
+  validate: async (pool, before, { client, subresource }) => {
+    if (subresource === 'status') return [];
+    const causes = foreignPoolFields(pool.spec, 'node');
+    if ((pool.spec.nodeName as string | undefined) === undefined) {
       const message = 'is required: the node that has its devices';
       causes.push({ reason: 'FieldValueRequired', field: 'spec.nodeName', message });
+      return causes;
     }
-    if ((spec.cacheBytes ?? LEAST_CACHE_BYTES) < LEAST_CACHE_BYTES) {
-      const message = `${spec.cacheBytes} is too few; the least is ${LEAST_CACHE_BYTES}`;
-      causes.push({ reason: 'FieldValueInvalid', field: 'spec.cacheBytes', message });
-    }
-    return causes;
+    return [...causes, ...(await checkPool(pool, before, client))];
   },
 };
 
@@ -237,6 +253,7 @@ const FOREIGN: ForeignFields = {
     directory: 'name a file in spec.devices',
     storagePoolClaim: 'there are no claims',
     overcommit: 'all may be promised; see status.provisionedBytes',
+    operation: 'use the actions of the pool',
   },
 };
 

@@ -30,6 +30,12 @@ const POOL_PHASES: Readonly<Record<string, string>> = {
   Pending: 'Init',
 };
 
+/** Those of now, once its node has said which. */
+function devicesOf({ spec, status }: Pool): string[] {
+  const now = status?.devices?.flatMap(({ device }) => device ?? []) ?? [];
+  return now.length > 0 ? now : (spec.devices ?? []);
+}
+
 /** Pools in directories are jiva's: they are no CStorPools. */
 export function asCStorPool(pool: Pool): CStorPool | null {
   if (pool.spec.directory !== undefined) return null;
@@ -44,7 +50,7 @@ export function asCStorPool(pool: Pool): CStorPool | null {
         overProvisioning: (pool.spec.overcommit ?? 10) > 1,
       },
       nodeName: pool.spec.nodeName,
-      blockDevices: pool.spec.devices ?? [],
+      blockDevices: devicesOf(pool),
       ...(pool.spec.storagePoolClaim === undefined
         ? {}
         : { storagePoolClaim: pool.spec.storagePoolClaim }),

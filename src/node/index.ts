@@ -4,7 +4,7 @@
 export { NodeAgent, type NodeAgentOptions } from './agent/agent.ts';
 export { nodeLeaseName } from './agent/heartbeat.ts';
 export { LogBook, type LogFilter, type LogLine, type LogRequest } from './agent/log-book.ts';
-export { NativeMedia, type PoolMedia, type PoolPlace } from './agent/media.ts';
+export { NativeMedia, type PoolMedia, type PoolPlan } from './agent/media.ts';
 export { logFilterOf, type Part, PodKeeper } from './agent/pods.ts';
 export {
   type Elsewhere,

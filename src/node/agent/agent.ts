@@ -17,6 +17,7 @@ import {
 } from '../../controllers/index.ts';
 import { NODE, type Node, POOL } from '../../kinds/index.ts';
 import type { DiscoverOptions } from '../devices/discover.ts';
+import { DeviceClaims } from './device-claims.ts';
 import { DeviceKeeper } from './devices.ts';
 import { Heartbeat } from './heartbeat.ts';
 import type { Part, PodKeeper } from './pods.ts';
@@ -69,7 +70,14 @@ export class NodeAgent {
     const writer = new Writer(pool as unknown as Surroundings);
     this.#writer = writer;
     this.#devices = new DeviceKeeper(pool, options.devices, writer);
-    this.#pools = new PoolKeeper(pool, this.#open, writer);
+    const claims = new DeviceClaims({
+      nodeName: pool.nodeName,
+      client: pool.client,
+      catalog: pool.catalog,
+      writer,
+      rescan: () => this.#devices.scan(),
+    });
+    this.#pools = new PoolKeeper(pool, this.#open, writer, claims);
     this.#volumes = new VolumeKeeper(target, this.#open, writer, () => this.#partsChanged());
     this.#replicas = new ReplicaKeeper(pool, this.#open, writer, this.#volumes);
     const { client, clock, log, now, nodeName } = pool;
@@ -211,7 +219,10 @@ export class NodeAgent {
     const { catalog, nodeName } = this.#around;
     await this.reportNode();
     await this.#replicas.sweep();
-    for (const [name] of this.#open.all()) await this.#pools.report(name);
+    for (const [name] of this.#open.all()) {
+      await this.#pools.takeUpReturned(name);
+      await this.#pools.report(name);
+    }
     await this.#volumes.lookAgain();
     for (const { metadata } of catalog.where(REPLICAS_ON_NODE, nodeName)) {
       await this.#replicas.report(metadata.name);

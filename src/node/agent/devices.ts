@@ -14,6 +14,7 @@ export class DeviceKeeper {
   readonly #around: NodeSurroundings;
   readonly #options: DiscoverOptions;
   readonly #writer: Writer;
+  #tail: Promise<void> = Promise.resolve();
 
   constructor(around: NodeSurroundings, options: DiscoverOptions, writer: Writer) {
     this.#around = around;
@@ -23,6 +24,13 @@ export class DeviceKeeper {
 
   /** Looks what there is, and says so. Never rejects for what one device is like. */
   async scan(): Promise<void> {
+    // One after the other: two at once would both name a new device.
+    const scan = this.#tail.then(() => this.#scan());
+    this.#tail = scan.catch(() => {});
+    await scan;
+  }
+
+  async #scan(): Promise<void> {
     const { nodeName, client, log } = this.#around;
     const known = (await client.list<BlockDevice>(BLOCK_DEVICE)).items;
     const mine = known.filter(({ spec }) => spec.nodeName === nodeName);
@@ -86,7 +94,10 @@ export class DeviceKeeper {
         ...(claimRef === undefined ? {} : { claimRef }),
       };
     });
+    const pool = await this.#poolOn(current, device);
     await this.#writer.status(BLOCK_DEVICE, current, (status) => {
+      if (pool === null) delete status.pool;
+      else status.pool = pool;
       status.state = 'Active';
       status.contents = device.contents;
       status.inUse = device.inUse;
@@ -94,6 +105,15 @@ export class DeviceKeeper {
     });
     if (object.status?.state === 'Inactive')
       events.record(object, 'Normal', 'DeviceBack', device.path);
+  }
+
+  /** A pool of which a label there tells, and that nobody here has. */
+  async #poolOn({ spec }: BlockDevice, { path, inUse, contents }: DiscoveredDevice) {
+    if (spec.claimRef !== undefined || inUse !== '' || contents === '') return null;
+    const [found] = await this.#around.media.find([path]).catch(() => []);
+    if (found === undefined) return null;
+    const { id, name, devices, exported } = found;
+    return { id, name, devices, exported };
   }
 
   async #missing(object: BlockDevice): Promise<void> {

@@ -8,30 +8,42 @@ import type { DataBufferPool } from '../../block/index.ts';
 import {
   createPoolFile,
   destroyPool,
+  type FoundPool,
   layOut,
+  type NewDevice,
   openPool,
   type Pool,
+  type PoolLayout,
   probePool,
   StoreError,
 } from '../../store/index.ts';
 
-export interface PoolPlace {
+/** A pool that is to be made. */
+export interface PoolPlan {
+  readonly id: string;
   readonly name: string;
+  readonly layout: PoolLayout;
+  /** Of each mirror; undefined: as many as fit. */
+  readonly sides: number | undefined;
   readonly paths: readonly string[];
-  readonly mirrored: boolean;
   /** Of a file of our own, made with the pool; null: devices, or files that stand in for them. */
   readonly fileBytes: number | null;
-  readonly cacheBytes: number | null;
+  /** Overwrites what is there. */
+  readonly force: boolean;
+  readonly growthLimitPercent: number | undefined;
 }
 
-/** Makes and opens pools: the native engine's, or in memory in a test. */
+/** Makes and opens pools: the native engine's, or in memory in a test. Rejects with StoreError. */
 export interface PoolMedia {
-  /** Whose pool is there; null: nobody's. Rejects where it cannot be read. */
-  probe(place: PoolPlace): Promise<{ id: string; name: string } | null>;
-  create(place: PoolPlace): Promise<void>;
-  open(place: PoolPlace): Promise<Pool>;
-  /** The pool is closed: its marks are taken off the devices, its file is removed. */
-  erase(place: PoolPlace): Promise<void>;
+  /** Pools on these devices, by their labels. Rejects where there is none, and a device could not be looked at. */
+  find(paths: readonly string[]): Promise<readonly FoundPool[]>;
+  create(plan: PoolPlan): Promise<void>;
+  open(paths: readonly string[], options: { cacheBytes: number | null }): Promise<Pool>;
+  /** The pool is closed: its marks are taken off the devices. */
+  erase(paths: readonly string[]): Promise<void>;
+  removeFile(path: string): Promise<void>;
+  /** How a device is called that joins an open pool: claimed, and what it holds was looked at. */
+  joining(path: string, options: { force: boolean }): Promise<NewDevice>;
 }
 
 export class NativeMedia implements PoolMedia {
@@ -43,25 +55,35 @@ export class NativeMedia implements PoolMedia {
     this.#buffers = options.buffers;
   }
 
-  /** Of several devices the first one that carries a label speaks for all: opening checks that they belong together. */
-  async probe({ paths }: PoolPlace): Promise<{ id: string; name: string } | null> {
+  async find(paths: readonly string[]): Promise<readonly FoundPool[]> {
+    const found = new Map<string, FoundPool>();
+    let why: unknown = null;
     for (const path of paths) {
       if (!existsSync(path)) continue;
       try {
-        return await probePool(path);
+        const probe = await probePool(path);
+        const known = found.get(probe.id)?.paths ?? [];
+        found.set(probe.id, { ...probe, paths: [...known, path] });
       } catch (error) {
-        if (!(error instanceof StoreError) || error.code !== 'STORE_NOT_A_POOL') throw error;
+        // One of several that cannot be read leaves the others of a mirror.
+        if (!(error instanceof StoreError)) throw error;
+        if (error.code !== 'STORE_NOT_A_POOL') why ??= error;
       }
     }
-    return null;
+    if (found.size === 0 && why !== null) throw why;
+    return [...found.values()];
   }
 
-  async create({ name, paths, mirrored, fileBytes }: PoolPlace): Promise<void> {
-    const vdevs = layOut(mirrored ? 'mirror' : 'stripe', paths);
+  async create(plan: PoolPlan): Promise<void> {
+    const { id, name, layout, paths, fileBytes, force, growthLimitPercent } = plan;
+    const sides = plan.sides ?? (paths.length === 3 ? 3 : 2);
+    const vdevs = layOut(layout, paths, sides);
+    const common = { vdevs, id, name };
+    const limit = growthLimitPercent === undefined ? {} : { growthLimitPercent };
     if (fileBytes !== null) {
       // A pool holds whatever hosts write: nobody else looks in.
       for (const path of paths) await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-      await createPoolFile({ vdevs, sizeBytes: fileBytes, sparse: true, name });
+      await createPoolFile({ ...common, ...limit, sizeBytes: fileBytes, sparse: true });
       return;
     }
     const media = await Promise.all(paths.map(measure));
@@ -72,13 +94,14 @@ export class NativeMedia implements PoolMedia {
     // Files that stand in for disks are there already: what they hold was looked at before they were claimed.
     const sizeBytes = Math.min(...files.map((file) => file.sizeBytes));
     await createPoolFile({
-      vdevs,
-      name,
-      ...(files.length > 0 ? { sizeBytes, sparse: true, force: true } : {}),
+      ...common,
+      ...limit,
+      ...(files.length > 0 ? { sizeBytes, sparse: true, force: true } : { force }),
     });
   }
 
-  async open({ paths, cacheBytes }: PoolPlace): Promise<Pool> {
+  async open(paths: readonly string[], options: { cacheBytes: number | null }): Promise<Pool> {
+    const { cacheBytes } = options;
     return await openPool({
       paths,
       turn: this.#turn,
@@ -87,15 +110,23 @@ export class NativeMedia implements PoolMedia {
     });
   }
 
-  async erase({ paths, fileBytes }: PoolPlace): Promise<void> {
-    if (fileBytes !== null) for (const path of paths) await rm(path, { force: true });
-    else await destroyPool(paths.filter((path) => existsSync(path)));
+  async erase(paths: readonly string[]): Promise<void> {
+    await destroyPool(paths);
+  }
+
+  async removeFile(path: string): Promise<void> {
+    await rm(path, { force: true });
+  }
+
+  async joining(path: string, { force }: { force: boolean }): Promise<NewDevice> {
+    const { isFile, sizeBytes } = await measure(path);
+    return isFile ? { path, sizeBytes, sparse: true, force: true } : { path, force };
   }
 }
 
 async function measure(path: string): Promise<{ isFile: boolean; sizeBytes: number }> {
   const found = await stat(path);
-  if (found.isFile()) return { isFile: true, sizeBytes: found.size };
+  if (found.isFile()) return { isFile: true, sizeBytes: Math.floor(found.size / 4096) * 4096 };
   // stat knows no size of a block device.
   const sectors = await readFile(`/sys/class/block/${basename(realpathSync(path))}/size`, 'utf8');
   return { isFile: false, sizeBytes: Number(sectors) * 512 };

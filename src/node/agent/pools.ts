@@ -1,22 +1,27 @@
-// The pools of this node: made when an object asks for one, opened at every start, closed and erased when it goes.
-// What has been made once is only opened from then on, by its identity: labels, never paths.
+// The pools of this node: made or taken in when an object asks for one, opened at every start, closed and given up when it
+// goes. What has been made once is only opened from then on, by its identity: labels, never paths.
 import { join } from 'node:path';
 import { type KindDefinition, setCondition } from '../../apiserver/index.ts';
-import { adviceOf, figuresOf, presentLayout, stateOf } from '../../control/index.ts';
+import { takeUpReturned } from '../../control/index.ts';
 import {
   type Controller,
   Finalizer,
   hasFinalizer,
   isDeleting,
-  STANDARD_OVERCOMMIT,
+  Label,
   type Writer,
 } from '../../controllers/index.ts';
-import { BLOCK_DEVICE, layoutOf, POOL, type Pool, type PoolStatus } from '../../kinds/index.ts';
-import { StoreError } from '../../store/index.ts';
-import type { PoolPlace } from './media.ts';
+import { layoutOf, POOL, type Pool, REPLICA, VOLUME } from '../../kinds/index.ts';
+import { type FoundPool, StoreError } from '../../store/index.ts';
+import { type DeviceClaims, pathOf } from './device-claims.ts';
+import { PoolOperations } from './pool-operations.ts';
+import { PoolReporter } from './pool-report.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
 
 const TRY_AGAIN_MS = 10_000;
+
+/** A pool on its devices: what opens it. */
+type Place = Pick<FoundPool, 'id' | 'paths'>;
 
 export class PoolKeeper implements Controller {
   readonly name = 'node-pools';
@@ -25,27 +30,40 @@ export class PoolKeeper implements Controller {
   readonly #around: NodeSurroundings;
   readonly #open: OpenPools;
   readonly #writer: Writer;
+  readonly #claims: DeviceClaims;
+  readonly #reporter: PoolReporter;
+  readonly #operations: PoolOperations;
 
-  constructor(around: NodeSurroundings, open: OpenPools, writer: Writer) {
+  constructor(around: NodeSurroundings, open: OpenPools, writer: Writer, claims: DeviceClaims) {
     this.#around = around;
     this.#open = open;
     this.#writer = writer;
+    this.#claims = claims;
+    this.#reporter = new PoolReporter(around, writer, claims);
+    this.#operations = new PoolOperations(around, open, writer, claims);
   }
 
   async reconcile(key: string): Promise<number | undefined> {
     const pool = this.#around.catalog.get(POOL, key);
     if (pool === null || pool.spec.nodeName !== this.#around.nodeName) return undefined;
+    let againMs: number | undefined;
     try {
       if (isDeleting(pool)) return await this.#tearDown(pool);
+      if (pool.status?.phase === 'Exported') {
+        await this.#leave(pool);
+        return undefined;
+      }
       if (this.#open.get(key) === null) await this.#bringUp(pool);
       await this.#keepLimit(pool);
+      againMs = await this.#operations.agree(pool);
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
+      if (this.#open.get(key) === null) await this.#operations.refuse(pool, error.message);
       await this.#fails(pool, error.code, error.message);
       return TRY_AGAIN_MS;
     }
     await this.report(key);
-    return undefined;
+    return againMs;
   }
 
   /** The limit lies in the pool itself; what is not asked for stays as it is there. */
@@ -58,68 +76,31 @@ export class PoolKeeper implements Controller {
     this.#around.log.info({ pool: metadata.name, growthLimitPercent }, 'its growth limit is set');
   }
 
-  /** How it is now, where that differs from what its object says. */
   async report(key: string): Promise<void> {
-    const { catalog, now, events } = this.#around;
-    const pool = catalog.get(POOL, key);
+    const pool = this.#around.catalog.get(POOL, key);
     const found = this.#open.find(key);
-    if (pool === null || found === null || isDeleting(pool)) return;
-    const open = found.pool;
-    const phase = stateOf(open);
-    const serves = phase === 'Online' || phase === 'Degraded';
-    const before = pool.status?.phase;
-    const figures = figuresOf(open);
-    const overcommit = pool.spec.overcommit ?? STANDARD_OVERCOMMIT;
-    const advice = adviceOf({ name: key, pool: open, why: '', paths: [], clashes: [] });
-    const message = serves ? (advice[0] ?? 'replicas are served') : open.stats().fault;
-    const reported = await this.#writer.status(POOL, pool, (status: PoolStatus) => {
-      Object.assign(status, figures);
-      status.phase = phase;
-      status.id = open.id;
-      status.layout = presentLayout(open);
-      status.advice = advice;
-      const { replicaAddress } = found;
-      if (replicaAddress === '') delete status.replicaAddress;
-      else status.replicaAddress = replicaAddress;
-      status.mayProvisionBytes = Math.floor(figures.usableBytes * overcommit);
-      status.conditions ??= [];
-      const is = serves ? 'True' : 'False';
-      setCondition(status.conditions, { type: 'Ready', status: is, reason: phase, message }, now());
-    });
-    if (reported === pool || phase === before) return;
-    if (phase === 'Online') events.record(pool, 'Normal', 'PoolOnline', `pool ${key} is online`);
-    else if (phase === 'Degraded') events.record(pool, 'Warning', 'PoolDegraded', message);
-    else events.record(pool, 'Warning', 'PoolFaulted', message);
+    if (pool !== null && found !== null) await this.#reporter.report(pool, found);
+  }
+
+  /** Takes up devices that were missing and are back where this node looks. */
+  async takeUpReturned(key: string): Promise<void> {
+    const open = this.#open.get(key);
+    if (open === null) return;
+    const places = this.#claims.claimedFor(key).map(pathOf);
+    const taken = await takeUpReturned(open, places, (paths) => this.#around.media.find(paths));
+    for (const path of taken) {
+      this.#around.log.info({ pool: key, path }, 'a device is back, and gets what it missed');
+    }
   }
 
   async #bringUp(pool: Pool): Promise<void> {
     const { media, log } = this.#around;
     const { name } = pool.metadata;
-    const place = this.#placeOf(pool);
-    const id = pool.status?.id;
-    const there = await media.probe(place);
-    if (id === undefined) {
-      // Of this name: made by us, and the crash came before its identity was kept.
-      if (there !== null && there.name !== name) {
-        throw new StoreError(
-          'STORE_FOREIGN_SIGNATURE',
-          `${place.paths.join(', ')} holds pool "${there.name}", which is another one; clear it with wipefs -a if that is not needed`,
-        );
-      }
-      if (there === null) {
-        log.info({ pool: name, paths: place.paths }, 'a pool is made');
-        await media.create(place);
-      }
-    } else if (there?.id !== id) {
-      throw new StoreError(
-        'STORE_NOT_FOUND',
-        there === null
-          ? `its data is not there: ${place.paths.join(', ')} holds no pool; nothing is made anew over it`
-          : `${place.paths.join(', ')} holds pool ${there.id}, not ${id}`,
-      );
-    }
-    const open = await media.open(place);
-    if (id !== undefined && open.id !== id) {
+    const known = pool.status?.id;
+    const { id, paths } =
+      known === undefined ? await this.#obtain(pool) : await this.#locate(pool, known);
+    const open = await media.open(paths, { cacheBytes: pool.spec.cacheBytes ?? null });
+    if (open.id !== id) {
       await open.close();
       throw new StoreError('STORE_NOT_FOUND', `opened pool ${open.id}, not ${id}`);
     }
@@ -136,51 +117,173 @@ export class PoolKeeper implements Controller {
     log.info({ pool: name, id: open.id }, 'a pool is open');
   }
 
-  #placeOf(pool: Pool): PoolPlace {
-    const { catalog, directoryPoolBytes } = this.#around;
-    const { name } = pool.metadata;
-    const { directory, devices = [], cacheBytes } = pool.spec;
-    const common = {
-      name,
-      mirrored: layoutOf(pool.spec) === 'mirror',
-      cacheBytes: cacheBytes ?? null,
-    };
-    if (directory !== undefined) {
-      return { ...common, paths: [join(directory, `${name}.img`)], fileBytes: directoryPoolBytes };
+  /** Where a pool that has been made is now. */
+  async #locate(pool: Pool, id: string): Promise<Place> {
+    const paths = this.#pathsOf(pool);
+    const found = await this.#around.media.find(paths);
+    const ours = found.find((one) => one.id === id);
+    if (ours !== undefined) return ours;
+    const [other] = found;
+    const where = paths.join(', ');
+    throw new StoreError(
+      'STORE_NOT_FOUND',
+      other === undefined
+        ? `its data is not there: ${where} holds no pool; nothing is made anew over it`
+        : `${where} holds pool ${other.id}, not ${id}`,
+    );
+  }
+
+  /** In a folder, one file; else the devices that are claimed for it. */
+  #pathsOf({ metadata, spec }: Pool): string[] {
+    if (spec.directory !== undefined) return [join(spec.directory, `${metadata.name}.img`)];
+    return this.#claims.claimedFor(metadata.name).map(pathOf);
+  }
+
+  /** Makes it or takes it in. */
+  async #obtain(pool: Pool): Promise<Place> {
+    return pool.spec.import === undefined ? await this.#make(pool) : await this.#takeIn(pool);
+  }
+
+  async #make(pool: Pool): Promise<Place> {
+    const { media, log, directoryPoolBytes } = this.#around;
+    const { name, uid } = pool.metadata;
+    const { spec } = pool;
+    const force = spec.force === true;
+    const isFile = spec.directory !== undefined;
+    const claimed = isFile ? [] : await this.#claims.claim(pool, spec.devices ?? [], { force });
+    const paths = isFile ? this.#pathsOf(pool) : claimed.map(pathOf);
+    const found = await media.find(paths);
+    // Made by us, and the crash came before its identity was kept.
+    const ours = found.find((one) => one.id === uid || (isFile && one.name === name));
+    if (ours !== undefined) return ours;
+    const [other] = found;
+    if (other !== undefined && !force) {
+      throw new StoreError(
+        'STORE_FOREIGN_SIGNATURE',
+        `${paths.join(', ')} holds pool "${other.name}", which is another one; clear it with wipefs -a if that is not needed`,
+      );
     }
-    const paths = devices.map((deviceName) => {
-      const device = catalog.get(BLOCK_DEVICE, deviceName);
-      if (device === null || device.spec.nodeName !== this.#around.nodeName) {
-        throw new StoreError('STORE_NOT_FOUND', `block device ${deviceName} is not on this node`);
-      }
-      if (device.spec.claimRef?.pool !== name) {
-        throw new StoreError('STORE_IN_USE', `block device ${deviceName} is not claimed for it`);
-      }
-      return device.spec.byIdPath ?? device.spec.path;
+    log.info({ pool: name, paths }, 'a pool is made');
+    await media.create({
+      id: uid,
+      name,
+      layout: layoutOf(spec),
+      sides: spec.sides,
+      paths,
+      fileBytes: isFile ? directoryPoolBytes : null,
+      force,
+      growthLimitPercent: spec.growthLimitPercent,
     });
-    return { ...common, paths, fileBytes: null };
+    return { id: uid, paths };
+  }
+
+  /** Its devices are claimed and its identity is kept before it is opened: with that goes the mark that it was exported. */
+  async #takeIn(pool: Pool): Promise<Place> {
+    const { media, log, catalog } = this.#around;
+    const { name } = pool.metadata;
+    const { pool: named = name, places = [], force = false } = pool.spec.import ?? {};
+    const free = this.#claims.here().filter(({ metadata, spec, status }) => {
+      if (spec.claimRef !== undefined && spec.claimRef.pool !== name) return false;
+      if (status?.state !== 'Active' || (status.inUse ?? '') !== '') return false;
+      const names = [metadata.name, spec.deviceName, spec.path, spec.byIdPath ?? spec.path];
+      const isAt = (place: string): boolean =>
+        names.includes(place) || spec.path.startsWith(`${place.replace(/\/+$/, '')}/`);
+      return places.length === 0 || places.some(isAt);
+    });
+    const found = await media.find(free.map(pathOf));
+    const fits = found.filter((one) => one.id === named || one.name === named);
+    const [only, ...more] = fits;
+    const shown = (pools: readonly FoundPool[]): string =>
+      pools.map((one) => `${one.name} (${one.id}; ${one.paths.join(', ')})`).join('; ');
+    if (only === undefined) {
+      const others = found.length === 0 ? 'there is none' : `there are ${shown(found)}`;
+      throw new StoreError(
+        'STORE_NOT_FOUND',
+        `there is no pool '${named}' on the free block devices of this node; ${others}`,
+      );
+    }
+    if (more.length > 0) {
+      throw new StoreError(
+        'STORE_INVALID',
+        `several pools are called '${named}'; name one by its id: ${shown(fits)}`,
+      );
+    }
+    if (!only.exported && !force) {
+      throw new StoreError(
+        'STORE_IN_USE',
+        `pool ${only.name} (${only.id}) was not exported: another machine may have it open, and two that write to it destroy it. Export it there, or stop that machine for good and import it with --force`,
+      );
+    }
+    const devices = free.filter((device) => only.paths.includes(pathOf(device)));
+    const names = devices.map(({ metadata }) => metadata.name);
+    await this.#claims.claim(pool, names, { force: true });
+    const open = await media.open(only.paths, { cacheBytes: pool.spec.cacheBytes ?? null });
+    const strays = open.volumes().map((volume) => volume.name);
+    const taken = strays.filter((volume) => catalog.get(VOLUME, volume) !== null);
+    if (taken.length > 0) {
+      // As it was found.
+      await (only.exported ? open.exportPool() : open.close());
+      await this.#claims.release(name, names);
+      throw new StoreError(
+        'STORE_EXISTS',
+        `pool ${only.name} holds volumes of names that are taken here: ${taken.join(', ')}`,
+      );
+    }
+    try {
+      await this.#writer.status(POOL, pool, (status) => {
+        status.id = only.id;
+        status.phase = 'Pending';
+        if (strays.length > 0) status.strayVolumes = strays;
+      });
+    } finally {
+      // Whoever did not keep its identity finds it as it was.
+      const kept = (await this.#writer.live<Pool>(POOL, null, name))?.status?.id === only.id;
+      await (kept || !only.exported ? open.close() : open.exportPool());
+    }
+    log.info({ pool: name, id: only.id, paths: only.paths }, 'a pool is taken in');
+    return only;
+  }
+
+  /** It was exported: its devices are nobody's here, and its object goes. */
+  async #leave(pool: Pool): Promise<void> {
+    const { name } = pool.metadata;
+    const devices = this.#claims.claimedFor(name).map(({ metadata }) => metadata.name);
+    await this.#claims.release(name, devices);
+    await this.#claims.lookAgain();
+    await this.#writer.remove(POOL, pool);
   }
 
   async #tearDown(pool: Pool): Promise<number | undefined> {
     const { media, log } = this.#around;
-    const { name } = pool.metadata;
+    const { name, uid } = pool.metadata;
     if (!hasFinalizer(pool, Finalizer.Pool)) return undefined;
+    if (pool.status?.phase === 'Exported') {
+      await this.#writer.removeFinalizer(POOL, pool, Finalizer.Pool);
+      return undefined;
+    }
     const open = this.#open.get(name);
     const held = open?.volumes().length ?? 0;
-    if (held > 0) {
-      await this.#fails(pool, 'InUse', `it still holds ${held} replicas`);
+    const placed = await this.#writer.liveList(REPLICA, Label.Pool, name);
+    if (held + placed.length > 0) {
+      await this.#fails(pool, 'InUse', `it still holds ${Math.max(held, placed.length)} replicas`);
       return TRY_AGAIN_MS / 10;
     }
-    const place = this.#placeOf(pool);
-    const there = open === null ? await media.probe(place) : { id: open.id, name };
     const replicas = this.#open.find(name)?.replicas ?? null;
     this.#open.delete(name);
     replicas?.close();
     await open?.close();
     // Only what is ours is erased.
-    if (there !== null && (there.id === pool.status?.id || there.name === name)) {
-      await media.erase(place);
-      log.info({ pool: name, paths: place.paths }, 'a pool is erased');
+    const found = await media.find(this.#pathsOf(pool));
+    const isFile = pool.spec.directory !== undefined;
+    const ours = found.find(
+      ({ id, name: label }) => id === (pool.status?.id ?? uid) || (isFile && label === name),
+    );
+    if (ours !== undefined && isFile) for (const path of ours.paths) await media.removeFile(path);
+    else if (ours !== undefined) await media.erase(ours.paths);
+    if (ours !== undefined) log.info({ pool: name, paths: ours.paths }, 'a pool is erased');
+    if (pool.spec.storagePoolClaim === undefined) {
+      const devices = this.#claims.claimedFor(name).map(({ metadata }) => metadata.name);
+      await this.#claims.release(name, devices);
     }
     await this.#writer.removeFinalizer(POOL, pool, Finalizer.Pool);
     return undefined;
@@ -188,11 +291,13 @@ export class PoolKeeper implements Controller {
 
   async #fails(pool: Pool, reason: string, message: string): Promise<void> {
     const { events, now } = this.#around;
-    const said = await this.#writer.status(POOL, pool, (status) => {
+    const live = await this.#writer.live<Pool>(POOL, null, pool.metadata.name);
+    if (live === null || live.status?.phase === 'Exported') return;
+    const said = await this.#writer.status(POOL, live, (status) => {
       status.phase = status.id === undefined ? 'Pending' : 'Offline';
       status.conditions ??= [];
       setCondition(status.conditions, { type: 'Ready', status: 'False', reason, message }, now());
     });
-    if (said !== pool) events.record(pool, 'Warning', 'PoolFailed', message);
+    if (said !== live) events.record(pool, 'Warning', 'PoolFailed', message);
   }
 }

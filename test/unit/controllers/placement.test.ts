@@ -38,6 +38,7 @@ const aReplica = (pool: string, nodeName: string): Replica => ({
 });
 const place = (request: Partial<PlacementRequest>) => {
   const { pools, missing } = placeReplicas({
+    volumeName: 'v',
     sizeBytes: GI,
     count: 3,
     placement: 'node',

@@ -2,6 +2,7 @@
 // found again after a restart, and what goes leaves nothing behind.
 // Method: the real API rules and the real controllers over memory, the real agent over pools in memory.
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,17 +32,21 @@ import {
   ControllerManager,
   LOOKED_AT,
   makeBuiltIns,
-  volumeActions,
+  withActions,
 } from '../../../src/controllers/index.ts';
 import {
   allKinds,
+  BLOCK_DEVICE,
+  type BlockDevice,
   CLAIM,
   type Claim,
   EXTERNAL_SNAPSHOT,
   type ExternalSnapshot,
   POD,
   POOL,
+  type Pool,
   REPLICA,
+  type Replica,
   SECRET,
   SNAPSHOT,
   type Snapshot,
@@ -56,7 +61,7 @@ import {
   type NodeSurroundings,
   PodKeeper,
   type PoolMedia,
-  type PoolPlace,
+  type PoolPlan,
 } from '../../../src/node/index.ts';
 import { MemoryObjectStore } from '../../../src/objects/index.ts';
 import { MemoryPool } from '../../../src/store/index.ts';
@@ -93,32 +98,51 @@ after(() => rmSync(folder, { recursive: true }));
 /** Pools that outlive the agent, as media do. */
 class MemoryMedia implements PoolMedia {
   readonly pools = new Map<string, MemoryPool>();
+  readonly exported = new Set<string>();
   readonly #turn: Turn;
 
   constructor(turn: Turn) {
     this.#turn = turn;
   }
 
-  async probe({ paths }: PoolPlace) {
-    const pool = this.pools.get(paths[0] ?? '');
-    return pool === undefined ? null : { id: pool.id, name: pool.name };
+  async find(paths: readonly string[]) {
+    return paths.flatMap((path) => {
+      const pool = this.pools.get(path);
+      if (pool === undefined) return [];
+      const { id, name } = pool;
+      const exported = this.exported.has(path);
+      return [{ id, name, deviceId: id, devices: 1, exported, paths: [path] }];
+    });
   }
 
-  async create({ name, paths }: PoolPlace) {
-    const pool = new MemoryPool({ turn: this.#turn, name, sizeBlocks: 1 << 22 });
+  async create({ id, name, paths }: PoolPlan) {
+    const pool = new MemoryPool({ turn: this.#turn, id, name, sizeBlocks: 1 << 22 });
     this.pools.set(paths[0] ?? '', pool);
   }
 
-  async open({ paths }: PoolPlace) {
-    const pool = this.pools.get(paths[0] ?? '');
+  async open(paths: readonly string[]) {
+    const [path = ''] = paths;
+    const pool = this.pools.get(path);
     assert.ok(pool !== undefined);
+    this.exported.delete(path);
     // Closing it must not be the end of it.
     pool.close = async () => {};
+    pool.exportPool = async () => {
+      this.exported.add(path);
+    };
     return pool;
   }
 
-  async erase({ paths }: PoolPlace) {
-    this.pools.delete(paths[0] ?? '');
+  async erase(paths: readonly string[]) {
+    for (const path of paths) this.pools.delete(path);
+  }
+
+  async removeFile(path: string) {
+    this.pools.delete(path);
+  }
+
+  async joining(path: string) {
+    return { path };
   }
 }
 
@@ -138,7 +162,9 @@ class Plane {
     for (const kind of [NAMESPACES, EVENTS, LEASES] as unknown as KindDefinition[]) {
       registry.register(kind);
     }
-    for (const kind of allKinds(this.store)) registry.register(kind);
+    for (const kind of allKinds(this.store)) {
+      registry.register(withActions(kind, () => this.server));
+    }
     const now = () => new Date();
     this.server = new ResourceServer({ registry, store: this.store, log: silentLog, now });
   }
@@ -442,7 +468,8 @@ test('a rollback is refused while hosts are logged in, else done once, and not a
     return items[0]?.status?.phase === 'Ready';
   });
   await plane.io(first.disk, BlockOpKind.Write, 0xa5);
-  const { rollback } = volumeActions(() => plane.server);
+  const { rollback } = withActions(VOLUME as unknown as KindDefinition, () => plane.server)
+    .actions!;
   const name = first.volume.metadata.name;
   const ask = async (body: object) => {
     const volume = await plane.server.get<Volume>(VOLUME, null, name);
@@ -461,5 +488,157 @@ test('a rollback is refused while hosts are logged in, else done once, and not a
   await plane.start();
   const restarted = await plane.bound('cstor-pvc');
   assert.equal(await plane.io(restarted.disk, BlockOpKind.Read), 0x77);
+  await plane.stop();
+});
+
+async function aFreePlane(): Promise<Plane> {
+  const plane = new Plane();
+  await plane.start();
+  await plane.until('its disks are known', async () => {
+    const { items } = await plane.server.list<BlockDevice>(BLOCK_DEVICE);
+    return items.filter(({ status }) => status?.state === 'Active').length === 2;
+  });
+  return plane;
+}
+
+const onDevices = (name: string, ...devices: string[]) => ({
+  metadata: { name },
+  spec: { nodeName: 'node-1', devices },
+});
+
+async function isOnline(plane: Plane, name: string): Promise<Pool> {
+  return await plane.until(`pool ${name} is online`, async () => {
+    const pool = await plane.server.get<Pool>(POOL, null, name);
+    return pool.status?.phase === 'Online' && pool;
+  });
+}
+
+async function claimOf(plane: Plane, device: string): Promise<string | undefined> {
+  const { spec } = await plane.server.get<BlockDevice>(BLOCK_DEVICE, null, device);
+  return spec.claimRef?.pool;
+}
+
+test('a pool that is asked for by itself claims its devices, and no one else gets them', async () => {
+  const plane = await aFreePlane();
+  await plane.server.create(POOL, onDevices('tank', 'blockdevice-1'));
+  const pool = await isOnline(plane, 'tank');
+  assert.equal(pool.status?.id, pool.metadata.uid);
+  assert.deepEqual(pool.metadata.finalizers, ['ashlar.io/pool']);
+  assert.equal(await claimOf(plane, 'blockdevice-1'), 'tank');
+  await assert.rejects(
+    plane.server.create(POOL, onDevices('other', 'blockdevice-2', join(folder, 'disk-1'))),
+    /spec\.devices\[1\]: .*belongs to pool tank/,
+  );
+  await assert.rejects(
+    plane.server.patch(POOL, null, 'tank', {
+      type: 'merge',
+      body: { spec: { devices: ['blockdevice-2'] } },
+    }),
+    /spec\.devices: .*is fixed at creation; devices come and go by ashlar device/,
+  );
+  await assert.rejects(
+    plane.server.create(POOL, {
+      metadata: { name: 'x' },
+      spec: { nodeName: 'node-1', size: '1Gi' },
+    }),
+    /spec\.size: .*is of `ashlar serve`/,
+  );
+  await plane.server.delete(POOL, null, 'tank');
+  await plane.until('its device is free', async () => {
+    return (await claimOf(plane, 'blockdevice-1')) === undefined;
+  });
+  assert.equal(plane.media.pools.has(join(folder, 'disk-1')), false);
+  await plane.stop();
+});
+
+test('what holds replicas stays; a device that could not join is given back', async () => {
+  const plane = await aFreePlane();
+  const act = (pool: Pool, action: string, body: object): Promise<unknown> =>
+    withActions(POOL as unknown as KindDefinition, () => plane.server).actions![action]!.run(pool, {
+      query: new Map(),
+      body,
+      dryRun: false,
+    });
+  await plane.server.create(POOL, onDevices('tank', 'blockdevice-2'));
+  const tank = await isOnline(plane, 'tank');
+  await plane.server.create(VOLUME, { metadata: { name: 'db' }, spec: { size: '1Gi' } });
+  await plane.until('its replica', async () =>
+    (await plane.server.list<Replica>(REPLICA)).items.find(({ spec }) => spec.poolName === 'tank'),
+  );
+  await assert.rejects(plane.server.delete(POOL, null, 'tank'), /holds replicas of db/);
+  await assert.rejects(act(tank, 'export', {}), /holds replicas of db/);
+  await plane.server.create(STORAGE_POOL_CLAIM, oneDevice);
+  const claimed = await plane.until('the pool of the claim', async () =>
+    (await plane.server.list<Pool>(POOL)).items.find(
+      ({ spec, status }) => spec.storagePoolClaim !== undefined && status?.phase === 'Online',
+    ),
+  );
+  await assert.rejects(
+    plane.server.delete(POOL, null, claimed.metadata.name),
+    /was made for StoragePoolClaim cstor-disk-pool, and cannot be destroyed by itself/,
+  );
+  // A pool in memory has no devices to do anything with: the refusal is told, and the claim is taken back.
+  writeFileSync(join(folder, 'disk-3'), 'x'.repeat(4096));
+  await assert.rejects(
+    act(tank, 'add', { devices: ['blockdevice-1'] }),
+    /blockdevice-1 belongs to pool/,
+  );
+  await assert.rejects(act(tank, 'add', { devices: [join(folder, 'disk-3')] }), /in memory/);
+  assert.equal(await claimOf(plane, 'blockdevice-3'), undefined);
+  const after = await plane.server.get<Pool>(POOL, null, 'tank');
+  assert.equal(after.status?.operation?.phase, 'Refused');
+  rmSync(join(folder, 'disk-3'));
+  await plane.stop();
+});
+
+test('an exported pool leaves nothing here, and is taken in again; one that was not is refused', async () => {
+  const plane = await aFreePlane();
+  await plane.server.create(POOL, onDevices('tank', 'blockdevice-1'));
+  const tank = await isOnline(plane, 'tank');
+  const { actions } = withActions(POOL as unknown as KindDefinition, () => plane.server);
+  await actions!['export']!.run(tank, { query: new Map(), body: {}, dryRun: false });
+  await assert.rejects(plane.server.get(POOL, null, 'tank'), /not found/);
+  assert.equal(await claimOf(plane, 'blockdevice-1'), undefined);
+  const path = join(folder, 'disk-1');
+  assert.ok(plane.media.exported.has(path));
+
+  const asked = (name: string, force: boolean) => ({
+    metadata: { name },
+    spec: { nodeName: 'node-1', import: { pool: 'tank', force } },
+  });
+  plane.media.exported.clear();
+  await plane.server.create(POOL, asked('cold', false));
+  await plane.until('it is refused', async () => {
+    const { status } = await plane.server.get<Pool>(POOL, null, 'cold');
+    return /was not exported/.test(status?.conditions?.[0]?.message ?? '');
+  });
+  assert.equal(await claimOf(plane, 'blockdevice-1'), undefined);
+  await plane.server.delete(POOL, null, 'cold');
+  await plane.until('it is given up', async () =>
+    (await plane.server.list<Pool>(POOL)).items.every(({ metadata }) => metadata.name !== 'cold'),
+  );
+  assert.ok(plane.media.pools.has(path), 'what was never taken in is not erased');
+
+  // With a volume of its own, which nobody here knows.
+  await plane.media.pools
+    .get(path)!
+    .createVolume({ id: randomUUID(), name: 'old', sizeBlocks: 64 });
+  plane.media.exported.add(path);
+  await plane.server.create(POOL, asked('warm', false));
+  const warm = await isOnline(plane, 'warm');
+  assert.equal(warm.status?.id, tank.metadata.uid);
+  assert.deepEqual(warm.status?.strayVolumes, ['old']);
+  assert.equal(await claimOf(plane, 'blockdevice-1'), 'warm');
+  await assert.rejects(
+    plane.server.delete(POOL, null, 'warm'),
+    /holds volumes that came with it: old/,
+  );
+  await plane.server.create(VOLUME, { metadata: { name: 'old' }, spec: { size: '1Gi' } });
+  await plane.until('a new volume of that name does not get its data', async () => {
+    const { status } = await plane.server.get<Volume>(VOLUME, null, 'old');
+    return /came with a volume of that name, which is another one/.test(
+      status?.conditions?.map(({ message }) => message).join() ?? '',
+    );
+  });
   await plane.stop();
 });
