@@ -38,10 +38,12 @@ class MemFile : public BlockFile {
     return Deliver(kicked_);
   }
 
-  // What was not flushed is gone.
+  // What was not flushed is gone, and whoever asked for something.
   void PowerCut() {
-    queue_.clear();
-    kicked_ = 0;
+    DropQueue();
+    LoseCache();
+  }
+  void LoseCache() {
     for (uint64_t block : unflushed_) {
       auto it = durable_.find(block);
       if (it == durable_.end()) {

@@ -171,7 +171,8 @@ struct PoolHost {
       bool moved = pool->WantsPoll();
       Step();
       for (auto& medium : media) moved |= medium->Wait() > 0;
-      if (!moved) return;
+      // What has just ended may want something else.
+      if (!moved && !pool->WantsPoll()) return;
     }
   }
   void ExpectClean(const std::vector<size_t>& which) {
