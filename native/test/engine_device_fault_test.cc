@@ -23,6 +23,7 @@ enum class Wrong : uint8_t {
   kShort,   // The first half is transferred; what is left gives an error.
   kLate,    // The answer comes when nothing else is under way.
   kVanish,  // The device is gone, and what it had not flushed.
+  kBad,     // The place is bad from there on; nothing else is.
 };
 
 struct DeviceFault {
@@ -31,6 +32,7 @@ struct DeviceFault {
   uint64_t at = ~0ull;  // Which I/O of the device, from 1.
   bool forever = false;
   int32_t error = -EIO;
+  bool flush_loses = false;  // A flush that fails has lost what it was to keep (S9).
 };
 
 class FaultyFile : public MemFile {
@@ -45,7 +47,12 @@ class FaultyFile : public MemFile {
   }
   void Submit(IoRequest* request) override {
     ++ios;
-    const bool hit = armed && (ios == fault_.at || (fault_.forever && ios > fault_.at));
+    const bool follows = fault_.wrong == Wrong::kBad ? Bad(*request) : fault_.forever;
+    const bool hit = armed && (ios == fault_.at || (ios > fault_.at && follows));
+    if (hit && fault_.wrong == Wrong::kBad && ios == fault_.at) {
+      bad_from_ = request->offset;
+      bad_to_ = request->offset + request->bytes;
+    }
     if (hit && fault_.wrong == Wrong::kLate) {
       late_.push_back(request);
       return;
@@ -79,9 +86,14 @@ class FaultyFile : public MemFile {
   uint64_t ios = 0;
 
  private:
+  bool Bad(const IoRequest& request) const {
+    return request.kind != IoKind::kFlush && request.offset < bad_to_ &&
+           bad_from_ < request.offset + request.bytes;
+  }
   int32_t Result(const IoRequest& request) {
     if (gone_) LoseCache();
     if (doomed_.erase(&request) == 0) return gone_ ? -ENXIO : 0;
+    if (request.kind == IoKind::kFlush && fault_.flush_loses) LoseCache();
     if (fault_.wrong == Wrong::kShort && request.kind != IoKind::kFlush) {
       for (uint32_t at = 0; at < request.bytes / 2; at += 512) {
         uint8_t* medium = Block((request.offset + at) / 4096) + (request.offset + at) % 4096;
@@ -94,6 +106,7 @@ class FaultyFile : public MemFile {
 
   DeviceFault fault_;
   bool gone_ = false;
+  uint64_t bad_from_ = 0, bad_to_ = 0;
   std::vector<IoRequest*> late_;
   std::set<const IoRequest*> doomed_;
 };
@@ -423,7 +436,9 @@ void EachIo(const Machine& machine, size_t device, uint64_t stride, bool strict,
       SCOPED_TRACE("I/O " + std::to_string(at) + " of " + std::to_string(ios[device]) +
                    " of device " + std::to_string(device) +
                    (forever ? ", and all that follow" : ""));
-      Trace(machine, faults(at, forever), strict, at % 2 == 0).Run();
+      const std::vector<DeviceFault> all = faults(at, forever);
+      if (forever && all[0].wrong == Wrong::kBad) continue;
+      Trace(machine, all, strict, at % 2 == 0).Run();
       if (testing::Test::HasFailure()) return;
     }
   }
@@ -443,7 +458,7 @@ TEST_P(DeviceFaults, OfOneSideOfAMirrorAreSeenByNobody) {
   for (const Case& c :
        {Case{kMirror, 1, 2}, {kMirrors, 2, 7}, {kThreeWay, 0, 11}, {kMirroredLog, 3, 11}}) {
     EachIo(c.machine, c.device, c.stride, true, [&](uint64_t at, bool forever) {
-      return std::vector<DeviceFault>{{c.device, wrong, at, forever, ErrorOf(at)}};
+      return std::vector<DeviceFault>{{c.device, wrong, at, forever, ErrorOf(at), true}};
     });
     if (HasFailure()) return;
   }
@@ -453,20 +468,20 @@ TEST_P(DeviceFaults, OfOneSideOfEachMirrorAndOfTwoOfThreeAreSeenByNobody) {
   const Wrong wrong = GetParam();
   for (uint64_t apart : {0, 5, 60}) {
     EachIo(kMirrors, 1, 23, true, [&](uint64_t at, bool forever) {
-      return std::vector<DeviceFault>{{1, wrong, at, forever, ErrorOf(at)},
-                                      {2, wrong, at + apart, forever, ErrorOf(at + 1)}};
+      return std::vector<DeviceFault>{{1, wrong, at, forever, ErrorOf(at), true},
+                                      {2, wrong, at + apart, forever, ErrorOf(at + 1), true}};
     });
     EachIo(kThreeWay, 0, 23, true, [&](uint64_t at, bool forever) {
-      return std::vector<DeviceFault>{{0, wrong, at, forever, ErrorOf(at)},
-                                      {2, wrong, at + apart, true, ErrorOf(at + 1)}};
+      return std::vector<DeviceFault>{{0, wrong, at, forever, ErrorOf(at), true},
+                                      {2, wrong, at + apart, true, ErrorOf(at + 1), true}};
     });
     if (HasFailure()) return;
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(T8, DeviceFaults,
-                         testing::Values(Wrong::kError, Wrong::kShort, Wrong::kLate,
-                                         Wrong::kVanish));
+                         testing::Values(Wrong::kError, Wrong::kShort, Wrong::kLate, Wrong::kVanish,
+                                         Wrong::kBad));
 
 class LastSideFaults : public testing::TestWithParam<Wrong> {};
 
@@ -489,7 +504,7 @@ TEST_P(LastSideFaults, LoseNothingThatWasAcknowledgedAndReadNothingWrong) {
 }
 
 INSTANTIATE_TEST_SUITE_P(T8, LastSideFaults,
-                         testing::Values(Wrong::kError, Wrong::kShort, Wrong::kLate));
+                         testing::Values(Wrong::kError, Wrong::kShort, Wrong::kLate, Wrong::kBad));
 
 // Places that cannot be read, of data and of metadata, on a device alone and on one side of a
 // mirror: the data on the first is what cannot be read, block by block, and nothing else.
