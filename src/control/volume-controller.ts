@@ -113,6 +113,7 @@ export class VolumeController {
   async start(): Promise<void> {
     await this.#table.loadVersion();
     await this.#openAll(this.#table.own);
+    this.snapshots.groups.start();
   }
 
   /**
@@ -466,6 +467,7 @@ export class VolumeController {
   /** Hosts are gone: refuses new work and waits for what is under way. The pool is the caller's to close. */
   async close(): Promise<void> {
     this.#table.stopChanges();
+    this.snapshots.groups.close();
     await this.#table.settled();
     await this.#exposed.close();
     await Promise.all(

@@ -13,21 +13,20 @@ import { type KeptSnapshot, keptInPool, keptOnReplicas } from './kept-snapshots.
 import { receivingOf } from './receiving-mark.ts';
 import { ReplicatedSource } from './replicated-source.ts';
 import type { ReplicatedHandle } from './replication.ts';
+import { SnapshotGroups } from './snapshot-groups.ts';
 import type { SnapshotSchedule } from './snapshot-schedule.ts';
-
-/** P5: how often a snapshot of several volumes is tried, and what is between two tries. */
-const GROUP_ATTEMPTS = 20;
-const GROUP_PAUSE_MS = 100;
 
 export class VolumeSnapshots {
   readonly #options: VolumeControllerOptions;
   readonly #table: HostedVolumes;
   readonly #exposed: ExposedSnapshots;
+  readonly groups: SnapshotGroups;
 
   constructor(options: VolumeControllerOptions, table: HostedVolumes, exposed: ExposedSnapshots) {
     this.#options = options;
     this.#table = table;
     this.#exposed = exposed;
+    this.groups = new SnapshotGroups(options, table);
   }
 
   /** Oldest first. */
@@ -127,37 +126,13 @@ export class VolumeSnapshots {
     return this.get(full)!;
   }
 
-  /**
-   * P5. All cuts are made in one go, between two events: no host hears of a change in one volume and makes another in the next
-   * before that is cut. A cut that cannot be kept as it is takes the others along.
-   */
   async #takeGroup(names: readonly string[], short: string): Promise<readonly KeptSnapshot[]> {
-    const { clock, now } = this.#options;
     for (const name of names) {
       if (this.get(`${name}@${short}`) === null) continue;
       throw new ApiError('AlreadyExists', `snapshots "${name}.${short}" already exists`);
     }
-    let why = 'their replicas are being changed';
-    for (let attempt = 0; attempt < GROUP_ATTEMPTS; attempt += 1) {
-      const createdMs = now().getTime();
-      const cuts = names.map((name) => {
-        const { replicated } = this.#table.find(name);
-        const snapshot = { id: randomUUID(), name: short, createdMs };
-        const taken = replicated?.serving === true ? replicated.takeSnapshotNow(snapshot) : null;
-        return { replicated, id: snapshot.id, taken };
-      });
-      const ended = await Promise.allSettled(
-        cuts.map(({ taken }) => taken ?? Promise.reject(new Error(why))),
-      );
-      const failed = ended.find(({ status }) => status === 'rejected');
-      if (failed === undefined) return names.map((name) => this.get(`${name}@${short}`)!);
-      why = String((failed as PromiseRejectedResult).reason?.message ?? why);
-      for (const [index, { replicated, id }] of cuts.entries()) {
-        if (ended[index]!.status === 'fulfilled') await replicated?.deleteSnapshot(id);
-      }
-      await new Promise<void>((resolve) => clock.schedule(GROUP_PAUSE_MS, resolve));
-    }
-    throw new ApiError('Conflict', `snapshots "${short}" cannot be taken now: ${why}`);
+    await this.groups.take(names, short);
+    return names.map((name) => this.get(`${name}@${short}`)!);
   }
 
   async byCoordinator(

@@ -23,6 +23,9 @@ class Control {
   readonly cluster: ACluster;
   readonly controller: VolumeController;
   readonly pool: MemoryPool;
+  /** Volumes whose part of a snapshot of several never comes to an end. */
+  readonly stuck = new Set<string>();
+  readonly later: Control[] = [];
 
   /** `pool`: one that was used before, as after a restart. */
   constructor(cluster: ACluster, pool: MemoryPool = aPool()) {
@@ -40,25 +43,45 @@ class Control {
       defaults: { blockSize: 4096, writeCache: true },
       log: silentLog,
       now: () => new Date('2026-11-01T00:00:00Z'),
-      replication: new Replication({
-        config: {
-          listen: null,
-          secret: SECRET,
-          tls: null,
-          maxConnections: 16,
-          connectTimeoutMs: 1000,
-          timeouts: DEFAULT_TIMEOUTS,
-          coordinator: QUICK,
-        },
-        node: 'here',
-        version: 'test',
-        buffers,
-        turn,
-        clock,
-        log: silentLog,
-        sessionsOf: () => [],
-      }),
+      replication: this.#withStuck(
+        new Replication({
+          config: {
+            listen: null,
+            secret: SECRET,
+            tls: null,
+            maxConnections: 16,
+            connectTimeoutMs: 1000,
+            timeouts: DEFAULT_TIMEOUTS,
+            coordinator: QUICK,
+          },
+          node: 'here',
+          version: 'test',
+          buffers,
+          turn,
+          clock,
+          log: silentLog,
+          sessionsOf: () => [],
+        }),
+      ),
     });
+  }
+
+  #withStuck(replication: Replication): Replication {
+    const open = replication.open.bind(replication);
+    replication.open = (wanted) => {
+      const handle = open(wanted);
+      const takeSnapshotNow = handle.takeSnapshotNow.bind(handle);
+      handle.takeSnapshotNow = (snapshot) =>
+        this.stuck.has(wanted.name) ? new Promise(() => {}) : takeSnapshotNow(snapshot);
+      return handle;
+    };
+    return replication;
+  }
+
+  /** A later life, which ends with the test. */
+  next(later: Control): Control {
+    this.later.push(later);
+    return later;
   }
 
   get nodes(): string[] {
@@ -116,7 +139,7 @@ async function withControl(run: (control: Control) => Promise<void>): Promise<vo
     await control.whole('far');
     await run(control);
   } finally {
-    await control.controller.close();
+    for (const one of [control, ...control.later]) await one.controller.close();
     await cluster.stop();
   }
 }
@@ -423,5 +446,47 @@ test('a snapshot of several volumes on replicas is of one instant: what was writ
       const [first, second] = [await control.read('far', 7), await control.read('near', 7)];
       assert.ok(first === second || first === (second + 1) % 250, `${first} and ${second}`);
     }
+  });
+});
+
+test('a snapshot of several volumes whose daemon died in the midst of it is there of none, or of all', async () => {
+  await withControl(async (control) => {
+    const { controller, nodes, cluster, pool } = control;
+    const manifest = aManifest('near', { size: SIZE, replicaNodes: nodes });
+    await controller.create(manifest, { dryRun: false });
+    await control.whole('near');
+    await controller.snapshots.take(['far', 'near'], 'whole');
+    control.stuck.add('near');
+    void controller.snapshots.take(['far', 'near'], 'half').catch(() => {});
+    const has = (one: Control, name: string) => one.controller.snapshots.get(name) !== null;
+    await cluster.until('one has it', () => has(control, 'far@half'));
+    await controller.close();
+
+    const again = control.next(new Control(cluster, pool));
+    await again.controller.start();
+    await Promise.all([again.whole('far'), again.whole('near')]);
+    await cluster.until('it is there of none', () => !has(again, 'far@half'));
+    assert.ok(has(again, 'far@whole') && has(again, 'near@whole'));
+    // This one dies when all have theirs, before it could say so.
+    const { putBlob } = pool;
+    pool.putBlob = async (key, value) => {
+      if (value === null) await new Promise(() => {});
+      await putBlob.call(pool, key, value);
+    };
+    void again.controller.snapshots.take(['far', 'near'], 'half').catch(() => {});
+    await cluster.until('both have it', () => has(again, 'far@half') && has(again, 'near@half'));
+    await again.controller.close();
+
+    const forgotten: string[] = [];
+    pool.putBlob = async (key, value) => {
+      if (value === null) forgotten.push(key);
+      await putBlob.call(pool, key, value);
+    };
+    const third = control.next(new Control(cluster, pool));
+    await third.controller.start();
+    await Promise.all([third.whole('far'), third.whole('near')]);
+    await cluster.until('it is settled', () => forgotten.length > 0);
+    assert.ok(has(third, 'far@half') && has(third, 'near@half'));
+    await third.controller.close();
   });
 });
