@@ -45,6 +45,7 @@ export type {
   VolumeSpec,
 } from './schemas.ts';
 export { VOLUME_NAME } from './schemas.ts';
+export { keepScrubbed, keepWalkRate } from './scrub-schedule.ts';
 export { SnapshotScheduler, type SnapshotSchedulerOptions } from './snapshot-schedule.ts';
 export { Transfers, type TransfersOptions } from './transfers.ts';
 export { VolumeController } from './volume-controller.ts';

@@ -13,6 +13,7 @@
 // The daemon's own pool is listed only once its devices are others than the configuration names.
 import { randomUUID } from 'node:crypto';
 import { type Clock, formatQuantity, type Log, type Timer } from '../base/index.ts';
+import type { ScrubSpec } from '../kinds/index.ts';
 import {
   type FoundPool,
   layOut,
@@ -24,6 +25,7 @@ import {
 import { ApiError, invalid, notFound, type StatusCause } from './errors.ts';
 import { takeUpReturned } from './returning-devices.ts';
 import { GROUP, VOLUME_NAME } from './schemas.ts';
+import { keepScrubbed, keepWalkRate } from './scrub-schedule.ts';
 import type { VolumeController } from './volume-controller.ts';
 import { storeFailure } from './volume-parts.ts';
 
@@ -46,6 +48,8 @@ export interface KeptPool {
   readonly step: PoolStep;
   /** Files that were made for it. */
   readonly made?: readonly string[];
+  /** When it is scrubbed, and how fast. */
+  readonly scrub?: ScrubSpec;
   /** The daemon's own. */
   readonly own?: boolean;
 }
@@ -134,6 +138,7 @@ export interface HeldPool {
   /** Volumes in it that are not served: others have their names. */
   readonly clashes: readonly string[];
   readonly openedAt: Date;
+  readonly scrub: ScrubSpec | null;
 }
 
 export interface PoolHostOptions {
@@ -195,7 +200,8 @@ export class PoolHost {
   #show({ kept, pool, why, clashes, openedAt }: Held): HeldPool {
     const paths = pool === null ? kept.paths : pool.devices.list().map(({ path }) => path);
     const isOwn = kept.id === this.#own.kept.id;
-    return { name: kept.name, id: kept.id, isOwn, paths, pool, why, clashes, openedAt };
+    const { name, id, scrub = null } = kept;
+    return { name, id, isOwn, paths, pool, why, clashes, openedAt, scrub };
   }
 
   #find(name: string): Held | null {
@@ -209,7 +215,10 @@ export class PoolHost {
         if (kept.id === this.#own.kept.id) continue;
         await this.#takeUp(kept);
       }
-      if (this.#own.pool !== null) await this.#keepPaths(this.#own, []);
+      if (this.#own.pool !== null) {
+        keepWalkRate(this.#own.pool, this.#own.kept.scrub);
+        await this.#keepPaths(this.#own, []);
+      }
     });
     this.#tryAgainLater();
   }
@@ -280,7 +289,9 @@ export class PoolHost {
           if (!this.#closed && this.#held.get(kept.name)?.pool === null) await this.#takeUp(kept);
         }
         for (const held of [this.#own, ...this.#held.values()]) {
-          if (!this.#closed && held.pool !== null) await this.#welcome(held, held.pool);
+          if (this.#closed || held.pool === null) continue;
+          await this.#welcome(held, held.pool);
+          await this.#scrubWhenDue(held, held.pool);
         }
       }).finally(() => this.#tryAgainLater());
     });
@@ -308,7 +319,7 @@ export class PoolHost {
         const paths = plan.vdevs.flat();
         const openedAt = this.#options.now();
         const shown = { name, id: plan.id, isOwn: false, paths, pool: null, clashes: [], openedAt };
-        return { ...shown, why: 'it is not made: a dry run' };
+        return { ...shown, why: 'it is not made: a dry run', scrub: null };
       }
       const { media, log } = this.#options;
       const made: string[] = [];
@@ -651,6 +662,31 @@ export class PoolHost {
     });
   }
 
+  /** Null: no schedule, and the standard pace. Kept with the list, and effective at once. */
+  async setScrub(name: string, scrub: ScrubSpec | null): Promise<void> {
+    await this.#exclusively(async () => {
+      const held = this.#find(name);
+      if (held === null) throw notFound('pools', name);
+      const { scrub: _, ...kept } = held.kept;
+      held.kept = scrub === null ? kept : { ...kept, scrub };
+      await this.#keep();
+      if (held.pool === null) return;
+      keepWalkRate(held.pool, scrub);
+      await this.#scrubWhenDue(held, held.pool);
+    });
+  }
+
+  async #scrubWhenDue({ kept }: Held, pool: Pool): Promise<void> {
+    const { log, now } = this.#options;
+    try {
+      const begun = await keepScrubbed(pool, kept.scrub, now());
+      if (begun) log.info({ pool: kept.name }, 'a scrub by the clock');
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      log.warn({ pool: kept.name, err: error }, 'a scrub is due and cannot begin; trying again');
+    }
+  }
+
   #foreign(name: string, what: string): Held {
     const held = this.#find(name);
     if (held === null) throw notFound('pools', name);
@@ -690,6 +726,7 @@ export class PoolHost {
     }
     held.pool = pool;
     held.why = '';
+    keepWalkRate(pool, held.kept.scrub);
     const leave = onOpen?.(pool, name);
     if (leave !== undefined) held.leave = leave;
     held.clashes = await controller.attach(name, pool);
@@ -756,7 +793,8 @@ export class PoolHost {
   async #keep(): Promise<void> {
     const { kept } = this.#own;
     const [first, ...more] = kept.paths;
-    const own = first === this.#options.ownPath && more.length === 0 ? [] : [kept];
+    const isAsConfigured = first === this.#options.ownPath && more.length === 0;
+    const own = isAsConfigured && kept.scrub === undefined ? [] : [kept];
     await this.#options.list.write([...own, ...[...this.#held.values()].map((held) => held.kept)]);
   }
 

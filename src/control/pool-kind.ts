@@ -9,7 +9,7 @@ import {
   type Verb,
 } from '../apiserver/index.ts';
 import { type Clock, parseQuantity } from '../base/index.ts';
-import { foreignPoolFields, POOL_DECLARATION } from '../kinds/index.ts';
+import { checkScrub, foreignPoolFields, POOL_DECLARATION } from '../kinds/index.ts';
 import { ApiError, invalid } from './errors.ts';
 import { poolActions } from './pool-actions.ts';
 import type { HeldPool, PoolHost } from './pool-host.ts';
@@ -43,8 +43,13 @@ export function poolKind({ pools, facts, clock }: PoolKindOptions): KindDefiniti
     {
       list: () => pools.all().map((held) => present(held, facts)),
       get: (_namespace, name) => find(name),
-      create: async ({ metadata, ...object }, dryRun) =>
-        present(await make(pools, metadata.name, (object as PoolObject).spec, dryRun), facts),
+      create: async ({ metadata, ...object }, dryRun) => {
+        const { spec } = object as PoolObject;
+        const made = await make(pools, metadata.name, spec, dryRun);
+        if (dryRun || (spec.scrub ?? null) === null) return present(made, facts);
+        await pools.setScrub(metadata.name, spec.scrub ?? null);
+        return find(metadata.name)!;
+      },
       update: async (object, before, dryRun) => {
         await change(pools, object as PoolObject, before as PoolObject, dryRun);
         return dryRun ? object : find(object.metadata.name)!;
@@ -61,7 +66,10 @@ export function poolKind({ pools, facts, clock }: PoolKindOptions): KindDefiniti
     ...(POOL_DECLARATION as unknown as KindDefinition<PoolObject>),
     verbs: VERBS,
     nameRule: 'label',
-    validate: ({ spec }, before) => (before === null ? faultsOf(spec, facts) : []),
+    validate: ({ spec }, before) => [
+      ...checkScrub(spec),
+      ...(before === null ? faultsOf(spec, facts) : []),
+    ],
     beforeDelete: ({ metadata }) => pools.assertDestroyable(metadata.name),
     actions: poolActions(pools, (name) => find(name)!),
     backend,
@@ -131,13 +139,18 @@ async function change(
   }
   if (causes.length > 0) throw invalid('Pool', name, causes);
   const limit = object.spec.growthLimitPercent;
-  if (dryRun || limit === undefined || limit === before.spec.growthLimitPercent) return;
+  if (dryRun) return;
+  const scrub = object.spec.scrub ?? null;
+  if (JSON.stringify(scrub) !== JSON.stringify(before.spec.scrub ?? null)) {
+    await pools.setScrub(name, scrub);
+  }
+  if (limit === undefined || limit === before.spec.growthLimitPercent) return;
   await pools.changeDevices(name, [], ({ devices }) => devices.setGrowthLimit(limit));
 }
 
 function present(held: HeldPool, facts: PoolFacts): PoolObject {
   const { path, cacheBytes, sparse, nodeName } = facts;
-  const { name, id, isOwn, paths, pool, why, openedAt } = held;
+  const { name, id, isOwn, paths, pool, why, openedAt, scrub } = held;
   const state = stateOf(pool);
   const spec: PoolSpec = {
     nodeName,
@@ -145,6 +158,7 @@ function present(held: HeldPool, facts: PoolFacts): PoolObject {
     layout: pool !== null && presentLayout(pool) !== 'stripe' ? 'mirror' : 'stripe',
     devices: [...paths],
     cacheBytes,
+    ...(scrub === null ? {} : { scrub }),
   };
   const limit = pool?.stats().growthLimitPercent;
   if (limit !== undefined) spec.growthLimitPercent = limit;

@@ -3,24 +3,17 @@
 // Nothing is remembered but the snapshots themselves: the newest one that a schedule made says when the next is due, so a
 // daemon that was down takes one when it is back, and not all that it missed. Those that people took are not touched.
 import { kubeTime } from '../apiserver/index.ts';
-import type { Clock, Log, Timer } from '../base/index.ts';
+import { type Clock, type Log, periodMs, type Timer } from '../base/index.ts';
 import type { SnapshotSchedule } from '../kinds/index.ts';
 import type { KeptSnapshot } from './kept-snapshots.ts';
 import type { VolumeController } from './volume-controller.ts';
 
 export type { SnapshotSchedule };
 
-const UNIT_MS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
 /** What a schedule made is named `auto-20261127t210000z`. */
 const PREFIX = 'auto-';
 const MADE = /^auto-\d{8}t\d{6}z$/;
 const LOOK_MS = 15_000;
-
-/** Milliseconds, or null for what is no period. */
-export function periodMs(every: string): number | null {
-  const [, count, unit = ''] = /^([1-9]\d{0,4})([mhd])$/.exec(every) ?? [];
-  return count === undefined ? null : Number(count) * UNIT_MS[unit]!;
-}
 
 export function checkSchedule(
   schedule: SnapshotSchedule | null | undefined,

@@ -6,8 +6,8 @@ import { isDeleting } from './controller.ts';
 
 export interface Expectation {
   readonly volume: Volume;
-  /** The one that the volume names; null: it is not there; undefined: none is named. */
-  readonly poolClaim: StoragePoolClaim | null | undefined;
+  /** Whose pools it may be in: the one that it names, or all. */
+  readonly poolClaims: readonly StoragePoolClaim[];
   readonly pools: readonly Pool[];
   readonly nodes: readonly Node[];
   readonly devices: readonly BlockDevice[];
@@ -20,11 +20,13 @@ export interface Expectation {
 
 /** What may still give it a place, in words; empty: nothing, or it has waited long enough. */
 export function expectedPlaces(expectation: Expectation): string[] {
-  const { volume, poolClaim, nowMs, patienceMs } = expectation;
+  const { volume, poolClaims, nowMs, patienceMs } = expectation;
   if (nowMs - createdMs(volume) >= patienceMs) return [];
   const found: string[] = [];
-  if (poolClaim !== undefined && poolClaim !== null && poolClaim.status?.phase === undefined) {
-    found.push(`StoragePoolClaim ${poolClaim.metadata.name} has not asked for its pools yet`);
+  for (const { metadata, status } of poolClaims) {
+    if (status?.phase === undefined && metadata.deletionTimestamp === undefined) {
+      found.push(`StoragePoolClaim ${metadata.name} has not asked for its pools yet`);
+    }
   }
   const pools = expectation.pools.filter((pool) => mayHold(volume, pool) && !isDeleting(pool));
   for (const { metadata, spec, status } of pools) {

@@ -105,7 +105,7 @@ export class VolumeController implements Controller {
       namesOf(
         catalog
           .where(UNSETTLED_VOLUMES, 'yes')
-          .filter(({ spec }) => spec.storagePoolClaim === metadata.name),
+          .filter(({ spec }) => [undefined, metadata.name].includes(spec.storagePoolClaim)),
       ),
     ),
     trigger(
@@ -488,7 +488,12 @@ export class VolumeController implements Controller {
       const ready = isServed ? 'True' : 'False';
       setCondition(
         status.conditions,
-        { type: 'Ready', status: ready, reason: state, message },
+        {
+          type: 'Ready',
+          status: ready,
+          reason: waitsFor.length > 0 ? 'WaitForPools' : state,
+          message,
+        },
         now(),
       );
       setCondition(status.conditions, { type: 'Healthy', status: is, reason, message }, now());
@@ -557,13 +562,16 @@ export class VolumeController implements Controller {
   #expected(volume: Volume): string[] {
     if (volume.status?.target !== undefined || volume.status?.mode !== undefined) return [];
     const { catalog, now, settings } = this.#around;
-    const { storagePoolClaim } = volume.spec;
+    const { storagePoolClaim, casType } = volume.spec;
+    const poolClaims = catalog
+      .all(STORAGE_POOL_CLAIM)
+      .filter(
+        ({ metadata }) =>
+          casType !== 'jiva' && [undefined, metadata.name].includes(storagePoolClaim),
+      );
     return expectedPlaces({
       volume,
-      poolClaim:
-        storagePoolClaim === undefined
-          ? undefined
-          : catalog.get(STORAGE_POOL_CLAIM, storagePoolClaim),
+      poolClaims,
       pools: catalog.all(POOL),
       nodes: catalog.all(NODE),
       devices: catalog.all(BLOCK_DEVICE),

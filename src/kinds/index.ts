@@ -17,6 +17,7 @@ export {
   type Pool,
   PoolSpec,
   PoolStatus,
+  ScrubSpec,
   WalkStatusSchema,
 } from './pool.ts';
 export {
@@ -29,7 +30,7 @@ export {
   type PoolAction,
   type PoolOperation,
 } from './pool-actions.ts';
-export { deviceCalled, deviceRefusal } from './pool-check.ts';
+export { checkScrub, deviceCalled, deviceRefusal } from './pool-check.ts';
 export * from './snapshots.ts';
 export * from './storage.ts';
 export { foreignFields, MAX_REPLICAS, quantityBytes } from './volume-check.ts';

@@ -1,5 +1,6 @@
 // What is wrong with a pool of a node that the schema alone does not see: the node, its devices, how many of them.
 import type { KubeObject, ObjectClient, StatusCause } from '../apiserver/index.ts';
+import { parseQuantity, periodMs } from '../base/index.ts';
 import { BLOCK_DEVICE, type BlockDevice, NODE } from './ashlar.ts';
 import type { Pool, PoolSpec } from './pool.ts';
 
@@ -42,6 +43,31 @@ export function deviceCalled(
     here.find(({ spec }) => spec.path === named || spec.byIdPath === named) ??
     null
   );
+}
+
+const LEAST_SCRUB_MS = 3_600_000;
+/** Less would never come to an end. */
+const LEAST_WALK_BYTES = 2 ** 20;
+
+export function checkScrub({ scrub }: PoolSpec): StatusCause[] {
+  const causes: StatusCause[] = [];
+  const bad: Bad = (field, message) => {
+    causes.push({ reason: 'FieldValueInvalid', field: `spec.scrub.${field}`, message });
+  };
+  const { every, bandwidth } = scrub ?? {};
+  const everyMs = periodMs(every ?? '');
+  if (every !== undefined && everyMs === null) {
+    bad('every', `'${every}' is not a period; write it like 12h, 7d or 30d`);
+  } else if (everyMs !== null && everyMs < LEAST_SCRUB_MS) {
+    bad('every', `${every} is too often; the least is 1h`);
+  }
+  if (bandwidth === undefined) return causes;
+  const bytes = parseQuantity(String(bandwidth));
+  if (bytes === null) bad('bandwidth', `'${bandwidth}' is not a quantity; write it like 100Mi`);
+  else if (bytes !== 0 && bytes < LEAST_WALK_BYTES) {
+    bad('bandwidth', `${bandwidth} is too little; the least is 1Mi, or 0 for all there is`);
+  }
+  return causes;
 }
 
 type Bad = (field: string, message: string) => void;

@@ -6,10 +6,31 @@ import { formatBytes } from '../base/index.ts';
 import { age, Bytes, closed, column, Quantity, statusOnly } from './common.ts';
 import { type ForeignFields, type Program, refuseForeign } from './foreign.ts';
 import { PoolOperation, PoolOperationStatus } from './pool-actions.ts';
-import { checkPool } from './pool-check.ts';
+import { checkPool, checkScrub } from './pool-check.ts';
+import { orNull } from './volume-parts.ts';
 
 const DevicePath = Type.String({ minLength: 1, maxLength: 4096 });
 export const MAX_POOL_DEVICES = 64;
+
+export const ScrubSpec = Type.Object(
+  {
+    every: Type.Optional(
+      Type.String({
+        maxLength: 16,
+        description: 'How long after the last one the next begins: 7d, 30d. At least 1h.',
+      }),
+    ),
+    bandwidth: Type.Optional(
+      Type.Unsafe<string | number>({
+        ...Quantity,
+        description:
+          'What scrub, resilver and rebalance may take a second: 100Mi; 0: all there is. 256Mi.',
+      }),
+    ),
+  },
+  { ...closed, description: 'Everything is read by the clock. Changed online, effective at once.' },
+);
+export type ScrubSpec = Static<typeof ScrubSpec>;
 
 export const PoolSpec = Type.Object(
   {
@@ -89,6 +110,7 @@ export const PoolSpec = Type.Object(
         description: 'How often its capacity may be promised to thin volumes. Default 10.',
       }),
     ),
+    scrub: orNull(ScrubSpec),
     operation: Type.Optional(PoolOperation),
   },
   { ...closed, description: 'What it is made of.' },
@@ -238,7 +260,7 @@ export const POOL: KindDefinition<Pool> = {
       causes.push({ reason: 'FieldValueRequired', field: 'spec.nodeName', message });
       return causes;
     }
-    return [...causes, ...(await checkPool(pool, before, client))];
+    return [...causes, ...checkScrub(pool.spec), ...(await checkPool(pool, before, client))];
   },
 };
 

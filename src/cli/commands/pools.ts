@@ -31,19 +31,49 @@ async function act(
   printChanged(kind, after, verb, flags.output);
 }
 
+interface ScrubSchedule {
+  readonly every?: string;
+  readonly bandwidth?: string;
+}
+
+/** By the clock: what is wanted of the pool, and not something to be done now. */
+async function schedule(
+  program: Command,
+  first: string,
+  given: string | undefined,
+  flags: OutputFlags & ScrubSchedule,
+): Promise<void> {
+  const [kindName, name] = kindAndName(first, given);
+  const client = await clientOf(program);
+  const kind = findKind(await fetchKinds(client), kindName);
+  const { every, bandwidth } = flags;
+  const scrub = {
+    ...(every === undefined ? {} : { every: every === 'never' ? null : every }),
+    ...(bandwidth === undefined ? {} : { bandwidth }),
+  };
+  const after = (await client.patch(pathOf(kind, null, name), { spec: { scrub } })) as ApiObject;
+  printChanged(kind, after, 'scrub scheduled', flags.output);
+}
+
 export function addPoolCommands(program: Command): void {
   program
     .command('scrub <kind> [name]')
     .description('read all of a pool and mend what a mirror can; describe shows how far it is')
     .option('--pause', 'let it rest')
     .option('--cancel', 'end it')
+    .option('--every <period>', 'from now on by the clock: 7d, 30d; never: no more')
+    .option('--bandwidth <quantity>', 'what it, a resilver or a rebalance may take a second: 100Mi')
     .addOption(outputOption())
     .action(
       async (
         kind: string,
         name: string | undefined,
-        flags: OutputFlags & { pause?: boolean; cancel?: boolean },
+        flags: OutputFlags & ScrubSchedule & { pause?: boolean; cancel?: boolean },
       ) => {
+        if (flags.every !== undefined || flags.bandwidth !== undefined) {
+          await schedule(program, kind, name, flags);
+          return;
+        }
         const action = flags.cancel === true ? 'cancel' : flags.pause === true ? 'pause' : 'start';
         const verb = { start: 'scrub started', pause: 'scrub paused', cancel: 'scrub cancelled' }[
           action

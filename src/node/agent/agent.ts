@@ -220,7 +220,7 @@ export class NodeAgent {
     await this.reportNode();
     await this.#replicas.sweep();
     for (const [name] of this.#open.all()) {
-      await this.#pools.takeUpReturned(name);
+      await this.#pools.tend(name);
       await this.#pools.report(name);
     }
     await this.#volumes.lookAgain();

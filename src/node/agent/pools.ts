@@ -2,7 +2,7 @@
 // goes. What has been made once is only opened from then on, by its identity: labels, never paths.
 import { join } from 'node:path';
 import { type KindDefinition, setCondition } from '../../apiserver/index.ts';
-import { takeUpReturned } from '../../control/index.ts';
+import { keepScrubbed, keepWalkRate, takeUpReturned } from '../../control/index.ts';
 import {
   type Controller,
   Finalizer,
@@ -12,7 +12,7 @@ import {
   type Writer,
 } from '../../controllers/index.ts';
 import { layoutOf, POOL, type Pool, REPLICA, VOLUME } from '../../kinds/index.ts';
-import { type FoundPool, StoreError } from '../../store/index.ts';
+import { type FoundPool, StoreError, type Pool as StorePool } from '../../store/index.ts';
 import { type DeviceClaims, pathOf } from './device-claims.ts';
 import { PoolOperations } from './pool-operations.ts';
 import { PoolReporter } from './pool-report.ts';
@@ -55,6 +55,8 @@ export class PoolKeeper implements Controller {
       }
       if (this.#open.get(key) === null) await this.#bringUp(pool);
       await this.#keepLimit(pool);
+      const open = this.#open.get(key);
+      if (open !== null) keepWalkRate(open, pool.spec.scrub);
       againMs = await this.#operations.agree(pool);
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
@@ -82,10 +84,25 @@ export class PoolKeeper implements Controller {
     if (pool !== null && found !== null) await this.#reporter.report(pool, found);
   }
 
-  /** Takes up devices that were missing and are back where this node looks. */
-  async takeUpReturned(key: string): Promise<void> {
+  /** What time alone brings: devices that were missing are back where this node looks; a scrub is due. */
+  async tend(key: string): Promise<void> {
+    const { catalog, log, now, events } = this.#around;
     const open = this.#open.get(key);
-    if (open === null) return;
+    const object = catalog.get(POOL, key);
+    if (open === null || object === null) return;
+    try {
+      await this.#takeUpReturned(key, open);
+      if (await keepScrubbed(open, object.spec.scrub, now())) {
+        log.info({ pool: key }, 'a scrub by the clock');
+        events.record(object, 'Normal', 'ScrubStarted', `every ${object.spec.scrub?.every}`);
+      }
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      log.warn({ pool: key, err: error }, 'a pool could not be looked after; trying again');
+    }
+  }
+
+  async #takeUpReturned(key: string, open: StorePool): Promise<void> {
     const places = this.#claims.claimedFor(key).map(pathOf);
     const taken = await takeUpReturned(open, places, (paths) => this.#around.media.find(paths));
     for (const path of taken) {

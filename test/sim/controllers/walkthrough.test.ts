@@ -202,6 +202,56 @@ test('pools that are being made are waited for: the claim says so, then has all 
   world.stop();
 });
 
+test('a pool that is to be exported gives its replicas to others, and gets no new ones', async () => {
+  const world = await aWorld(4);
+  await world.server.create(CLAIM, aClaim('cstor-pvc'));
+  await world.settle();
+  const [first] = await world.all(REPLICA);
+  const { poolName } = first!.spec;
+  await world.server.patch(POOL, null, poolName, {
+    type: 'merge',
+    body: { spec: { operation: { request: 'x', action: 'export', drain: true } } },
+  });
+  await world.settle();
+  const pools = (await world.all(REPLICA)).map(({ spec }) => spec.poolName);
+  assert.equal(pools.length, 3);
+  assert.equal(pools.includes(poolName), false);
+  assert.equal((await bound(world, 'cstor-pvc')).volume.status?.state, 'Healthy');
+  // Refused, it is one like others again.
+  const operation = { request: 'x', action: 'export', phase: 'Refused', message: 'no' };
+  await world.patchStatus(POOL, poolName, { operation });
+  await world.server.create(CLAIM, aClaim('second'));
+  await world.settle();
+  assert.equal((await bound(world, 'second')).volume.status?.state, 'Healthy');
+  world.stop();
+});
+
+test('two replicas on one node wait for the pool of a claim that nobody has looked at yet', async () => {
+  const world = new World();
+  await world.start();
+  await world.addNode('node-1');
+  const claimOf = (name: string, device: string) => ({
+    ...spc,
+    metadata: { name },
+    spec: { ...spc.spec, name, blockDevices: { blockDeviceList: [device] } },
+  });
+  await world.server.create(STORAGE_POOL_CLAIM, claimOf('first', 'blockdevice-1'));
+  await world.settle();
+  await world.server.create(STORAGE_POOL_CLAIM, claimOf('second', 'blockdevice-2'));
+  await world.server.create(VOLUME, {
+    metadata: { name: 'db' },
+    spec: { size: '1Gi', replicaCount: 2, replicaPlacement: 'pool' },
+  });
+  await world.settle();
+  const volume = await world.get(VOLUME, 'db');
+  assert.equal(volume?.status?.state, 'Healthy');
+  assert.deepEqual([...world.decidedWith.values()], [2]);
+  assert.ok(
+    (await world.eventsOf('db')).some((event) => /^Normal WaitForPools: .*second/.test(event)),
+  );
+  world.stop();
+});
+
 test('pools that come between two steps of the controller are not passed over', async () => {
   const world = await aSlowWorld('no claim yet');
   // Online as soon as the first replica is asked for.

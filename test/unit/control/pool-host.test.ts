@@ -291,3 +291,20 @@ test('a faulted pool takes its own volumes along, and no others; it is exported 
   assert.equal(pools.find('tank'), null);
   assert.equal(controller.find('db'), null);
 });
+
+test('when a pool is scrubbed is kept: of the own one too, and through a restart', async () => {
+  const machine = await aTank(null);
+  const { pools } = await machine.daemon();
+  await pools.setScrub('tank', { every: '7d', bandwidth: '100Mi' });
+  await pools.setScrub('pool', { every: '30d' });
+  const again = (await machine.daemon()).pools;
+  assert.deepEqual(again.find('tank')?.scrub, { every: '7d', bandwidth: '100Mi' });
+  assert.deepEqual(again.find('pool')?.scrub, { every: '30d' });
+  await again.setScrub('pool', null);
+  await again.setScrub('tank', null);
+  assert.equal((await machine.daemon()).pools.find('pool')?.scrub, null);
+  assert.deepEqual(
+    machine.list.map(({ name, scrub }) => [name, scrub]),
+    [['tank', undefined]],
+  );
+});

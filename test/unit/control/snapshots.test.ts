@@ -1,8 +1,8 @@
 // Goal: snapshots are objects like others, and those by the clock are taken when due and let go when old.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SystemClock, silentLog } from '../../../src/base/index.ts';
-import { periodMs, SnapshotScheduler } from '../../../src/control/snapshot-schedule.ts';
+import { periodMs, SystemClock, silentLog } from '../../../src/base/index.ts';
+import { SnapshotScheduler } from '../../../src/control/snapshot-schedule.ts';
 import { aManifest, anApi } from './builders.ts';
 
 const SNAPSHOTS = '/apis/ashlar.io/v1/snapshots';

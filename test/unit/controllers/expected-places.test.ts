@@ -21,7 +21,7 @@ function expected(change: object): string[] {
       metadata: { name: 'v', creationTimestamp: madeAt(0) },
       spec: { size: '1Gi', casType: 'cstor', storagePoolClaim: 'disks' },
     },
-    poolClaim: { metadata: { name: 'disks' }, status: { phase: 'Pending' } },
+    poolClaims: [{ metadata: { name: 'disks' }, status: { phase: 'Pending' } }],
     pools: [],
     nodes: [],
     devices: [],
@@ -47,10 +47,22 @@ test('nothing is waited for beyond the patience', () => {
 });
 
 test('a pool claim that nobody has looked at is waited for; one that says what it has is not', () => {
-  const poolClaim = { metadata: { name: 'disks' } };
-  assert.match(expected({ poolClaim }).join(), /disks has not asked for its pools yet/);
-  assert.deepEqual(expected({ poolClaim: null }), []);
-  assert.deepEqual(expected({ poolClaim: { ...poolClaim, status: { phase: 'Failed' } } }), []);
+  const claim = (name: string, status?: object, metadata: object = {}) => ({
+    metadata: { name, ...metadata },
+    ...(status === undefined ? {} : { status }),
+  });
+  assert.match(
+    expected({ poolClaims: [claim('disks')] }).join(),
+    /disks has not asked for its pools yet/,
+  );
+  assert.deepEqual(expected({ poolClaims: [] }), []);
+  assert.deepEqual(expected({ poolClaims: [claim('disks', { phase: 'Failed' })] }), []);
+  const going = claim('disks', undefined, { deletionTimestamp: madeAt(0) });
+  assert.deepEqual(expected({ poolClaims: [going] }), []);
+  assert.deepEqual(
+    expected({ poolClaims: [claim('first', { phase: 'Online' }), claim('second')] }),
+    ['StoragePoolClaim second has not asked for its pools yet'],
+  );
 });
 
 test('a node that has just come is waited for until it has told of its disks, unless it is cordoned', () => {
