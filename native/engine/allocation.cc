@@ -157,6 +157,10 @@ bool PoolImpl::EnsureFree(AllocClass* c, uint64_t blocks) {
     }
     Got got = GetOrCreate(&space_, index, nullptr, &leaf);
     if (got == Got::kLoading) return enough;
+    if (got == Got::kBad) {  // Both copies: which of its blocks are free, nobody knows.
+      skip();
+      continue;
+    }
     auto known = groups_.find(index);
     uint32_t busy = known == groups_.end() ? 0 : known->second->busy_count;
     if (capacity < leaf->used + busy + std::min(threshold, capacity)) {
