@@ -147,6 +147,48 @@ export class Cluster {
     }
   }
 
+  /** Replicas that hold it; null: it is not there, or nobody can say. */
+  async holdersOf(volume: string, snapshot: string): Promise<readonly string[] | null> {
+    try {
+      const answer = await this.#ask('GET', `snapshots/${volume}.${snapshot}`);
+      if (!answer.ok) return null;
+      const { status } = (await answer.json()) as { status: { holders?: string[] } };
+      return status.holders ?? [];
+    } catch {
+      return null;
+    }
+  }
+
+  /** False: it was refused, or no answer came; it may be there all the same. */
+  async takeSnapshot(volume: string, snapshot: string): Promise<boolean> {
+    const metadata = { name: `${volume}.${snapshot}` };
+    const spec = { volumeName: volume };
+    const body = { apiVersion: 'ashlar.io/v1', kind: 'Snapshot', metadata, spec };
+    try {
+      return (await this.#ask('POST', 'snapshots', JSON.stringify(body))).ok;
+    } catch {
+      return false;
+    }
+  }
+
+  /** True: it is not there any more. */
+  async deleteSnapshot(volume: string, snapshot: string): Promise<boolean> {
+    try {
+      const { ok, status } = await this.#ask('DELETE', `snapshots/${volume}.${snapshot}`);
+      return ok || status === 404;
+    } catch {
+      return false;
+    }
+  }
+
+  #ask(method: string, path: string, body?: string): Promise<Response> {
+    return fetch(`http://127.0.0.1:${this.apiPort}/apis/ashlar.io/v1/${path}`, {
+      method,
+      signal: AbortSignal.timeout(20_000),
+      ...(body === undefined ? {} : { body, headers: { 'content-type': 'application/json' } }),
+    });
+  }
+
   async untilState(name: string, state: string, withinMs: number): Promise<number> {
     const startMs = performance.now();
     let last: unknown = null;

@@ -18,6 +18,28 @@ export function blockOf(lba: number, id: number, into: Buffer, byteOffset: numbe
   }
 }
 
+/** What each block may have been at an instant that lay between the beginning of the look and its end. */
+export class Look {
+  /** By block: writes whose value it may be. */
+  readonly may: Set<number>[];
+  constructor(may: Set<number>[]) {
+    this.may = may;
+  }
+
+  /** Throws if the block is not what it may be. From then on it is that, and nothing else. */
+  check(lba: number, got: Buffer): void {
+    const id = got.readUInt32LE(0);
+    const may = this.may[lba]!;
+    if (!may.has(id)) {
+      assert.fail(`block ${lba}: write ${id}, and only ${[...may].join(', ')} can be there`);
+    }
+    const expected = Buffer.alloc(BLOCK_BYTES);
+    blockOf(lba, id, expected, 0);
+    assert.ok(got.equals(expected), `block ${lba}: not every byte is of write ${id}`);
+    this.may[lba] = new Set([id]);
+  }
+}
+
 export class BlockModel {
   readonly blocks: number;
   /** By block: the write that a read must return unless an unanswered one happened. */
@@ -25,6 +47,9 @@ export class BlockModel {
   /** Unanswered writes since, which may have happened. */
   readonly #open: Map<number, Set<number>> = new Map();
   readonly #busy = new Set<number>();
+  /** Writes under way, by block. */
+  readonly #underWay = new Map<number, number>();
+  readonly #looks = new Set<Look>();
   #next = 1;
   acknowledged = 0;
   unanswered = 0;
@@ -52,9 +77,34 @@ export class BlockModel {
     return id;
   }
 
+  /** It is about to be sent; `id` is zero for an unmap. */
+  issued(lba: number, count: number, id: number): void {
+    for (let at = lba; at < lba + count; at += 1) {
+      this.#underWay.set(at, id);
+      for (const look of this.#looks) look.may[at]!.add(id);
+    }
+  }
+
+  /** Until `endLook`, whatever a block may be counts. */
+  startLook(): Look {
+    const may = Array.from({ length: this.blocks }, (_, lba) => {
+      const now = new Set([this.#settled[lba]!, ...(this.#open.get(lba) ?? [])]);
+      const underWay = this.#underWay.get(lba);
+      return underWay === undefined ? now : now.add(underWay);
+    });
+    const look = new Look(may);
+    this.#looks.add(look);
+    return look;
+  }
+
+  endLook(look: Look): void {
+    this.#looks.delete(look);
+  }
+
   acked(lba: number, count: number, id: number): void {
     this.acknowledged += 1;
     for (let at = lba; at < lba + count; at += 1) {
+      this.#underWay.delete(at);
       this.#settled[at] = id;
       this.#open.delete(at);
     }
@@ -64,6 +114,7 @@ export class BlockModel {
   lost(lba: number, count: number, id: number): void {
     this.unanswered += 1;
     for (let at = lba; at < lba + count; at += 1) {
+      this.#underWay.delete(at);
       const open = this.#open.get(at) ?? new Set();
       open.add(id);
       this.#open.set(at, open);

@@ -3,6 +3,9 @@
 // errors. What must hold: nothing that was acknowledged is lost, no read goes back in time, and the volume is Healthy within
 // a minute of the last fault. One node has the bad disk: that two of three lose what they hold is no fault to survive.
 //
+// Snapshots are taken and deleted meanwhile, and read at each replica: they hold what the volume was at one instant of their
+// taking, everywhere, for good; who was away makes up for them (B6).
+//
 //   npm run test:chaos -- --minutes 60 [--seed 7] [--keep] [--only 'disk|link']
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,6 +13,7 @@ import { parseArgs } from 'node:util';
 import { Cluster, type Daemon } from './cluster.ts';
 import { BLOCK_BYTES, CheckCondition, IscsiDisk } from './iscsi-disk.ts';
 import { BlockModel, blockOf } from './model.ts';
+import { Snapshots } from './snapshots.ts';
 import { Workload } from './workload.ts';
 
 const { values } = parseArgs({
@@ -232,6 +236,8 @@ try {
   const model = new BlockModel(BLOCKS);
   const workload = new Workload(cluster.portalPort, iqn, model, random);
   workload.start(Number(values.depth));
+  const snapshots = new Snapshots(cluster, 'chaos', model, { badNode: BAD_DISK, random });
+  snapshots.start();
   const endMs = performance.now() + minutes * 60_000;
   let slowestMs = 0;
   while (performance.now() < endMs) {
@@ -248,10 +254,13 @@ try {
     const ms = await cluster.untilState('chaos', 'Healthy', 60_000);
     slowestMs = Math.max(slowestMs, ms);
     workload.throwFailure();
+    if (random() < 0.3) await snapshots.checkOne();
   }
   const ms = await cluster.untilState('chaos', 'Healthy', 60_000);
   slowestMs = Math.max(slowestMs, ms);
   await workload.stop();
+  await snapshots.stop();
+  await snapshots.checkAll();
   say('the faults are over; every block is read');
   await workload.readAll();
   // And from each pair of replicas alone.
@@ -268,6 +277,10 @@ try {
       `longest silence for hosts ${(workload.longestGapMs / 1000).toFixed(1)} s`,
   );
   say(`  ${rotten} blocks were made to rot`);
+  say(
+    `  ${snapshots.taken} snapshots taken, ${snapshots.refused} not; ${snapshots.reads} read, each at one replica, ` +
+      `${snapshots.damaged} blocks damaged on the bad disk; all held by all after ${(snapshots.slowestMs / 1000).toFixed(1)} s at most`,
+  );
   for (const [name, count] of counts) say(`  ${String(count).padStart(4)}  ${name}`);
 } catch (error) {
   failed = error;

@@ -93,6 +93,7 @@ export class Workload {
       }
       const unmaps = chance < 0.45;
       const id = unmaps ? 0 : model.nextId();
+      model.issued(lba, count, id);
       try {
         if (unmaps) await disk.unmap(lba, count);
         else {
