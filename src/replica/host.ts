@@ -14,7 +14,8 @@ import {
 import type { CoordinatorMessage, MemberMessage } from '../wire/messages.ts';
 import { compare, findMember, recordNames, type VolumeRecord } from '../wire/record.ts';
 import { type Version, ZERO_VERSION } from '../wire/version.ts';
-import { EngineStore, WITNESS_KEY } from './engine-store.ts';
+import { EngineStore } from './engine-store.ts';
+import { WITNESS_KEY } from './kept-record.ts';
 import { Member } from './member.ts';
 import type { MemberTransport } from './member-interfaces.ts';
 import { BRANCH_PREFIX, branchesOf, handOn } from './replica-snapshots.ts';
