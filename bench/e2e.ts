@@ -8,11 +8,12 @@
 // A figure is a ratio between the two in the same round: the machine's mood changes from minute to minute, and both
 // meet the same one. Medians over the rounds stand with their spread. CPU is the target process's own (all threads,
 // user and system), shared among the I/Os of the run; fio's is not in it.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { AshlarTarget, type Target, TgtTarget } from '../test/e2e/support/target.ts';
+import { cpuSeconds, median, positive, spread, thousands } from './figures.ts';
 import { fill, libiscsiFio, type Measured, measure, type Workload } from './fio.ts';
 
 const WORKLOADS: readonly Workload[] = [
@@ -35,9 +36,6 @@ const WORKLOADS: readonly Workload[] = [
   { name: '128k read qd8', rw: 'read', blockBytes: 131_072, depth: 8 },
   { name: '128k write qd8', rw: 'write', blockBytes: 131_072, depth: 8 },
 ];
-
-/** USER_HZ, which Linux fixes at 100 for what it shows in /proc. */
-const TICKS_PER_SECOND = 100;
 
 type Sample = Measured & { readonly cpuUsPerIo: number };
 type Medium = 'ram' | 'disk';
@@ -157,13 +155,6 @@ async function sample(
   );
 }
 
-/** User and system time of all threads, /proc/PID/stat fields 14 and 15 (proc(5)). */
-function cpuSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' '); // From field 3 on: a name may hold anything.
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
-}
-
 function table(what: Comparison, [ashlar, peer]: readonly Subject[]): string {
   const place =
     what.medium === 'ram' ? 'RAM-backed (a file on /dev/shm)' : 'disk (a file, O_DIRECT)';
@@ -196,28 +187,6 @@ function table(what: Comparison, [ashlar, peer]: readonly Subject[]): string {
     lines.push(`| ${cells.join(' | ')} |`);
   }
   return lines.join('\n');
-}
-
-function spread(values: readonly number[], show: (value: number) => string): string {
-  return `${show(median(values))} (${show(Math.min(...values))}–${show(Math.max(...values))})`;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  if (sorted.length % 2 === 1) return sorted[middle] ?? Number.NaN;
-  return ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
-}
-
-function thousands(value: number): string {
-  return value >= 10_000 ? `${(value / 1000).toFixed(1)}k` : value.toFixed(0);
-}
-
-function positive(name: string, text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1)
-    throw new Error(`--${name}: '${text}' is no whole number above 0`);
-  return value;
 }
 
 await main();

@@ -15,6 +15,8 @@ import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { mustRun, projectRoot, run } from '../test/e2e/support/process.ts';
 
+import { median } from './figures.ts';
+
 const BLOCK_BYTES = 4096;
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -350,11 +352,6 @@ async function compare(
     lines.push(`| ${cells.join(' | ')} |`);
   }
   return lines.join('\n');
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? Number.NaN;
 }
 
 await main();

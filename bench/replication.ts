@@ -6,17 +6,15 @@
 // What is measured: I/Os a second and p99 by depth; CPU of each process by I/O; how long the longest I/O takes while a
 // replica is killed; how fast a replica is rebuilt, and what is left for hosts meanwhile. A figure of one machine says little
 // about three: there everything but the coordinator has a processor of its own.
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Cluster } from '../test/chaos/cluster.ts';
 import { delay } from '../test/e2e/support/process.ts';
+import { cpuSeconds, median, positive, spread, thousands } from './figures.ts';
 import { fill, libiscsiFio, type Measured, measure, type Workload } from './fio.ts';
 
 const VOLUME = 'bench';
-/** USER_HZ, which Linux fixes at 100 for what it shows in /proc. */
-const TICKS_PER_SECOND = 100;
 const UNTIL_HEALTHY_MS = 300_000;
 
 type Sample = Measured & { readonly coordinatorUs: number; readonly replicaUs: number };
@@ -121,8 +119,10 @@ class ReplicationBench {
       '|---|---|---|---|---|',
     ];
     for (const [name, all] of samples) {
-      const iops = all.map((one) => one.iops);
-      const shown = `${thousands(median(iops))} (${thousands(Math.min(...iops))}–${thousands(Math.max(...iops))})`;
+      const shown = spread(
+        all.map((one) => one.iops),
+        thousands,
+      );
       const middle = (pick: (one: Sample) => number): number => median(all.map(pick));
       lines.push(
         `| ${name} | ${shown} | ${middle((one) => one.p99Us).toFixed(0)} | ${middle((one) => one.coordinatorUs).toFixed(1)} | ` +
@@ -206,32 +206,6 @@ class ReplicationBench {
       replicaUs: ((after[1] - before[1]) * 1e6) / measured.ios / replicas.length,
     };
   }
-}
-
-/** User and system time of all threads, /proc/PID/stat fields 14 and 15 (proc(5)). */
-function cpuSeconds(pid: number | undefined): number {
-  if (pid === undefined) return 0;
-  const stat = readFileSync(join('/proc', String(pid), 'stat'), 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' '); // From field 3 on: a name may hold anything.
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  if (sorted.length % 2 === 1) return sorted[middle]!;
-  return (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
-function thousands(value: number): string {
-  return value >= 10_000 ? `${(value / 1000).toFixed(1)}k` : value.toFixed(0);
-}
-
-function positive(name: string, text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1)
-    throw new Error(`--${name}: '${text}' is no whole number above 0`);
-  return value;
 }
 
 await main();

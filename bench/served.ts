@@ -12,11 +12,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { cpuSeconds } from './figures.ts';
 
 const MAIN = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
 const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json';
-/** Of /proc/PID/stat: Linux has 100 everywhere. */
-const TICKS_PER_SECOND = 100;
 const READY_LIMIT_MS = 60_000;
 const LIST_ROUNDS = 9;
 const DISKS = 3;
@@ -197,15 +196,9 @@ async function request(url: string, method: string, body?: object): Promise<unkn
 /** User and system time of the process, of one core. */
 async function idlePercent(child: ChildProcess, seconds: number): Promise<string> {
   await pause(2000);
-  const before = ticks(child);
+  const before = cpuSeconds(child.pid);
   await pause(seconds * 1000);
-  return (((ticks(child) - before) / TICKS_PER_SECOND / seconds) * 100).toFixed(1);
-}
-
-function ticks({ pid }: ChildProcess): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return Number(fields[11]) + Number(fields[12]);
+  return (((cpuSeconds(child.pid) - before) / seconds) * 100).toFixed(1);
 }
 
 function residentMiB({ pid }: ChildProcess): string {
