@@ -5,153 +5,46 @@
 // Streams. Each side opens streams with numbers of its own (the maker of the connection odd ones), by a Request of the
 // method `open`. On a stream frames keep their order; between streams there is none. What the windows hold back waits in
 // the stream's backlog, and whatever is said on that stream afterwards waits behind it.
-import {
-  assert,
-  type Clock,
-  crc32c,
-  type Random,
-  type Timer,
-  type Transport,
-  type TransportHandler,
-  type Turn,
-} from '../base/index.ts';
-import { put32 } from './bytes.ts';
-import { encodeHeader, FrameHeader, FrameType, statusName, WireStatus } from './frame.ts';
+import { assert, type Timer, type TransportHandler } from '../base/index.ts';
+import { type CallDone, type CallSender, Calls } from './calls.ts';
+import { type ConnectionOptions, Refusal } from './connection-options.ts';
+import { FrameHeader, FrameType, WireStatus } from './frame.ts';
 import { type Agreement, Handshake, type HandshakeStep } from './handshake.ts';
 import {
   CONNECTION_WINDOW_BYTES,
-  dataPayloadBytes,
-  HEADER_BYTES,
-  MAX_BACKLOG_BYTES,
   MAX_HANDSHAKE_BYTES,
   MAX_MESSAGE_BYTES,
-  MAX_REQUESTS,
   MAX_STREAMS,
   STREAM_WINDOW_BYTES,
   TICK_MS,
-  WIRE_BLOCK_BYTES,
-  type WireTimeouts,
 } from './limits.ts';
-import { FrameOutput, type FrameRegions } from './output.ts';
 import { FrameParser, type FrameSink, type Place } from './parser.ts';
 import { failureCodec, goAwayCodec } from './schema.ts';
+import { FrameSender } from './sender.ts';
+import { NO_HANDLER, type StreamHandler, WireStream } from './stream.ts';
 
 /** The one method of the connection itself; all others belong to who speaks through it. */
 export const OPEN_METHOD = 1;
 
-/** What one end of a stream hears. */
-export interface StreamHandler {
-  /** Where a data frame's blocks go; null: they are dropped. `whole`: all are here, `onData` comes at once. */
-  place(header: Readonly<FrameHeader>, whole: boolean): Place | null;
-  /** A data frame is complete and its blocks are checked. The memory counts as taken until `stream.took`. */
-  onData(header: Readonly<FrameHeader>, place: Place | null, crcs: Uint32Array): void;
-  /** Unmap, Flush, Read, Applied, Flushed: all there is to know is in the header. Lent for the call. */
-  onFrame(header: Readonly<FrameHeader>): void;
-  onEvent(method: number, b: Uint8Array, start: number, end: number): void;
-  /** Answer with `stream.respond`, within the deadline: later it goes nowhere. */
-  onRequest(request: number, method: number, b: Uint8Array, start: number, end: number): void;
-  /** The peer does not want the answer to `request` any more, or its deadline has passed. */
-  onCancel(request: number): void;
-  /** The backlog is empty again. */
-  onWritable(): void;
-  /** The stream has ended: the peer said so, or the connection is gone. Called once, not for our own `reset`. */
-  onReset(status: number, reason: string): void;
-}
-
-export interface ConnectionHandler {
-  /** The handshake is through. */
-  onOpen(agreement: Agreement): void;
-  /**
-   * The peer opens a stream. Return its handler and answer `request` with `stream.respond`, or return null after
-   * `refuse`d: the stream is no more.
-   */
-  onStream(
-    stream: WireStream,
-    request: number,
-    b: Uint8Array,
-    start: number,
-    end: number,
-  ): StreamHandler | Refusal;
-  /** The peer wants no new streams (drain). */
-  onGoAway(status: number, reason: string): void;
-  /** Everything is over. Called once, after each stream's onReset. */
-  onClosed(reason: string): void;
-}
-
-export class Refusal {
-  readonly status: number;
-  readonly reason: string;
-
-  constructor(status: number, reason: string) {
-    this.status = status;
-    this.reason = reason;
-  }
-}
-
-/** How a call ended: `b[start, end)` is the message of a good answer, lent for the callback. */
-export type CallDone = (
-  status: number,
-  reason: string,
-  b: Uint8Array,
-  start: number,
-  end: number,
-) => void;
-
-export interface ConnectionOptions {
-  readonly makesConnection: boolean;
-  readonly transport: Transport;
-  readonly turn: Turn;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly regions: FrameRegions;
-  readonly timeouts: WireTimeouts;
-  readonly node: string;
-  readonly software: string;
-  readonly secret: Uint8Array | null;
-  readonly requiredFeatures?: number;
-  /** As in the handshake. */
-  readonly features?: number;
-  readonly connectionWindowBytes?: number;
-  readonly streamWindowBytes?: number;
-  readonly handler: ConnectionHandler;
-}
-
-interface Call {
-  readonly stream: WireStream;
-  readonly deadlineMs: number;
-  readonly done: CallDone;
-}
-
 type Stage = 'handshake' | 'open' | 'closed';
 
-const NOTHING = new Uint8Array(0);
-const MAX_REQUEST = 0x7fff_ffff;
 /** The scratch for headers that this side writes: filled and encoded in one step. */
 const scratch = new FrameHeader();
-/** The list of CRCs before the blocks of a data frame. */
-const crcScratch = new Uint8Array(4096);
 
 export class WireConnection implements TransportHandler, FrameSink {
   readonly #options: ConnectionOptions;
   readonly #parser: FrameParser;
-  readonly #output: FrameOutput;
+  readonly #sender: FrameSender;
+  readonly #calls: Calls;
   readonly #handshake: Handshake;
   #stage: Stage = 'handshake';
   #agreement: Agreement | null = null;
   readonly #streams = new Map<number, WireStream>();
   #nextStream: number;
-  readonly #calls = new Map<number, Call>();
-  #nextRequest = 1;
-  /** Requests of the peer without an answer, and when theirs is due. */
-  readonly #serving = new Map<number, { stream: WireStream; deadlineMs: number }>();
   #going = false;
   #peerGoing = false;
-  /** Bytes of data payload that we may still send, over all streams. */
-  #sendWindow = 0;
   /** Taken since the last Window frame for the connection. */
   #tookBytes = 0;
-  /** Streams with a backlog that the connection's window holds back. */
-  #backlogBytes = 0;
   #lastHeardMs: number;
   #pinged = false;
   readonly #openedMs: number;
@@ -163,7 +56,14 @@ export class WireConnection implements TransportHandler, FrameSink {
     const { transport, turn, regions, clock } = options;
     this.#options = options;
     this.#parser = new FrameParser(this, MAX_HANDSHAKE_BYTES);
-    this.#output = new FrameOutput(transport, turn, regions);
+    this.#sender = new FrameSender({
+      transport,
+      turn,
+      regions,
+      streams: this.#streams,
+      onBroken: (why) => this.#break(why),
+    });
+    this.#calls = new Calls(this.#callSender());
     this.#nextStream = options.makesConnection ? 1 : 2;
     this.#openedMs = clock.nowMs();
     this.#lastHeardMs = this.#openedMs;
@@ -210,7 +110,7 @@ export class WireConnection implements TransportHandler, FrameSink {
 
   /** What waits in our memory for the peer, in bytes. */
   get pendingBytes(): number {
-    return this.#backlogBytes + this.#output.pendingBytes;
+    return this.#sender.pendingBytes;
   }
 
   /** Opens a stream. `done` hears what the peer says to it; with anything but Ok the stream is no more. */
@@ -250,7 +150,7 @@ export class WireConnection implements TransportHandler, FrameSink {
   }
 
   onDrained(): void {
-    this.#output.onDrained();
+    this.#sender.onDrained();
   }
 
   onClosed(): void {
@@ -306,7 +206,7 @@ export class WireConnection implements TransportHandler, FrameSink {
     }
     switch (header.type) {
       case FrameType.Ping:
-        this.#plain(scratch.begin(FrameType.Pong, 0));
+        this.#sender.plain(scratch.begin(FrameType.Pong, 0));
         return;
       case FrameType.Pong:
         return;
@@ -318,21 +218,17 @@ export class WireConnection implements TransportHandler, FrameSink {
         return;
       }
       case FrameType.Window:
-        this.#onWindow(header.stream, header.aux);
+        this.#sender.onWindow(header.stream, header.aux);
         return;
       case FrameType.Request:
         this.#onRequest(header, b, start, end);
         return;
       case FrameType.Response:
-        this.#onResponse(header, b, start, end);
+        this.#calls.onResponse(header, b, start, end);
         return;
-      case FrameType.Cancel: {
-        const serving = this.#serving.get(header.request);
-        if (serving === undefined || serving.stream.id !== header.stream) return;
-        this.#serving.delete(header.request);
-        serving.stream.handler.onCancel(header.request);
+      case FrameType.Cancel:
+        this.#calls.onCancel(header);
         return;
-      }
       case FrameType.Hello:
       case FrameType.Welcome:
       case FrameType.Proof:
@@ -365,28 +261,16 @@ export class WireConnection implements TransportHandler, FrameSink {
     timeoutMs: number,
     done: CallDone,
   ): number {
-    if (this.#stage !== 'open' || !stream.isOpen || this.#calls.size >= MAX_REQUESTS) {
-      const status =
-        stream.isOpen && this.#stage === 'open'
-          ? WireStatus.ResourceExhausted
-          : WireStatus.Unavailable;
-      done(status, `no call can be made: ${statusName(status)}`, NOTHING, 0, 0);
-      return 0;
-    }
-    const request = this.#nextRequest;
-    this.#nextRequest = request === MAX_REQUEST ? 1 : request + 1;
-    this.#calls.set(request, { stream, deadlineMs: this.#options.clock.nowMs() + timeoutMs, done });
-    this.#message(FrameType.Request, stream.id, request, 0, method, Math.ceil(timeoutMs), message);
-    return request;
+    return this.#calls.request(stream, method, message, timeoutMs, done);
   }
 
   /** Gives up on a call: `done` is called with Cancelled, the peer is told. */
   cancel(request: number): void {
-    this.#endCall(request, WireStatus.Cancelled, 'cancelled', true);
+    this.#calls.cancel(request);
   }
 
   respond(stream: WireStream, request: number, status: number, message: Uint8Array): void {
-    if (!this.#serving.delete(request)) return; // Cancelled, or too late: the peer has told itself.
+    if (!this.#calls.served(request)) return;
     this.#message(FrameType.Response, stream.id, request, status, 0, 0, message);
   }
 
@@ -396,12 +280,10 @@ export class WireConnection implements TransportHandler, FrameSink {
 
   /** A frame that is all header. */
   frame(stream: WireStream, header: FrameHeader, urgent: boolean): void {
-    if (this.#stage !== 'open') return;
-    if (stream.backlog.length > 0 && !urgent) this.#queue(stream, header, NOTHING, 0, null, 0);
-    else this.#plain(header);
+    if (this.#stage === 'open') this.#sender.frame(stream, header, urgent);
   }
 
-  /** A frame with blocks: `crcs[crcsAt + i]` is that of block i of `bytes` from `byteOffset` on. Copied before it returns. */
+  /** A frame with blocks: see the sender. */
   data(
     stream: WireStream,
     header: FrameHeader,
@@ -410,30 +292,7 @@ export class WireConnection implements TransportHandler, FrameSink {
     crcs: Uint32Array,
     crcsAt: number,
   ): void {
-    if (this.#stage !== 'open') return;
-    const { blocks } = header;
-    assert(blocks > 0);
-    header.payloadBytes = dataPayloadBytes(blocks);
-    header.payloadCrc = crcs[crcsAt]!;
-    if (
-      stream.backlog.length > 0 ||
-      stream.sendWindow < header.payloadBytes ||
-      this.#sendWindow < header.payloadBytes
-    ) {
-      this.#queue(stream, header, bytes, byteOffset, crcs, crcsAt);
-      return;
-    }
-    stream.sendWindow -= header.payloadBytes;
-    this.#sendWindow -= header.payloadBytes;
-    this.#output.header(header);
-    if (blocks > 1) {
-      for (let index = 1; index < blocks; index += 1) {
-        put32(crcScratch, (index - 1) * 4, crcs[crcsAt + index]!);
-      }
-      this.#output.append(crcScratch, 0, (blocks - 1) * 4);
-    }
-    this.#output.append(bytes, byteOffset, byteOffset + blocks * WIRE_BLOCK_BYTES);
-    if (this.#output.pendingBytes > MAX_BACKLOG_BYTES) this.#break('the peer takes nothing');
+    if (this.#stage === 'open') this.#sender.data(stream, header, bytes, byteOffset, crcs, crcsAt);
   }
 
   /** `bytes` of payload were dealt with: the connection's window may move on. */
@@ -448,7 +307,7 @@ export class WireConnection implements TransportHandler, FrameSink {
     if (this.#stage !== 'open') return;
     const header = scratch.begin(FrameType.Window, stream);
     header.aux = bytes;
-    this.#plain(header);
+    this.#sender.plain(header);
   }
 
   /** Our own end of a stream. */
@@ -481,78 +340,11 @@ export class WireConnection implements TransportHandler, FrameSink {
       this.#end(`handshake: ${reason}`, false);
     } else if (step.agreement !== undefined) {
       this.#agreement = step.agreement;
-      this.#sendWindow = step.agreement.connectionWindowBytes;
+      this.#sender.open(step.agreement);
       this.#parser.maxMessageBytes = MAX_MESSAGE_BYTES;
       this.#stage = 'open';
       this.#options.handler.onOpen(step.agreement);
     }
-  }
-
-  #onWindow(streamId: number, bytes: number): void {
-    if (streamId === 0) {
-      this.#sendWindow += bytes;
-      if (this.#sendWindow > this.#agreement!.connectionWindowBytes) {
-        this.#break('a window larger than agreed');
-        return;
-      }
-      for (const stream of this.#streams.values()) {
-        if (stream.backlog.length > 0) this.#advance(stream);
-        if (this.#stage !== 'open') return;
-      }
-      return;
-    }
-    const stream = this.#streams.get(streamId);
-    if (stream === undefined) return;
-    stream.sendWindow += bytes;
-    if (stream.sendWindow > this.#agreement!.streamWindowBytes) {
-      this.#break('a window larger than agreed');
-    } else if (stream.backlog.length > 0) this.#advance(stream);
-  }
-
-  /** Sends what of a stream's backlog the windows let through. */
-  #advance(stream: WireStream): void {
-    const { backlog } = stream;
-    let sent = 0;
-    for (; sent < backlog.length; sent += 1) {
-      const { header, bytes } = backlog[sent]!;
-      const charge = header.kind === 2 ? header.payloadBytes : 0;
-      if (charge > stream.sendWindow || charge > this.#sendWindow) break;
-      stream.sendWindow -= charge;
-      this.#sendWindow -= charge;
-      this.#backlogBytes -= bytes.length + HEADER_BYTES;
-      this.#output.header(header);
-      this.#output.append(bytes, 0, bytes.length);
-    }
-    backlog.splice(0, sent);
-    if (backlog.length === 0 && sent > 0) stream.handler.onWritable();
-  }
-
-  #queue(
-    stream: WireStream,
-    header: FrameHeader,
-    payload: Uint8Array,
-    byteOffset: number,
-    crcs: Uint32Array | null,
-    crcsAt: number,
-  ): void {
-    const copy = Object.assign(new FrameHeader(), header);
-    const bytes = new Uint8Array(copy.payloadBytes);
-    if (crcs === null) bytes.set(payload.subarray(byteOffset, byteOffset + bytes.length));
-    else {
-      const listBytes = (header.blocks - 1) * 4;
-      for (let at = 0; at < listBytes; at += 4) put32(bytes, at, crcs[crcsAt + at / 4 + 1]!);
-      const blockBytes = header.blocks * WIRE_BLOCK_BYTES;
-      bytes.set(payload.subarray(byteOffset, byteOffset + blockBytes), listBytes);
-    }
-    stream.backlog.push({ header: copy, bytes });
-    this.#backlogBytes += bytes.length + HEADER_BYTES;
-    if (this.#backlogBytes > MAX_BACKLOG_BYTES) this.#break('the peer takes nothing');
-  }
-
-  #plain(header: FrameHeader): void {
-    this.#output.header(header);
-    // A peer that asks and asks, and takes no answer, ends here as one that takes no data does.
-    if (this.#output.pendingBytes > MAX_BACKLOG_BYTES) this.#break('the peer takes nothing');
   }
 
   #message(
@@ -566,34 +358,38 @@ export class WireConnection implements TransportHandler, FrameSink {
     urgent = false,
   ): void {
     if (this.#stage === 'closed') return;
-    assert(message.length <= MAX_MESSAGE_BYTES);
-    const header = scratch.begin(type, streamId);
-    header.request = request;
-    header.status = status;
-    header.blocks = method;
-    header.aux = aux;
-    header.payloadBytes = message.length;
-    header.payloadCrc = crc32c(message);
-    const stream = urgent ? undefined : this.#streams.get(streamId);
-    if (stream !== undefined && stream.backlog.length > 0) {
-      this.#queue(stream, header, message, 0, null, 0);
-      return;
-    }
-    this.#output.header(header);
-    this.#output.append(message, 0, message.length);
-    if (this.#output.pendingBytes > MAX_BACKLOG_BYTES) this.#break('the peer takes nothing');
+    this.#sender.message(type, streamId, request, status, method, aux, message, urgent);
+  }
+
+  #callSender(): CallSender {
+    const isOpen = (): boolean => this.#stage === 'open';
+    return {
+      get isOpen(): boolean {
+        return isOpen();
+      },
+      nowMs: () => this.#options.clock.nowMs(),
+      sendRequest: (stream, request, method, timeoutMs, message) =>
+        this.#message(
+          FrameType.Request,
+          stream.id,
+          request,
+          0,
+          method,
+          Math.ceil(timeoutMs),
+          message,
+        ),
+      sendCancel: (stream, request) => {
+        const header = scratch.begin(FrameType.Cancel, stream.id);
+        header.request = request;
+        this.#sender.plain(header);
+      },
+      break: (why) => this.#break(why),
+    };
   }
 
   #onRequest(header: Readonly<FrameHeader>, b: Uint8Array, start: number, end: number): void {
     const { request, stream: streamId, blocks: method, aux: timeoutMs } = header;
-    if (request === 0 || this.#serving.has(request)) {
-      this.#break('a request number that is in use');
-      return;
-    }
-    if (this.#serving.size >= MAX_REQUESTS) {
-      this.#break('too many requests at once');
-      return;
-    }
+    if (!this.#calls.accepts(request)) return;
     const known = this.#streams.get(streamId);
     if (known === undefined && method !== OPEN_METHOD) return; // On a stream that we have just reset.
     const mine = this.#options.makesConnection ? 1 : 0;
@@ -605,8 +401,7 @@ export class WireConnection implements TransportHandler, FrameSink {
       return;
     }
     const stream = known ?? new WireStream(this, streamId, this.#agreement!.streamWindowBytes);
-    const deadlineMs = this.#options.clock.nowMs() + timeoutMs;
-    this.#serving.set(request, { stream, deadlineMs });
+    this.#calls.serve(request, stream, timeoutMs);
     if (known !== undefined) {
       known.handler.onRequest(request, method, b, start, end);
       return;
@@ -627,33 +422,6 @@ export class WireConnection implements TransportHandler, FrameSink {
     } else stream.handler = answer;
   }
 
-  #onResponse(header: Readonly<FrameHeader>, b: Uint8Array, start: number, end: number): void {
-    const call = this.#calls.get(header.request);
-    if (call === undefined) return; // Cancelled, or its deadline has passed.
-    if (call.stream.id !== header.stream) {
-      this.#break('an answer on another stream than its request');
-      return;
-    }
-    this.#calls.delete(header.request);
-    if (header.status === WireStatus.Ok) call.done(WireStatus.Ok, '', b, start, end);
-    else {
-      const reason = failureCodec.decode(b, start, end)?.reason ?? '';
-      call.done(header.status, reason, NOTHING, 0, 0);
-    }
-  }
-
-  #endCall(request: number, status: WireStatus, reason: string, tell: boolean): void {
-    const call = this.#calls.get(request);
-    if (call === undefined) return;
-    this.#calls.delete(request);
-    if (tell && this.#stage === 'open') {
-      const header = scratch.begin(FrameType.Cancel, call.stream.id);
-      header.request = request;
-      this.#plain(header);
-    }
-    call.done(status, reason, NOTHING, 0, 0);
-  }
-
   /** A stream is no more: its calls end, its bytes leave the windows. */
   #forget(stream: WireStream): void {
     if (!this.#streams.delete(stream.id)) return;
@@ -663,17 +431,9 @@ export class WireConnection implements TransportHandler, FrameSink {
       this.#receiving = null;
       this.#parser.dropRest();
     }
-    for (const { bytes } of stream.backlog.splice(0))
-      this.#backlogBytes -= bytes.length + HEADER_BYTES;
+    this.#sender.forget(stream);
     this.took(stream.untaken());
-    for (const [request, call] of this.#calls) {
-      if (call.stream === stream) {
-        this.#endCall(request, WireStatus.Unavailable, 'the stream has ended', false);
-      }
-    }
-    for (const [request, serving] of this.#serving) {
-      if (serving.stream === stream) this.#serving.delete(request);
-    }
+    this.#calls.forget(stream);
   }
 
   #schedule(): void {
@@ -701,18 +461,9 @@ export class WireConnection implements TransportHandler, FrameSink {
       }
       if (silentMs >= pingIntervalMs && !this.#pinged) {
         this.#pinged = true;
-        this.#plain(scratch.begin(FrameType.Ping, 0));
+        this.#sender.plain(scratch.begin(FrameType.Ping, 0));
       }
-      for (const [request, { deadlineMs }] of this.#calls) {
-        if (now >= deadlineMs) {
-          this.#endCall(request, WireStatus.DeadlineExceeded, 'no answer in time', true);
-        }
-      }
-      for (const [request, { stream, deadlineMs }] of this.#serving) {
-        if (now < deadlineMs + TICK_MS) continue;
-        this.#serving.delete(request);
-        stream.handler.onCancel(request);
-      }
+      this.#calls.tick(now);
     }
     this.#schedule();
   }
@@ -724,126 +475,18 @@ export class WireConnection implements TransportHandler, FrameSink {
   #end(reason: string, atOnce: boolean): void {
     if (this.#stage === 'closed') return;
     const { transport, handler } = this.#options;
-    if (!atOnce) this.#output.flushTurn();
+    if (!atOnce) this.#sender.flush();
     this.#stage = 'closed';
     this.#timer?.cancel();
     this.#parser.stop();
-    this.#output.close();
+    this.#sender.close();
     if (atOnce) transport.destroy();
     else transport.close();
     for (const stream of [...this.#streams.values()]) {
       this.#forget(stream);
       stream.handler.onReset(WireStatus.Unavailable, reason);
     }
-    this.#serving.clear();
+    this.#calls.close();
     handler.onClosed(reason);
   }
-}
-
-const NO_HANDLER: StreamHandler = {
-  place: () => null,
-  onData() {},
-  onFrame() {},
-  onEvent() {},
-  onRequest() {},
-  onCancel() {},
-  onWritable() {},
-  onReset() {},
-};
-
-/** One end of a stream. */
-export class WireStream {
-  readonly id: number;
-  readonly #connection: WireConnection;
-  isOpen = true;
-  handler: StreamHandler = NO_HANDLER;
-  /** Bytes of data payload that may still be sent. */
-  sendWindow: number;
-  /** Frames that the windows hold back, and those behind them. */
-  readonly backlog: { readonly header: FrameHeader; readonly bytes: Uint8Array }[] = [];
-  /** Received and not yet taken. */
-  #chargedBytes = 0;
-  /** Taken since the last Window frame. */
-  #tookBytes = 0;
-
-  constructor(connection: WireConnection, id: number, sendWindow: number) {
-    this.#connection = connection;
-    this.id = id;
-    this.sendWindow = sendWindow;
-  }
-
-  get connection(): WireConnection {
-    return this.#connection;
-  }
-
-  request(method: number, message: Uint8Array, timeoutMs: number, done: CallDone): number {
-    return this.#connection.request(this, method, message, timeoutMs, done);
-  }
-
-  respond(request: number, message: Uint8Array): void {
-    this.#connection.respond(this, request, WireStatus.Ok, message);
-  }
-
-  refuse(request: number, status: number, reason: string): void {
-    this.#connection.respond(this, request, status, failureCodec.encode({ reason }));
-  }
-
-  /** `urgent`: ahead of the backlog. Heartbeats; nothing whose order matters. */
-  event(method: number, message: Uint8Array, urgent = false): void {
-    this.#connection.event(this, method, message, urgent);
-  }
-
-  /** `urgent`: as for an event. */
-  frame(header: FrameHeader, urgent = false): void {
-    if (this.isOpen) this.#connection.frame(this, header, urgent);
-  }
-
-  data(
-    header: FrameHeader,
-    bytes: Uint8Array,
-    byteOffset: number,
-    crcs: Uint32Array,
-    crcsAt: number,
-  ): void {
-    if (this.isOpen) this.#connection.data(this, header, bytes, byteOffset, crcs, crcsAt);
-  }
-
-  reset(status: WireStatus, reason: string): void {
-    this.#connection.reset(this, status, reason);
-  }
-
-  /** The memory of `bytes` of received payload is free again. */
-  took(bytes: number): void {
-    if (!this.isOpen) return; // Its end gave the connection all at once.
-    this.#chargedBytes -= bytes;
-    assert(this.#chargedBytes >= 0);
-    this.#tookBytes += bytes;
-    if (this.#tookBytes >= this.#connection.ownStreamWindow / 4) {
-      this.#connection.grant(this.id, this.#tookBytes);
-      this.#tookBytes = 0;
-    }
-    this.#connection.took(bytes);
-  }
-
-  /** For the connection: false if the peer sends more than it may. */
-  charge(bytes: number): boolean {
-    this.#chargedBytes += bytes;
-    return this.#chargedBytes + this.#tookBytes <= this.#connection.ownStreamWindow;
-  }
-
-  /** For the connection: what was received and not taken, once. */
-  untaken(): number {
-    const bytes = this.#chargedBytes;
-    this.#chargedBytes = 0;
-    return bytes;
-  }
-}
-
-/** For tests: the bytes of one frame. */
-export function frameBytes(header: FrameHeader, payload: Uint8Array = NOTHING): Buffer {
-  header.payloadBytes = payload.length;
-  const b = Buffer.alloc(HEADER_BYTES + payload.length);
-  b.set(payload, HEADER_BYTES);
-  encodeHeader(b, 0, header);
-  return b;
 }

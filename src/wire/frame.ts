@@ -241,3 +241,12 @@ export function decodeHeader(b: Uint8Array, at: number, header: FrameHeader): st
 export function blockCrc(data: Uint8Array, byteOffset: number): number {
   return crc32c(data, byteOffset, byteOffset + WIRE_BLOCK_BYTES);
 }
+
+/** For tests: the bytes of one frame. */
+export function frameBytes(header: FrameHeader, payload: Uint8Array = new Uint8Array(0)): Buffer {
+  header.payloadBytes = payload.length;
+  const b = Buffer.alloc(HEADER_BYTES + payload.length);
+  b.set(payload, HEADER_BYTES);
+  encodeHeader(b, 0, header);
+  return b;
+}

@@ -1,22 +1,15 @@
 // The wire: how a coordinator and a replica speak. Frames over one byte stream, streams within it, calls with deadlines,
 // windows, keep-alive, a handshake that proves a shared secret. Owns no socket; docs/wire-protocol.md tells the bytes.
-export {
-  type CallDone,
-  type ConnectionHandler,
-  type ConnectionOptions,
-  frameBytes,
-  OPEN_METHOD,
-  Refusal,
-  type StreamHandler,
-  WireConnection,
-  WireStream,
-} from './connection.ts';
+export type { CallDone } from './calls.ts';
+export { OPEN_METHOD, WireConnection } from './connection.ts';
+export { type ConnectionHandler, type ConnectionOptions, Refusal } from './connection-options.ts';
 export { CoreGate } from './core-gate.ts';
 export {
   blockCrc,
   FrameFlag,
   FrameHeader,
   FrameType,
+  frameBytes,
   statusName,
   WireStatus,
 } from './frame.ts';
@@ -71,3 +64,4 @@ export {
   payloadByteOffset,
   payloadBytes,
 } from './session.ts';
+export { type StreamHandler, WireStream } from './stream.ts';

@@ -2,7 +2,8 @@
 // all volumes that have a replica there. Pauses grow, with some chance in them, so that a node that comes back is not met
 // by all at once.
 import type { Clock, Random, Timer, Transport, Turn } from '../base/index.ts';
-import { type ConnectionHandler, Refusal, WireConnection } from './connection.ts';
+import { WireConnection } from './connection.ts';
+import { type ConnectionHandler, Refusal } from './connection-options.ts';
 import { WireStatus } from './frame.ts';
 import type { WireTimeouts } from './limits.ts';
 import type { FrameRegions } from './output.ts';

@@ -16,7 +16,8 @@
 // `aux` of a Write or Unmap: how far `allApplied` is behind this op (W10), or 2^32 - 1 when nothing is known of it.
 import { assert } from '../base/index.ts';
 import { IoStatus } from '../block/index.ts';
-import type { CallDone, StreamHandler, WireConnection, WireStream } from './connection.ts';
+import type { CallDone } from './calls.ts';
+import type { WireConnection } from './connection.ts';
 import { FrameFlag, FrameHeader, FrameType, MAX_OP, WireStatus } from './frame.ts';
 import { WireFeature } from './handshake.ts';
 import { MAX_DATA_BLOCKS, WIRE_BLOCK_BYTES } from './limits.ts';
@@ -49,6 +50,7 @@ import {
 } from './messages.ts';
 import type { Place } from './parser.ts';
 import { BytesPayload, type PayloadOwner, type PayloadPool } from './payload.ts';
+import type { StreamHandler, WireStream } from './stream.ts';
 
 const ALL_APPLIED_UNKNOWN = 0xffff_ffff;
 const TWO_32 = 2 ** 32;
