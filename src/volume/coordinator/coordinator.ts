@@ -340,7 +340,6 @@ export class Coordinator implements CoordinatorEvents {
     core.writes.recheckAll(nowMs);
     if (core.phase !== CoordinatorPhase.Active) return;
     core.rebuilds.start(nowMs);
-    core.rebuilds.refill(nowMs);
     core.missed.start(nowMs);
     if (core.config.hedgeMs > 0) core.reads.hedge(nowMs);
     const busy =
@@ -351,6 +350,7 @@ export class Coordinator implements CoordinatorEvents {
       core.reads.parked.length > 0 ||
       core.controls.queue.length > 0;
     core.wakeAtMs = busy ? nowMs + POLL_MS : core.leases.nextMs;
+    core.rebuilds.tick(nowMs);
     if (core.config.hedgeMs > 0 && core.reads.table.liveCount > 0)
       core.wake(nowMs, core.config.hedgeMs);
   }

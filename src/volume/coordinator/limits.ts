@@ -23,6 +23,18 @@ export const MOST_JOIN_PAUSE_MS = 10_000;
 export const MISSED_PAUSE_MS = 10_000;
 /** B6: who makes up for a snapshot, or delivers it, and says nothing for so long is not waited for. A branch may take a while. */
 export const MISSED_SILENCE_MS = 30_000;
+/** B9: rebuilds copy at least so much a second, whatever hosts want: a TiB in nine hours. */
+export const LEAST_REBUILD_BYTES_PER_SECOND = 32 * 1024 * 1024;
+/** How often the rate of rebuilds is looked at. */
+export const REBUILD_STEP_MS = 100;
+/** For how long hosts' operations are measured without copies beside them, and how long that is good for, at first and later. */
+export const REBUILD_ALONE_MS = 200;
+export const LEAST_REBUILD_STEER_MS = 1000;
+export const MOST_REBUILD_STEER_MS = 4000;
+/** Hosts want nothing while their operations take less than this share of the time: of one at a time, or of all together. */
+export const REBUILD_TRICKLE = 0.1;
+/** Operations may take so many times as long as alone: of a full queue, four fifths are left. */
+export const REBUILD_TOLERANCE = 1.25;
 /** V6: how long to wait, beyond `promiseWaitMs`, for members that would make a loss unnecessary. */
 export const LOSS_WAIT_FACTOR = 10;
 /** Blocks of one cross-scrub: a member stops its stream for the length of a look at so many map entries (H5). */

@@ -127,6 +127,7 @@ export class ReadPath {
       this.retry(nowMs, slot, 0, true);
       return;
     }
+    core.rebuilds.pace.note(nowMs - slot.sentMs);
     if (message.data !== null) core.host.fill(op, message.data);
     this.#finish(slot, op, IoStatus.Ok);
     core.holding.checkStopped(nowMs);

@@ -6,6 +6,7 @@ import { BlockSync, type CopyDecision, type Segment } from './block-sync.ts';
 import type { Core } from './core.ts';
 import { AlarmKind } from './interfaces.ts';
 import type { Peer } from './peer.ts';
+import { RebuildPace } from './rebuild-pace.ts';
 
 export interface Rebuild {
   readonly peer: Peer;
@@ -20,8 +21,7 @@ export interface Rebuild {
 export class Rebuilds {
   readonly #core: Core;
   running = new Map<number, Rebuild>();
-  #tokens = 0;
-  #tokensMs = 0;
+  readonly pace = new RebuildPace();
 
   constructor(core: Core) {
     this.#core = core;
@@ -44,6 +44,7 @@ export class Rebuilds {
       sources.splice(sources.indexOf(source), 1);
       rebuild.sources = [source, ...sources];
       core.progressMs = nowMs;
+      this.#step(nowMs);
       rebuild.sync = new BlockSync({
         fromLba: 0,
         sizeBlocks: core.record!.sizeBlocks,
@@ -93,23 +94,42 @@ export class Rebuilds {
     return { hole, epoch, op, sources: [source, ...others], targets: [rebuild.peer.index] };
   }
 
-  /** B9: a bucket of tokens, one second deep. */
+  /** B9. */
   mayCopy(bytes: number): boolean {
-    if (this.#core.config.rebuildBytesPerSecond === Number.POSITIVE_INFINITY) return true;
-    if (this.#tokens < bytes && this.#tokens < this.#core.config.rebuildBytesPerSecond) {
-      return false;
-    }
-    this.#tokens -= bytes;
-    return true;
+    const core = this.#core;
+    if (this.pace.take(core.nowMs, bytes, core.config.rebuildBytesPerSecond)) return true;
+    core.wake(core.nowMs, this.pace.waitMs(bytes));
+    return false;
   }
 
-  refill(nowMs: number): void {
-    const rate = this.#core.config.rebuildBytesPerSecond;
-    if (rate === Number.POSITIVE_INFINITY) return;
-    const seconds = (nowMs - this.#tokensMs) / 1000;
-    this.#tokensMs = nowMs;
-    this.#tokens = Math.min(rate, this.#tokens + rate * seconds);
+  /** Looks at how hosts fare, and goes on with what had to wait. */
+  tick(nowMs: number): void {
+    const missed = this.#core.missed.running;
+    if (this.running.size === 0 && missed === null) return;
+    this.#step(nowMs);
     for (const rebuild of this.running.values()) rebuild.sync?.resume();
-    this.#core.missed.running?.sync?.resume();
+    missed?.sync?.resume();
+  }
+
+  #step(nowMs: number): void {
+    this.pace.step(nowMs, this.#oldestMs(nowMs), this.#core.config.rebuildBytesPerSecond);
+  }
+
+  /** For how long the oldest operation of a host has been under way; -1: there is none. */
+  #oldestMs(nowMs: number): number {
+    const { ring, reads } = this.#core;
+    let sentMs = nowMs;
+    let some = false;
+    for (let number = ring.first; number < ring.next && !some; number += 1) {
+      const entry = ring.get(number)!;
+      if (entry.op === null) continue;
+      sentMs = entry.issuedMs;
+      some = true;
+    }
+    if (reads.table.liveCount === 0) return some ? nowMs - sentMs : -1;
+    for (const slot of reads.table.slots) {
+      if (slot.live) sentMs = Math.min(sentMs, slot.sentMs);
+    }
+    return nowMs - sentMs;
   }
 }

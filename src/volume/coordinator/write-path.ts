@@ -193,10 +193,12 @@ export class WritePath {
   /** W3: applied at enough of the counted, one of them in sync. */
   #tryAck(entry: RingEntry): void {
     if (!this.enough(entry.acks)) return;
+    const core = this.#core;
     const op = entry.op!;
     entry.op = null;
     entry.acked = true;
-    this.#core.answer(op, IoStatus.Ok);
+    core.rebuilds.pace.note(core.nowMs - entry.issuedMs);
+    core.answer(op, IoStatus.Ok);
   }
 
   enough(acks: number): boolean {
