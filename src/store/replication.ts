@@ -62,7 +62,8 @@ export class BlockTags {
     assert(byteOffset % BLOCK_TAG_BYTES === 0);
     this.buffer = buffer;
     this.byteOffset = byteOffset;
-    this.#bytes = buffer.bytes.subarray(byteOffset) as Buffer;
+    // Made for every read of a replica: without a view of its own where it can be.
+    this.#bytes = byteOffset === 0 ? buffer.bytes : (buffer.bytes.subarray(byteOffset) as Buffer);
   }
 
   set(index: number, kind: BlockKind, epoch: number, op: number, crc: number): void {

@@ -54,6 +54,13 @@ export class FrameOutput implements Flushable {
   append(b: Uint8Array, start: number, end: number): void {
     if (this.#closed) return;
     assert(this.#region !== null);
+    // One block that is a whole buffer, as nearly all are: a view of it would cost more than the copy.
+    const whole = start === 0 && end === b.length;
+    if (whole && this.#used + end <= this.#region.length) {
+      this.#region.set(b, this.#used);
+      this.#used += end;
+      return;
+    }
     let at = start;
     while (at < end) {
       if (this.#used === this.#region.length) this.#next();
