@@ -33,6 +33,7 @@ import {
 import {
   type Controller,
   hasFinalizer,
+  hasReason,
   isDeleting,
   type Surroundings,
   trigger,
@@ -42,6 +43,8 @@ import { WAITING_CLAIMS } from './indexes.ts';
 import { keyOf } from './keys.ts';
 import { Finalizer, Label, snapshotName, volumeName } from './names.ts';
 
+/** How soon to ask again for room that is not there. */
+const ROOM_LOOK_MS = 30_000;
 const SELECTED_NODE = 'volume.kubernetes.io/selected-node';
 /** How external-storage's users named a snapshot before claims had data sources. */
 const SNAPSHOT_ANNOTATION = 'snapshot.alpha.kubernetes.io/snapshot';
@@ -86,29 +89,30 @@ export class ClaimController implements Controller {
     this.#writer = new Writer(around);
   }
 
-  async reconcile(key: string): Promise<undefined> {
+  async reconcile(key: string): Promise<number | undefined> {
     let claim = this.#around.catalog.get(CLAIM, key);
-    if (claim === null) return;
+    if (claim === null) return undefined;
     if (isDeleting(claim)) {
       await this.#release(claim);
-      return;
+      return undefined;
     }
     const storageClass = await this.#classOf(claim);
-    if (storageClass === null) return;
+    if (storageClass === null) return undefined;
     claim = this.#around.catalog.get(CLAIM, key);
-    if (claim === null) return;
+    if (claim === null) return undefined;
     if (!hasFinalizer(claim, Finalizer.Claim)) {
       await this.#writer.addFinalizer(CLAIM, claim, Finalizer.Claim);
-      return; // Its own change brings it back here.
+      return undefined; // Its own change brings it back here.
     }
     if (claim.status?.phase === undefined) {
       await this.#writer.status(CLAIM, claim, (status) => {
         status.phase = 'Pending';
       });
-      return;
+      return undefined;
     }
     if ((claim.spec.volumeName ?? '') === '') await this.#provision(claim, storageClass);
-    else await this.#keep(claim, storageClass);
+    else return await this.#keep(claim, storageClass);
+    return undefined;
   }
 
   /** Null: not ours, or not yet. */
@@ -346,7 +350,7 @@ export class ClaimController implements Controller {
   }
 
   /** Bound: follows growth. */
-  async #keep(claim: Claim, storageClass: StorageClass): Promise<void> {
+  async #keep(claim: Claim, storageClass: StorageClass): Promise<number | undefined> {
     const { catalog, events } = this.#around;
     const persistent = catalog.get(PERSISTENT_VOLUME, claim.spec.volumeName ?? '');
     if (persistent === null || persistent.spec.claimRef?.uid !== claim.metadata.uid) {
@@ -356,15 +360,14 @@ export class ClaimController implements Controller {
         });
         events.record(claim, 'Warning', 'ClaimLost', `its volume ${claim.spec.volumeName} is gone`);
       }
-      return;
+      return undefined;
     }
     const { storage } = claim.spec.resources.requests;
     const wantedBytes = Math.ceil((quantityBytes(storage) ?? 0) / 4096) * 4096;
     const hasBytes = quantityBytes(persistent.spec.capacity.storage) ?? 0;
     const volume = catalog.get(VOLUME, persistent.metadata.name);
     if (wantedBytes > hasBytes && volume !== null) {
-      await this.#grow(claim, storageClass, volume, persistent, wantedBytes);
-      return;
+      return await this.#grow(claim, storageClass, volume, persistent, wantedBytes);
     }
     const health = volume?.status?.conditions?.find(({ type }) => type === 'Healthy');
     const before = claim.status?.conditions?.find(({ type }) => type === 'VolumeHealthy');
@@ -383,13 +386,14 @@ export class ClaimController implements Controller {
       if (left.length > 0) status.conditions = left;
       else delete status.conditions;
     });
-    if (kept === claim || health === undefined) return;
+    if (kept === claim || health === undefined) return undefined;
     if (health.status !== 'True' && health.message !== before?.message) {
       const state = volume?.status?.state ?? 'Offline';
       events.record(claim, 'Warning', `Volume${state}`, health.message ?? '');
     } else if (health.status === 'True' && before !== undefined && before.status !== 'True') {
       events.record(claim, 'Normal', 'VolumeHealthy', health.message ?? '');
     }
+    return undefined;
   }
 
   async #grow(
@@ -398,22 +402,29 @@ export class ClaimController implements Controller {
     volume: Volume,
     persistent: PersistentVolume,
     wantedBytes: number,
-  ): Promise<void> {
+  ): Promise<number | undefined> {
     const { events } = this.#around;
     const size = formatQuantity(wantedBytes);
     if (storageClass.allowVolumeExpansion !== true) {
       const text = `spec.resources.requests.storage: class ${storageClass.metadata.name} does not allow expansion (allowVolumeExpansion)`;
       await this.#says(claim, 'Resizing', 'False', 'ExpansionNotAllowed', text, 'Warning');
-      return;
+      return undefined;
     }
     if ((quantityBytes(volume.spec.size) ?? 0) < wantedBytes) {
-      await this.#writer.update(VOLUME, volume, ({ spec }) => {
-        spec.size = size;
-      });
+      try {
+        await this.#writer.update(VOLUME, volume, ({ spec }) => {
+          spec.size = size;
+        });
+      } catch (error) {
+        if (!hasReason(error, 'Invalid')) throw error;
+        const text = `spec.resources.requests.storage: ${(error as Error).message}`;
+        await this.#says(claim, 'Resizing', 'False', 'NoRoom', text, 'Warning');
+        return ROOM_LOOK_MS;
+      }
       await this.#says(claim, 'Resizing', 'True', 'Resizing', `growing to ${size}`, 'Normal');
-      return;
+      return undefined;
     }
-    if ((volume.status?.capacityBytes ?? 0) < wantedBytes) return; // Its node is at it.
+    if ((volume.status?.capacityBytes ?? 0) < wantedBytes) return undefined; // Its node is at it.
     await this.#writer.update(PERSISTENT_VOLUME, persistent, ({ spec }) => {
       spec.capacity = { storage: size };
     });
@@ -423,6 +434,7 @@ export class ClaimController implements Controller {
       'VolumeResizeSuccessful',
       `grown to ${size}; rescan on the host`,
     );
+    return undefined;
   }
 
   /** Deleted: waits for hosts to log out, then lets the volume's reclaim policy decide. */

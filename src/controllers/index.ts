@@ -63,9 +63,9 @@ export {
   type Placement,
   type PlacementRequest,
   placeReplicas,
-  STANDARD_OVERCOMMIT,
 } from './placement.ts';
 export { importablePools } from './pool-actions.ts';
+export { mayPromiseBytes } from './promises.ts';
 export { WorkQueue, type WorkQueueOptions } from './work-queue.ts';
 
 /** What controllers and nodes look at. */

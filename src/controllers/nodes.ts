@@ -51,7 +51,8 @@ export class NodeController implements Controller {
     for (const pool of catalog.all(POOL)) {
       if (pool.spec.nodeName !== nodeName) continue;
       await this.#writer.status(POOL, pool, (status) => {
-        if (status.phase !== undefined && status.phase !== 'Pending') status.phase = 'Offline';
+        // Exported: its node gives its devices back when it is heard of again, and never opens it.
+        if (!['Pending', 'Exported', undefined].includes(status.phase)) status.phase = 'Offline';
       });
     }
     for (const replica of catalog.where(REPLICAS_ON_NODE, nodeName)) {

@@ -2,6 +2,7 @@
 // far as there are zones; then where most is free. A pool promises no more than its overcommit allows.
 import { isPoolIdle, type Node, type Pool, type Replica } from '../kinds/index.ts';
 import { Label } from './names.ts';
+import { mayPromiseBytes, STANDARD_OVERCOMMIT } from './promises.ts';
 
 export interface PlacementRequest {
   readonly volumeName: string;
@@ -23,8 +24,6 @@ export interface Placement {
   /** Why there are fewer than asked for, in words; empty: there are not. */
   readonly missing: string;
 }
-
-export const STANDARD_OVERCOMMIT = 10;
 
 export function placeReplicas(request: PlacementRequest): Placement {
   const { existing, count } = request;
@@ -74,14 +73,14 @@ function refusal(pool: Pool, nodes: ReadonlyMap<string, Node>, request: Placemen
   const { nodeName } = pool.spec;
   if (pool.metadata.deletionTimestamp !== undefined) return 'is being deleted';
   if (!nodes.has(nodeName)) return `is on ${nodeName}, which is not ready or is cordoned`;
-  const { phase, usableBytes = 0, readOnly } = pool.status ?? {};
+  const { phase, readOnly } = pool.status ?? {};
   if (phase !== 'Online' && phase !== 'Degraded') return `is ${phase ?? 'Pending'}`;
   if (isLeaving(pool)) return 'is being exported';
   if (pool.status?.strayVolumes?.includes(request.volumeName) === true) {
     return 'came with a volume of that name, which is another one';
   }
   if (readOnly === true) return 'takes no new data: its growth limit is reached';
-  const mayPromise = usableBytes * (pool.spec.overcommit ?? STANDARD_OVERCOMMIT);
+  const mayPromise = mayPromiseBytes(pool);
   const promised = promisedBytes.get(pool.metadata.name) ?? 0;
   if (promised + sizeBytes > mayPromise) {
     return `has promised ${promised} of ${mayPromise} bytes that it may (overcommit)`;

@@ -54,6 +54,7 @@ import {
   witnessName,
 } from './names.ts';
 import { isLeaving, placeReplicas } from './placement.ts';
+import { promisedBytes } from './promises.ts';
 import { apartFrom, placeWitness, WITNESS_SIZE } from './witness.ts';
 
 /** How soon to look again where time alone changes what is to be done: a node goes silent, patience ends. */
@@ -185,7 +186,9 @@ export class VolumeController implements Controller {
       const node = this.#around.catalog.get(NODE, replica.spec.nodeName);
       if (node === null || node.spec.drain === true) return false;
       const pool = this.#around.catalog.get(POOL, replica.spec.poolName);
-      if (pool !== null && isLeaving(pool)) return false;
+      // Placed while its pool went: it was never made.
+      if (pool === null) return replica.status?.storeId !== undefined;
+      if (isLeaving(pool)) return false;
       return !this.#isGone(replica.spec.nodeName);
     });
   }
@@ -329,12 +332,8 @@ export class VolumeController implements Controller {
   }
 
   #promised(): Map<string, number> {
-    const promised = new Map<string, number>();
-    for (const { spec } of this.#around.catalog.all(REPLICA)) {
-      const bytes = (promised.get(spec.poolName) ?? 0) + (quantityBytes(spec.size) ?? 0);
-      promised.set(spec.poolName, bytes);
-    }
-    return promised;
+    const { catalog } = this.#around;
+    return promisedBytes(catalog.all(REPLICA), (name) => catalog.get(VOLUME, name)?.spec.size);
   }
 
   /** Pools with what it begins from; undefined: it begins empty; null: not ready yet. */

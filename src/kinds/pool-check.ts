@@ -4,6 +4,8 @@ import { parseQuantity, periodMs } from '../base/index.ts';
 import { BLOCK_DEVICE, type BlockDevice, NODE } from './ashlar.ts';
 import type { Pool, PoolSpec } from './pool.ts';
 
+/** On the labels of its devices. */
+const MAX_NAME_BYTES = 63;
 const LEAST_CACHE_BYTES = 16 * 2 ** 20;
 const FIXED = [
   'nodeName',
@@ -104,6 +106,10 @@ export async function checkPool(
       bad(field, 'does not go with spec.import: what is imported is as it is');
     }
     return causes;
+  }
+  if (metadata.name.length > MAX_NAME_BYTES) {
+    const message = `has ${metadata.name.length} characters; a pool's name has at most ${MAX_NAME_BYTES}`;
+    causes.push({ reason: 'FieldValueInvalid', field: 'metadata.name', message });
   }
   checkLayout(spec, bad);
   const all = (await client.list<BlockDevice>(BLOCK_DEVICE)).items;

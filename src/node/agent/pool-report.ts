@@ -2,7 +2,7 @@
 // to do next. A device that has left its pool is given back here.
 import { setCondition } from '../../apiserver/index.ts';
 import { adviceOf, figuresOf, presentLayout, stateOf } from '../../control/index.ts';
-import { isDeleting, STANDARD_OVERCOMMIT, type Writer } from '../../controllers/index.ts';
+import { isDeleting, mayPromiseBytes, type Writer } from '../../controllers/index.ts';
 import { POOL, type Pool, type PoolStatus } from '../../kinds/index.ts';
 import type { Pool as StorePool } from '../../store/index.ts';
 import type { DeviceClaims } from './device-claims.ts';
@@ -32,7 +32,6 @@ export class PoolReporter {
     const figures = figuresOf(open);
     const devices = this.#named(pool, figures.devices);
     await this.#giveBack(pool, open);
-    const overcommit = pool.spec.overcommit ?? STANDARD_OVERCOMMIT;
     const strays = straysOf(pool, open);
     const advice = adviceOf({ name, pool: open, why: '', paths: [], clashes: [] });
     if (strays.length > 0) {
@@ -51,7 +50,7 @@ export class PoolReporter {
       else status.replicaAddress = replicaAddress;
       if (strays.length === 0) delete status.strayVolumes;
       else status.strayVolumes = [...strays];
-      status.mayProvisionBytes = Math.floor(figures.usableBytes * overcommit);
+      status.mayProvisionBytes = Math.floor(mayPromiseBytes({ ...pool, status }));
       status.conditions ??= [];
       const is = serves ? 'True' : 'False';
       setCondition(status.conditions, { type: 'Ready', status: is, reason: phase, message }, now());

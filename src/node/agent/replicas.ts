@@ -93,7 +93,15 @@ export class ReplicaKeeper implements Controller {
     const replica = catalog.get(REPLICA, key);
     if (replica === null || replica.spec.nodeName !== nodeName) return undefined;
     const pool = this.#open.find(replica.spec.poolName);
-    if (pool === null) return TRY_AGAIN_MS; // Its pool is not open yet, or is gone from here for a while.
+    if (pool === null) {
+      // Placed while its pool went: nothing of it was ever made.
+      const isNowhere =
+        isDeleting(replica) &&
+        replica.status?.storeId === undefined &&
+        (await this.#writer.live(POOL, null, replica.spec.poolName)) === null;
+      if (isNowhere) await this.#writer.removeFinalizer(REPLICA, replica, Finalizer.Replica);
+      return TRY_AGAIN_MS; // Its pool is not open yet, or is gone from here for a while.
+    }
     const volume = catalog.get(VOLUME, replica.spec.volumeName);
     try {
       if (isDeleting(replica)) return await this.#tearDown(replica, volume, pool);

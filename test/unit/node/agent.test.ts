@@ -491,6 +491,35 @@ test('a rollback is refused while hosts are logged in, else done once, and not a
   await plane.stop();
 });
 
+test('a claim does not grow beyond what its pool may promise, and says so', async () => {
+  const plane = await aPlane();
+  await plane.server.create(CLAIM, aClaim('cstor-pvc'));
+  const { volume } = await plane.bound('cstor-pvc');
+  const { name } = volume.metadata;
+  const ask = (storage: string) =>
+    plane.server.patch(CLAIM, 'default', 'cstor-pvc', {
+      type: 'merge',
+      body: { spec: { resources: { requests: { storage } } } },
+    });
+  // 16 GiB, ten times over.
+  await ask('200Gi');
+  const said = await plane.until('the claim says why', async () => {
+    const { status } = await plane.server.get<Claim>(CLAIM, 'default', 'cstor-pvc');
+    return status?.conditions?.find(({ reason }) => reason === 'NoRoom');
+  });
+  assert.match(said.message ?? '', /pool cstor-disk-pool-\w+ would have promised 214748364800 of/);
+  assert.equal((await plane.server.get<Volume>(VOLUME, null, name)).spec.size, '5Gi');
+  // Its pool may promise more, and somebody looks at the claim again.
+  const [{ spec }] = (await plane.server.list<Replica>(REPLICA)).items as [Replica];
+  const more = { type: 'merge', body: { spec: { overcommit: 20 } } } as const;
+  await plane.server.patch(POOL, null, spec.poolName, more);
+  await ask('201Gi');
+  await plane.until('it has grown', async () => {
+    return (await plane.server.get<Volume>(VOLUME, null, name)).spec.size === '201Gi';
+  });
+  await plane.stop();
+});
+
 async function aFreePlane(): Promise<Plane> {
   const plane = new Plane();
   await plane.start();
