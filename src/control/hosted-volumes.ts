@@ -81,6 +81,8 @@ export interface Hosted {
   failure: string;
   /** When the Ready condition last changed. */
   sinceIso: string;
+  /** It is being found out whether a stream may go into it: no host may write meanwhile. */
+  withheld?: boolean;
 }
 
 export class HostedVolumes {

@@ -46,6 +46,7 @@ export type {
 } from './schemas.ts';
 export { VOLUME_NAME } from './schemas.ts';
 export { keepScrubbed, keepWalkRate } from './scrub-schedule.ts';
+export { ServedEnds } from './served-ends.ts';
 export { SnapshotScheduler, type SnapshotSchedulerOptions } from './snapshot-schedule.ts';
 export { Transfers, type TransfersOptions } from './transfers.ts';
 export { VolumeController } from './volume-controller.ts';

@@ -115,6 +115,8 @@ export interface ReplicatedHandle {
     }[];
     readonly nextLba: number;
   }>;
+  /** Whether any of the blocks from there up to `nextLba` holds something; null: nobody can say now. */
+  mappedFrom(lba: number): Promise<{ readonly isMapped: boolean; readonly nextLba: number } | null>;
   /** Where replicas are now; also while there is no quorum, which may wait for just that. */
   relocate(replicas: readonly WantedReplica[]): void;
   /**

@@ -1,4 +1,5 @@
 // The two ends of a stream on this node: a snapshot of the pool that is read, a volume that is written.
+import type { Turn } from '../base/index.ts';
 import {
   type BlockDevice,
   BlockOp,
@@ -163,6 +164,8 @@ function mapOf(
 export interface VolumeTargetOptions {
   readonly device: BlockDevice;
   readonly name: string;
+  /** Of a device that says things at the end of turns only. */
+  readonly turn?: Turn;
   /** Durable: all below `lba` is there. */
   readonly keepMark: (lba: number) => Promise<void>;
   readonly finish: () => Promise<void>;
@@ -199,9 +202,13 @@ export class VolumeTarget implements StreamTarget {
   }
 
   #do(kind: BlockOpKind, lba: number, blocks: number, data: DataBuffer | null): Promise<void> {
-    const { device, name } = this.#options;
+    const { device, name, turn } = this.#options;
     return submitTo(
-      (op) => device.submit(op),
+      (op) => {
+        turn?.enter();
+        device.submit(op);
+        turn?.leave();
+      },
       (op, owner) => op.begin(kind, lba * this.#ratio, blocks * this.#ratio, data, 0, false, owner),
       name,
     );

@@ -2,7 +2,7 @@
 //
 //   GET  …/snapshots/V@NAME/stream?from=NAME&resume=LBA    the stream
 //   GET  …/volumes/V/stream                                where an interrupted one goes on
-//   POST …/volumes/V/stream                                receives one
+//   POST …/volumes/V/stream?replicaNode=A&…                receives one; the nodes are a new volume's
 //   POST …/snapshots/V@NAME/backup, …/volumes/V/restore    to and from a place: a line of JSON for each step, the last
 //                                                          one says how it ended
 //   POST …/backups                                         what a place holds
@@ -14,7 +14,7 @@ import { type Access, STREAM_TYPE } from '../apiserver/index.ts';
 import { type BackupStore, listBackups, openPlace } from '../backup/index.ts';
 import { ApiError } from './errors.ts';
 import { GROUP_VERSION } from './schemas.ts';
-import { type Transfers, transferFailure } from './transfers.ts';
+import { type ReceivePlace, type Transfers, transferFailure } from './transfers.ts';
 
 const BASE = `/apis/${GROUP_VERSION}`;
 const ShortText = Type.String({ minLength: 1, maxLength: 1024 });
@@ -28,7 +28,16 @@ const Place = {
 const strict = { additionalProperties: false } as const;
 const PlaceRequest = Type.Object(Place, strict);
 const BackupRequest = Type.Object({ ...Place, from: Type.Optional(ShortText) }, strict);
-const RestoreRequest = Type.Object({ ...Place, volume: ShortText, snapshot: ShortText }, strict);
+const RestoreRequest = Type.Object(
+  {
+    ...Place,
+    volume: ShortText,
+    snapshot: ShortText,
+    replicaNodes: Type.Optional(Type.Array(ShortText, { maxItems: 5 })),
+    witnessNode: Type.Optional(ShortText),
+  },
+  strict,
+);
 
 /** Two of one stream into one volume would mix; more than a few at once starve hosts. */
 const MAX_TRANSFERS = 8;
@@ -102,7 +111,7 @@ export function addTransfers(
     const name = nameOf(request);
     try {
       const pieces = request.body as AsyncIterable<Uint8Array>;
-      return await alone(name, () => transfers.receive(name, pieces));
+      return await alone(name, () => transfers.receive(name, pieces, receivePlaceOf(request)));
     } catch (error) {
       throw transferFailure(error);
     }
@@ -126,7 +135,9 @@ export function addTransfers(
     const store = placeOf(body);
     return steps(reply, (step) =>
       alone(name, async () => {
-        await transfers.restore(name, store, body, (snapshot) => step({ snapshot }));
+        const { replicaNodes = [], witnessNode = null } = body;
+        const at = { replicaNodes, witnessNode };
+        await transfers.restore(name, store, body, (snapshot) => step({ snapshot }), at);
         return { volume: name };
       }),
     );
@@ -161,6 +172,16 @@ function steps(
 
 function nameOf(request: FastifyRequest): string {
   return (request.params as { name: string }).name;
+}
+
+/** Of a volume that is yet to be made: ?replicaNode=A&replicaNode=B&witnessNode=C */
+function receivePlaceOf(request: FastifyRequest): ReceivePlace {
+  const { replicaNode = [], witnessNode } = request.query as {
+    replicaNode?: string | string[];
+    witnessNode?: string | string[];
+  };
+  if (Array.isArray(witnessNode)) throw new ApiError('BadRequest', 'witnessNode: is one node');
+  return { replicaNodes: [replicaNode].flat(), witnessNode: witnessNode ?? null };
 }
 
 function toLba(text: string | undefined): number {

@@ -82,7 +82,8 @@ export class VolumeController {
     this.#sources = new VolumeSources(table, snapshots);
     this.snapshots = snapshots;
     this.history = new VolumeHistory(options, { table, exposed, opening, snapshots, view });
-    this.receiving = new VolumeReceiving({ table, opening, exporter: options.exporter });
+    const { exporter, clock, turn } = options;
+    this.receiving = new VolumeReceiving({ table, opening, exporter, clock, turn });
     this.#watch(table.own);
   }
 

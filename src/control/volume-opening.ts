@@ -13,7 +13,7 @@ import {
   translated,
   type VolumeControllerOptions,
 } from './hosted-volumes.ts';
-import { receivingOf } from './receiving-mark.ts';
+import { putReceiving, receivingOf } from './receiving-mark.ts';
 import type { ReplicatedHandle, ReplicationBackend } from './replication.ts';
 import { toVolumeLimits } from './volume-limits.ts';
 import type { WantedVolume } from './volume-manifest.ts';
@@ -151,6 +151,7 @@ export class VolumeOpening {
     const { volume, wanted, store, replicated } = hosted;
     if (replicated !== null) await this.#changeReplicas(replicated, wanted);
     if (volume === null) return;
+    if (replicated !== null) await this.#finishReceiving(hosted, replicated);
     const { logicalBlockBytes, blocks } = volume.geometry;
     if (wanted.sizeBytes > blocks * logicalBlockBytes) await volume.resize(wanted.sizeBytes);
     const cache = wanted.writeCache;
@@ -171,6 +172,15 @@ export class VolumeOpening {
     hosted.failure = '';
   }
 
+  /** As `finishReceiving`: what is on replicas is known when it is served. */
+  async #finishReceiving(hosted: Hosted, replicated: ReplicatedHandle): Promise<void> {
+    const receiving = receivingOf(hosted.store);
+    if (receiving === null) return;
+    if (!replicated.snapshots().some(({ id }) => id === receiving.snapshotId)) return;
+    await putReceiving(hosted.store, null);
+    this.expose(hosted);
+  }
+
   async #changeReplicas(replicated: ReplicatedHandle, wanted: WantedVolume): Promise<void> {
     try {
       await replicated.changeReplicas(wanted.replicas);
@@ -184,7 +194,7 @@ export class VolumeOpening {
     const { volume, throttle, wanted, replicated } = hosted;
     if (volume === null || throttle === null) return;
     if (replicated?.serving === false) return;
-    if (receivingOf(hosted.store) !== null) return;
+    if (hosted.withheld === true || receivingOf(hosted.store) !== null) return;
     const iqn = this.#table.iqn(wanted.metadata.name);
     throttle.setLimits(toVolumeLimits(wanted.limits));
     this.#options.exporter.expose({ iqn, wanted, volume, device: throttle });

@@ -1,8 +1,10 @@
 // Volumes that a stream is received into. Until the stream is whole no host may log in.
+import type { Clock, Turn } from '../base/index.ts';
 import type { Volume } from '../volume/index.ts';
 import { ApiError } from './errors.ts';
 import type { Exporter, HostedVolumes } from './hosted-volumes.ts';
 import { putReceiving, type Receiving, receivingOf } from './receiving-mark.ts';
+import type { ReplicatedHandle } from './replication.ts';
 import type { VolumeOpening } from './volume-opening.ts';
 import { busy } from './volume-parts.ts';
 
@@ -10,6 +12,19 @@ export interface VolumeReceivingOptions {
   readonly table: HostedVolumes;
   readonly opening: VolumeOpening;
   readonly exporter: Exporter;
+  readonly clock: Clock;
+  readonly turn: Turn;
+}
+
+/** A volume that has just been made, or a daemon that has just begun, may take some seconds. */
+const SERVED_WITHIN_MS = 30_000;
+const LOOK_MS = 50;
+
+/** A volume on replicas that is served here. */
+export interface Coordinated {
+  readonly handle: ReplicatedHandle;
+  readonly volume: Volume;
+  readonly turn: Turn;
 }
 
 export class VolumeReceiving {
@@ -33,12 +48,25 @@ export class VolumeReceiving {
     return receivingOf(this.#table.find(name).store);
   }
 
+  /** Of a volume on replicas, when its coordinator serves it; null: its blocks are in a pool here. */
+  async coordinated(name: string): Promise<Coordinated | null> {
+    const { clock, turn } = this.#options;
+    const endMs = clock.nowMs() + SERVED_WITHIN_MS;
+    for (;;) {
+      const { volume, replicated } = this.#table.find(name);
+      if (replicated === null) return null;
+      if (replicated.serving && volume !== null) return { handle: replicated, volume, turn };
+      if (clock.nowMs() >= endMs) {
+        const why = replicated.advice().join(' ');
+        throw new ApiError('Conflict', `volumes "${name}" is not served: ${why}`);
+      }
+      await new Promise<void>((resolve) => clock.schedule(LOOK_MS, resolve));
+    }
+  }
+
   /** The volume to write into. Throws where it cannot be opened. */
   volume(name: string): Volume {
-    const { volume, replicated, failure } = this.#table.find(name);
-    if (replicated !== null) {
-      throw new ApiError('Conflict', `volumes "${name}" is on replicas: receive into another`);
-    }
+    const { volume, failure } = this.#table.find(name);
     if (volume === null) {
       throw new ApiError('Conflict', `volumes "${name}" is not open: ${failure}`);
     }
@@ -50,7 +78,7 @@ export class VolumeReceiving {
    * on from what the volume holds; it is asked when no host can write any more, since one may have logged in, written
    * and left after the caller looked. When it refuses, hosts get the volume back as it is.
    */
-  begin(name: string, receiving: Receiving, assertFits: () => void): Promise<void> {
+  begin(name: string, receiving: Receiving, assertFits: () => Promise<void> | void): Promise<void> {
     return this.#table.exclusively(name, async () => {
       const hosted = this.#table.find(name);
       this.#table.refuseWhenDown(hosted.place);
@@ -58,13 +86,16 @@ export class VolumeReceiving {
       const { exporter } = this.#options;
       const initiators = exporter.initiators(this.#table.iqn(name));
       if (initiators.length > 0) throw busy(name, initiators);
-      await exporter.withdraw(this.#table.iqn(name));
+      hosted.withheld = true;
       try {
-        assertFits();
+        await exporter.withdraw(this.#table.iqn(name));
+        // Of one on replicas the target stays, and says so to who tries.
+        if (hosted.replicated !== null) exporter.reserve(this.#table.iqn(name), hosted.wanted);
+        await assertFits();
         await putReceiving(hosted.store, receiving);
-      } catch (error) {
-        this.#opening.expose(hosted);
-        throw error;
+      } finally {
+        hosted.withheld = false;
+        this.#opening.expose(hosted); // Where it was refused.
       }
     });
   }

@@ -89,7 +89,7 @@ export class VolumeView {
       inSync: inSync ?? (serving ? 1 : 0),
     };
     if (replicated !== null && fault === '') {
-      status.state = replicated.state();
+      status.state = receiving ? 'Offline' : replicated.state();
       status.epoch = replicated.epoch();
       status.advice = replicated.advice();
       status.usedBytes = replicated.usedBlocks() * STORE_BLOCK_BYTES;
@@ -110,7 +110,9 @@ export class VolumeView {
       return { type: 'Ready', status: 'False', reason: 'PoolFaulted', message, lastTransitionTime };
     }
     const { replicated } = hosted;
-    if (replicated !== null && (hosted.failure === '' || !replicated.serving)) {
+    const receiving = receivingOf(hosted.store);
+    const isIdle = receiving === null || replicated?.serving === false;
+    if (replicated !== null && isIdle && (hosted.failure === '' || !replicated.serving)) {
       const state = replicated.state();
       const message = replicated.advice().join(' ') || 'hosts can log in';
       const status = replicated.serving ? 'True' : 'False';
@@ -125,7 +127,6 @@ export class VolumeView {
       const message = `served, but not as its manifest says: ${hosted.failure}`;
       return { type: 'Ready', status: 'True', reason: 'Behind', message, lastTransitionTime };
     }
-    const receiving = receivingOf(hosted.store);
     if (receiving !== null) {
       const { snapshot, lba } = receiving;
       const message = `the stream of snapshot ${snapshot} is not whole: send it again (--resume ${lba} goes on where it broke off), or delete the volume`;

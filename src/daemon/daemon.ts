@@ -12,6 +12,7 @@ import {
   buildResources,
   PoolHost,
   type PoolList,
+  ServedEnds,
   SnapshotScheduler,
   Transfers,
   VolumeController,
@@ -416,7 +417,12 @@ export class Daemon {
       log,
       access: config.api.accounts === null ? null : new TokenAccess(config.api.accounts),
       tls,
-      transfers: new Transfers({ controller, buffers, log, now: () => new Date() }),
+      transfers: new Transfers({
+        ends: new ServedEnds(controller),
+        buffers,
+        log,
+        now: () => new Date(),
+      }),
     };
     const resources = await buildResources({ ...options, objects, clock: this.#clock });
     const housekeeper = new Housekeeper({ server: resources, clock: this.#clock, log });

@@ -24,6 +24,7 @@ import {
 } from '../replication/index.ts';
 import type { Pool } from '../store/index.ts';
 import type { Volume } from '../volume/index.ts';
+import { BlockKind } from '../wire/messages.ts';
 import { ZERO_VERSION } from '../wire/version.ts';
 import { READ_POLICIES, type ReplicationConfig, SYNC_POLICIES } from './config/index.ts';
 
@@ -35,6 +36,8 @@ const BLANK_GRACE_MS = 3000;
 const LOOK_MS = 1000;
 /** Of one question to a replica. */
 const MAX_RUNS = 1024;
+/** What a block may be that is not empty: what is damaged was something. */
+const HOLDS: ReadonlySet<number> = new Set([BlockKind.Data, BlockKind.Damaged]);
 /** A replica that is to be removed must first see the change committed; this long, its node may be asked to delete it. */
 const DELETE_TIMEOUT_MS = 3000;
 
@@ -381,6 +384,15 @@ class Handle implements ReplicatedHandle {
     const question = { kind: 'changed', fromLba, toLba, maxEntries: MAX_RUNS, ...since } as const;
     const found = await this.#replicated.coordinator.ask(id ?? at, question, changedIn);
     return found ?? { runs: [], nextLba: fromLba };
+  }
+
+  mappedFrom(lba: number): Promise<{ isMapped: boolean; nextLba: number } | null> {
+    return new Promise((resolve) => {
+      this.#replicated.coordinator.listMapped(lba, MAX_RUNS, (runs, nextLba) => {
+        if (runs === null) resolve(null);
+        else resolve({ isMapped: [...runs.kinds].some((kind) => HOLDS.has(kind)), nextLba });
+      });
+    });
   }
 
   takeSnapshotNow(

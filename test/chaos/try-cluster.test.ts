@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { freePort } from '../e2e/support/process.ts';
+import { freePort, mustRun } from '../e2e/support/process.ts';
 import { BLOCK_BYTES, IscsiDisk } from './iscsi-disk.ts';
 import { blockOf } from './model.ts';
 
@@ -49,13 +49,44 @@ async function end({ child, output }: Trial): Promise<void> {
   assert.equal(code, 0, output());
 }
 
+/** A snapshot goes to other replicated volumes: as a stream onto two copies and a witness, and through a backup onto three. */
+async function copies(at: {
+  readonly api: string;
+  readonly port: number;
+  readonly data: string;
+  readonly nodes: readonly string[];
+  readonly written: Buffer;
+}): Promise<void> {
+  const { api, port, data, nodes, written } = at;
+  const main = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+  const ashlar = (...args: string[]) => mustRun(process.execPath, [main, '--api', api, ...args]);
+  const [one = '', two = '', three = ''] = nodes;
+  const stream = join(data, 'a.ashlar');
+  await ashlar('create', 'snapshot', 'a', '--volume', 'demo');
+  await ashlar('send', 'demo@a', '-o', stream);
+  const pair = ['--replica-node', one, '--replica-node', two, '--witness-node', three];
+  await ashlar('receive', 'copy', stream, ...pair);
+  await ashlar('backup', 'demo@a', '--to', join(data, 'backups'));
+  const trio = nodes.flatMap((node) => ['--replica-node', node]);
+  const from = ['--place', join(data, 'backups'), '--backup', 'demo@a'];
+  await ashlar('restore', 'restored', ...from, ...trio);
+  for (const name of ['copy', 'restored']) {
+    const iqn = `iqn.2026-11.io.ashlar:${name}`;
+    const disk = await IscsiDisk.login(port, iqn, 'iqn.2026-11.test:host');
+    assert.deepEqual(await disk.read(3, 1), written);
+    disk.close();
+  }
+}
+
 test('try:cluster comes up with three copies, is written to, and is there again after Ctrl-C', {
   timeout: 300_000,
 }, async () => {
   const data = mkdtempSync(join(tmpdir(), 'ashlar-try-'));
   const port = await freePort();
-  const args = ['--portal', `127.0.0.1:${port}`, '--api', `127.0.0.1:${await freePort()}`];
-  args.push('--replicas-at', [await freePort(), await freePort(), await freePort()].join(','));
+  const api = `127.0.0.1:${await freePort()}`;
+  const args = ['--portal', `127.0.0.1:${port}`, '--api', api];
+  const replicas = [await freePort(), await freePort(), await freePort()];
+  args.push('--replicas-at', replicas.join(','));
   args.push('--data', data, '--size', '64Mi', '--pool-size', '256Mi');
   args.push('--block-size', String(BLOCK_BYTES));
   const iqn = 'iqn.2026-11.io.ashlar:demo';
@@ -74,6 +105,7 @@ test('try:cluster comes up with three copies, is written to, and is there again 
     const again = await IscsiDisk.login(port, iqn, 'iqn.2026-11.test:host');
     assert.deepEqual(await again.read(3, 1), written);
     again.close();
+    await copies({ api, port, data, nodes: replicas.map((at) => `127.0.0.1:${at}`), written });
     await end(trial);
     trial = null;
   } finally {

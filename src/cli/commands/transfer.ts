@@ -26,6 +26,22 @@ interface PlaceFlags {
   readonly accessKeyFile?: string;
 }
 
+interface ReplicaFlags {
+  readonly replicaNode: readonly string[];
+  readonly witnessNode?: string;
+}
+
+const REPLICA_NODE: [string, string, (one: string, all: string[]) => string[], string[]] = [
+  '--replica-node <host:port>',
+  'where a new volume keeps a copy: a replica service; once for each copy',
+  (one, all) => [...all, one],
+  [],
+];
+const WITNESS_NODE: [string, string] = [
+  '--witness-node <host:port>',
+  'beside two copies: a replica service that keeps a vote and no blocks',
+];
+
 interface BackupSummary {
   readonly volume: string;
   readonly snapshot: string;
@@ -45,7 +61,11 @@ export function addTransfers(program: Command): void {
   program
     .command('receive <volume> [file]')
     .description('make or bring up a volume of a stream from standard input or a file')
-    .action((volume: string, file?: string) => receive(program, volume, file));
+    .option(...REPLICA_NODE)
+    .option(...WITNESS_NODE)
+    .action((volume: string, file: string | undefined, flags: ReplicaFlags) =>
+      receive(program, volume, file, flags),
+    );
   placeOptions(program.command('backup <volume@snapshot>'))
     .description('store a snapshot in a folder or a bucket')
     .requiredOption(
@@ -63,8 +83,11 @@ export function addTransfers(program: Command): void {
     .description('make a volume of a backup')
     .requiredOption('--place <place>', 'where the backup is')
     .requiredOption('--backup <volume@snapshot>', 'which one; those that it stands on come along')
-    .action((volume: string, flags: PlaceFlags & { place: string; backup: string }) =>
-      restore(program, volume, flags),
+    .option(...REPLICA_NODE)
+    .option(...WITNESS_NODE)
+    .action(
+      (volume: string, flags: PlaceFlags & ReplicaFlags & { place: string; backup: string }) =>
+        restore(program, volume, flags),
     );
   placeOptions(program.command('backups <place>'))
     .description('list the backups in a folder or a bucket')
@@ -98,7 +121,12 @@ async function send(program: Command, snapshot: string, flags: SendFlags): Promi
   await pipeline(body, counter('sent'), into);
 }
 
-async function receive(program: Command, volume: string, file?: string): Promise<void> {
+async function receive(
+  program: Command,
+  volume: string,
+  file: string | undefined,
+  flags: ReplicaFlags,
+): Promise<void> {
   if (file === undefined && process.stdin.isTTY === true) {
     throw new UsageError('give the stream on standard input, or name its file');
   }
@@ -108,7 +136,10 @@ async function receive(program: Command, volume: string, file?: string): Promise
   const counted = counter('received');
   from.on('error', (cause) => counted.destroy(cause));
   try {
-    const path = `${BASE}/volumes/${encodeURIComponent(volume)}/stream`;
+    const query = new URLSearchParams();
+    for (const node of flags.replicaNode) query.append('replicaNode', node);
+    if (flags.witnessNode !== undefined) query.set('witnessNode', flags.witnessNode);
+    const path = `${BASE}/volumes/${encodeURIComponent(volume)}/stream?${query}`;
     const answer = (await client.upload(path, STREAM_TYPE, from.pipe(counted))) as {
       description: { snapshot: string };
     };
@@ -156,12 +187,19 @@ async function backUp(
 async function restore(
   program: Command,
   volume: string,
-  flags: PlaceFlags & { place: string; backup: string },
+  flags: PlaceFlags & ReplicaFlags & { place: string; backup: string },
 ): Promise<void> {
   assertSnapshot(flags.backup);
   const client = await clientOf(program);
   const [source = '', snapshot = ''] = flags.backup.split('@');
-  const request = { ...placeOf(flags.place, flags), volume: source, snapshot };
+  const { replicaNode: replicaNodes, witnessNode } = flags;
+  const request = {
+    ...placeOf(flags.place, flags),
+    volume: source,
+    snapshot,
+    ...(replicaNodes.length === 0 ? {} : { replicaNodes }),
+    ...(witnessNode === undefined ? {} : { witnessNode }),
+  };
   const path = `${BASE}/volumes/${encodeURIComponent(volume)}/restore`;
   await lastStep(
     client,

@@ -10,7 +10,7 @@ import { after, before, describe, it } from 'node:test';
 import { openPlace } from '../../../src/backup/index.ts';
 import { ManualClock, silentLog, Turn } from '../../../src/base/index.ts';
 import { BlockOp, BlockOpKind, DataBufferPool, IoStatus } from '../../../src/block/index.ts';
-import { ApiError, Transfers, VolumeController } from '../../../src/control/index.ts';
+import { ApiError, ServedEnds, Transfers, VolumeController } from '../../../src/control/index.ts';
 import {
   createPoolFile,
   MemoryPool,
@@ -54,7 +54,8 @@ class Node {
       now,
     });
     const { controller } = this;
-    this.transfers = new Transfers({ controller, buffers, log: silentLog, now });
+    const ends = new ServedEnds(controller);
+    this.transfers = new Transfers({ ends, buffers, log: silentLog, now });
   }
 
   static async on(pool: Pool, turn: Turn, buffers: DataBufferPool): Promise<Node> {
