@@ -10,6 +10,14 @@ import type { ReplicatedHandle, ReplicatedSnapshot, SnapshotPiece } from './repl
 
 /** 512 KiB a question. */
 const PIECE_BLOCKS = 128;
+/** So many questions at once, and their answers kept until they are read: 4 MiB. */
+const PIECES_AHEAD = 8;
+
+interface KeptPiece {
+  readonly lba: number;
+  readonly blocks: number;
+  readonly piece: SnapshotPiece;
+}
 
 export interface ReplicatedSourceOptions {
   readonly handle: ReplicatedHandle;
@@ -23,6 +31,9 @@ export interface ReplicatedSourceOptions {
 export class ReplicatedSource implements StreamSource {
   readonly description: StreamDescription;
   readonly #options: ReplicatedSourceOptions;
+  /** What changed is told by looking at it, and is read right after: of the last two answers, so it is asked for once. */
+  #kept: KeptPiece[] = [];
+  #keptBefore: KeptPiece[] = [];
 
   constructor(options: ReplicatedSourceOptions) {
     this.#options = options;
@@ -39,24 +50,29 @@ export class ReplicatedSource implements StreamSource {
     };
   }
 
-  async changes(lba: number, most: number): Promise<readonly ChangedRange[]> {
+  /** A few pieces may bring some more ranges than are asked for, and none is cut. */
+  async changes(lba: number, _most?: number): Promise<readonly ChangedRange[]> {
     const { handle, snapshot, from } = this.#options;
     const { sizeBlocks } = snapshot;
     const found: ChangedRange[] = [];
     for (let at = lba; at < sizeBlocks; ) {
       const listed = await handle.changedSince(from?.id ?? null, snapshot.id, at, sizeBlocks);
       if (listed.nextLba <= at) throw new StoreError('STORE_IO', `${this.#name} cannot be listed`);
-      for (const run of listed.runs) {
-        const end = Math.min(run.lba + run.blocks, sizeBlocks);
-        for (let start = Math.max(run.lba, at); start < end; start += PIECE_BLOCKS) {
-          const blocks = Math.min(PIECE_BLOCKS, end - start);
-          this.#addChanged(found, start, blocks, await this.#piece(start, blocks));
-          // One piece may bring some more than were asked for, and none is cut.
-          if (found.length >= most) return found;
+      const questions = piecesOf(listed.runs, at, sizeBlocks);
+      for (let first = 0; first < questions.length; first += PIECES_AHEAD) {
+        const asked = questions.slice(first, first + PIECES_AHEAD);
+        const pieces = await Promise.all(
+          asked.map(async (one) => ({ ...one, piece: await this.#piece(one.lba, one.blocks) })),
+        );
+        for (const { lba: start, blocks, piece } of pieces) {
+          this.#addChanged(found, start, blocks, piece);
         }
+        if (found.length === 0) continue;
+        this.#keptBefore = this.#kept;
+        this.#kept = pieces;
+        return found;
       }
       at = listed.nextLba;
-      if (found.length > 0) return found;
     }
     return found;
   }
@@ -90,21 +106,19 @@ export class ReplicatedSource implements StreamSource {
   }
 
   async read(lba: number, blocks: number, data: DataBuffer): Promise<void> {
-    for (let at = 0; at < blocks; at += PIECE_BLOCKS) {
-      const count = Math.min(PIECE_BLOCKS, blocks - at);
-      const { kinds, bytes } = await this.#piece(lba + at, count);
-      let packed = 0;
-      for (let index = 0; index < count; index += 1) {
-        const start = (at + index) * STORE_BLOCK_BYTES;
-        if (kinds[index] !== BlockKind.Data) {
-          data.bytes.fill(0, start, start + STORE_BLOCK_BYTES);
-          continue;
-        }
-        const from = packed * STORE_BLOCK_BYTES;
-        data.bytes.set(bytes.subarray(from, from + STORE_BLOCK_BYTES), start);
-        packed += 1;
-      }
+    for (let at = 0; at < blocks; ) {
+      const kept = this.#keptAt(lba + at);
+      const most = kept === null ? PIECE_BLOCKS : kept.lba + kept.blocks - (lba + at);
+      const count = Math.min(most, blocks - at);
+      const piece = kept?.piece ?? (await this.#piece(lba + at, count));
+      copyPiece(piece, kept === null ? 0 : lba + at - kept.lba, count, data, at);
+      at += count;
     }
+  }
+
+  #keptAt(lba: number): KeptPiece | null {
+    const holds = (one: KeptPiece): boolean => one.lba <= lba && lba < one.lba + one.blocks;
+    return this.#kept.find(holds) ?? this.#keptBefore.find(holds) ?? null;
   }
 
   async #piece(lba: number, blocks: number): Promise<SnapshotPiece> {
@@ -118,5 +132,43 @@ export class ReplicatedSource implements StreamSource {
 
   get #name(): string {
     return `${this.#options.volume}@${this.#options.snapshot.name}`;
+  }
+}
+
+/** What is to be looked at of the runs, in questions. */
+function piecesOf(
+  runs: readonly { readonly lba: number; readonly blocks: number }[],
+  fromLba: number,
+  sizeBlocks: number,
+): { lba: number; blocks: number }[] {
+  return runs.flatMap((run) => {
+    const end = Math.min(run.lba + run.blocks, sizeBlocks);
+    const pieces: { lba: number; blocks: number }[] = [];
+    for (let lba = Math.max(run.lba, fromLba); lba < end; lba += PIECE_BLOCKS) {
+      pieces.push({ lba, blocks: Math.min(PIECE_BLOCKS, end - lba) });
+    }
+    return pieces;
+  });
+}
+
+/** `count` blocks of the piece from its block `first` on, to block `at` of the buffer. */
+function copyPiece(
+  { kinds, bytes }: SnapshotPiece,
+  first: number,
+  count: number,
+  data: DataBuffer,
+  at: number,
+): void {
+  let packed = 0;
+  for (let index = 0; index < first; index += 1) if (kinds[index] === BlockKind.Data) packed += 1;
+  for (let index = 0; index < count; index += 1) {
+    const start = (at + index) * STORE_BLOCK_BYTES;
+    if (kinds[first + index] !== BlockKind.Data) {
+      data.bytes.fill(0, start, start + STORE_BLOCK_BYTES);
+      continue;
+    }
+    const from = packed * STORE_BLOCK_BYTES;
+    data.bytes.set(bytes.subarray(from, from + STORE_BLOCK_BYTES), start);
+    packed += 1;
   }
 }
