@@ -52,6 +52,7 @@ export {
   JIVA_CLASS,
   jivaPoolName,
   Label,
+  memberName,
   NO_QUORUM,
   poolName,
   replicaName,

@@ -23,6 +23,14 @@ export const REPLICAS_OF_VOLUME = index(REPLICA, ({ spec }) => spec.volumeName);
 export const REPLICAS_ON_NODE = index(REPLICA, ({ spec }) => spec.nodeName);
 export const REPLICAS_IN_POOL = index(REPLICA, ({ spec }) => spec.poolName);
 export const SNAPSHOTS_OF_VOLUME = index(SNAPSHOT, ({ spec }) => spec.volumeName);
+/** Heads of groups that are yet to be taken, under 'yes'. */
+export const PENDING_GROUPS = index(SNAPSHOT, ({ metadata, spec, status }) =>
+  (spec.alsoVolumes ?? []).length > 0 &&
+  status?.phase !== 'Ready' &&
+  metadata.deletionTimestamp === undefined
+    ? 'yes'
+    : undefined,
+);
 /** Volumes by the node that is to serve them. */
 export const VOLUMES_OF_TARGET = index(VOLUME, ({ status }) => status?.target?.nodeName);
 /** By the name of their VolumePolicy. */

@@ -69,6 +69,17 @@ export function snapshotName(snapshotUid: string): string {
   return `snapshot-${snapshotUid}`;
 }
 
+/** The Snapshot of another volume of a group: `db.monday` has `log.monday` beside it. */
+export function memberName(
+  { metadata, spec }: { metadata: { name: string }; spec: { volumeName: string } },
+  volume: string,
+): string {
+  const { name } = metadata;
+  if (volume === spec.volumeName) return name;
+  const prefix = `${spec.volumeName}.`;
+  return name.startsWith(prefix) ? `${volume}.${name.slice(prefix.length)}` : `${name}.${volume}`;
+}
+
 /** Of the volume that another one is to begin as a copy of, while that is being made. */
 export function copySnapshotName(volumeUid: string): string {
   return `copy-${volumeUid}`;

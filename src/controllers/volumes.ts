@@ -34,6 +34,7 @@ import {
 } from './controller.ts';
 import { expectedPlaces, mayHold } from './expected-places.ts';
 import {
+  PENDING_GROUPS,
   placeOfReplica,
   REPLICAS_IN_POOL,
   REPLICAS_OF_VOLUME,
@@ -93,6 +94,7 @@ export class VolumeController implements Controller {
     trigger(REPLICA, ({ spec }) => [spec.volumeName], placeOfReplica),
     trigger(SNAPSHOT, ({ spec }, catalog) => [
       spec.volumeName,
+      ...(spec.alsoVolumes ?? []),
       // Volumes that begin from it.
       ...namesOf(catalog.where(VOLUMES_WITH_SOURCE, 'yes')),
     ]),
@@ -538,6 +540,10 @@ export class VolumeController implements Controller {
       const node = catalog.get(NODE, nodeName);
       return node !== null && node.spec.drain !== true && this.#isReady(nodeName);
     };
+    const together = this.#groupNode(volume);
+    if (now !== undefined && together !== undefined && usable(together)) {
+      return together === now.nodeName ? now : { nodeName: together, epoch: now.epoch + 1 };
+    }
     if (now !== undefined && usable(now.nodeName)) return now;
     const load = new Map<string, number>();
     for (const other of catalog.all(VOLUME)) {
@@ -555,6 +561,25 @@ export class VolumeController implements Controller {
     // Nobody can: what was said stands, for when the node comes back.
     if (best === undefined) return now;
     return { nodeName: best.spec.nodeName, epoch: (now?.epoch ?? 0) + 1 };
+  }
+
+  /**
+   * P5: one instant is of one node. Volumes of a group that is to be taken are coordinated where its first is, and stay there;
+   * of several groups the oldest decides, so that no two pull at one volume.
+   */
+  #groupNode({ metadata, status }: Volume): string | undefined {
+    const { catalog } = this.#around;
+    if (status?.mode !== 'replicated') return undefined;
+    const [oldest] = catalog
+      .where(PENDING_GROUPS, 'yes')
+      .filter(({ spec }) => [spec.volumeName, ...(spec.alsoVolumes ?? [])].includes(metadata.name))
+      .sort(
+        (a, b) =>
+          a.metadata.creationTimestamp.localeCompare(b.metadata.creationTimestamp) ||
+          (a.metadata.name < b.metadata.name ? -1 : 1),
+      );
+    if (oldest === undefined) return undefined;
+    return catalog.get(VOLUME, oldest.spec.volumeName)?.status?.target?.nodeName;
   }
 
   /** Of one that has not been told yet how it is kept: places that are on their way, in words. */

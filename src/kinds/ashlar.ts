@@ -591,6 +591,18 @@ function shownReplica({ spec, status }: Replica): string | undefined {
 export const SnapshotSpec = Type.Object(
   {
     volumeName: Type.String(),
+    alsoVolumes: Type.Optional(
+      Type.Array(Type.String({ maxLength: 253 }), {
+        maxItems: 64,
+        description: 'Volumes of which a Snapshot each is taken at the same instant.',
+      }),
+    ),
+    group: Type.Optional(
+      Type.Object(
+        { name: Type.String(), uid: Type.String() },
+        { ...closed, description: 'The Snapshot that it is taken with, at one instant.' },
+      ),
+    ),
     snapshotRef: Type.Optional(
       Type.Object(
         { namespace: Type.String(), name: Type.String(), uid: Type.String() },
@@ -607,6 +619,14 @@ export const SnapshotStatus = Type.Object({
   phase: Type.Optional(Type.String({ description: 'Pending, Ready, Deleting or Failed.' })),
   takenAt: Type.Optional(Type.String()),
   sizeBytes: Type.Optional(Bytes),
+  cutId: Type.Optional(
+    Type.String({ description: 'What it is called in its volume, where that is not its uid.' }),
+  ),
+  cuts: Type.Optional(
+    Type.Array(Type.Object({ volume: Type.String(), id: Type.String() }), {
+      description: 'Of the first of a group: what is being cut, or was.',
+    }),
+  ),
   holders: Type.Optional(
     Type.Array(Type.String(), {
       description: 'Replicas that hold it, where its volume has several: those that were in sync.',
@@ -624,6 +644,12 @@ export const SNAPSHOT: KindDefinition<Snapshot> = {
   shortNames: ['asnap'],
   fields: { spec: SnapshotSpec, status: SnapshotStatus },
   required: ['spec'],
+  validate: ({ spec }) => {
+    const all = [spec.volumeName, ...(spec.alsoVolumes ?? [])];
+    if (new Set(all).size === all.length) return [];
+    const message = 'names a volume twice';
+    return [{ reason: 'FieldValueInvalid', field: 'spec.alsoVolumes', message }];
+  },
   columns: [
     column('Volume', 'Of which volume.', (snapshot) => snapshot.spec.volumeName),
     column('Status', 'Pending, Ready or Failed.', (snapshot) => snapshot.status?.phase),

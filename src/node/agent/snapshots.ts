@@ -13,6 +13,7 @@ import {
 import { SNAPSHOT, type Snapshot, VOLUME, type Volume } from '../../kinds/index.ts';
 import { STORE_BLOCK_BYTES, StoreError, type Pool as StorePool } from '../../store/index.ts';
 import { memberIdOf } from './members.ts';
+import { cutIdOf, isBeside, isHead, NotNow, SnapshotGroups, volumesOf } from './snapshot-groups.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
 import type { VolumeKeeper } from './volumes.ts';
 
@@ -28,12 +29,14 @@ export class SnapshotKeeper implements Controller {
   readonly #open: OpenPools;
   readonly #writer: Writer;
   readonly #volumes: VolumeKeeper;
+  readonly #groups: SnapshotGroups;
 
   constructor(around: NodeSurroundings, open: OpenPools, writer: Writer, volumes: VolumeKeeper) {
     this.#around = around;
     this.#open = open;
     this.#writer = writer;
     this.#volumes = volumes;
+    this.#groups = new SnapshotGroups(around, open, writer, volumes);
     const { catalog } = around;
     this.triggers = [
       {
@@ -53,7 +56,11 @@ export class SnapshotKeeper implements Controller {
     if (snapshot === null) return undefined;
     const volume = catalog.get(VOLUME, snapshot.spec.volumeName);
     if (volume?.status?.target?.nodeName !== nodeName) return undefined;
+    const isTaken = snapshot.status?.phase === 'Ready';
     try {
+      if (isHead(snapshot) && !isTaken) return await this.#ofGroup(snapshot);
+      // Its head takes it; once that is gone, or gives it up, it is deleted.
+      if (isBeside(snapshot) && !isTaken && !isDeleting(snapshot)) return undefined;
       if (volume.status.mode === 'replicated') return await this.#ofReplicas(snapshot, volume);
       const pool = this.#poolOf(volume);
       if (pool === null) return TRY_AGAIN_MS;
@@ -67,10 +74,52 @@ export class SnapshotKeeper implements Controller {
     return undefined;
   }
 
+  async #ofGroup(head: Snapshot): Promise<number | undefined> {
+    const { log, events } = this.#around;
+    const { name } = head.metadata;
+    if (isDeleting(head)) {
+      if (!hasFinalizer(head, Finalizer.Snapshot)) return undefined;
+      if (!(await this.#groups.undo(head))) return TRY_AGAIN_MS;
+      await this.#writer.removeFinalizer(SNAPSHOT, head, Finalizer.Snapshot);
+      return undefined;
+    }
+    // Without it nobody would be asked to take back what was cut.
+    if (!hasFinalizer(head, Finalizer.Snapshot)) {
+      await this.#writer.addFinalizer(SNAPSHOT, head, Finalizer.Snapshot);
+      return undefined; // That change brings it back here.
+    }
+    try {
+      const { snapshots } = await this.#groups.take(head);
+      // The head last: until it says so, all of this is done again.
+      for (const { object, id, cut } of [...snapshots].reverse()) {
+        const { volumeName } = object.spec;
+        const holders = cut.holders === null ? undefined : this.#namesOf(volumeName, cut.holders);
+        await this.#tellReady(object, cut.createdMs, cut.sizeBlocks, holders, id);
+      }
+      const volumes = volumesOf(head);
+      log.info({ snapshot: name, volumes }, 'a group of snapshots is taken');
+      events.record(head, 'Normal', 'SnapshotTaken', `of ${volumes.join(', ')} at one instant`);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof NotNow)) throw error;
+      await this.#fails(head, 'NotNow', error.message);
+      return TRY_AGAIN_MS / 4;
+    }
+  }
+
+  #namesOf(volume: string, members: readonly string[]): string[] {
+    return this.#around.catalog
+      .where(REPLICAS_OF_VOLUME, volume)
+      .filter((replica) => members.includes(memberIdOf(replica)))
+      .map(({ metadata }) => metadata.name)
+      .sort();
+  }
+
   /** Its volume's coordinator takes it, on every replica in sync, and knows which hold it from then on (P3). */
   async #ofReplicas(snapshot: Snapshot, volume: Volume): Promise<number | undefined> {
     const { log, events } = this.#around;
-    const { name, uid } = snapshot.metadata;
+    const { name } = snapshot.metadata;
+    const uid = cutIdOf(snapshot);
     const { volumeName } = snapshot.spec;
     const handle = this.#volumes.handle(volumeName);
     if (handle?.serving !== true) return TRY_AGAIN_MS;
@@ -106,11 +155,7 @@ export class SnapshotKeeper implements Controller {
     const taken = find();
     if (taken === undefined) return TRY_AGAIN_MS;
     const wasReady = snapshot.status?.phase === 'Ready';
-    const holders = this.#around.catalog
-      .where(REPLICAS_OF_VOLUME, volume.metadata.name)
-      .filter((replica) => taken.holders.includes(memberIdOf(replica)))
-      .map(({ metadata }) => metadata.name)
-      .sort();
+    const holders = this.#namesOf(volume.metadata.name, taken.holders);
     await this.#tellReady(snapshot, taken.createdMs, taken.sizeBlocks, holders);
     if (!wasReady) events.record(snapshot, 'Normal', 'SnapshotTaken', `of ${volumeName}`);
     return LOOK_AGAIN_MS;
@@ -121,6 +166,7 @@ export class SnapshotKeeper implements Controller {
     createdMs: number,
     sizeBlocks: number,
     holders?: string[],
+    cutId?: string,
   ): Promise<void> {
     const { now } = this.#around;
     await this.#writer.status(SNAPSHOT, snapshot, (status) => {
@@ -128,6 +174,7 @@ export class SnapshotKeeper implements Controller {
       status.takenAt = `${new Date(createdMs).toISOString().slice(0, 19)}Z`;
       status.sizeBytes = sizeBlocks * STORE_BLOCK_BYTES;
       if (holders !== undefined) status.holders = holders;
+      if (cutId !== undefined) status.cutId = cutId;
       status.conditions ??= [];
       const condition = { type: 'Ready', status: 'True', reason: 'Taken' } as const;
       setCondition(status.conditions, { ...condition, message: 'it can be restored from' }, now());

@@ -3,6 +3,7 @@
 import { type Catalog, copySnapshotName } from '../../controllers/index.ts';
 import { REPLICA, SNAPSHOT, VOLUME, type Volume } from '../../kinds/index.ts';
 import { memberIdOf } from './members.ts';
+import { cutIdOf } from './snapshot-groups.ts';
 
 export interface ReplicatedSource {
   /** As its coordinator and its replicas call it. */
@@ -28,5 +29,5 @@ export function replicatedSourceOf(
     const replica = catalog.get(REPLICA, replicaName);
     if (replica !== null) holders.set(replica.spec.poolName, memberIdOf(replica));
   }
-  return { volumeId: from.metadata.uid, snapshotId: snapshot.metadata.uid, holders };
+  return { volumeId: from.metadata.uid, snapshotId: cutIdOf(snapshot), holders };
 }

@@ -41,6 +41,7 @@ import { NO_LIMITS, Throttle, Volume, type VolumeLimits } from '../../volume/ind
 import { memberIdOf, PHASES } from './members.ts';
 import { isFilled, type Serving } from './replicas.ts';
 import { Rollbacks } from './rollback.ts';
+import { cutIdOf } from './snapshot-groups.ts';
 import { replicatedSourceOf } from './sources.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
 import { Told } from './told.ts';
@@ -313,9 +314,9 @@ export class VolumeKeeper implements Controller, Serving {
         exporter.reserve(iqn, this.#wantedOf(object, this.#policyOf(object)));
         served.exported = '';
       },
-      rollBack: async ({ metadata }: Snapshot): Promise<void> => {
-        if (handle !== null) await handle.rollback(metadata.uid);
-        else await this.#rollBackInPool(object, served, metadata.name);
+      rollBack: async (snapshot: Snapshot): Promise<void> => {
+        if (handle !== null) await handle.rollback(cutIdOf(snapshot));
+        else await this.#rollBackInPool(object, served, snapshot.metadata.name);
       },
     };
     return await this.#rollbacks.holds(object, target, () => this.nudge(name));

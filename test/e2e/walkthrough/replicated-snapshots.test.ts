@@ -23,7 +23,12 @@ interface Volume {
 interface Snapshot {
   readonly metadata: { readonly name: string };
   readonly spec: { readonly volumeName: string };
-  readonly status?: { readonly phase?: string; readonly holders?: readonly string[] };
+  readonly status?: {
+    readonly phase?: string;
+    readonly takenAt?: string;
+    readonly holders?: readonly string[];
+    readonly cuts?: readonly object[];
+  };
 }
 
 const MAIN = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
@@ -178,6 +183,43 @@ test('the source is rolled back to what it was, and its coordinator is killed in
     }
   });
   await cluster.io(now, 'read -P 0x11 0 1M', ...cut, 'read -P 0 4M 4M', 'read -P 0x12 1G 64k');
+});
+
+test('two volumes have snapshots of one instant, though the node that takes them is killed meanwhile', async () => {
+  const { metadata } = await whole('cstor-pvc');
+  await apply({
+    apiVersion: 'ashlar.io/v1',
+    kind: 'Volume',
+    metadata: { name: 'beside' },
+    spec: { size: '64Mi', replicaCount: 3, storagePoolClaim: 'cstor-disk-pool' },
+  });
+  const beside = () => cluster.get<Volume>('volumes.ashlar.io', 'beside');
+  const isHealthy = async () => {
+    const volume = await beside();
+    return volume?.status?.state === 'Healthy' && volume;
+  };
+  const { status } = await cluster.until('the second volume is healthy', isHealthy);
+  await cluster.io(`iscsi://${status?.serving?.portal}/${status?.iqn}/0`, 'write -P 0x62 0 64k');
+  const volume = await cluster.get<Volume>('volumes.ashlar.io', metadata.name);
+  const taker = cluster.nodes.find(({ name }) => name === volume?.status?.serving?.nodeName)!;
+  await cluster.pointTo(cluster.nodes.find((node) => node !== taker)!);
+  const volumes = ['--volume', metadata.name, '--volume', 'beside'];
+  const asked = await cluster.ashlar('create', 'snapshot', 'both', ...volumes);
+  assert.equal(asked.status, 0, asked.stderr);
+  const of = (name: string) => cluster.get<Snapshot>('snapshots.ashlar.io', `${name}.both`);
+  // Its volumes come together there first; then it is in the middle of it, or has just done it.
+  await cluster.until('it has begun', async () => (await of(metadata.name))?.status?.cuts);
+  await taker.end('SIGKILL');
+  const both = await cluster.until('both are ready', async () => {
+    const found = await Promise.all([of(metadata.name), of('beside')]);
+    return found.every((one) => one?.status?.phase === 'Ready') && found;
+  });
+  assert.equal(both[0]?.status?.takenAt, both[1]?.status?.takenAt);
+  for (const one of both) assert.ok((one?.status?.holders?.length ?? 0) >= 2);
+  await taker.start();
+  await must('delete', 'snapshots.ashlar.io', `${metadata.name}.both`, 'beside.both');
+  await must('delete', 'volumes.ashlar.io', 'beside');
+  await whole('cstor-pvc');
 });
 
 test('the source and its snapshots go, and what was made of them lives on', async () => {

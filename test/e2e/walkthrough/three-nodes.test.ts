@@ -138,6 +138,8 @@ test('the node of the coordinator is killed: another one serves what was acknowl
   const volume = await healthy();
   const killed = nodeOf(volume.status?.serving?.nodeName);
   await cluster.io(urlAt(killed, volume), 'write -P 0x5a 16M 4M', 'flush', 'write -P 0x5b 20M 64k');
+  const pair = await aPair();
+  await cluster.io(urlAt(killed, pair), 'write -P 0x5c 1M 64k', 'flush');
   const [other] = cluster.nodes.filter((node) => node !== killed);
   await cluster.pointTo(other!);
   const startMs = Date.now();
@@ -149,9 +151,45 @@ test('the node of the coordinator is killed: another one serves what was acknowl
   });
   process.stdout.write(`# resumed elsewhere after ${Date.now() - startMs} ms\n`);
   await cluster.io(urlAt(other!, moved), 'read -P 0x5a 16M 4M', 'read -P 0x5b 20M 64k');
+  // Whichever of its three was there, a copy or the witness, two votes of three are left.
+  await cluster.until('the pair is served', async () => {
+    const { serving, target } = (await thePair())?.status ?? {};
+    return serving?.nodeName !== killed.name && serving?.epoch === target?.epoch;
+  });
+  await cluster.io(urlAt(other!, pair), 'read -P 0x5c 1M 64k', 'write -P 0x5d 2M 64k', 'flush');
   await killed.start();
   await healthy(90_000);
+  await pairIsHealthy();
+  await cluster.io(urlAt(killed, pair), 'read -P 0x5c 1M 64k', 'read -P 0x5d 2M 64k');
+  const gone = await cluster.kubectl('delete', 'volumes.ashlar.io', 'pair');
+  assert.equal(gone.status, 0, gone.stderr);
 });
+
+const thePair = () => cluster.get<Volume>('volumes.ashlar.io', 'pair');
+const pairIsHealthy = (): Promise<Volume> =>
+  cluster.until('the pair is healthy', async () => {
+    const pair = await thePair();
+    return pair?.status?.state === 'Healthy' && pair;
+  });
+
+/** Two copies and a witness, as tables and descriptions show them. */
+async function aPair(): Promise<Volume> {
+  await apply({
+    apiVersion: 'ashlar.io/v1',
+    kind: 'Volume',
+    metadata: { name: 'pair' },
+    spec: { size: '64Mi', replicaCount: 2, witness: true, storagePoolClaim: 'cstor-disk-pool' },
+  });
+  const pair = await pairIsHealthy();
+  const { stdout } = await cluster.ashlar('get', 'replicas', '-o', 'wide');
+  const rows = stdout.split('\n').filter((line) => line.includes(' pair '));
+  assert.equal(rows.length, 3, stdout);
+  assert.equal(rows.filter((row) => /\bWitness\b.*\bwitness\b/.test(row)).length, 1, stdout);
+  assert.equal(new Set(rows.map((row) => /node-\d/.exec(row)?.[0])).size, 3, stdout);
+  const described = await cluster.ashlar('describe', 'volume.ashlar.io', 'pair');
+  assert.match(described.stdout, /2 of 2 replicas in sync, a witness on node-\d/);
+  return pair;
+}
 
 /** What people do to volumes; each leaves the cluster in a state that the next one may begin from. */
 class Operations {
