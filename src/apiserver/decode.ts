@@ -43,8 +43,7 @@ export function decodeObject(
     isObject(sent['metadata']) || 'metadata' in sent ? sent : { ...sent, metadata: {} };
   const found = checkStructure(schemaOf(kind), withoutStatus ? omitStatus(complete) : complete);
   causes.push(...found.causes);
-  for (const field of found.unknown) {
-    const message = `unknown field "${field}"`;
+  for (const { field, message } of found.unknown) {
     if ((options.fieldValidation ?? 'Strict') === 'Strict') {
       causes.push({ reason: 'FieldValueNotSupported', field, message });
     } else if (options.fieldValidation === 'Warn') options.onWarning?.(message);

@@ -487,8 +487,7 @@ class ResourceRequest {
       const found = checkStructure(action.body as unknown as Schema, body);
       const unknown = found.unknown.map((field) => ({
         reason: 'FieldValueNotSupported' as const,
-        field,
-        message: `unknown field "${field}"`,
+        ...field,
       }));
       const causes = [...found.causes, ...unknown];
       if (causes.length > 0) throw invalid(kind, name, causes);

@@ -120,10 +120,9 @@ export function deleteRequest(query: Query, body: unknown): DeleteRequest {
   const found = checkStructure(DELETE_OPTIONS, options);
   const wrong = [
     ...found.causes,
-    ...found.unknown.map((field) => ({
+    ...found.unknown.map((unknown) => ({
       reason: 'FieldValueNotSupported' as const,
-      field,
-      message: `unknown field "${field}"`,
+      ...unknown,
     })),
   ];
   if (wrong.length > 0) {

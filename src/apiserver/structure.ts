@@ -1,5 +1,6 @@
 // Checks a value against a TypeBox schema the way an API server's users expect: every fault at once, each with its
 // path; unknown fields found and dropped; null taken for "left out". Gives back the value so cleaned.
+import { nearestName } from '../base/index.ts';
 import type { StatusCause } from './errors.ts';
 import { clip } from './errors.ts';
 
@@ -33,8 +34,14 @@ export interface Schema {
 
 export interface Findings {
   readonly causes: StatusCause[];
-  /** Paths of fields that the schema does not know. */
-  readonly unknown: string[];
+  /** Fields that the schema does not know. */
+  readonly unknown: UnknownField[];
+}
+
+export interface UnknownField {
+  readonly field: string;
+  /** As Kubernetes words it, and which field may have been meant. */
+  readonly message: string;
 }
 
 /** More than these are not worth reading. */
@@ -102,8 +109,9 @@ function walkObject(schema: Schema, value: unknown, path: string, findings: Find
     const at = known === undefined && isMap(schema) ? `${path}[${clip(key)}]` : within(path, key);
     const rule = known ?? mapValue(schema);
     if (rule === undefined) {
-      if (schema.additionalProperties === false) findings.unknown.push(clip(at));
-      else cleaned.set(key, inner);
+      if (schema.additionalProperties === false) {
+        findings.unknown.push(unknownField(at, key, Object.keys(schema.properties ?? {})));
+      } else cleaned.set(key, inner);
       continue;
     }
     // As Kubernetes: null where null is no value is the same as nothing.
@@ -117,6 +125,13 @@ function walkObject(schema: Schema, value: unknown, path: string, findings: Find
     if (!Object.hasOwn(value, key)) isRequired(within(path, key), findings);
   }
   return Object.fromEntries(cleaned);
+}
+
+function unknownField(path: string, key: string, known: readonly string[]): UnknownField {
+  const field = clip(path);
+  const near = nearestName(key, known);
+  const guess = near === null ? '' : `; did you mean "${near}"?`;
+  return { field, message: `unknown field "${field}"${guess}` };
 }
 
 function walkArray(schema: Schema, value: unknown, path: string, findings: Findings): unknown {

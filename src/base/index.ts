@@ -4,6 +4,7 @@ export { type Clock, ManualClock, SystemClock, type Timer } from './clock.ts';
 export { type Crc32c, crc32c, crc32cJs, setCrc32c } from './crc32c.ts';
 export { LATENCY_BOUNDS_MS, LatencyHistogram } from './latency.ts';
 export { type Log, silentLog } from './log.ts';
+export { nearestName } from './nearest-name.ts';
 export { periodMs } from './period.ts';
 export { formatBytes, formatQuantity, parseQuantity } from './quantity.ts';
 export { type Random, SeededRandom, SystemRandom } from './random.ts';

@@ -5,6 +5,7 @@ import type { KindDefinition, KubeObject, SpecObject, StatusCause } from '../api
 import { formatQuantity } from '../base/index.ts';
 import { CAS_CONFIG, CAS_TYPE, parseCasConfig } from './cas-config.ts';
 import { age, closed, column, ObjectReference, Quantity, StringMap, statusOnly } from './common.ts';
+import { EXTERNAL_SNAPSHOT_GROUP, SNAPSHOT_GROUP } from './snapshots.ts';
 import { quantityBytes } from './volume-check.ts';
 
 /** The provisioners whose claims are ours. */
@@ -92,8 +93,14 @@ export const STORAGE_CLASS: KindDefinition<StorageClass> = {
     }
     return causes;
   },
-  warnings: (storageClass) =>
-    parseCasConfig(storageClass.metadata.annotations?.[CAS_CONFIG]).warnings,
+  warnings: ({ metadata, provisioner }) => [
+    ...parseCasConfig(metadata.annotations?.[CAS_CONFIG]).warnings,
+    ...(provisioner === PROVISIONER || provisioner === SNAPSHOT_PROMOTER
+      ? []
+      : [
+          `provisioner: nobody here is '${provisioner}', and claims of this class stay Pending; ours is ${PROVISIONER}`,
+        ]),
+  ],
 };
 
 // --- PersistentVolumeClaim
@@ -182,6 +189,14 @@ export const CLAIM: KindDefinition<Claim> = {
   validate: (claim, before) => checkClaim(claim, before),
 };
 
+const SNAPSHOT_SOURCES: readonly string[] = [EXTERNAL_SNAPSHOT_GROUP, SNAPSHOT_GROUP];
+
+/** Whether a claim's content can come from such an object. */
+function isSource({ kind, apiGroup = '' }: { kind: string; apiGroup?: string }): boolean {
+  if (kind === 'PersistentVolumeClaim') return apiGroup === '';
+  return kind === 'VolumeSnapshot' && SNAPSHOT_SOURCES.includes(apiGroup);
+}
+
 function checkClaim({ spec }: Claim, before: Claim | null): StatusCause[] {
   const causes: StatusCause[] = [];
   const bad = (field: string, message: string, forbidden = false): void => {
@@ -197,6 +212,14 @@ function checkClaim({ spec }: Claim, before: Claim | null): StatusCause[] {
   if (bytes === null) bad(field, `'${storage}' is not a quantity; write it like 5Gi`);
   else if (bytes < 1024 * 1024) bad(field, `${storage} is too small; the least is 1Mi`);
   else if (bytes > 4 * 2 ** 50) bad(field, `${storage} is too large; the most is 4Pi`);
+  for (const name of ['dataSource', 'dataSourceRef'] as const) {
+    const source = spec[name];
+    if (source === undefined || before !== null || isSource(source)) continue;
+    bad(
+      `spec.${name}`,
+      `'${source.kind}'${source.apiGroup ? ` of ${source.apiGroup}` : ''} is no source; use a PersistentVolumeClaim, or a VolumeSnapshot of ${SNAPSHOT_SOURCES.join(' or ')}`,
+    );
+  }
   if (before === null) return causes;
   const least = Math.max(
     quantityBytes(before.spec.resources.requests.storage) ?? 0,

@@ -4,6 +4,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import { type Account, MIN_TOKEN_CHARACTERS, ROLES } from '../../apiserver/index.ts';
+import { nearestName } from '../../base/index.ts';
 import { composeReplication } from './replication.ts';
 import {
   BadValue,
@@ -351,31 +352,9 @@ function readSection(
 
 function suggestion(name: string, section: Section): string {
   const known = Object.keys(section);
-  const near = known
-    .map((candidate) => ({
-      candidate,
-      distance: editDistance(name.toLowerCase(), candidate.toLowerCase()),
-    }))
-    .sort((a, b) => a.distance - b.distance)[0];
-  if (near !== undefined && near.distance <= Math.max(2, near.candidate.length / 3)) {
-    return `; did you mean ${near.candidate}?`;
-  }
+  const near = nearestName(name, known);
+  if (near !== null) return `; did you mean ${near}?`;
   return `; known here: ${known.join(', ')}`;
-}
-
-/** Levenshtein's, over one row. */
-function editDistance(a: string, b: string): number {
-  if (a.length > 64) return a.length;
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const change = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(change, row[j]! + 1, next[j - 1]! + 1));
-    }
-    row = next;
-  }
-  return row[b.length]!;
 }
 
 function relativeTo(base: string, path: string): string {

@@ -1,10 +1,11 @@
-// Goal: what one node promises beside the walk-through: limits that hold, wrong manifests that are answered with their
-// field, a kill at any moment that loses nothing.
+// Goal: what one node promises beside the walk-through: limits that hold, what cannot be had said in events, a kill at any
+// moment that loses nothing.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { after, before, test } from 'node:test';
 import { run } from '../support/process.ts';
 import { Cluster } from './cluster.ts';
+import { claimSpec, spcSpec } from './wrong-manifests.ts';
 
 let cluster: Cluster;
 before(async () => {
@@ -116,155 +117,7 @@ test('1,000 IOPS hold within 5 % over 10 s at depth 1 and 128, and lift at once'
   assert.ok(seconds < 60, `${seconds} s`);
 });
 
-const meta = (name: string, annotations?: Record<string, string>) => ({
-  name,
-  ...(annotations === undefined ? {} : { annotations }),
-});
-const config = (text: string): Record<string, string> => ({ 'cas.openebs.io/config': text });
-const claimSpec = {
-  storageClassName: 'openebs-jiva-default',
-  accessModes: ['ReadWriteOnce'],
-  resources: { requests: { storage: '1Gi' } },
-};
-const spcSpec = {
-  type: 'disk',
-  poolSpec: { poolType: 'striped' },
-  blockDevices: { blockDeviceList: ['blockdevice-1'] },
-};
-
-/** What is sent, and what the answer must say. */
-const wrong: readonly [object, RegExp][] = [
-  [
-    {
-      apiVersion: 'openebs.io/v1alpha1',
-      kind: 'StoragePoolClaim',
-      metadata: meta('a'),
-      spec: { ...spcSpec, type: 'tape' },
-    },
-    /spec\.type/,
-  ],
-  [
-    {
-      apiVersion: 'openebs.io/v1alpha1',
-      kind: 'StoragePoolClaim',
-      metadata: meta('a'),
-      spec: { ...spcSpec, poolSpec: {} },
-    },
-    /spec\.poolSpec\.poolType/,
-  ],
-  [
-    {
-      apiVersion: 'openebs.io/v1alpha1',
-      kind: 'StoragePoolClaim',
-      metadata: meta('a'),
-      spec: { type: 'disk', poolSpec: { poolType: 'striped' } },
-    },
-    /spec\.maxPools/,
-  ],
-  [
-    {
-      apiVersion: 'openebs.io/v1alpha1',
-      kind: 'StoragePoolClaim',
-      metadata: meta('a', config('- name: PoolResourceLimits\n  value: "memory: lots"')),
-      spec: spcSpec,
-    },
-    /PoolResourceLimits.*lots/,
-  ],
-  [
-    {
-      apiVersion: 'storage.k8s.io/v1',
-      kind: 'StorageClass',
-      metadata: meta('a', config('- name: ReplicaCount\n  value: "x"')),
-      provisioner: 'openebs.io/provisioner-iscsi',
-    },
-    /metadata\.annotations\[cas\.openebs\.io\/config\]\.ReplicaCount.*'x' is not a whole number/,
-  ],
-  [
-    {
-      apiVersion: 'storage.k8s.io/v1',
-      kind: 'StorageClass',
-      metadata: meta('a', { 'openebs.io/cas-type': 'tape' }),
-      provisioner: 'openebs.io/provisioner-iscsi',
-    },
-    /openebs\.io\/cas-type.*'tape' is neither cstor nor jiva/,
-  ],
-  [
-    {
-      apiVersion: 'v1',
-      kind: 'PersistentVolumeClaim',
-      metadata: meta('a'),
-      spec: { ...claimSpec, resources: { requests: { storage: '5Gx' } } },
-    },
-    /spec\.resources\.requests\.storage.*5Gx/,
-  ],
-  [
-    {
-      apiVersion: 'v1',
-      kind: 'PersistentVolumeClaim',
-      metadata: meta('a'),
-      spec: { ...claimSpec, accessModes: ['Sometimes'] },
-    },
-    /spec\.accessModes/,
-  ],
-  [
-    {
-      apiVersion: 'volumesnapshot.external-storage.k8s.io/v1',
-      kind: 'VolumeSnapshot',
-      metadata: meta('a'),
-      spec: {},
-    },
-    /spec\.persistentVolumeClaimName/,
-  ],
-  [
-    {
-      apiVersion: 'snapshot.storage.k8s.io/v1',
-      kind: 'VolumeSnapshot',
-      metadata: meta('a'),
-      spec: { source: {} },
-    },
-    /spec\.source\.persistentVolumeClaimName/,
-  ],
-  [
-    {
-      apiVersion: 'v1',
-      kind: 'Secret',
-      metadata: meta('a'),
-      type: 'kubernetes.io/iscsi-chap',
-      stringData: { 'node.session.auth.username': 'a', 'node.session.auth.password': 'short' },
-    },
-    /node\.session\.auth\.password.*12 to 255/,
-  ],
-  [
-    { apiVersion: 'ashlar.io/v1', kind: 'Volume', metadata: meta('a'), spec: { size: 12.5 } },
-    /spec\.size/,
-  ],
-  [
-    {
-      apiVersion: 'ashlar.io/v1',
-      kind: 'Volume',
-      metadata: meta('a'),
-      spec: { size: '1Gi', replicaCount: 99 },
-    },
-    /spec\.replicaCount.*use 1 to 5/,
-  ],
-  [
-    {
-      apiVersion: 'ashlar.io/v1',
-      kind: 'VolumePolicy',
-      metadata: meta('a'),
-      spec: { limits: { iops: 0 } },
-    },
-    /spec\.limits\.iops/,
-  ],
-];
-
-test('a wrong manifest of each kind is answered with the field and what would be right', async () => {
-  for (const [manifest, answer] of wrong) {
-    const { code, err } = await apply(manifest);
-    assert.notEqual(code, 0, JSON.stringify(manifest));
-    assert.match(err, answer);
-  }
-});
+const meta = (name: string) => ({ name });
 
 test('what is right in form and cannot be had says so in an event and waits', async () => {
   const spc = {

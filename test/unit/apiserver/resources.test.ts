@@ -71,7 +71,7 @@ test('unknown fields are told of, or dropped, where the client asks for that', a
     fieldValidation: 'Warn',
     onWarning: (message) => warnings.push(message),
   });
-  assert.deepEqual(warnings, ['unknown field "spec.colour"']);
+  assert.deepEqual(warnings, ['unknown field "spec.colour"; did you mean "color"?']);
   assert.deepEqual(Object.keys(made.spec).sort(), ['color', 'size']);
 });
 
