@@ -115,6 +115,15 @@ export class Client {
     return await this.#json({ ...GET, method: 'DELETE', path, body });
   }
 
+  /** The answer as it is; rejects for one that is no success, with what it says. */
+  async text(path: string, timeoutMs = 10_000): Promise<string> {
+    const answer = await this.#send({ ...GET, path, accept: '*/*', timeoutMs });
+    const text = await this.#text(answer);
+    const code = answer.statusCode ?? 0;
+    if (code < 200 || code >= 300) throw new ServerError('Unknown', text.trim(), code);
+    return text;
+  }
+
   /** The answer as it comes. */
   async *stream(path: string, accept = 'application/json'): AsyncGenerator<string> {
     const answer = await this.#send({ ...GET, path, accept, timeoutMs: 0 });

@@ -9,7 +9,12 @@ interface ApiFlags {
   readonly caFile?: string;
 }
 
-export async function clientOf(program: Command): Promise<Client> {
+export function clientOf(program: Command): Promise<Client> {
+  return clientAt(program, null);
+}
+
+/** At another address, as the same account; null: where the flags, the environment or the configuration say. */
+export async function clientAt(program: Command, elsewhere: string | null): Promise<Client> {
   const flags = program.opts<ApiFlags>();
   const { env } = process;
   const tokenFile = flags.tokenFile ?? env['ASHLAR_TOKEN_FILE'];
@@ -18,7 +23,7 @@ export async function clientOf(program: Command): Promise<Client> {
   const { address, caFile } =
     named === undefined ? await configuredApi() : { address: named, caFile: null };
   return new Client({
-    address,
+    address: elsewhere ?? address,
     token: token === undefined || token === '' ? null : token,
     caFile: flags.caFile ?? env['ASHLAR_CA_FILE'] ?? caFile,
   });

@@ -7,6 +7,7 @@ import { ServerError, STANDARD_API, Unreachable } from './client.ts';
 import { addChanges } from './commands/change.ts';
 import { addCheck } from './commands/check.ts';
 import { addCreate } from './commands/create.ts';
+import { addDoctor } from './commands/doctor.ts';
 import { addEdit } from './commands/edit.ts';
 import { addExplain } from './commands/explain.ts';
 import { addGet } from './commands/get.ts';
@@ -58,6 +59,7 @@ function buildProgram(): Command {
   addExplain(program);
   addChanges(program);
   addEdit(program);
+  addDoctor(program);
   addTransfers(program);
   addReplicaCommands(program);
   addCheck(program);

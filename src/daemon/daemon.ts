@@ -25,6 +25,7 @@ import { type Pool, STORE_BLOCK_BYTES } from '../store/index.ts';
 import { FollowedCertificates, followTls } from './certificates.ts';
 import { type Config, isLoopback, type PortalAddress, showAddress } from './config/index.ts';
 import type { Engine, EngineOptions } from './engine.ts';
+import { addHostMetrics, hostOf } from './host-metrics.ts';
 import { PoolListFile } from './pool-list.ts';
 import { NativePoolMedia } from './pool-media.ts';
 import { samplePool } from './pool-sample.ts';
@@ -394,6 +395,7 @@ export class Daemon {
     const { config, version } = this.#options;
     const tls = readTls(config);
     const metrics = buildMetrics(this.#metricsSource(controller, pool, buffers));
+    addHostMetrics(metrics, hostOf(config, tls));
     const { address } = config.api;
     const { log } = this.#options;
     const objects = await this.#options.openObjects(config);

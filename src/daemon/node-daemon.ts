@@ -53,6 +53,7 @@ import {
   showAddress,
 } from './config/index.ts';
 import { readTls } from './daemon.ts';
+import { hostOf } from './host-metrics.ts';
 import { buildNodeMetrics } from './node-metrics.ts';
 import { openObjects } from './objects.ts';
 import { podLog } from './pod-log.ts';
@@ -466,6 +467,7 @@ export class NodeDaemon {
       buffers: () => this.#buffers,
       sessions: () => this.#sessions(),
       leads: () => this.leads,
+      host: hostOf(config, tls),
     });
     app.get('/metrics', async (_request, reply) =>
       reply.header('content-type', metrics.contentType).send(await metrics.metrics()),

@@ -5,6 +5,7 @@ import { REPLICA } from '../kinds/index.ts';
 import { buildMetrics, type MetricsRegistry, shown } from '../metrics/index.ts';
 import type { NodeAgent } from '../node/index.ts';
 import { STORE_BLOCK_BYTES } from '../store/index.ts';
+import { addHostMetrics, type HostMetricsSource } from './host-metrics.ts';
 import { samplePool } from './pool-sample.ts';
 
 export interface NodeMetricsSource {
@@ -13,6 +14,7 @@ export interface NodeMetricsSource {
   readonly buffers: () => DataBufferPool | null;
   readonly sessions: () => readonly SessionInfo[];
   readonly leads: () => boolean;
+  readonly host: HostMetricsSource;
 }
 
 const REPLICA_PHASES = [
@@ -46,6 +48,7 @@ export function buildNodeMetrics(source: NodeMetricsSource): MetricsRegistry {
       };
     },
   });
+  addHostMetrics(registry, source.host);
   registry.registerMetric(
     shown('ashlar_leads', 'gauge', '1 where the controllers run', () => [
       { labels: {}, value: source.leads() ? 1 : 0 },

@@ -31,12 +31,12 @@ function openssl(...args: string[]): void {
 const EC = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
 function authority(name: string): void {
   const files = ['-keyout', `${name}.key`, '-out', `${name}.crt`];
-  openssl('req', '-x509', ...EC, ...files, '-subj', `/CN=${name}`);
+  openssl('req', '-x509', '-days', '365', ...EC, ...files, '-subj', `/CN=${name}`);
 }
 function certificate(name: string, signer: string): void {
   openssl('req', ...EC, '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`);
   writeFileSync(join(folder, 'names'), 'subjectAltName=IP:127.0.0.1\n');
-  const by = ['-CA', `${signer}.crt`, '-CAkey', `${signer}.key`, '-CAcreateserial'];
+  const by = ['-CA', `${signer}.crt`, '-CAkey', `${signer}.key`, '-CAcreateserial', '-days', '365'];
   openssl('x509', '-req', '-in', `${name}.csr`, ...by, '-extfile', 'names', '-out', `${name}.crt`);
 }
 
@@ -150,8 +150,24 @@ test('replicas over mutual TLS; a stranger is refused; renewed certificates are 
     for (const { name } of cluster.nodes) assert.match(stdout, new RegExp(`"node":"${name}"`));
   }
 
+  const doctor = () => cluster.ashlar('doctor');
+  const well = await doctor();
+  assert.match(well.stdout, /^Looked at 3 nodes, .* 1 volume, 3 replicas/m);
+  // All that is to be said of three nodes on one machine.
+  const said = well.stdout.split('\n').filter((line) => /^(BROKEN|care)/.test(line));
+  const only = /which only that machine reaches|dataDir|the event loop/;
+  assert.deepEqual(
+    said.filter((line) => !only.test(line)),
+    [],
+    well.stdout,
+  );
+
   // A node that comes back with somebody else's certificate: what it holds is not reached.
   await other.end('SIGKILL');
+  await cluster.until('the doctor sees that it is gone', async () => {
+    const { status: code, stdout } = await doctor();
+    return code === 2 && new RegExp(`^BROKEN +node ${other.name} `, 'm').test(stdout);
+  });
   install(other, 'stranger', 'theirs');
   await other.start();
   await volumeThat('degraded', ({ replicas }) => replicas?.inSync === 2);
