@@ -15,6 +15,7 @@ import { Cluster, type ClusterNode, MANIFESTS } from './cluster.ts';
 
 interface Volume {
   readonly metadata: { readonly name: string };
+  readonly spec?: { readonly rollback?: { readonly request: string } };
   readonly status?: {
     readonly state?: string;
     readonly iqn?: string;
@@ -24,6 +25,7 @@ interface Volume {
       readonly epoch: number;
     };
     readonly target?: { readonly nodeName: string; readonly epoch: number };
+    readonly rollback?: { readonly request: string; readonly phase: string };
   };
 }
 
@@ -199,6 +201,8 @@ class Operations {
   sizeMi = 5 * 1024;
   #replicas = 3;
   #count = 0;
+  #rollback: { readonly name: string; readonly answer: ReturnType<Cluster['ashlar']> } | null =
+    null;
   drained: ClusterNode | null = null;
 
   readonly all: Readonly<Record<string, (volume: Volume) => Promise<void>>> = {
@@ -219,12 +223,7 @@ class Operations {
     snapshot: async () => {
       const name = this.#next('snap');
       this.snapshots.push(name);
-      await apply({
-        apiVersion: 'volumesnapshot.external-storage.k8s.io/v1',
-        kind: 'VolumeSnapshot',
-        metadata: { name },
-        spec: { persistentVolumeClaimName: 'cstor-pvc' },
-      });
+      await takeSnapshot(name);
     },
     'delete a snapshot': async () => {
       const name = this.snapshots.shift();
@@ -246,6 +245,24 @@ class Operations {
       this.#replicas = this.#replicas === 3 ? 2 : 3;
       await patch('volumes.ashlar.io', metadata.name, { replicaCount: this.#replicas });
     },
+    'roll back': async () => {
+      await this.rolledBack();
+      const name = this.#next('before');
+      await takeSnapshot(name);
+      const kind = 'volumesnapshot.volumesnapshot.external-storage.k8s.io';
+      await cluster.until('the snapshot is there', async () => {
+        const found = await cluster.get<{ status?: { conditions?: { status: string }[] } }>(
+          kind,
+          name,
+        );
+        return found?.status?.conditions?.some(({ status }) => status === 'True');
+      });
+      const volume = await healthy();
+      await cluster.io(urlAt(cluster.nodes[0]!, volume), 'write -P 0x99 48M 64k', 'flush');
+      const args = ['rollback', 'volume', volume.metadata.name, '--to', name, '--force'];
+      // Whoever leads is killed meanwhile, and with it perhaps who does it.
+      this.#rollback = { name, answer: cluster.ashlar(...args) };
+    },
     move: async ({ status }) => {
       const before = this.drained;
       if (before !== null) {
@@ -259,6 +276,28 @@ class Operations {
     },
   };
 
+  /** What was asked for last has come to its end, and the volume is what it was. */
+  async rolledBack(): Promise<void> {
+    if (this.#rollback === null) return;
+    const { name, answer } = this.#rollback;
+    const { status, stderr } = await answer;
+    // Said to go on by itself, or done.
+    assert.ok(status === 0 || /goes on by itself/.test(stderr), stderr);
+    await cluster.until(
+      'it is rolled back',
+      async () => {
+        const { spec, status: now } = await theVolume();
+        const isLast = now?.rollback?.request === spec?.rollback?.request;
+        return isLast && now?.rollback?.phase === 'Done';
+      },
+      120_000,
+    );
+    const volume = await healthy(90_000);
+    await cluster.io(urlAt(cluster.nodes[0]!, volume), 'read -P 0 48M 64k');
+    this.#rollback = null;
+    this.snapshots.push(name);
+  }
+
   #next(what: string): string {
     this.#count += 1;
     return `${what}-${this.#count}`;
@@ -270,6 +309,7 @@ class Operations {
 
   /** As it was: three replicas, every node in use, one claim and no snapshot. */
   async undo(volume: Volume): Promise<void> {
+    await this.rolledBack();
     if (this.drained !== null) await this.all['move']?.(volume);
     if (this.#replicas !== 3) await this.all['scale']?.(volume);
     while (this.#clones.length > 0) await this.all['delete a clone']?.(volume);
@@ -278,6 +318,13 @@ class Operations {
   }
 }
 
+const takeSnapshot = (name: string): Promise<void> =>
+  apply({
+    apiVersion: 'volumesnapshot.external-storage.k8s.io/v1',
+    kind: 'VolumeSnapshot',
+    metadata: { name },
+    spec: { persistentVolumeClaimName: 'cstor-pvc' },
+  });
 const claimOf = (name: string, sizeMi: number) => ({
   apiVersion: 'v1',
   kind: 'PersistentVolumeClaim',

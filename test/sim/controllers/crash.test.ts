@@ -41,6 +41,29 @@ const claims = async (world: World, names: readonly string[]): Promise<void> => 
   }
 };
 
+const aVolumeWithSnapshot = async (world: World): Promise<void> => {
+  await aBoundClaim(world);
+  await world.server.create(EXTERNAL_SNAPSHOT, volumeSnapshot);
+  await world.settle();
+};
+const askToRollBack = async (world: World): Promise<void> => {
+  const [volume] = await world.all(VOLUME);
+  const [snapshot] = await world.all(SNAPSHOT);
+  const body = { spec: { rollback: { to: snapshot!.metadata.name, request: 'asked' } } };
+  await world.server.patch(VOLUME, null, volume!.metadata.name, { type: 'merge', body });
+};
+/** Done, once, and nothing of it is taken back: what hosts have written since must not go. */
+const rolledBackOnce = async (world: World): Promise<void> => {
+  const [volume] = await world.all(VOLUME);
+  const [snapshot, ...others] = await world.all(SNAPSHOT);
+  assert.equal(others.length, 0);
+  assert.equal(volume?.status?.rollback?.phase, 'Done');
+  assert.equal(volume.status.rollback.request, 'asked');
+  const { name } = volume.metadata;
+  assert.deepEqual(world.rolledBack, [`${name} to ${snapshot?.metadata.name}, asked`]);
+  await claims(world, ['cstor-pvc']);
+};
+
 /** All nodes but the first. */
 async function cordon(world: World, unschedulable: boolean): Promise<void> {
   for (const name of ['node-2', 'node-3']) {
@@ -134,6 +157,28 @@ const operations: readonly Operation[] = [
       const [volume] = await world.all(VOLUME);
       assert.equal(volume?.status?.state, 'Healthy');
     },
+  },
+  {
+    name: 'roll back',
+    prepare: aVolumeWithSnapshot,
+    ask: askToRollBack,
+    check: rolledBackOnce,
+  },
+  {
+    name: 'roll back and move',
+    prepare: async (world) => {
+      await world.addNode('node-4');
+      await world.settle();
+      await aVolumeWithSnapshot(world);
+    },
+    ask: async (world) => {
+      await askToRollBack(world);
+      const [volume] = await world.all(VOLUME);
+      const body = { spec: { drain: true, unschedulable: true } };
+      const name = volume?.status?.serving?.nodeName ?? '';
+      await world.server.patch(NODE, null, name, { type: 'merge', body });
+    },
+    check: rolledBackOnce,
   },
   {
     name: 'delete',

@@ -124,6 +124,8 @@ export class World {
   readonly nodes = new Map<string, SimNode>();
   readonly silences = new Map<string, number>();
   lives = 0;
+  /** Rollbacks that were done, in order: `VOLUME to SNAPSHOT, REQUEST`. */
+  readonly rolledBack: string[] = [];
   /** Called after each write of the controllers: what happens between two of their steps. */
   afterWrite: ((args: readonly unknown[]) => Promise<void>) | null = null;
   /** The catalog is so far behind that it shows none of these yet. */
@@ -371,6 +373,7 @@ export class World {
         await this.#tell(VOLUME, volume, {
           serving: { ...target, portal: node.portal },
           capacityBytes: quantityBytes(volume.spec.size),
+          ...this.#rollBack(node, volume),
         });
       } else {
         node.targets.delete(name);
@@ -393,6 +396,24 @@ export class World {
         sizeBytes: volume.status?.capacityBytes ?? 0,
       });
     }
+  }
+
+  /** One step of what was asked for: begun, then done. Whoever serves the volume next goes on with it. */
+  #rollBack(node: SimNode, { metadata, spec, status }: Volume): object {
+    const { rollback } = spec;
+    if (rollback === undefined) return {};
+    const { request, to } = rollback;
+    const said = status?.rollback;
+    if (said?.request === request && said.phase !== 'Running') return {};
+    if (said?.request !== request) {
+      return { rollback: { request, phase: 'Running', message: `to ${to}` } };
+    }
+    if (!node.snapshots.has(`${metadata.name}/${to}`)) {
+      // As a replica that was elsewhere when it was taken: this node has it as soon as it serves the volume.
+      return {};
+    }
+    this.rolledBack.push(`${metadata.name} to ${to}, ${request}`);
+    return { rollback: { request, phase: 'Done', message: `it is what ${to} holds` } };
   }
 
   async #tell(kind: unknown, object: KubeObject, status: Record<string, unknown>): Promise<void> {
