@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The `ashlar` command. `serve` is the daemon; everything else speaks to its REST API, in the manner of kubectl.
 // Exit codes: 0 done; 1 refused or failed; 2 called wrongly; 3 the API cannot be reached.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { ServerError, STANDARD_API, Unreachable } from './client.ts';
 import { addChanges } from './commands/change.ts';
@@ -134,6 +134,11 @@ function addServe(program: Command): void {
       } catch (error) {
         if (!(error instanceof ConfigError)) throw error;
         for (const finding of error.findings) process.stderr.write(`${finding}\n`);
+        if (path !== file && path !== flags.config && !existsSync(path)) {
+          const text =
+            'Without it the built-in defaults hold. Another one: ashlar config check FILE';
+          process.stderr.write(`${text}\n`);
+        }
         process.exitCode = EXIT_FAILED;
       }
     });

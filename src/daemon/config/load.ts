@@ -61,7 +61,9 @@ export function loadConfig(flags: ConfigFlags, standardPath = STANDARD_CONFIG_PA
     }
   } catch (error) {
     if (error instanceof ConfigError) throw error;
-    throw new ConfigError([`${source}: cannot be read: ${(error as Error).message}`]);
+    const { code, message } = error as NodeJS.ErrnoException;
+    const why = code === 'ENOENT' ? 'is not there' : `cannot be read: ${message}`;
+    throw new ConfigError([`${source}: ${why}`]);
   }
   return { config: parseConfig(text, source, flags), source };
 }
