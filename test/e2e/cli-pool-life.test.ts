@@ -2,8 +2,6 @@
 // by another daemon. What would destroy something is refused in words that name the field and the way out.
 // Method: two daemons as processes of their own, pools on files, data written and read by qemu-io over iSCSI.
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import {
   existsSync,
   mkdirSync,
@@ -17,104 +15,19 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { run, ServeProcess } from './support/serve.ts';
 
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
-const START_LIMIT_MS = 60_000;
 const MIB = 2 ** 20;
 let folder: string;
 
-interface Answer {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-function run(program: string, args: readonly string[], env = process.env): Promise<Answer> {
-  return new Promise((resolve) => {
-    execFile(program, args, { env }, (error, out, err) => {
-      resolve({ code: error === null ? 0 : Number(error.code), out, err });
-    });
-  });
-}
-
-class Server {
-  readonly #config: string;
-  #child: ChildProcess | null = null;
-  api = '';
-  portal = '';
-
+class Server extends ServeProcess {
   constructor(name: string) {
-    this.#config = join(folder, `${name}.yaml`);
-    const lines = [
-      `node: {name: ${name}}`,
-      `dataDir: ${name}`,
-      'pool: {size: 128Mi}',
-      'portals: ["127.0.0.1:0"]',
-      'api: {address: "127.0.0.1:0"}',
-      'memory: {buffers: 32Mi}',
-      '',
-    ];
-    writeFileSync(this.#config, lines.join('\n'));
-  }
-
-  async start(): Promise<void> {
-    const child = spawn(process.execPath, [MAIN, 'serve', '--config', this.#config], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    this.#child = child;
-    let output = '';
-    child.stderr?.on('data', (chunk: Buffer) => {
-      output += chunk.toString();
-    });
-    for (;;) {
-      const signal = AbortSignal.timeout(START_LIMIT_MS);
-      const [chunk] = (await once(child.stdout!, 'data', { signal })) as [Buffer];
-      output += chunk.toString();
-      this.portal = /^ {2}portal +(127\.0\.0\.1:\d+)/m.exec(output)?.[1] ?? '';
-      this.api = /^ {2}API +http:\/\/(127\.0\.0\.1:\d+) /m.exec(output)?.[1] ?? '';
-      if (this.api !== '') return;
-    }
-  }
-
-  async end(signal: NodeJS.Signals): Promise<void> {
-    const child = this.#child;
-    this.#child = null;
-    if (child === null || child.exitCode !== null) return;
-    child.kill(signal);
-    await once(child, 'exit');
-  }
-
-  ashlar(...args: string[]): Promise<Answer> {
-    return run(process.execPath, [MAIN, ...args], { ...process.env, ASHLAR_API: this.api });
-  }
-
-  /** Must succeed. */
-  async does(...args: string[]): Promise<string> {
-    const { code, out, err } = await this.ashlar(...args);
-    assert.equal(code, 0, `ashlar ${args.join(' ')}: ${err}`);
-    return out;
-  }
-
-  /** Must be refused; the value is in which words. */
-  async refuses(...args: string[]): Promise<string> {
-    const { code, out, err } = await this.ashlar(...args);
-    assert.notEqual(code, 0, `ashlar ${args.join(' ')} was not refused: ${out}`);
-    return err;
+    super(folder, name, 128);
   }
 
   async pool(name: string): Promise<PoolAnswer | null> {
     const { code, out } = await this.ashlar('get', 'pool', name, '-o', 'json');
     return code === 0 ? (JSON.parse(out) as PoolAnswer) : null;
-  }
-
-  async io(volume: string, ...commands: string[]): Promise<string> {
-    const url = `iscsi://${this.portal}/iqn.2026-11.io.ashlar:${volume}/0`;
-    const args = ['-f', 'raw', ...commands.flatMap((command) => ['-c', command]), url];
-    const { code, out, err } = await run('qemu-io', args);
-    assert.equal(code, 0, `qemu-io ${args.join(' ')}: ${out}${err}`);
-    assert.doesNotMatch(out, /failed|mismatch/i);
-    return out;
   }
 }
 

@@ -1,66 +1,26 @@
 // Goal: an operator looks after a pool's devices by commands, while it serves: a mirror is made, a side goes and comes
 // back, everything is scrubbed; what cannot be is told by its field.
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { type Answer, ServeProcess } from './support/serve.ts';
 
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
-const START_LIMIT_MS = 60_000;
 let folder: string;
-let child: ChildProcess;
-let api: string;
+let daemon: ServeProcess;
 
 before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'ashlar-pools-'));
-  const config = join(folder, 'ashlar.yaml');
-  writeFileSync(
-    config,
-    [
-      'dataDir: data',
-      'pool: {size: 128Mi}',
-      'portals: ["127.0.0.1:0"]',
-      'api: {address: "127.0.0.1:0"}',
-      'firstVolume: {name: demo, size: 1Gi}',
-      'memory: {buffers: 32Mi}',
-      '',
-    ].join('\n'),
-  );
-  child = spawn(process.execPath, [MAIN, 'serve', '--config', config], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let output = '';
-  child.stderr?.on('data', (chunk: Buffer) => {
-    output += chunk.toString();
-  });
-  for (;;) {
-    const signal = AbortSignal.timeout(START_LIMIT_MS);
-    const [chunk] = (await once(child.stdout!, 'data', { signal })) as [Buffer];
-    output += chunk.toString();
-    const found = /^ {2}API +http:\/\/(127\.0\.0\.1:\d+) /m.exec(output)?.[1];
-    if (found === undefined) continue;
-    api = found;
-    return;
-  }
+  daemon = new ServeProcess(folder, 'one', 128, 'firstVolume: {name: demo, size: 1Gi}');
+  await daemon.start();
 });
 after(async () => {
-  child.kill('SIGTERM');
-  await once(child, 'exit');
+  await daemon.end('SIGTERM');
   rmSync(folder, { recursive: true });
 });
 
-function ashlar(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  return new Promise((resolve) => {
-    const env = { ...process.env, ASHLAR_API: api };
-    execFile(process.execPath, [MAIN, ...args], { env }, (error, out, err) => {
-      resolve({ code: error === null ? 0 : Number(error.code), out, err });
-    });
-  });
-}
+const ashlar = (...args: string[]): Promise<Answer> => daemon.ashlar(...args);
 
 interface PoolAnswer {
   readonly metadata: { readonly name: string };

@@ -2,83 +2,28 @@
 // recognised by the same serial after kill -9, refuses writes with DATA PROTECT, and is not deleted under its hosts.
 // Method: a daemon as a process; qemu-io reads, libiscsi's own tools ask and try to write.
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { type Answer, run, ServeProcess } from './support/serve.ts';
 
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
-const START_LIMIT_MS = 60_000;
 let folder: string;
-let child: ChildProcess;
-let api = '';
-let portal = '';
-
-interface Answer {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-function run(program: string, args: readonly string[], env = process.env): Promise<Answer> {
-  return new Promise((resolve) => {
-    execFile(program, args, { env }, (error, out, err) => {
-      resolve({ code: error === null ? 0 : Number(error.code), out, err });
-    });
-  });
-}
-
-async function start(): Promise<void> {
-  child = spawn(process.execPath, [MAIN, 'serve', '--config', join(folder, 'ashlar.yaml')], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let output = '';
-  child.stderr?.resume();
-  for (api = ''; api === ''; ) {
-    const signal = AbortSignal.timeout(START_LIMIT_MS);
-    const [chunk] = (await once(child.stdout!, 'data', { signal })) as [Buffer];
-    output += chunk.toString();
-    portal = /^ {2}portal +(127\.0\.0\.1:\d+)/m.exec(output)?.[1] ?? '';
-    api = /^ {2}API +http:\/\/(127\.0\.0\.1:\d+) /m.exec(output)?.[1] ?? '';
-  }
-}
-
-async function end(signal: NodeJS.Signals): Promise<void> {
-  child.kill(signal);
-  await once(child, 'exit');
-}
+let daemon: ServeProcess;
 
 before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'ashlar-snapshot-units-'));
-  const lines = [
-    'dataDir: data',
-    'pool: {size: 192Mi}',
-    'portals: ["127.0.0.1:0"]',
-    'api: {address: "127.0.0.1:0"}',
-    'memory: {buffers: 32Mi}',
-    '',
-  ];
-  writeFileSync(join(folder, 'ashlar.yaml'), lines.join('\n'));
-  await start();
+  daemon = new ServeProcess(folder, 'one', 192);
+  await daemon.start();
 });
 after(async () => {
-  await end('SIGTERM');
+  await daemon.end('SIGTERM');
   rmSync(folder, { recursive: true });
 });
 
-const ashlar = (...args: string[]): Promise<Answer> =>
-  run(process.execPath, [MAIN, ...args], { ...process.env, ASHLAR_API: api });
-
-async function does(...args: string[]): Promise<string> {
-  const { code, out, err } = await ashlar(...args);
-  assert.equal(code, 0, `ashlar ${args.join(' ')}: ${err}`);
-  return out;
-}
-
-const url = (target: string): string => `iscsi://${portal}/iqn.2026-11.io.ashlar:${target}/0`;
+const does = (...args: string[]): Promise<string> => daemon.does(...args);
+const ashlar = (...args: string[]): Promise<Answer> => daemon.ashlar(...args);
+const url = (target: string): string => daemon.urlOf(target);
 
 async function io(target: string, ...commands: string[]): Promise<Answer> {
   const readOnly = target.includes('.') ? ['-r'] : [];
@@ -113,11 +58,11 @@ test('an exposed snapshot shows what was there, and goes on after kill -9 under 
   const serial = await serialOf('db.one');
   assert.notEqual(serial, await serialOf('db'));
 
-  await end('SIGKILL');
-  await start();
+  await daemon.end('SIGKILL');
+  await daemon.start();
   await holds('db.one', 'read -P 0x11 0 8M');
   assert.equal(await serialOf('db.one'), serial);
-  const list = await run('iscsi-ls', [`iscsi://${portal}`]);
+  const list = await run('iscsi-ls', [`iscsi://${daemon.portal}`]);
   assert.match(list.out, /Target:iqn\.2026-11\.io\.ashlar:db\.one/);
 });
 
@@ -149,8 +94,8 @@ test('it is not deleted, and not given away, while hosts may see it', async () =
   await does('unexpose', 'snapshot', 'db@one');
   assert.notEqual((await io('db.one', 'read 0 4k')).code, 0);
   assert.doesNotMatch(await does('get', 'snapshots', '-o', 'wide'), /iqn/);
-  await end('SIGKILL');
-  await start();
+  await daemon.end('SIGKILL');
+  await daemon.start();
   assert.notEqual((await io('db.one', 'read 0 4k')).code, 0, 'it stays so after a restart');
   await does('delete', 'snapshot', 'db@one');
 });
