@@ -49,6 +49,17 @@ export function listPhases(root) {
     '--mutants',
     ...['--mutant', number, '--states', '3000'],
   ];
+  // Device calls one upon the other, and the power cut while labels are under way.
+  const labels = [
+    '--seed',
+    '31',
+    '--operations',
+    '200',
+    '--device-calls',
+    '30',
+    '--label-cuts',
+    '95',
+  ];
   const configure = (folder, ...options) => ['cmake', '-S', '.', '-B', folder, ...options];
   const compile = (folder) => ['cmake', '--build', folder, '-j', jobs];
   const fuzzers = existsSync(join(root, 'native/fuzz'))
@@ -121,12 +132,13 @@ export function listPhases(root) {
         ['build/native-crash/crash_states', '--states', '20000', '--jobs', jobs],
         ['build/native-crash/crash_states', '--mutants', '--states', '3000'],
         ['build/native-crash/device_states', '--states', '3000', '--jobs', jobs],
+        ['build/native-crash/device_states', ...['--states', '1000', '--jobs', jobs, ...labels]],
         // From seeds in whose states they show; without a mutant those are clean.
-        [...deviceMutant('9'), '--seed', '200', '--operations', '500'],
-        [...deviceMutant('10'), '--seed', '1'],
-        [...deviceMutant('11'), '--seed', '200'],
-        // 12 and 13 (labels) have a directed test each in native/test/engine_label_test.cc: since checkpoints write their
-        // pages in runs, no seed that was tried cuts the power where these states show them.
+        [...deviceMutant('9'), '--seed', '1', '--operations', '500'],
+        [...deviceMutant('10'), '--seed', '100'],
+        [...deviceMutant('11'), '--seed', '1'],
+        [...deviceMutant('12'), ...labels],
+        [...deviceMutant('13'), ...labels],
       ],
       limitS: 1500,
     },

@@ -662,6 +662,7 @@ class PoolImpl final : public Pool {
   void StartWalk(Walk* walk, DoneFn done, void* context);
   void StopWalk(Walk* walk, bool cancel, DoneFn done, void* context);
   bool IsFull(uint32_t vdev, uint64_t tolerance) const;
+  bool SharedSince(const WalkTask* task, const VolumeState* v) const;
   void MoveTask(WalkTask* task);
   void PreferEmptier();
   void EndWalk(Walk* walk);

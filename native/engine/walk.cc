@@ -213,6 +213,7 @@ void PoolImpl::VisitEntries(Walk* walk, Page* page, VolumeState* owner, uint64_t
       continue;
     }
     WalkTask* task = NewTask(walk, leaf->phys[e], owner);
+    task->shared = bound;
     uint32_t n = 0;
     while (e + n < kLeafEntries && leaf->kind[e + n] == kEntryData && leaf->born[e + n] > bound &&
            leaf->phys[e + n] == leaf->phys[e] + n) {
@@ -427,13 +428,22 @@ bool PoolImpl::IsFull(uint32_t vdev, uint64_t tolerance) const {
                                                        static_cast<double>(blocks / tolerance);
 }
 
+// Whether a snapshot has the volume's blocks, or is about to, that had none when the task was made.
+// Moved, they would be on the medium twice, and differ from the snapshot's.
+bool PoolImpl::SharedSince(const WalkTask* task, const VolumeState* v) const {
+  return std::max(v->prev_birth, v->origin_birth) > task->shared ||
+         std::any_of(v->snapshots.begin(), v->snapshots.end(),
+                     [](const auto& named) { return named.second->creating; });
+}
+
 // What was read is good: written anew, as a copy of what is there. It is an operation like a
-// host's from here on, and may itself wait for a checkpoint.
+// host's from here on, and may itself wait for a checkpoint; a snapshot that comes later has it.
 void PoolImpl::MoveTask(WalkTask* task) {
   task->holds = false;
   ReleaseCheckpoint();
   const VolumeState* v = FindTree(task->tree);
-  if ((task->lost[0] | task->lost[1]) != 0 || v == nullptr || v->kind != RecordKind::kVolume) {
+  if ((task->lost[0] | task->lost[1]) != 0 || v == nullptr || v->kind != RecordKind::kVolume ||
+      SharedSince(task, v)) {
     return EndTask(task);
   }
   Op& op = task->op;

@@ -44,6 +44,7 @@ struct WalkTask {
   uint32_t left = 0;
   uint8_t* buffer = nullptr;  // Of 128 blocks.
   bool holds = false;         // The checkpoint.
+  uint64_t shared = 0;  // Of a move: what was born up to here a snapshot had when it was looked at.
   // Rebalance: the write that moves the blocks, if they are still what was read.
   Op op;
   BlockTag tags[128];

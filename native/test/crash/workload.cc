@@ -44,16 +44,17 @@ struct Workload::Control {
   }
 };
 
-Workload::Workload(RecordingFile* file, const WorkloadOptions& options)
-    : file_(file), options_(options), rng_(options.seed) {}
+Workload::Workload(Machine* machine, const WorkloadOptions& options)
+    : machine_(machine), options_(options), rng_(options.seed) {}
 
 std::string Workload::Run() {
   PoolOptions pool_options;
   pool_options.cache_bytes = 4 << 20;
   for (uint8_t& byte : pool_options.open_id.bytes) byte = static_cast<uint8_t>(rng_());
   std::string why;
-  if (Pool::Open(*file_, pool_options, &pool_, &why) != Status::kOk)
+  if (machine_->Open(pool_options, &pool_, &why) != Status::kOk)
     return "the fresh pool does not open: " + why;
+  base_ = Now();
   for (uint32_t count = 0; count < options_.operations && error_.empty(); count += 1) Step();
   Settle(0);
   return error_;
@@ -69,7 +70,9 @@ VolumeHistory* Workload::PickOpen() {
 
 void Workload::Step() {
   const uint64_t dice = Below(rng_, 100);
-  if (PickOpen() == nullptr || dice < 4) {
+  if (machine_->percent() > 0 && control_in_flight_ == 0 && Chance(rng_, machine_->percent())) {
+    SubmitDeviceCall();
+  } else if (PickOpen() == nullptr || dice < 4) {
     if (control_in_flight_ == 0) SubmitControl();
   } else if (dice < 9) {
     if (control_in_flight_ == 0) SubmitLineControl();
@@ -91,7 +94,7 @@ void Workload::Settle(uint32_t limit) {
   while (in_flight_ + control_in_flight_ > limit && error_.empty()) {
     pool_->Kick();
     if (pool_->Poll() == 0) idle += 1;
-    if (idle > 10) file_->Wait();
+    if (idle > 10) machine_->Wait();
     if (idle > 100000) error_ = "operations in flight that never end";
   }
 }
@@ -302,6 +305,20 @@ std::unique_ptr<VolumeHistory> Workload::FreshVolume() {
   fresh->number = fresh->id.bytes[0];
   fresh->blocks.resize(options_.max_blocks);
   return fresh;
+}
+
+void Workload::SubmitDeviceCall() {
+  ++control_in_flight_;
+  if (!machine_->DeviceCall(*pool_, rng_, &Workload::OnDeviceDone, this)) --control_in_flight_;
+}
+
+// It may be refused: the last side cannot leave, a smaller one cannot join.
+void Workload::OnDeviceDone(void* context, Status status) {
+  auto* self = static_cast<Workload*>(context);
+  --self->control_in_flight_;
+  if (status == Status::kIoError) {
+    self->error_ = "a device call failed: " + self->pool_->Stats().fault;
+  }
 }
 
 // --- Snapshots ---

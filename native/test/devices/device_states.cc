@@ -1,13 +1,14 @@
-// Crash states of pools of many devices (T7). A host writes while an operator
-// takes devices offline and back, attaches, replaces, detaches and adds some;
-// all media are frozen at many instants, each with its own subset of what was
-// not flushed, torn by sectors. Snapshots and clones come and go meanwhile.
-// Every state opens, holds what hosts were promised, checks clean; and once
-// what was resilvering is in sync, any side of a mirror alone holds the same.
+// Crash states of pools of many devices (T7). Hosts write, take snapshots and clones, write to
+// those too, promote them and roll volumes back, while an operator takes devices offline and back,
+// attaches, replaces, detaches and adds some; all media are frozen at many instants, each with its
+// own subset of what was not flushed, torn by sectors. Every state opens, holds what hosts were
+// promised, checks clean; and once what was resilvering is in sync, any side of a mirror alone
+// holds the same.
 //
-//   device_states --mutants [--states N]: the test of this test; see
-//   native/engine/mutants.h device_states [--states N] [--seed S] [--operations
-//   N] [--jobs N] [--replay SEED:CUT:VARIANT]
+//   device_states --mutants [--mutant N] [--states N]: the test of this test;
+//   native/engine/mutants.h device_states [--states N] [--seed S] [--operations N] [--jobs N]
+//   [--device-calls PERCENT]
+//                 [--label-cuts PERCENT] [--replay SEED:CUT:VARIANT]
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,9 +19,11 @@
 #include <map>
 #include <string>
 
+#include "native/engine/crc32c.h"
 #include "native/engine/label.h"
 #include "native/engine/mutants.h"
-#include "native/test/crash/history.h"
+#include "native/test/crash/judge.h"
+#include "native/test/crash/shares.h"
 #include "native/test/devices/recording_set.h"
 
 namespace ashlar::crash {
@@ -28,15 +31,17 @@ namespace {
 
 constexpr uint64_t kDeviceBytes = 12 << 20;
 constexpr uint16_t kDevices = 6;
-constexpr uint64_t kVolumeBlocks = 384;
-constexpr uint64_t kLaterValues = 1 << 30;  // Of what is written after the crash.
-constexpr uint64_t kLabelWindow = 80;       // In events: about as long as labels are under way.
+constexpr uint32_t kVolumeBlocks = 320;    // Of the largest.
+constexpr uint64_t kLaterNumber = 0x1000;  // In the bytes of what is written after the crash.
+constexpr uint64_t kLabelWindow = 80;      // In events: about as long as labels are under way.
 
 struct Options {
   uint64_t states = 3000;
   uint64_t seed = 1;
   uint32_t operations = 250;
   uint32_t jobs = 2;
+  uint32_t device_calls = 7;  // In a hundred operations.
+  uint32_t label_cuts = 33;   // Of a hundred, while labels are under way.
   uint64_t only_cut = kNever;
   uint64_t only_variant = kNever;
   uint8_t mutant = 0;  // Of those, this one alone. 0: all.
@@ -80,291 +85,66 @@ struct Block {
 
 // --- The workload ---
 
-struct HostOp {
-  Op op;
-  class Workload *workload = nullptr;
-  std::unique_ptr<Block> data;
-  std::vector<size_t> changes;
-  uint64_t tick = 0;
-};
-
-// A snapshot of the volume, or a clone of one: what it holds never changes.
-struct Frozen {
-  std::string name;  // Of a clone: a volume's.
-  Frozen *of = nullptr;
-  uint32_t handle = 0;
-  bool open = false;
-  Register existence;
-  std::vector<uint64_t> values;
-  std::vector<size_t> changes;  // Of each block's register, that came before it.
-};
-
-class Workload {
+// An operator at work on the devices, while hosts are at work on the volumes.
+class Devices : public Machine {
  public:
-  Workload(SetRecorder *recorder, std::vector<std::unique_ptr<SetFile>> *media, uint64_t seed)
-      : recorder_(recorder), media_(media), rng_(seed), blocks_(kVolumeBlocks) {}
+  Devices(SetRecorder *recorder, std::vector<std::unique_ptr<SetFile>> *media, uint32_t percent)
+      : recorder_(recorder), media_(media), percent_(percent) {}
 
-  std::string Run(uint32_t operations) {
-    PoolOptions options;
-    options.cache_bytes = 4 << 20;
-    options.open_id.bytes[0] = 1;
-    std::string why;
+  Status Open(const PoolOptions &options, std::unique_ptr<Pool> *pool, std::string *why) override {
     std::vector<uint16_t> used;
-    if (OpenAll(*media_, {0, 1, 2, 3, 4, 5}, options, &pool_, &why, &used) != Status::kOk) {
-      return "the fresh pool does not open: " + why;
-    }
-    pool_->CreateVolume(Uuid{}, "v", kVolumeBlocks, &handle_, &Workload::OnControl, this);
-    ++control_;
-    Settle(0);
-    base_ = Now();
-    for (uint32_t i = 0; i < operations && error_.empty(); ++i) Step();
-    Settle(0);
-    return error_;
+    return OpenAll(*media_, {0, 1, 2, 3, 4, 5}, options, pool, why, &used);
   }
-
-  uint64_t base() const { return base_; }
-  uint64_t ticks() const { return tick_; }
-  const std::vector<Register> &blocks() const { return blocks_; }
-  const std::vector<std::unique_ptr<Frozen>> &frozen() const { return frozen_; }
-
- private:
-  struct Control {
-    Workload *workload;
-    Frozen *frozen;
-    size_t change;
-  };
-  uint64_t Now() const { return recorder_->events.size(); }
-
-  void Step() {
-    const uint64_t dice = Below(rng_, 100);
-    if (dice < 7) {
-      if (control_ == 0) DeviceOp();
-    } else if (dice < 11) {
-      if (control_ == 0) FreezeOp();
-    } else if (dice < 14) {
-      Submit(OpKind::kFlush, 0, 0);
-    } else {
-      const uint64_t lba = Chance(rng_, 40) ? Below(rng_, 16) : Below(rng_, kVolumeBlocks);
-      const uint64_t longest = Chance(rng_, 10) ? kMaxAtomicBlocks : 24;
-      const uint64_t blocks = std::min(1 + Below(rng_, longest), kVolumeBlocks - lba);
-      Submit(dice < 22 ? OpKind::kRead : dice < 30 ? OpKind::kUnmap : OpKind::kWrite, lba, blocks);
-    }
-    if (Chance(rng_, 50)) pool_->Kick();
-    if (Chance(rng_, 60)) pool_->Poll();
-    Settle(10);
-    if (Chance(rng_, 2)) pool_->Checkpoint([](void *, Status) {}, nullptr);
+  uint64_t Now() const override { return recorder_->events.size(); }
+  void Wait() override {
+    for (auto &medium : *media_) medium->Wait();
   }
+  uint32_t percent() const override { return percent_; }
 
-  void Settle(uint32_t limit) {
-    uint32_t idle = 0;
-    while (in_flight_ + control_ > limit && error_.empty()) {
-      pool_->Kick();
-      if (pool_->Poll() == 0) ++idle;
-      if (idle > 10) {
-        for (auto &medium : *media_) medium->Wait();
-      }
-      if (idle > 200000) error_ = "operations in flight that never end";
-    }
-  }
-
-  void DeviceOp() {
-    const std::vector<DeviceInfo> devices = pool_->Devices();
-    const DeviceInfo &chosen = devices[Below(rng_, devices.size())];
+  bool DeviceCall(Pool &pool, Rng &rng, DoneFn done, void *context) override {
+    const std::vector<DeviceInfo> devices = pool.Devices();
+    const DeviceInfo &chosen = devices[Below(rng, devices.size())];
     std::vector<uint16_t> spare;
     for (uint16_t d = 0; d < kDevices; ++d) {
-      if (!pool_->HoldsFile((*media_)[d].get())) spare.push_back(d);
+      if (!pool.HoldsFile((*media_)[d].get())) spare.push_back(d);
     }
-    const uint64_t dice = Below(rng_, 100);
-    ++control_;
+    const uint64_t dice = Below(rng, 100);
     if (chosen.state != DeviceState::kInSync && chosen.state != DeviceState::kResilvering) {
-      pool_->OnlineDevice(chosen.id, {}, 0, &Workload::OnControl, this);
+      pool.OnlineDevice(chosen.id, {}, 0, done, context);
     } else if (dice < 35) {
-      pool_->OfflineDevice(chosen.id, &Workload::OnControl, this);
+      pool.OfflineDevice(chosen.id, done, context);
     } else if (dice < 45) {
-      pool_->DetachDevice(chosen.id, &Workload::OnControl, this);
+      pool.DetachDevice(chosen.id, done, context);
     } else if (dice < 52) {
-      pool_->StartScrub(&Workload::OnControl, this);
+      pool.StartScrub(done, context);
     } else if (dice < 58) {
-      pool_->StartRebalance(&Workload::OnControl, this);
+      pool.StartRebalance(done, context);
     } else if (!spare.empty()) {
-      const uint16_t d = spare[Below(rng_, spare.size())];
+      const uint16_t d = spare[Below(rng, spare.size())];
       DeviceFile file{(*media_)[d].get(), Name(d), {}};
-      for (uint8_t &byte : file.id.bytes) byte = static_cast<uint8_t>(rng_());
+      for (uint8_t &byte : file.id.bytes) byte = static_cast<uint8_t>(rng());
       if (dice < 65) {
-        pool_->AddVdev({file}, &Workload::OnControl, this);
+        pool.AddVdev({file}, done, context);
       } else {
-        pool_->AttachDevice(chosen.id, file, dice < 85, &Workload::OnControl, this);
+        pool.AttachDevice(chosen.id, file, dice < 85, done, context);
       }
     } else {
-      --control_;
+      return false;
     }
+    return true;
   }
 
-  // A snapshot or a clone is made, or deleted.
-  void FreezeOp() {
-    std::vector<Frozen *> free;  // No clone stands on them.
-    std::vector<Frozen *> snapshots;
-    for (const auto &f : frozen_) {
-      if (!f->open) continue;
-      if (f->of == nullptr) snapshots.push_back(f.get());
-      const bool held = std::any_of(frozen_.begin(), frozen_.end(), [&](const auto &other) {
-        return other->open && other->of == f.get();
-      });
-      if (!held) free.push_back(f.get());
-    }
-    ++control_;
-    const uint64_t dice = Below(rng_, 100);
-    if (!free.empty() && (dice < 45 || snapshots.size() > 4)) {
-      Frozen *f = free[Below(rng_, free.size())];
-      f->open = false;
-      auto *control = new Control{this, f, f->existence.Issue(0, Now())};
-      if (f->of == nullptr) {
-        pool_->DeleteSnapshot(f->handle, &Workload::OnFrozen, control);
-      } else {
-        pool_->DeleteVolume(f->handle, &Workload::OnFrozen, control, false);
-      }
-      return;
-    }
-    auto fresh = std::make_unique<Frozen>();
-    Frozen *f = fresh.get();
-    frozen_.push_back(std::move(fresh));
-    f->name = "frozen-" + std::to_string(frozen_.size());
-    auto *control = new Control{this, f, f->existence.Issue(1, Now())};
-    if (!snapshots.empty() && dice < 60) {
-      f->of = snapshots[Below(rng_, snapshots.size())];
-      f->values = f->of->values;
-      pool_->CloneSnapshot(f->of->handle, Uuid{}, f->name, &f->handle, &Workload::OnFrozen,
-                           control);
-      return;
-    }
-    for (const Register &reg : blocks_) {
-      f->values.push_back(reg.Last(0));
-      f->changes.push_back(reg.size());
-    }
-    SnapshotRequest request;
-    request.volume = handle_;
-    request.name = f->name;
-    request.version = (uint64_t{1} << 40) | ++tick_;
-    request.handle = &f->handle;
-    pool_->CreateSnapshots({&request, 1}, 1, &Workload::OnFrozen, control);
-  }
-
-  static void OnFrozen(void *context, Status status) {
-    std::unique_ptr<Control> control(static_cast<Control *>(context));
-    Workload &self = *control->workload;
-    --self.control_;
-    Change &change = control->frozen->existence.change(control->change);
-    if (status != Status::kOk) {
-      self.error_ = control->frozen->name + " failed with status " +
-                    std::to_string(static_cast<int>(status)) + " " + self.pool_->Stats().fault;
-      return;
-    }
-    change.acked = change.durable = self.Now();
-    control->frozen->open = change.value == 1;
-  }
-
-  void Submit(OpKind kind, uint64_t lba, uint64_t blocks) {
-    auto host = std::make_unique<HostOp>();
-    host->workload = this;
-    host->tick = ++tick_;
-    Op &op = host->op;
-    op.kind = kind;
-    op.volume = handle_;
-    op.lba = lba;
-    op.blocks = blocks;
-    op.context = host.get();
-    op.done = &Workload::OnDone;
-    const bool change = kind == OpKind::kWrite || kind == OpKind::kUnmap;
-    op.flags = change && Chance(rng_, 15) ? kOpFua : 0;
-    if (kind == OpKind::kWrite && Chance(rng_, 25)) op.flags |= kOpAtomic;
-    if (kind == OpKind::kWrite || kind == OpKind::kRead) {
-      host->data = std::make_unique<Block>(blocks);
-      op.data = host->data->data;
-    }
-    if (change) {
-      const uint64_t value = kind == OpKind::kUnmap ? 0 : next_value_++;
-      op.version = (uint64_t{1} << 40) | host->tick;
-      for (uint64_t i = 0; i < blocks; ++i) {
-        host->changes.push_back(blocks_[lba + i].Issue(value, Now()));
-        if (kind == OpKind::kWrite) FillBlock(1, lba + i, value, op.data + i * kPage);
-      }
-    }
-    ++in_flight_;
-    pool_->Submit(&host.release()->op);
-  }
-
-  static void OnDone(Op *op) {
-    std::unique_ptr<HostOp> host(static_cast<HostOp *>(op->context));
-    Workload &self = *host->workload;
-    --self.in_flight_;
-    ++self.tick_;
-    if (op->status != Status::kOk) {
-      self.error_ = "an operation failed: status " + std::to_string(static_cast<int>(op->status)) +
-                    " " + self.pool_->Stats().fault;
-      return;
-    }
-    if (op->kind == OpKind::kFlush) {
-      std::erase_if(self.acked_, [&](const Touched &t) {
-        if (t.tick >= host->tick) return false;
-        t.reg->change(t.change).durable = self.Now();
-        return true;
-      });
-    }
-    if (op->kind == OpKind::kRead) {
-      for (uint64_t i = 0; i < op->blocks; ++i) {
-        uint64_t value = 0;
-        if (!ReadBlock(1, op->lba + i, op->data + i * kPage, &value) ||
-            !self.blocks_[op->lba + i].AllowsRead(value, host->tick, 0)) {
-          self.error_ = "a read returned what was not there: block " + std::to_string(op->lba + i);
-        }
-      }
-    }
-    for (size_t i = 0; i < host->changes.size(); ++i) {
-      Register &reg = self.blocks_[op->lba + i];
-      Change &change = reg.change(host->changes[i]);
-      change.acked = self.Now();
-      change.acked_tick = self.tick_;
-      if ((op->flags & kOpFua) != 0) {
-        change.durable = self.Now();
-      } else {
-        self.acked_.push_back({&reg, host->changes[i], self.tick_});
-      }
-    }
-  }
-
-  // A device call may be refused: the last side cannot leave, a smaller one
-  // cannot join.
-  static void OnControl(void *context, Status status) {
-    auto *self = static_cast<Workload *>(context);
-    --self->control_;
-    if (status == Status::kIoError)
-      self->error_ = "a device call failed: " + self->pool_->Stats().fault;
-  }
-
-  struct Touched {
-    Register *reg;
-    size_t change;
-    uint64_t tick;
-  };
+ private:
   SetRecorder *recorder_;
   std::vector<std::unique_ptr<SetFile>> *media_;
-  Rng rng_;
-  std::unique_ptr<Pool> pool_;
-  uint32_t handle_ = 0;
-  std::vector<Register> blocks_;
-  std::vector<std::unique_ptr<Frozen>> frozen_;  // By age.
-  std::vector<Touched> acked_;
-  uint64_t tick_ = 0;
-  uint64_t next_value_ = 1;
-  uint64_t base_ = 0;
-  uint32_t in_flight_ = 0;
-  uint32_t control_ = 0;
-  std::string error_;
+  uint32_t percent_;
 };
 
 // --- Judging ---
 
 using Media = std::vector<std::unique_ptr<OverlayFile>>;
+// Checksums of all blocks of all volumes and snapshots, by name.
+using Bytes = std::map<std::string, std::vector<uint32_t>>;
 
 void Drain(Pool &pool) {
   for (int turn = 0; pool.WantsPoll() && turn < 200000; ++turn) {
@@ -390,96 +170,19 @@ Status RunOp(Pool &pool, Op *op) {
   return op->status;
 }
 
-std::string ReadOne(Pool &pool, uint32_t handle, std::vector<uint64_t> *values) {
-  static Block buffer(64);
-  for (uint64_t lba = 0; lba < kVolumeBlocks; lba += 64) {
-    Op op;
-    op.kind = OpKind::kRead;
-    op.volume = handle;
-    op.lba = lba;
-    op.blocks = 64;
-    op.data = buffer.data;
-    if (RunOp(pool, &op) != Status::kOk) {
-      return "block " + std::to_string(op.failed_lba) + " cannot be read";
-    }
-    for (uint64_t i = 0; i < 64; ++i) {
-      uint64_t value = 0;
-      if (!ReadBlock(1, lba + i, buffer.data + i * kPage, &value)) {
-        return "block " + std::to_string(lba + i) + " holds foreign bytes";
-      }
-      values->push_back(value);
-    }
-  }
-  return "";
-}
-
-// All volumes and snapshots, by name.
-using Contents = std::map<std::string, std::vector<uint64_t>>;
-
-std::string ReadAll(Pool &pool, Contents *contents) {
-  for (const VolumeInfo &v : pool.Volumes()) {
-    if (v.deleting) continue;
-    std::string why = ReadOne(pool, v.handle, &(*contents)[v.name]);
-    if (!why.empty()) return v.name + ": " + why;
-    for (const SnapshotInfo &s : pool.Snapshots(v.handle)) {
-      if (s.deleting) continue;
-      why = ReadOne(pool, s.handle, &(*contents)[s.name]);
-      if (!why.empty()) return s.name + ": " + why;
-    }
-  }
-  return "";
-}
-
-std::string JudgeContents(const Contents &contents, const Workload &workload, uint64_t cut,
-                          CutKind kind) {
-  const auto volume = contents.find("v");
-  if (volume == contents.end()) return "the volume is gone";
-  for (uint64_t lba = 0; lba < kVolumeBlocks; ++lba) {
-    if (!workload.blocks()[lba].Allows(volume->second[lba], cut, kind, 0)) {
-      return "block " + std::to_string(lba) + " holds value " + std::to_string(volume->second[lba]);
-    }
-  }
-  size_t known = 1;
-  for (const auto &f : workload.frozen()) {
-    const auto found = contents.find(f->name);
-    const bool there = found != contents.end();
-    if (!f->existence.Allows(there ? 1 : 0, cut, kind, 0)) {
-      return f->name + (there ? " is back" : " is gone");
-    }
-    if (!there) continue;
-    ++known;
-    // Reported, it is exactly what came before it (P1). Not reported, no more
-    // than that.
-    const bool promised = f->of != nullptr || f->existence.change(0).durable <= cut;
-    for (uint64_t lba = 0; lba < kVolumeBlocks; ++lba) {
-      const uint64_t value = found->second[lba];
-      const bool right =
-          promised ? value == f->values[lba]
-                   : workload.blocks()[lba].Allows(value, cut, kind, 0, 0, f->changes[lba]);
-      if (right) continue;
-      return f->name + " block " + std::to_string(lba) + " holds value " + std::to_string(value) +
-             ", not " + std::to_string(f->values[lba]);
-    }
-  }
-  return known == contents.size() ? "" : "there is something that nobody made";
-}
-
 // Hosts go on: what they are told is durable now must be there when a side is lost next.
-std::string WriteMore(Pool &pool, Rng &rng, const Workload &workload,
-                      std::vector<uint64_t> *values) {
-  uint32_t handle = 0;
-  for (const VolumeInfo &v : pool.Volumes()) {
-    if (v.name == "v") handle = v.handle;
-  }
+std::string WriteMore(Pool &pool, Rng &rng, const Workload &workload) {
   Block block(1);
-  for (uint64_t i = 0; i < 8; ++i) {
-    const uint64_t lba = Below(rng, kVolumeBlocks);
-    (*values)[lba] = kLaterValues + i;
-    FillBlock(1, lba, (*values)[lba], block.data);
+  const std::vector<VolumeInfo> volumes = pool.Volumes();
+  for (uint64_t i = 0; i < 8 && !volumes.empty(); ++i) {
+    const VolumeInfo &v = volumes[Below(rng, volumes.size())];
+    if (v.deleting) continue;
+    const uint64_t lba = Below(rng, v.size_blocks);
+    FillBlock(kLaterNumber, lba, i + 1, block.data);
     Op op;
     op.kind = OpKind::kWrite;
     op.flags = kOpFua;
-    op.volume = handle;
+    op.volume = v.handle;
     op.lba = lba;
     op.blocks = 1;
     op.data = block.data;
@@ -489,6 +192,59 @@ std::string WriteMore(Pool &pool, Rng &rng, const Workload &workload,
     }
   }
   return "";
+}
+
+// Of everything, whoever wrote it: by name and place.
+std::string ReadAll(Pool &pool, Bytes *bytes) {
+  static Block buffer(64);
+  auto read = [&](uint32_t handle, const std::string &name, uint64_t size) -> std::string {
+    std::vector<uint32_t> &sums = (*bytes)[name];
+    for (uint64_t lba = 0; lba < size; lba += 64) {
+      Op op;
+      op.kind = OpKind::kRead;
+      op.volume = handle;
+      op.lba = lba;
+      op.blocks = std::min<uint64_t>(64, size - lba);
+      op.data = buffer.data;
+      if (RunOp(pool, &op) != Status::kOk) {
+        return name + " block " + std::to_string(op.failed_lba) + " cannot be read";
+      }
+      for (uint64_t i = 0; i < op.blocks; ++i) {
+        sums.push_back(Crc32c(buffer.data + i * kPage, kPage));
+      }
+    }
+    return "";
+  };
+  for (const VolumeInfo &v : pool.Volumes()) {
+    if (v.deleting) continue;
+    if (std::string why = read(v.handle, v.name, v.size_blocks); !why.empty()) return why;
+    for (const SnapshotInfo &s : pool.Snapshots(v.handle)) {
+      if (s.deleting) continue;
+      if (std::string why = read(s.handle, s.name, s.size_blocks); !why.empty()) return why;
+    }
+  }
+  return "";
+}
+
+std::string Difference(const Bytes &values, const Bytes &again) {
+  std::string why;
+  for (const auto &[name, sums] : values) {
+    const auto other = again.find(name);
+    if (other == again.end()) {
+      why += " " + name + " is gone";
+      continue;
+    }
+    if (sums.size() != other->second.size()) why += " " + name + " has another size";
+    for (uint64_t lba = 0; lba < std::min(sums.size(), other->second.size()); ++lba) {
+      if (sums[lba] == other->second[lba]) continue;
+      why += " " + name + " block " + std::to_string(lba);
+      break;
+    }
+  }
+  for (const auto &[name, sums] : again) {
+    if (!values.contains(name)) why += " " + name + " is back";
+  }
+  return why;
 }
 
 std::string JudgeState(Media &media, Rng &rng, const Workload &workload, uint64_t cut,
@@ -509,11 +265,12 @@ std::string JudgeState(Media &media, Rng &rng, const Workload &workload, uint64_
   // A crash tears nothing that was flushed, and replay puts the rest on all sides: after it no side
   // in sync has a bad block, not even one that another side heals.
   const uint64_t bad_before = pool->Stats().checksum_errors;
-  Contents values;
-  why = ReadAll(*pool, &values);
-  if (why.empty()) why = JudgeContents(values, workload, cut, kind);
-  if (!why.empty()) return why;
-  // Whatever was behind catches up; then the sides are alike.
+  // While what was behind catches up, and once it has.
+  for (const bool settled : {false, true}) {
+    Contents contents;
+    why = Judge(*pool, workload, cut, kind, &contents, settled);
+    if (!why.empty()) return (settled ? "" : "at once: ") + why;
+  }
   Drain(*pool);
   if (pool->Stats().state != PoolState::kOpen) return "faulted: " + pool->Stats().fault;
   if (pool->Stats().checksum_errors != bad_before) return "a side in sync lacks what was flushed";
@@ -524,7 +281,9 @@ std::string JudgeState(Media &media, Rng &rng, const Workload &workload, uint64_
   for (const WalkKind walk : {WalkKind::kResilver, WalkKind::kScrub}) {
     if (pool->WalkInfo(walk).damaged_blocks > 0) return "a walk finds damage";
   }
-  why = WriteMore(*pool, rng, workload, &values["v"]);
+  why = WriteMore(*pool, rng, workload);
+  Bytes values;
+  if (why.empty()) why = ReadAll(*pool, &values);
   if (!why.empty()) return why;
   pool.reset();  // As a kill.
   std::vector<DeviceFile> files;
@@ -562,36 +321,26 @@ std::string JudgeState(Media &media, Rng &rng, const Workload &workload, uint64_
   }
   // With the newest superblock lost as well: a side is in sync once both generations say so.
   options.prefer_older_superblock = Chance(rng, 30);
-  Contents again;
+  Bytes again;
   if (OpenAll(media, half, options, &pool, &why, &used) != Status::kOk) {
     return "without some sides it does not open: " + why;
   }
   why = ReadAll(*pool, &again);
   if (!why.empty()) return "without some sides: " + why;
   if (again == values) return "";
-  why = "without some sides it holds something else:";
-  for (const auto &[name, blocks] : values) {
-    const auto other = again.find(name);
-    if (other == again.end()) {
-      why += " " + name + " is gone";
-      continue;
-    }
-    for (uint64_t lba = 0; lba < kVolumeBlocks; ++lba) {
-      if (blocks[lba] == other->second[lba]) continue;
-      why += " " + name + " block " + std::to_string(lba) + ": " + std::to_string(blocks[lba]) +
-             ", then " + std::to_string(other->second[lba]) + ";";
-      break;
-    }
-  }
-  for (const auto &[name, blocks] : again) {
-    if (!values.contains(name)) why += " " + name + " is back";
-  }
-  return why;
+  return "without some sides it holds something else:" + Difference(values, again);
 }
 
 class Explorer {
  public:
   explicit Explorer(const Options &options) : options_(options), zeros_(kDeviceBytes, 0) {}
+
+  // What a state depends on besides its seed, cut and variant.
+  std::string Mix() const {
+    return " --operations " + std::to_string(options_.operations) + " --device-calls " +
+           std::to_string(options_.device_calls) + " --label-cuts " +
+           std::to_string(options_.label_cuts);
+  }
 
   uint64_t Explore(uint64_t seed, uint64_t states) {
     Rng rng(seed);
@@ -617,15 +366,20 @@ class Explorer {
       media.push_back(
           std::make_unique<SetFile>(&recorder, d, blank[d].get(), rng(), seed % 3 == 0));
     }
-    Workload workload(&recorder, &media, seed);
-    if (const std::string wrong = workload.Run(options_.operations); !wrong.empty()) {
+    Devices machine(&recorder, &media, options_.device_calls);
+    WorkloadOptions what;
+    what.seed = seed;
+    what.operations = options_.operations;
+    what.max_blocks = kVolumeBlocks;
+    Workload workload(&machine, what);
+    if (const std::string wrong = workload.Run(); !wrong.empty()) {
       return Finding(seed, wrong);
     }
     Media durable;
     for (uint16_t d = 0; d < kDevices; ++d) {
       durable.push_back(std::make_unique<OverlayFile>(blank[d].get()));
     }
-    // A third of them while labels are under way: these are rare, and say who is believed.
+    // Many of them while labels are under way: these are rare, and say who is believed.
     std::vector<uint64_t> labels;
     for (uint64_t e = workload.base(); e < recorder.events.size(); ++e) {
       const SetEvent &event = recorder.events[e];
@@ -635,7 +389,7 @@ class Explorer {
     }
     std::vector<uint64_t> cuts;
     for (uint64_t i = 0; i < states; ++i) {
-      if (!labels.empty() && i % 3 == 0) {
+      if (!labels.empty() && Below(rng, 100) < options_.label_cuts) {
         const uint64_t cut = labels[Below(rng, labels.size())] + Below(rng, kLabelWindow);
         cuts.push_back(std::min<uint64_t>(cut, recorder.events.size()));
       } else {
@@ -700,9 +454,9 @@ class Explorer {
                   static_cast<unsigned long long>(seed), static_cast<unsigned long long>(cuts[i]),
                   recorder.events.size(), static_cast<unsigned long long>(variant),
                   kind == CutKind::kKill ? "kill" : "power cut", why.c_str());
-      std::printf("replay: device_states --replay %llu:%llu:%llu --operations %u\n",
+      std::printf("replay: device_states --replay %llu:%llu:%llu%s\n",
                   static_cast<unsigned long long>(seed), static_cast<unsigned long long>(cuts[i]),
-                  static_cast<unsigned long long>(variant), options_.operations);
+                  static_cast<unsigned long long>(variant), Mix().c_str());
       return kNever;
     }
     return cuts.size();
@@ -719,18 +473,19 @@ class Explorer {
 
 constexpr uint64_t kStatesPerSeed = 100;
 
-int RunShare(const Options &options, uint64_t first, uint64_t states, int report) {
+#ifdef ASHLAR_MUTANTS
+// Until something is bad. Whether it was.
+bool FindsSomething(const Options &options) {
   Explorer explorer(options);
   uint64_t judged = 0;
-  for (uint64_t seed = first; judged < states; seed += options.jobs) {
+  for (uint64_t seed = options.seed; judged < options.states; ++seed) {
     const uint64_t count = explorer.Explore(seed, kStatesPerSeed);
-    if (count == kNever) return 1;
+    if (count == kNever) return true;
     judged += count;
   }
-  return write(report, &judged, sizeof judged) == sizeof judged ? 0 : 1;
+  return false;
 }
 
-#ifdef ASHLAR_MUTANTS
 // With each fault of the engine switched on some state must be bad.
 int RunMutants(const Options &options) {
   bool missed = false;
@@ -742,14 +497,11 @@ int RunMutants(const Options &options) {
     if (child < 0) return 1;
     if (child == 0) {
       g_mutant = static_cast<Mutant>(mutant);
-      Options alone = options;
-      alone.jobs = 1;
-      int ends[2];
       if (freopen("/dev/null", "w", stdout) == nullptr ||
-          freopen("/dev/null", "w", stderr) == nullptr || pipe(ends) != 0) {
+          freopen("/dev/null", "w", stderr) == nullptr) {
         _exit(2);
       }
-      _exit(RunShare(alone, options.seed, options.states, ends[1]));
+      _exit(FindsSomething(options) ? 1 : 0);
     }
     int status = 0;
     if (waitpid(child, &status, 0) < 0) return 1;
@@ -778,6 +530,10 @@ int Main(int argc, char **argv) {
       options.seed = std::strtoull(value, nullptr, 10);
     } else if (flag == "--operations") {
       options.operations = static_cast<uint32_t>(std::strtoul(value, nullptr, 10));
+    } else if (flag == "--device-calls") {
+      options.device_calls = static_cast<uint32_t>(std::strtoul(value, nullptr, 10));
+    } else if (flag == "--label-cuts") {
+      options.label_cuts = static_cast<uint32_t>(std::strtoul(value, nullptr, 10));
     } else if (flag == "--mutant") {
       options.mutant = static_cast<uint8_t>(std::strtoul(value, nullptr, 10));
     } else if (flag == "--jobs") {
@@ -804,33 +560,14 @@ int Main(int argc, char **argv) {
   if (options.only_cut != kNever) {
     return Explorer(options).Explore(options.seed, kStatesPerSeed) == kNever ? 1 : 0;
   }
-  const auto begin = std::chrono::steady_clock::now();
-  int ends[2];
-  if (pipe(ends) != 0) return 1;
-  for (uint32_t job = 0; job < options.jobs; ++job) {
-    const pid_t child = fork();
-    if (child < 0) return 1;
-    if (child == 0) {
-      close(ends[0]);
-      const uint64_t share = (options.states + options.jobs - 1) / options.jobs;
-      const int code = RunShare(options, options.seed + job, share, ends[1]);
-      std::fflush(stdout);
-      _exit(code);
-    }
-  }
-  close(ends[1]);
-  bool bad = false;
-  for (uint32_t job = 0; job < options.jobs; ++job) {
-    int status = 0;
-    if (wait(&status) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0) bad = true;
-  }
-  uint64_t total = 0, judged = 0;
-  while (read(ends[0], &judged, sizeof judged) == sizeof judged) total += judged;
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  Explorer explorer(options);
+  const SharesEnd end = RunShares(
+      {options.states, options.seed, options.jobs, std::string(argv[0]) + explorer.Mix()},
+      [&explorer](uint64_t seed, uint64_t) { return explorer.Explore(seed, kStatesPerSeed); });
   std::printf("%llu crash states of many devices judged in %.1f s, %s\n",
-              static_cast<unsigned long long>(total), seconds, bad ? "some bad" : "none bad");
-  return bad ? 1 : 0;
+              static_cast<unsigned long long>(end.judged), end.seconds,
+              end.good ? "none bad" : "some bad, or not all judged");
+  return end.good ? 0 : 1;
 }
 
 }  // namespace
