@@ -50,15 +50,17 @@ export function listPhases(root) {
     ...['--mutant', number, '--states', '3000'],
   ];
   // Device calls one upon the other, and the power cut while labels are under way.
-  const labels = [
+  const labels = ['--operations', '200', '--device-calls', '30', '--label-cuts', '95'];
+  // Long enough for snapshots to go while a resilver walks.
+  const walks = [
     '--seed',
-    '31',
+    '106',
     '--operations',
-    '200',
+    '600',
     '--device-calls',
-    '30',
+    '12',
     '--label-cuts',
-    '95',
+    '10',
   ];
   const configure = (folder, ...options) => ['cmake', '-S', '.', '-B', folder, ...options];
   const compile = (folder) => ['cmake', '--build', folder, '-j', jobs];
@@ -134,11 +136,11 @@ export function listPhases(root) {
         ['build/native-crash/device_states', '--states', '3000', '--jobs', jobs],
         ['build/native-crash/device_states', ...['--states', '1000', '--jobs', jobs, ...labels]],
         // From seeds in whose states they show; without a mutant those are clean.
-        [...deviceMutant('9'), '--seed', '1', '--operations', '500'],
+        [...deviceMutant('9'), ...walks],
         [...deviceMutant('10'), '--seed', '100'],
         [...deviceMutant('11'), '--seed', '1'],
-        [...deviceMutant('12'), ...labels],
-        [...deviceMutant('13'), ...labels],
+        [...deviceMutant('12'), '--seed', '31', ...labels],
+        [...deviceMutant('13'), '--seed', '61', ...labels],
       ],
       limitS: 1500,
     },
