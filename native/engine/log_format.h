@@ -24,7 +24,8 @@ struct LogBlockHeader {
                      // opening only.
   uint64_t flushed_up_to;  // Every block below this sequence, and its data, was covered by a
                            // completed flush.
-  uint64_t contig;         // W10. 0 so far.
+  uint64_t flushed_entries;  // Of block `flushed_up_to` itself, so many of its entries, and their
+                             // data, too: it was applied up to there.
   uint32_t predecessor_crc;
   uint16_t entry_bytes;  // Of all entries together.
   uint16_t entries;

@@ -459,11 +459,11 @@ void PoolImpl::RequestFlush(FlushThen then, void* context) {
 }
 
 // S11: a flush covers what had completed when it was submitted. Applied log blocks and their data
-// had.
+// had, and of the next one what is applied, with the block itself.
 void PoolImpl::StartFlush() {
   flush_running_.swap(flush_waiting_);
   flush_in_flight_ = true;
-  flush_covers_ = apply_sequence_;
+  flush_covers_ = {apply_sequence_, log_head_ != nullptr ? log_head_->applied_entries : 0u};
   for (const auto& [name, v] : by_name_) v->flush_contig = v->progress.contig();
   SubmitIo(IoKind::kFlush, 0, 0, nullptr, nullptr, &PoolImpl::FlushIoDone);
 }

@@ -246,6 +246,13 @@ struct Piece : Waiter {
   uint64_t bad[2];  // Read: blocks that failed, by bit.
 };
 
+// How far into the log something goes: whole blocks below `block`, and of that one so many entries.
+struct LogPlace {
+  uint64_t block = 0;
+  uint64_t entries = 0;
+  auto operator<=>(const LogPlace&) const = default;
+};
+
 struct LogBlock {
   uint8_t* data = nullptr;
   uint64_t sequence = 0;
@@ -253,11 +260,13 @@ struct LogBlock {
   uint16_t entries = 0;
   uint32_t pending = 0;    // Pieces whose data is not there yet.
   size_t applied = 0;      // Of `pieces`, in their order: see AdvanceApply.
+  uint16_t applied_entries = 0;  // With the last of these: all up to there.
   bool whole = false;      // Applied at once, or not at all.
   uint64_t group_end = 0;  // The block that ends a group of entries begun here: applied together.
   bool written = false;
   uint8_t tries = 0;
   std::vector<Piece*> pieces;
+  std::vector<uint16_t> through;  // Of each of `pieces`: the entries up to its own.
   LogBlock* next = nullptr;
 };
 
@@ -814,7 +823,7 @@ class PoolImpl final : public Pool {
   struct Replay;
   Status ReplayLog(std::string* why);
   void Prefetch(const uint8_t* blocks, uint32_t count);
-  void ReplayBlock(Replay* replay, const uint8_t* block, bool verify);
+  void ReplayBlock(Replay* replay, const uint8_t* block, uint64_t trusted);
   void ReplayWrite(Replay* replay, const LogEntry& entry, bool verify);
   bool ReplayDataMatches(const std::vector<PhysRun>& runs, const std::vector<uint32_t>& crcs);
   void ReplayInstall(Replay* replay, const LogEntry& entry, bool verify);
@@ -890,7 +899,8 @@ class PoolImpl final : public Pool {
   uint32_t chain_crc_ = 0;       // Of the last block sealed.
   uint64_t log_tail_ = 0;  // The older superblock's position: nothing from here on is overwritten.
   uint64_t cut_sequence_ = 0;
-  uint64_t flushed_up_to_ = 0;
+  // By block, then entry: every block below, and the entries of this one below.
+  LogPlace flushed_up_to_;
   LogBlock* log_head_ = nullptr;
   LogBlock* log_last_ = nullptr;
   LogBlock* open_log_ = nullptr;
@@ -925,7 +935,7 @@ class PoolImpl final : public Pool {
   std::vector<ControlDone> control_done_;
   std::vector<FlushWaiter> flush_waiting_, flush_running_;
   bool flush_in_flight_ = false;
-  uint64_t flush_covers_ = 0;
+  LogPlace flush_covers_;
   std::vector<EngineIo*> free_ios_;
   std::deque<EngineIo> all_ios_;
   std::vector<Piece*> free_pieces_;

@@ -158,7 +158,7 @@ Status PoolImpl::Recover(const std::vector<DeviceFile>& files, std::string* why)
     *why = "the medium failed a flush";
     return Status::kIoError;
   }
-  flushed_up_to_ = apply_sequence_;
+  flushed_up_to_ = {apply_sequence_, 0};
   want_checkpoint_ = true;
   Enter();
   while (checkpoints_ == 0 && !Faulted()) {

@@ -67,7 +67,7 @@ Status PoolImpl::ReplayLog(std::string* why) {
   };
 
   // First pass: where the chain ends, and what each opening's blocks say was flushed.
-  std::map<uint64_t, uint64_t> flushed;
+  std::map<uint64_t, LogPlace> flushed;
   uint64_t end = sb_.log_sequence;
   uint32_t crc = sb_.log_predecessor_crc;
   uint64_t opening = sb_.log_opening;
@@ -84,7 +84,8 @@ Status PoolImpl::ReplayLog(std::string* why) {
       if (!chained) break;
       crc = h.crc;
       opening = h.opening;
-      flushed[opening] = std::max(flushed[opening], h.flushed_up_to);
+      flushed[opening] =
+          std::max(flushed[opening], LogPlace{h.flushed_up_to, h.flushed_entries});
       ++end;
     }
   }
@@ -100,15 +101,17 @@ Status PoolImpl::ReplayLog(std::string* why) {
             h.sequence != s || h.opening != opening) {
           continue;
         }
-        flushed[opening] = std::max(flushed[opening], std::min(h.flushed_up_to, s));
-        log_damaged_ |= h.flushed_up_to > end;
+        const LogPlace place{h.flushed_up_to, h.flushed_entries};
+        flushed[opening] = std::max(flushed[opening], std::min(place, LogPlace{s, 0}));
+        log_damaged_ |= place > LogPlace{end, 0};
       }
     }
   }
   if (other_valid_ && other_.generation > sb_.generation) {
     // The newer superblock was written after a flush of everything before its cut.
     log_damaged_ |= other_.log_sequence > end;
-    flushed[other_.log_opening] = std::max(flushed[other_.log_opening], other_.log_sequence);
+    LogPlace& place = flushed[other_.log_opening];
+    place = std::max(place, LogPlace{other_.log_sequence, 0});
     opening = std::max(opening, other_.log_opening);
   }
   opening_ = opening + 1;
@@ -134,7 +137,10 @@ Status PoolImpl::ReplayLog(std::string* why) {
         return Status::kIoError;
       }
       replayed_crc = h.crc;
-      ReplayBlock(&replay, block, s >= flushed[h.opening] && !Mutated(Mutant::kTornDataReplayed));
+      const LogPlace& place = flushed[h.opening];
+      uint64_t trusted = s < place.block ? ~0ull : s == place.block ? place.entries : 0;
+      if (Mutated(Mutant::kTornDataReplayed)) trusted = ~0ull;
+      ReplayBlock(&replay, block, trusted);
     }
   }
   pending_old_.clear();
@@ -185,7 +191,8 @@ void PoolImpl::Prefetch(const uint8_t* blocks, uint32_t count) {
   }
 }
 
-void PoolImpl::ReplayBlock(Replay* replay, const uint8_t* block, bool verify) {
+// Of its entries the first `trusted` and their data had been flushed (S7).
+void PoolImpl::ReplayBlock(Replay* replay, const uint8_t* block, uint64_t trusted) {
   LogBlockHeader h;
   std::memcpy(&h, block, sizeof h);
   uint32_t offset = 0;
@@ -193,6 +200,7 @@ void PoolImpl::ReplayBlock(Replay* replay, const uint8_t* block, bool verify) {
     LogEntry entry;
     if (!ParseLogEntry(block + sizeof h, h.entry_bytes, &offset, &entry)) return;
     ++replayed_entries_;
+    const bool verify = i >= trusted;
     const LogEntryHeader& e = entry.header;
     VolumeState* v = FindTree(e.tree);
     switch (e.kind) {

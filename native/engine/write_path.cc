@@ -235,8 +235,10 @@ uint8_t* PoolImpl::AppendEntry(Piece* piece, uint32_t bytes) {
     block->group_end = 0;
     block->written = block->whole = false;
     block->applied = 0;
+    block->applied_entries = 0;
     block->tries = 0;
     block->pieces.clear();
+    block->through.clear();
     block->next = nullptr;
     (log_last_ != nullptr ? log_last_->next : log_head_) = block;
     log_last_ = block;
@@ -247,6 +249,7 @@ uint8_t* PoolImpl::AppendEntry(Piece* piece, uint32_t bytes) {
   ++open_log_->entries;
   if (piece != nullptr) {
     open_log_->pieces.push_back(piece);
+    open_log_->through.push_back(open_log_->entries);
     piece->log = open_log_;
   }
   return at;
@@ -260,7 +263,8 @@ void PoolImpl::SealLog() {
   header.store_id = sb_.store_id;
   header.sequence = block->sequence;
   header.opening = opening_;
-  header.flushed_up_to = flushed_up_to_;
+  header.flushed_up_to = flushed_up_to_.block;
+  header.flushed_entries = flushed_up_to_.entries;
   header.predecessor_crc = chain_crc_;
   header.entry_bytes = static_cast<uint16_t>(block->used);
   header.entries = block->entries;
@@ -320,7 +324,7 @@ void PoolImpl::AdvanceApply() {
 // Changes of the first block up to the first whose data is not there yet: their hosts do not wait
 // for the data of those behind them, which would make large writes go in lockstep, the medium idle
 // at the end of each batch. Of a crash it is a case like any other: replay checks the data of each
-// entry that no flush covered, and a flush covers this block only when all of it is applied. But a
+// entry that no flush covered, and a flush covers of this block what is applied. But a
 // checkpoint names the log by whole blocks: once one is to be cut, no block is begun.
 void PoolImpl::ApplyPart(LogBlock* block) {
   if (block->whole || block->group_end > block->sequence) return;
@@ -329,6 +333,7 @@ void PoolImpl::ApplyPart(LogBlock* block) {
   while (block->applied < block->pieces.size() && !Faulted()) {
     Piece* piece = block->pieces[block->applied];
     if (piece->ios > 0) return;
+    block->applied_entries = block->through[block->applied];
     block->pieces[block->applied++] = nullptr;
     Apply(piece);
   }
