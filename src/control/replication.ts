@@ -82,6 +82,11 @@ export interface ReplicatedHandle {
   /** Healthy, Degraded, Rebuilding or Offline. */
   state(): 'Healthy' | 'Degraded' | 'Rebuilding' | 'Offline';
   epoch(): number;
+  /**
+   * A number while all replicas are well and nobody uses the volume: as long as it stays the same, nothing about them has
+   * changed. Null: look.
+   */
+  quietSpell(): number | null;
   /** What is wrong and what to do, one line each. */
   advice(): string[];
   replicas(): ReplicaFacts[];

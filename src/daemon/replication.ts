@@ -138,6 +138,8 @@ class Rounds {
   #looker: NodeJS.Timeout | null = null;
   #poller: NodeJS.Timeout | null = null;
   #polling = false;
+  /** The quiet spells that were the same when all was asked last; empty: not all volumes were quiet. */
+  #polled = '';
 
   constructor(coordinators: CoordinatorNode) {
     this.#coordinators = coordinators;
@@ -163,6 +165,9 @@ class Rounds {
   /** What the fullest replica of each volume takes. An answer of some seconds ago is good enough for a table. */
   async #poll(): Promise<void> {
     if (this.#polling) return; // A node that does not answer is not asked again meanwhile.
+    const spells = [...this.#handles].map((handle) => `${handle.volumeId}:${handle.quietSpell()}`);
+    const all = spells.join(' ');
+    if (all === this.#polled) return; // Nobody has used any of them since.
     this.#polling = true;
     const nodes = new Set([...this.#handles].flatMap((handle) => handle.nodes()));
     const answers = new Map<string, ReadonlyMap<string, number>>();
@@ -175,6 +180,8 @@ class Rounds {
         }
       }),
     );
+    const isAnswered = answers.size === nodes.size;
+    this.#polled = isAnswered && spells.every((spell) => !spell.endsWith(':null')) ? all : '';
     for (const handle of this.#handles) {
       handle.tellUsage((node) => answers.get(node)?.get(handle.volumeId) ?? 0);
     }
@@ -323,6 +330,10 @@ class Handle implements ReplicatedHandle {
     return this.#replicated.coordinator.epoch;
   }
 
+  quietSpell(): number | null {
+    return this.#rollingBack ? null : this.#replicated.coordinator.quietSpell;
+  }
+
   advice(): string[] {
     const lines = this.#replicated.advice();
     if (!this.#rollingBack) return lines;
@@ -426,6 +437,7 @@ class Handle implements ReplicatedHandle {
    */
   look(): void {
     const { coordinator } = this.#replicated;
+    if (coordinator.quietSpell !== null) return; // All replicas are there.
     const nowMs = this.#options.clock.nowMs();
     for (const { replicaId, state } of this.#replicated.status().members) {
       const missing = coordinator.isMissing(replicaId);

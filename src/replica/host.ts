@@ -248,6 +248,11 @@ export class ReplicaHost {
     return this.#replicas.get(keyOf(volumeId, replicaId)) ?? null;
   }
 
+  /** Without what a look into each of them costs. */
+  promises(): Pick<ReplicaListEntry, 'volumeId' | 'replicaId' | 'promised'>[] {
+    return [...this.#replicas.values()];
+  }
+
   list(): ReplicaListEntry[] {
     return [...this.#replicas.values()].map((replica) => {
       const { volumeId, replicaId, record, promised, volume } = replica;

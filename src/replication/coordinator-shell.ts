@@ -116,6 +116,11 @@ export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, 
     return this.#core.epoch;
   }
 
+  /** While it stays the same, nothing about the volume changes. Null: it may. */
+  get quietSpell(): number | null {
+    return this.#core.quietSpell;
+  }
+
   /** Begins to gather promises from these replicas; those that the record names besides are found by `addressOf`. */
   start(replicaIds: readonly string[]): void {
     this.#inTurn(() => {

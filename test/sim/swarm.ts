@@ -100,6 +100,9 @@ class Swarm {
         hedgeMs: rng.chance(0.3) ? 50 : 0,
         leaseMs: 4000 / scale,
         heartbeatMs: 1000 / scale,
+        // Now and then nobody uses the volume for longer than that, and its lease lapses.
+        quietAfterMs: rng.pick([20, 5000 / scale]),
+        quietHeartbeatMs: 10_000 / scale,
         recordTimeoutMs: 1000 / scale,
         lagMs: 5000 / scale,
         holdMs: 10_000 / scale,

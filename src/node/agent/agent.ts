@@ -21,6 +21,7 @@ import { DeviceClaims } from './device-claims.ts';
 import { DeviceKeeper } from './devices.ts';
 import { Heartbeat } from './heartbeat.ts';
 import type { Part, PodKeeper } from './pods.ts';
+import { PoolMarks } from './pool-marks.ts';
 import { PoolKeeper } from './pools.ts';
 import { ReplicaKeeper } from './replicas.ts';
 import { SnapshotKeeper } from './snapshots.ts';
@@ -60,6 +61,7 @@ export class NodeAgent {
   readonly #heartbeat: Heartbeat;
   readonly #manager: ControllerManager;
   #timers: Timer[] = [];
+  readonly #marks = new PoolMarks();
   #closed = false;
 
   constructor(options: NodeAgentOptions) {
@@ -216,17 +218,15 @@ export class NodeAgent {
   }
 
   async #report(): Promise<void> {
-    const { catalog, nodeName } = this.#around;
     await this.reportNode();
     await this.#replicas.sweep();
     for (const [name] of this.#open.all()) {
       await this.#pools.tend(name);
       await this.#pools.report(name);
     }
+    this.#marks.renew(this.#open);
     await this.#volumes.lookAgain();
-    for (const { metadata } of catalog.where(REPLICAS_ON_NODE, nodeName)) {
-      await this.#replicas.report(metadata.name);
-    }
+    await this.#replicas.reportAll(this.#marks);
   }
 
   #partsChanged(): void {

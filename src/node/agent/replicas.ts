@@ -12,6 +12,7 @@ import {
   keepingOfVolume,
   REPLICAS_IN_POOL,
   REPLICAS_OF_VOLUME,
+  REPLICAS_ON_NODE,
   stateOfPool,
   trigger,
   type Writer,
@@ -34,6 +35,7 @@ import {
 import type { Volume as ServedVolume } from '../../volume/index.ts';
 import { copyBlocks } from './copy.ts';
 import { memberIdOf } from './members.ts';
+import type { PoolMarks } from './pool-marks.ts';
 import type { NodeSurroundings, OpenPool, OpenPools } from './surroundings.ts';
 import { Told } from './told.ts';
 
@@ -62,6 +64,7 @@ export class ReplicaKeeper implements Controller {
   readonly #writer: Writer;
   readonly #serving: Serving;
   readonly #told = new Told();
+  readonly #looked = new Told();
   #strays: ReadonlySet<string> = new Set();
 
   constructor(around: NodeSurroundings, open: OpenPools, writer: Writer, serving: Serving) {
@@ -191,7 +194,7 @@ export class ReplicaKeeper implements Controller {
     const strays: { pool: OpenPool; volumeId: string; replicaId: string }[] = [];
     for (const [name] of this.#open.all()) {
       const pool = this.#open.find(name);
-      for (const { volumeId, replicaId, promised } of pool?.replicas?.host.list() ?? []) {
+      for (const { volumeId, replicaId, promised } of pool?.replicas?.host.promises() ?? []) {
         if (pool === null || promised > 0 || known.has(volumeId)) continue;
         strays.push({ pool, volumeId, replicaId });
       }
@@ -220,15 +223,28 @@ export class ReplicaKeeper implements Controller {
     return hosted?.volume ?? null;
   }
 
+  /** All of this node. Those of a pool where nothing has happened since are as they were told. */
+  async reportAll(marks: PoolMarks): Promise<void> {
+    const { catalog, nodeName } = this.#around;
+    for (const replica of catalog.where(REPLICAS_ON_NODE, nodeName)) {
+      const { poolName, volumeName } = replica.spec;
+      const mark = `${marks.of(poolName) ?? ''} ${this.#serving.isServed(volumeName)}`;
+      if (!this.#looked.isNews(replica, mark)) continue;
+      await this.report(replica.metadata.name, marks);
+      const now = catalog.get(REPLICA, replica.metadata.name);
+      if (now !== null && this.#told.knows(now)) this.#looked.tell(now, mark);
+    }
+  }
+
   /** What it takes; how it is, where nobody but us can say. */
-  async report(key: string): Promise<void> {
+  async report(key: string, marks: PoolMarks | null = null): Promise<void> {
     const { catalog, now } = this.#around;
     const replica = catalog.get(REPLICA, key);
     if (replica === null || isDeleting(replica)) return;
     const store = this.#storeOf(replica);
     if (store === null) return;
-    const info = store.info();
-    const { volumeName } = replica.spec;
+    const { volumeName, poolName } = replica.spec;
+    const info = marks?.sizes(poolName, store) ?? store.info();
     const isSingle = catalog.get(VOLUME, volumeName)?.status?.mode === 'single';
     const isServed = this.#serving.isServed(volumeName);
     const news = JSON.stringify([store.id, info.sizeBlocks, info.mappedBlocks, isSingle, isServed]);
@@ -277,7 +293,7 @@ export class ReplicaKeeper implements Controller {
       await pool.deleteVolume(volumeName);
       log.info({ volume: volumeName, pool: poolName }, 'a replica is deleted');
     }
-    for (const entry of replicas?.host.list() ?? []) {
+    for (const entry of replicas?.host.promises() ?? []) {
       if (entry.replicaId !== id) continue;
       const { volumeId, promised } = entry;
       await replicas?.host.delete(volumeId, id, promised);

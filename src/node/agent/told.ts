@@ -10,6 +10,11 @@ export class Told {
     return this.#facts.get(object) !== facts;
   }
 
+  /** What it says is what was told. */
+  knows(object: KubeObject): boolean {
+    return this.#facts.has(object);
+  }
+
   /** `object`: as it is with these facts told. */
   tell(object: KubeObject, facts: string): void {
     this.#facts.set(object, facts);

@@ -59,6 +59,8 @@ interface Coordinated {
   policy: string;
   /** How it and its replicas were when the volume was looked at last. */
   seen: string;
+  /** The quiet spell that it was compared in last. */
+  comparedIn: number | null;
 }
 
 interface Served {
@@ -292,8 +294,12 @@ export class VolumeKeeper implements Controller, Serving {
 
   /** Now and then: coordinators that have something to tell have their volume looked at, the others' usage is told. */
   async lookAgain(): Promise<void> {
-    for (const [name, { handle, seen }] of this.#coordinated) {
-      if (this.#served.has(name) && seenOf(handle) !== seen) this.nudge(name);
+    for (const [name, coordinated] of this.#coordinated) {
+      const { handle } = coordinated;
+      const spell = handle.quietSpell();
+      if (spell !== null && spell === coordinated.comparedIn) continue;
+      coordinated.comparedIn = spell;
+      if (this.#served.has(name) && seenOf(handle) !== coordinated.seen) this.nudge(name);
     }
     for (const name of [...this.#served.keys()]) await this.report(name);
   }
@@ -406,7 +412,7 @@ export class VolumeKeeper implements Controller, Serving {
     });
     // A change of members may have been interrupted: whether these are the ones, its record says.
     const places = JSON.stringify(members);
-    const coordinated = { handle, members: '', places, policy: '', seen: '' };
+    const coordinated = { handle, members: '', places, policy: '', seen: '', comparedIn: null };
     this.#coordinated.set(name, coordinated);
     log.info({ volume: name, members: members.length }, 'its coordinator is started');
     return coordinated;

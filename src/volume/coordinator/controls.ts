@@ -104,6 +104,7 @@ export class Controls {
       control.done('the volume is not served here');
       return;
     }
+    core.leases.use(nowMs);
     this.queue.push(control);
     core.members.advance(nowMs);
   }

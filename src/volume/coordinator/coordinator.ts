@@ -63,6 +63,12 @@ export class Coordinator implements CoordinatorEvents {
     return this.#core.record;
   }
 
+  /** All is well and nobody uses the volume: which such time since the start it is. Null: it is not so now. */
+  get quietSpell(): number | null {
+    const { phase, leases } = this.#core;
+    return phase === CoordinatorPhase.Active && leases.quiet ? leases.spells : null;
+  }
+
   get wakeAtMs(): number {
     return this.#core.wakeAtMs;
   }
@@ -342,14 +348,7 @@ export class Coordinator implements CoordinatorEvents {
     core.rebuilds.start(nowMs);
     core.missed.start(nowMs);
     if (core.config.hedgeMs > 0) core.reads.hedge(nowMs);
-    const busy =
-      core.proposal !== null ||
-      core.holding.stalledSinceMs >= 0 ||
-      core.rebuilds.running.size > 0 ||
-      core.missed.running !== null ||
-      core.reads.parked.length > 0 ||
-      core.controls.queue.length > 0;
-    core.wakeAtMs = busy ? nowMs + POLL_MS : core.leases.nextMs;
+    core.wakeAtMs = core.isBusy ? nowMs + POLL_MS : core.leases.nextMs;
     core.rebuilds.tick(nowMs);
     if (core.config.hedgeMs > 0 && core.reads.table.liveCount > 0)
       core.wake(nowMs, core.config.hedgeMs);

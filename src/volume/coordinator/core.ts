@@ -139,6 +139,18 @@ export class Core {
     this.wakeAtMs = Math.min(this.wakeAtMs, nowMs + delayMs);
   }
 
+  /** Something waits that a look now and then brings on. */
+  get isBusy(): boolean {
+    return (
+      this.proposal !== null ||
+      this.holding.stalledSinceMs >= 0 ||
+      this.rebuilds.running.size > 0 ||
+      this.missed.running !== null ||
+      this.reads.parked.length > 0 ||
+      this.controls.queue.length > 0
+    );
+  }
+
   counts(peer: Peer): boolean {
     return ((this.inSync | this.joining) & peer.bit) !== 0;
   }

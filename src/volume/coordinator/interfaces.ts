@@ -99,6 +99,10 @@ export interface CoordinatorConfig {
   /** E3's `T` at the members. The coordinator uses three quarters of it, from send. Default 4 000. */
   readonly leaseMs: number;
   readonly heartbeatMs: number;
+  /** E3: a volume that nobody has used for this long is *quiet*: its lease may lapse. Default 5 000. */
+  readonly quietAfterMs: number;
+  /** What is between two heartbeats of a quiet volume. Default 10 000. */
+  readonly quietHeartbeatMs: number;
   /** V1: how long to wait for promises beyond the majority. Defaults 1 000 at a takeover, 10 000 at a cold start. */
   readonly promiseWaitMs: number;
   /** R3: a counted member that has not stored a proposed record by then is left out by a re-activation. Default 1 000. */
@@ -127,6 +131,8 @@ export const DEFAULT_COORDINATOR_CONFIG: CoordinatorConfig = {
   localReplicaId: null,
   leaseMs: 4000,
   heartbeatMs: 1000,
+  quietAfterMs: 5000,
+  quietHeartbeatMs: 10_000,
   promiseWaitMs: 1000,
   recordTimeoutMs: 1000,
   lagMs: 5000,

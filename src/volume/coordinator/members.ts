@@ -97,6 +97,7 @@ export class Members {
       core.recovery.collect(nowMs, 0); // R3: it will never store what is proposed.
       return;
     }
+    core.leases.use(nowMs);
     core.holding.stall(nowMs);
     this.advance(nowMs);
     core.rebuilds.start(nowMs);
@@ -208,9 +209,10 @@ export class Members {
     const { lagMs, lagBytes } = core.config;
     for (const peer of core.peers) {
       if (peer === undefined || !peer.connected || !core.counts(peer)) continue;
+      const silentSinceMs = Math.max(peer.lastHeardMs, core.leases.steadySinceMs);
       if (peer.lagBytes > lagBytes) {
         this.drop(nowMs, peer, `it lags by ${peer.lagBytes} bytes`);
-      } else if (nowMs - peer.lastHeardMs > lagMs || nowMs - this.#oldestMs(peer, nowMs) > lagMs) {
+      } else if (nowMs - silentSinceMs > lagMs || nowMs - this.#oldestMs(peer, nowMs) > lagMs) {
         this.drop(nowMs, peer, `it lags by more than ${lagMs} ms`);
       }
       if (core.phase !== CoordinatorPhase.Active) return;

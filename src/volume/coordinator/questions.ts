@@ -15,6 +15,8 @@ export class Questions {
   readonly #core: Core;
   readonly #mapQueries = new Map<number, MapQuery>();
   /** Questions to one member each, by id. */
+  /** Those that came while there was no lease (E3), and wait for one. */
+  #waiting: { readonly fromLba: number; readonly maxRuns: number; readonly done: MapListed }[] = [];
   readonly #asked = new Map<number, { readonly peer: Peer; readonly done: AskDone }>();
 
   constructor(core: Core) {
@@ -24,6 +26,12 @@ export class Questions {
   listMapped(nowMs: number, fromLba: number, maxRuns: number, done: MapListed): void {
     const core = this.#core;
     core.nowMs = nowMs;
+    const waits = core.leases.quiet || this.#waiting.length > 0;
+    core.leases.use(nowMs);
+    if (waits && core.phase === CoordinatorPhase.Active && !core.leases.holds(nowMs)) {
+      this.#waiting.push({ fromLba, maxRuns, done });
+      return;
+    }
     const serves = core.phase === CoordinatorPhase.Active && core.leases.holds(nowMs);
     const { sizeBlocks } = core.record ?? { sizeBlocks: 0 };
     // W8, for all of the rest: who lacks an acked write would call its block unmapped.
@@ -46,6 +54,13 @@ export class Questions {
     });
   }
 
+  onLease(nowMs: number): void {
+    if (this.#waiting.length === 0 || !this.#core.leases.holds(nowMs)) return;
+    for (const { fromLba, maxRuns, done } of this.#waiting.splice(0)) {
+      this.listMapped(nowMs, fromLba, maxRuns, done);
+    }
+  }
+
   onMapped({ id, status, runs, nextLba }: Changed): boolean {
     const query = this.#mapQueries.get(id);
     if (query === undefined) return false;
@@ -61,10 +76,12 @@ export class Questions {
       this.#mapQueries.delete(id);
       query.done(null, 0);
     }
+    for (const { fromLba, done } of this.#waiting.splice(0)) done(null, fromLba);
   }
 
-  ask(_nowMs: number, snapshotId: string, question: Question, done: AskDone): void {
+  ask(nowMs: number, snapshotId: string, question: Question, done: AskDone): void {
     const core = this.#core;
+    core.leases.use(nowMs);
     const held = core.record?.snapshots.find(({ id }) => id === snapshotId);
     const peers = core.peers.filter(
       (peer): peer is Peer =>

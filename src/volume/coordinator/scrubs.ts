@@ -24,8 +24,9 @@ export class Scrubs {
     this.#core = core;
   }
 
-  crossScrub(_nowMs: number, lba: number, blocks: number, done: ControlDone): void {
+  crossScrub(nowMs: number, lba: number, blocks: number, done: ControlDone): void {
     const core = this.#core;
+    core.leases.use(nowMs);
     assert(blocks > 0 && blocks <= MAX_DIGEST_BLOCKS);
     if (core.phase !== CoordinatorPhase.Active || core.proposal !== null) {
       done('the volume is changing its members');

@@ -41,6 +41,7 @@ export class WritePath {
       op.lower.onBlockDone(op, IoStatus.Offline);
       return;
     }
+    core.leases.use(nowMs);
     const reads = op.kind === BlockOpKind.Read || op.kind === BlockOpKind.Verify;
     if (reads && core.phase === CoordinatorPhase.Active) {
       core.reads.start(nowMs, op, 0);

@@ -1,0 +1,85 @@
+// Goal: a volume that nobody uses costs next to nothing, and nobody who comes back to it notices more than a round trip.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { IoStatus } from '../../../src/block/index.ts';
+import { MessageType } from '../../../src/wire/messages.ts';
+import { MemberState } from '../../../src/wire/record.ts';
+import { Scenario } from '../../sim/scenario.ts';
+
+function aVolume() {
+  const scenario = new Scenario({
+    members: 3,
+    config: {
+      holdMs: 300_000,
+      lagMs: 5000,
+      promiseWaitMs: 200,
+      quietAfterMs: 5000,
+      quietHeartbeatMs: 10_000,
+    },
+  });
+  const coordinator = scenario.activate(0);
+  scenario.whole(0);
+  const sent = { heartbeats: 0, reads: 0 };
+  const { network } = scenario.cluster;
+  const send = network.send.bind(network);
+  network.send = (connection, toMember, message) => {
+    if (toMember && message.type === MessageType.Heartbeat) sent.heartbeats += 1;
+    if (toMember && message.type === MessageType.Read) sent.reads += 1;
+    send(connection, toMember, message);
+  };
+  const heartbeatsIn = (ms: number): number => {
+    sent.heartbeats = 0;
+    scenario.run(ms);
+    return sent.heartbeats;
+  };
+  return { scenario, coordinator, sent, heartbeatsIn };
+}
+
+test('heartbeats of a volume that nobody uses become rare, and come back with its use', () => {
+  const { scenario, coordinator, heartbeatsIn } = aVolume();
+  scenario.ok(scenario.write(coordinator, 0));
+  assert.ok(heartbeatsIn(4000) >= 9, 'three members, every second');
+  scenario.run(10_000);
+  const quiet = heartbeatsIn(60_000);
+  assert.ok(quiet >= 15 && quiet <= 21, `${quiet} heartbeats in a minute`);
+  for (let second = 0; second < 10; second += 1) {
+    scenario.ok(scenario.read(coordinator, 0));
+    scenario.run(1000);
+  }
+  assert.ok(heartbeatsIn(4000) >= 9);
+});
+
+test('after the lease has lapsed a read waits for a new one, and is answered within two round trips (E3)', () => {
+  const { scenario, coordinator, sent } = aVolume();
+  scenario.ok(scenario.write(coordinator, 0));
+  scenario.run(29_000); // Between two rare heartbeats: no lease.
+  sent.reads = 0;
+  const read = scenario.read(coordinator, 0);
+  assert.equal(sent.reads, 0, 'nothing is read without a lease');
+  scenario.run(200);
+  assert.equal(read.status, IoStatus.Ok);
+});
+
+test('a write after a quiet time is acknowledged under a new lease (E5)', () => {
+  const { scenario, coordinator } = aVolume();
+  scenario.run(29_000);
+  const write = scenario.write(coordinator, 1);
+  assert.equal(write.status, null);
+  scenario.run(200);
+  assert.equal(write.status, IoStatus.Ok);
+});
+
+test('a replica is not late because nobody asked it for long; one that dies in a quiet time is left out (W4)', () => {
+  const { scenario, coordinator } = aVolume();
+  const states = (): number[] => coordinator.core!.record!.members.map(({ state }) => state).sort();
+  const { InSync, Stale } = MemberState;
+  scenario.run(300_000);
+  assert.deepEqual(states(), [InSync, InSync, InSync]);
+  scenario.clogDown(0, 2); // It hears nothing any more, and its connection stands.
+  let left = 0;
+  for (let ms = 0; ms < 20_000 && left === 0; ms += 100) {
+    scenario.run(100);
+    left = states().filter((state) => state === Stale).length;
+  }
+  assert.equal(left, 1);
+});
