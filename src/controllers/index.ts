@@ -22,6 +22,7 @@ import {
 } from '../kinds/index.ts';
 import { ClaimController } from './claims.ts';
 import type { Controller, Surroundings } from './controller.ts';
+import { ForgetController } from './forget.ts';
 import { NodeController } from './nodes.ts';
 import { PoolController } from './pools.ts';
 import { ReclaimController } from './reclaim.ts';
@@ -99,6 +100,7 @@ export function allControllers(around: (component: Component) => Surroundings): 
   const provisioner = around('provisioner');
   return [
     new NodeController(operator),
+    new ForgetController(operator),
     new PoolController(operator),
     new VolumeController(operator),
     new ClaimController(provisioner),

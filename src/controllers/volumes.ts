@@ -235,11 +235,16 @@ export class VolumeController implements Controller {
     // Not on its witness's node; but data comes before votes.
     const apart = placeBeside(this.#staying(this.#witnessesOf(volume)));
     const { pools, missing } = apart.missing === '' ? apart : placeBeside([]);
-    if (volume.status?.mode === 'single' && staying.length > 0) {
+    if (volume.status?.mode === 'single') {
+      // Its data is in the one that it was made with: another would be empty.
+      const keeps = 'a volume that was made with one replica keeps that one';
+      const remedy = 'restore a snapshot of it into a new claim to have more';
       const why =
-        pools.length === 0
-          ? missing
-          : 'there is a place now, but a volume that was made with one replica keeps one; restore it into a new claim to have more';
+        staying.length === 0
+          ? `${keeps}, whose node is drained or gone`
+          : pools.length === 0
+            ? missing
+            : `there is a place now, but ${keeps}; ${remedy}`;
       return { made: [], missing: why };
     }
     // What begins from another volume begins where that is, and is told how it is kept before it gets more.

@@ -1,13 +1,14 @@
 // ashlar's own kinds, group ashlar.io/v1: what the system is made of. People write Volume, Snapshot, Pool and
 // VolumePolicy, or the compatibility kinds that controllers translate into these; nodes write the rest.
 import { type Static, Type } from 'typebox';
-import type {
-  Column,
-  KindDefinition,
-  KubeObject,
-  ObjectClient,
-  SpecObject,
-  StatusCause,
+import {
+  ApiError,
+  type Column,
+  type KindDefinition,
+  type KubeObject,
+  type ObjectClient,
+  type SpecObject,
+  type StatusCause,
 } from '../apiserver/index.ts';
 import { formatBytes } from '../base/index.ts';
 import { age, Bytes, closed, column, Quantity, SecretRef, statusOnly } from './common.ts';
@@ -66,6 +67,18 @@ export const NODE: KindDefinition<Node> = {
   fields: { spec: NodeSpec, status: NodeStatus },
   defaults: (node) => {
     node.spec ??= {};
+  },
+  beforeDelete: ({ metadata, status }, { force }) => {
+    const isReady = status?.conditions?.some(
+      (condition) => condition.type === 'Ready' && condition.status === 'True',
+    );
+    if (isReady !== true || force) return;
+    const { name } = metadata;
+    throw new ApiError(
+      'Conflict',
+      `nodes.ashlar.io "${name}" is running: move what it holds away (ashlar drain ${name}), stop ashlar there, and delete it when it is silent`,
+      { name, group: GROUP, kind: 'nodes' },
+    );
   },
   columns: [
     column('Status', 'Ready, NotReady or Unknown; cordoned nodes say so.', shownNode),

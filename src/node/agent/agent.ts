@@ -153,7 +153,7 @@ export class NodeAgent {
     }
   }
 
-  async #register(): Promise<void> {
+  async #ensureNode(): Promise<void> {
     const { client, nodeName } = this.#around;
     try {
       await client.create<Node>(NODE, {
@@ -166,6 +166,11 @@ export class NodeAgent {
     } catch (error) {
       if (!hasReason(error, 'AlreadyExists')) throw error;
     }
+  }
+
+  async #register(): Promise<void> {
+    const { client, nodeName } = this.#around;
+    await this.#ensureNode();
     await this.reportNode();
     const { directory } = this.#options;
     if (directory === null) return;
@@ -190,7 +195,9 @@ export class NodeAgent {
         await this.#tryReportNode();
         return;
       } catch (error) {
-        if (!hasReason(error, 'Conflict') || tries >= MOST_TRIES) throw error;
+        const isGone = hasReason(error, 'NotFound'); // Deleted by force, while it runs.
+        if ((!isGone && !hasReason(error, 'Conflict')) || tries >= MOST_TRIES) throw error;
+        if (isGone) await this.#ensureNode();
       }
     }
   }

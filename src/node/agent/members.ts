@@ -6,6 +6,11 @@ export function memberIdOf({ metadata }: Replica): string {
   return `r-${metadata.uid}`;
 }
 
+/** Of a volume with one copy: this is its own store, and not one of its name from before its node was deleted. */
+export function isStoreOf(replica: Replica, store: { readonly id: string }): boolean {
+  return store.id === (replica.status?.storeId ?? replica.metadata.uid);
+}
+
 /** How a coordinator's word for a member is told to people. */
 export const PHASES: Readonly<Record<string, string>> = {
   InSync: 'Healthy',

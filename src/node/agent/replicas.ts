@@ -34,7 +34,7 @@ import {
 } from '../../store/index.ts';
 import type { Volume as ServedVolume } from '../../volume/index.ts';
 import { copyBlocks } from './copy.ts';
-import { memberIdOf } from './members.ts';
+import { isStoreOf, memberIdOf } from './members.ts';
 import type { PoolMarks } from './pool-marks.ts';
 import type { NodeSurroundings, OpenPool, OpenPools } from './surroundings.ts';
 import { Told } from './told.ts';
@@ -125,6 +125,12 @@ export class ReplicaKeeper implements Controller {
     const { volumeName } = replica.spec;
     const there = pool.volume(volumeName);
     if (there !== null) {
+      if (!isStoreOf(replica, there)) {
+        throw new StoreError(
+          'STORE_EXISTS',
+          `pool ${replica.spec.poolName} holds a volume of that name from before its node was deleted (${there.id}), which is not this one`,
+        );
+      }
       await this.#fill(replica, volume, pool, there);
       return;
     }
@@ -137,7 +143,7 @@ export class ReplicaKeeper implements Controller {
     }
     const bytes = quantityBytes(volume.spec.size) ?? 0;
     const made = await pool.createVolume({
-      id: randomUUID(),
+      id: replica.metadata.uid, // By which it is known after a crash.
       name: volumeName,
       sizeBlocks: Math.ceil(bytes / STORE_BLOCK_BYTES),
     });
@@ -186,31 +192,48 @@ export class ReplicaKeeper implements Controller {
 
   /**
    * Stores that a coordinator made while their volume was being deleted: nobody's, and never coordinated (E2: no epoch was
-   * promised), so nothing was ever written there. Those with data are left to an operator, whatever the objects say.
+   * promised), so nothing was ever written there. And those that were forgotten with this node (it was deleted, and came back):
+   * their volume is healthy without them. Others with data are left to an operator, whatever the objects say.
    */
   async sweep(): Promise<void> {
     const { client, catalog, log } = this.#around;
-    const known = new Set(catalog.all(VOLUME).map(({ metadata }) => metadata.uid));
-    const strays: { pool: OpenPool; volumeId: string; replicaId: string }[] = [];
+    const volumes = new Map(catalog.all(VOLUME).map((volume) => [volume.metadata.uid, volume]));
+    const strays: { pool: OpenPool; volumeId: string; replicaId: string; promised: number }[] = [];
     for (const [name] of this.#open.all()) {
       const pool = this.#open.find(name);
       for (const { volumeId, replicaId, promised } of pool?.replicas?.host.promises() ?? []) {
-        if (pool === null || promised > 0 || known.has(volumeId)) continue;
-        strays.push({ pool, volumeId, replicaId });
+        if (pool === null) continue;
+        const isStray =
+          promised > 0
+            ? this.#isForgotten(volumes.get(volumeId), replicaId)
+            : !volumes.has(volumeId);
+        if (isStray) strays.push({ pool, volumeId, replicaId, promised });
       }
     }
     const before = this.#strays;
     this.#strays = new Set(strays.map(({ replicaId }) => replicaId));
     const seenTwice = strays.filter(({ replicaId }) => before.has(replicaId));
     if (seenTwice.length === 0) return;
-    const live = new Set(
-      (await client.list<Volume>(VOLUME)).items.map(({ metadata }) => metadata.uid),
+    const live = new Map(
+      (await client.list<Volume>(VOLUME)).items.map((volume) => [volume.metadata.uid, volume]),
     );
-    for (const { pool, volumeId, replicaId } of seenTwice) {
-      if (live.has(volumeId)) continue;
-      await pool.replicas?.host.delete(volumeId, replicaId, 0);
-      log.info({ volumeId, replica: replicaId }, 'a replica that was never used is deleted');
+    for (const { pool, volumeId, replicaId, promised } of seenTwice) {
+      const volume = live.get(volumeId);
+      if (promised > 0 ? !this.#isForgotten(volume, replicaId) : volume !== undefined) continue;
+      await pool.replicas?.host.delete(volumeId, replicaId, promised);
+      const what = promised > 0 ? 'that its volume has let go of' : 'that was never used';
+      log.info({ volumeId, replica: replicaId }, `a replica ${what} is deleted`);
     }
+  }
+
+  /** Its volume has others, all in sync, and neither its members nor an object name this one. */
+  #isForgotten(volume: Volume | undefined, replicaId: string): boolean {
+    const { members = [], state } = volume?.status ?? {};
+    if (volume === undefined || state !== 'Healthy' || members.length === 0) return false;
+    if (members.some(({ id }) => id === replicaId)) return false;
+    return this.#around.catalog
+      .where(REPLICAS_OF_VOLUME, volume.metadata.name)
+      .every((replica) => memberIdOf(replica) !== replicaId);
   }
 
   #storeOf(replica: Replica) {
@@ -218,7 +241,10 @@ export class ReplicaKeeper implements Controller {
     const pool = this.#open.find(poolName);
     const volume = this.#around.catalog.get(VOLUME, volumeName);
     if (pool === null || volume === null) return null;
-    if (volume.status?.mode === 'single') return pool.pool.volume(volumeName);
+    if (volume.status?.mode === 'single') {
+      const store = pool.pool.volume(volumeName);
+      return store !== null && isStoreOf(replica, store) ? store : null;
+    }
     const hosted = pool.replicas?.host.find(volume.metadata.uid, memberIdOf(replica));
     return hosted?.volume ?? null;
   }
@@ -289,7 +315,8 @@ export class ReplicaKeeper implements Controller {
       return TRY_AGAIN_MS / 10;
     }
     if (this.#serving.isServed(volumeName)) return TRY_AGAIN_MS / 10;
-    if (pool.volume(volumeName) !== null && volume?.status?.mode !== 'replicated') {
+    const store = pool.volume(volumeName);
+    if (store !== null && isStoreOf(replica, store) && volume?.status?.mode !== 'replicated') {
       await pool.deleteVolume(volumeName);
       log.info({ volume: volumeName, pool: poolName }, 'a replica is deleted');
     }

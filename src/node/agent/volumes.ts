@@ -38,7 +38,7 @@ import {
 } from '../../kinds/index.ts';
 import { STORE_BLOCK_BYTES, StoreError } from '../../store/index.ts';
 import { NO_LIMITS, Throttle, Volume, type VolumeLimits } from '../../volume/index.ts';
-import { memberIdOf, PHASES } from './members.ts';
+import { isStoreOf, memberIdOf, PHASES } from './members.ts';
 import { isFilled, type Serving } from './replicas.ts';
 import { Rollbacks } from './rollback.ts';
 import { cutIdOf } from './snapshot-groups.ts';
@@ -570,6 +570,7 @@ export class VolumeKeeper implements Controller, Serving {
       .find(({ spec }) => spec.nodeName === nodeName);
     if (replica === undefined || isDeleting(replica)) return null;
     const store = this.#open.get(replica.spec.poolName)?.volume(name) ?? null;
+    if (store !== null && !isStoreOf(replica, store)) return null;
     if (store === null) return null;
     if (object.spec.source !== undefined && !isFilled(store)) return null;
     const logicalBlockBytes = blockSizeOf(object.spec);

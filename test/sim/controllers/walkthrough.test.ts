@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
+  BLOCK_DEVICE,
   CLAIM,
   CSTOR_POOL,
   CSTOR_VOLUME,
@@ -370,6 +371,84 @@ test('a silent node loses its coordinators at once, its replicas after a time', 
     .map(({ spec }) => spec.nodeName);
   assert.equal(nodes.length, 3);
   assert.ok(!nodes.includes(first));
+});
+
+test('a node that is gone for good is deleted, and nothing waits for it any more', async () => {
+  const world = await aWorld(3);
+  await world.server.create(CLAIM, aClaim('cstor-pvc'));
+  await world.settle();
+  const { volume: before } = await bound(world, 'cstor-pvc');
+  const [other = ''] = [...world.nodes.keys()].filter(
+    (name) => name !== before.status?.serving?.nodeName,
+  );
+  const remnants = async (): Promise<string[]> => {
+    const all = [
+      ...(await world.all(REPLICA)),
+      ...(await world.all(POOL)),
+      ...(await world.all(BLOCK_DEVICE)),
+    ];
+    return all.filter(({ spec }) => spec.nodeName === other).map(({ metadata }) => metadata.name);
+  };
+  world.nodes.get(other)!.alive = false;
+  await world.pass(70_000);
+  await world.server.delete(NODE, null, other);
+  await world.pass(10_000);
+  // No other node can take its place: while three are wanted the lost one is not given up.
+  const { volume: lacking } = await bound(world, 'cstor-pvc');
+  assert.equal(lacking.status?.state, 'Degraded');
+  const body = { spec: { replicaCount: 2 } };
+  await world.server.patch(VOLUME, null, before.metadata.name, { type: 'merge', body });
+  await world.pass(20_000);
+  const { volume: after } = await bound(world, 'cstor-pvc');
+  assert.equal(after.status?.state, 'Healthy');
+  assert.deepEqual(await remnants(), []);
+  await world.server.delete(CLAIM, 'default', 'cstor-pvc');
+  await world.pass(10_000);
+  assert.deepEqual(await world.all(VOLUME), []);
+});
+
+test('a volume whose only copy went with its node stays until somebody deletes it, and goes then', async () => {
+  const world = await aWorld(3);
+  const one = structuredClone(storageClass);
+  one.metadata.name = 'one';
+  one.metadata.annotations['cas.openebs.io/config'] =
+    '- name: StoragePoolClaim\n  value: cstor-disk-pool\n- name: ReplicaCount\n  value: "1"\n';
+  await world.server.create(STORAGE_CLASS, one);
+  await world.server.create(CLAIM, aClaim('cstor-pvc', { storageClassName: 'one' }));
+  await world.settle();
+  const { volume } = await bound(world, 'cstor-pvc');
+  const only = volume.status?.serving?.nodeName ?? '';
+  await world.patchStatus(VOLUME, volume.metadata.name, {
+    mode: 'single',
+    members: [{ id: 'r', replica: (await world.all(REPLICA))[0]!.metadata.name }],
+  });
+  world.nodes.get(only)!.alive = false;
+  await world.pass(70_000);
+  await world.server.delete(NODE, null, only);
+  await world.pass(20_000);
+  assert.equal((await world.all(REPLICA)).length, 1, 'it is the only sign that there was data');
+  await world.server.delete(CLAIM, 'default', 'cstor-pvc');
+  await world.pass(20_000);
+  assert.deepEqual([await world.all(VOLUME), await world.all(REPLICA)], [[], []]);
+  const pools = await world.all(POOL);
+  assert.ok(pools.every(({ spec }) => spec.nodeName !== only));
+});
+
+test('a node whose object was deleted while it was silent for a moment is not forgotten', async () => {
+  const world = await aWorld(3);
+  await world.server.create(CLAIM, aClaim('cstor-pvc'));
+  await world.settle();
+  const [first = ''] = world.nodes.keys();
+  const count = (await world.all(POOL)).length;
+  world.nodes.get(first)!.alive = false;
+  await world.pass(5000);
+  await world.server.delete(NODE, null, first);
+  await world.pass(20_000);
+  assert.equal((await world.all(POOL)).length, count);
+  await world.server.create(NODE, { metadata: { name: first }, spec: {} });
+  world.nodes.get(first)!.alive = true;
+  await world.pass(10_000);
+  assert.equal((await world.all(POOL)).length, count);
 });
 
 test('drain moves replicas and coordinator before it takes anything away', async () => {

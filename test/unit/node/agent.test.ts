@@ -671,3 +671,38 @@ test('an exported pool leaves nothing here, and is taken in again; one that was 
   });
   await plane.stop();
 });
+
+test('a volume is not made of what lies in the pool from one of its name that was forgotten with the node', async () => {
+  const plane = await aPlane();
+  const wanted = {
+    metadata: { name: 'db' },
+    spec: { size: '64Mi', storagePoolClaim: 'cstor-disk-pool' },
+  };
+  await plane.server.create(VOLUME, wanted);
+  const status = async () => (await plane.server.get<Volume>(VOLUME, null, 'db')).status;
+  await plane.until('it is served', async () => (await status())?.serving !== undefined);
+  const store = () => [...plane.media.pools.values()].find((pool) => pool.volume('db') !== null);
+  const { id } = store()!.volume('db')!;
+  await plane.stop();
+  // As `forget.ts` leaves it: no object names what is there.
+  for (const kind of [REPLICA, VOLUME] as unknown as KindDefinition[]) {
+    for (const { metadata } of (await plane.server.list(kind)).items) {
+      const body = { metadata: { finalizers: null } };
+      await plane.server.patch(kind, null, metadata.name, {
+        type: 'merge',
+        body,
+      });
+      await plane.server.delete(kind, null, metadata.name);
+    }
+  }
+  await plane.start();
+  await plane.server.create(VOLUME, wanted);
+  await plane.until('the replica says why', async () => {
+    const { items } = await plane.server.list<Replica>(REPLICA);
+    const ready = items[0]?.status?.conditions?.find(({ type }) => type === 'Ready');
+    return /from before its node was deleted/.test(ready?.message ?? '');
+  });
+  assert.equal((await status())?.serving, undefined);
+  assert.equal(store()!.volume('db')!.id, id, 'and it is still there');
+  await plane.stop();
+});
