@@ -59,37 +59,6 @@ export interface VolumeObject extends KubeObject {
   status: VolumeStatus;
 }
 
-export const ReplicaSpec = Type.Object({
-  volumeName: Type.String(),
-  nodeName: Type.String({ description: 'host:port of the replica service.' }),
-});
-export const ReplicaStatus = Type.Object({
-  phase: Type.String({ description: 'Healthy, Rebuilding, Degraded, Offline or Blank.' }),
-  connected: Type.Boolean(),
-  state: Type.String({ description: 'InSync, Joining, Stale, Witness, Blank or Unknown.' }),
-  lagOps: Type.Integer(),
-  lagBytes: Type.Integer(),
-  rebuild: Type.Union([
-    Type.Object({
-      doneBytes: Type.Integer(),
-      totalBytes: Type.Integer(),
-      percent: Type.Integer(),
-      bytesPerSecond: Type.Integer(),
-      secondsLeft: Type.Union([Type.Integer(), Type.Null()]),
-    }),
-    Type.Null(),
-  ]),
-  lastFault: Type.String(),
-});
-
-export interface ReplicaObject extends KubeObject {
-  apiVersion: typeof GROUP_VERSION;
-  kind: 'Replica';
-  metadata: Metadata;
-  spec: Static<typeof ReplicaSpec>;
-  status: Static<typeof ReplicaStatus>;
-}
-
 export const SessionStatus = Type.Object({
   type: Type.String(),
   volume: Type.Union([Type.String(), Type.Null()]),

@@ -188,6 +188,8 @@ const WITHOUT_MEANING: Readonly<Record<string, string>> = {
   Luworkers: ONE_THREAD,
   LuWorkers: ONE_THREAD,
   ZvolWorkers: ONE_THREAD,
+  IOWorkers: ONE_THREAD,
+  CacheSize: 'mappings are cached by the pool: PoolResourceLimits of its claim says how much',
   TargetDir: 'targets keep nothing in a directory',
   RunCStorTargetProbe: 'a target is watched by its own I/O',
   ResyncInterval: 'objects are watched, not polled',

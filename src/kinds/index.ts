@@ -31,6 +31,7 @@ export {
   type PoolOperation,
 } from './pool-actions.ts';
 export { checkScrub, deviceCalled, deviceRefusal } from './pool-check.ts';
+export { REPLICA, type Replica, ReplicaSpec, ReplicaStatus, rebuildStatus } from './replica.ts';
 export * from './snapshots.ts';
 export * from './storage.ts';
 export { foreignFields, MAX_REPLICAS, quantityBytes } from './volume-check.ts';

@@ -1,7 +1,7 @@
 // Our objects in OpenEBS' words.
 import type { KubeObject, ObjectMeta } from '../apiserver/index.ts';
 import { formatBytes, formatQuantity } from '../base/index.ts';
-import { type BlockDevice, claimState, type Replica, type Volume } from './ashlar.ts';
+import { type BlockDevice, claimState, type Volume } from './ashlar.ts';
 import type { Service } from './core.ts';
 import type {
   CStorPool,
@@ -11,6 +11,7 @@ import type {
   OpenEbsBlockDevice,
 } from './openebs.ts';
 import { layoutOf, type Pool } from './pool.ts';
+import type { Replica } from './replica.ts';
 import { quantityBytes } from './volume-check.ts';
 
 const API_VERSION = 'openebs.io/v1alpha1';

@@ -9,8 +9,8 @@ import {
   type WatchHandle,
 } from '../apiserver/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
-import type { BlockDevice, Replica, Volume } from './ashlar.ts';
-import { BLOCK_DEVICE, REPLICA, VOLUME } from './ashlar.ts';
+import type { BlockDevice, Volume } from './ashlar.ts';
+import { BLOCK_DEVICE, VOLUME } from './ashlar.ts';
 import { SERVICE } from './core.ts';
 import {
   CSTOR_POOL,
@@ -20,6 +20,7 @@ import {
   OPENEBS_BLOCK_DEVICE,
 } from './openebs.ts';
 import { POOL, type Pool } from './pool.ts';
+import { REPLICA, type Replica } from './replica.ts';
 import {
   asBlockDevice,
   asCStorPool,

@@ -29,6 +29,7 @@ import {
   quantityBytes,
   REPLICA,
   type Replica,
+  rebuildStatus,
   SECRET,
   type Snapshot,
   VOLUME,
@@ -534,12 +535,16 @@ export class VolumeKeeper implements Controller, Serving {
       if (!this.#toldOfReplicas.isNews(replica, news)) continue;
       const told = await this.#writer.status(REPLICA, replica, (status) => {
         status.phase = phase;
+        // Not its lag: that is another one at each look.
+        status.connected = fact.connected;
+        status.state = fact.state;
+        status.lastFault = fact.lastFault;
         if (phase === 'Rebuilding') {
-          status.rebuild = {
+          status.rebuild = rebuildStatus({
             doneBytes: fact.rebuiltBlocks * STORE_BLOCK_BYTES,
             totalBytes: fact.rebuildBlocks * STORE_BLOCK_BYTES,
-            bytesPerSecond: Math.round(fact.bytesPerSecond),
-          };
+            bytesPerSecond: fact.bytesPerSecond,
+          });
         } else delete status.rebuild;
         status.conditions ??= [];
         const is = phase === 'Healthy' ? 'True' : 'False';

@@ -81,6 +81,26 @@ test('a process that is not scheduled for a while loses nothing that was waiting
   assert.ok(again.ended() <= 1_300, `${again.ended()}`);
 });
 
+test('at depth 1 a host that is late, and timers that are, cost nothing as long as the host can catch up', () => {
+  const { clock, throttle } = setUp({ iops: 1000 });
+  const data = new DataBufferPool(new ArrayBuffer(MAX_BUFFER_BYTES)).allocate(4096)!;
+  let ended = 0;
+  // Each operation takes 0.4 ms on its way; now and then the host, the path or the process stands still for 150 ms.
+  const owner = {
+    onBlockDone(op: BlockOp): void {
+      ended += 1;
+      clock.schedule(ended % 700 === 0 ? 150 : 0.4, () => issue(op));
+    },
+  };
+  const issue = (op: BlockOp): void => {
+    throttle.submit(op.begin(BlockOpKind.Read, 0, 1, data, 0, false, owner));
+  };
+  issue(new BlockOp());
+  const steps = [0.3, 1, 0.3, 2, 0.3, 7, 0.3, 0.3];
+  for (let step = 0; clock.nowMs() < 10_000; step += 1) clock.advance(steps[step % steps.length]!);
+  assert.ok(ended >= 9_500 && ended <= 10_500, `${ended} operations in 10 s`);
+});
+
 test('bytes per second hold for large and small operations', () => {
   for (const blocks of [1, 128]) {
     const { load } = setUp({ bytesPerSecond: 8 * 1024 * 1024 });
