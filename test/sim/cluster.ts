@@ -652,6 +652,8 @@ export class Cluster {
           const entry = record.members.find(({ replicaId }) => replicaId === holder);
           if (entry?.state !== MemberState.InSync) continue; // Away: it will say what it has.
           const member = this.members.find(({ replicaId }) => replicaId === holder)!;
+          // E6: wiped since it stored the record, and none that the record names.
+          if (entry.storeId !== member.store.storeId) continue;
           const cells = member.store.snapshotCells(snapshot.id);
           if (cells === null) this.checker.fail(`snapshot ${snapshot.id} is missing at ${holder}`);
           this.checker.onSnapshot(snapshot.version, cells);
