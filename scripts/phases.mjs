@@ -51,17 +51,6 @@ export function listPhases(root) {
   ];
   // Device calls one upon the other, and the power cut while labels are under way.
   const labels = ['--operations', '200', '--device-calls', '30', '--label-cuts', '95'];
-  // Long enough for snapshots to go while a resilver walks.
-  const walks = [
-    '--seed',
-    '106',
-    '--operations',
-    '600',
-    '--device-calls',
-    '12',
-    '--label-cuts',
-    '10',
-  ];
   const configure = (folder, ...options) => ['cmake', '-S', '.', '-B', folder, ...options];
   const compile = (folder) => ['cmake', '--build', folder, '-j', jobs];
   const fuzzers = existsSync(join(root, 'native/fuzz'))
@@ -135,8 +124,8 @@ export function listPhases(root) {
         ['build/native-crash/crash_states', '--mutants', '--states', '3000'],
         ['build/native-crash/device_states', '--states', '3000', '--jobs', jobs],
         ['build/native-crash/device_states', ...['--states', '1000', '--jobs', jobs, ...labels]],
-        // From seeds in whose states they show; without a mutant those are clean.
-        [...deviceMutant('9'), ...walks],
+        // From seeds in whose states they show soon; without a mutant those are clean. 9 has a directed test in
+        // native/test/engine_devices_test.cc: no seed that was tried deletes the one snapshot at the one moment.
         [...deviceMutant('10'), '--seed', '100'],
         [...deviceMutant('11'), '--seed', '1'],
         [...deviceMutant('12'), '--seed', '31', ...labels],
