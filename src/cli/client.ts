@@ -57,7 +57,7 @@ interface Call {
 export class Client {
   readonly #base: URL;
   readonly #token: string | null;
-  readonly #ca: Buffer | null;
+  #ca: Buffer | null;
 
   /** Throws Unreachable where the address is none. */
   constructor({ address, token, caFile }: ClientOptions) {
@@ -77,6 +77,14 @@ export class Client {
     } catch (error) {
       throw new Unreachable(`${caFile}: cannot be read: ${(error as Error).message}`);
     }
+  }
+
+  /** The same, of another server of the same cluster. */
+  at(host: string): Client {
+    const { protocol } = this.#base;
+    const other = new Client({ address: `${protocol}//${host}`, token: this.#token, caFile: null });
+    other.#ca = this.#ca;
+    return other;
   }
 
   get address(): string {

@@ -21,6 +21,9 @@ export {
   type PoolMedia,
 } from './pool-host.ts';
 export { adviceOf, figuresOf, isReadOnly, presentLayout, stateOf } from './pool-status.ts';
+export type { Receiving } from './receiving-mark.ts';
+export { assertFits, replicatedTarget } from './replicated-receiving.ts';
+export { ReplicatedSource } from './replicated-source.ts';
 export {
   MAX_REPLICAS,
   type NewReplica,
@@ -46,8 +49,16 @@ export type {
 } from './schemas.ts';
 export { VOLUME_NAME } from './schemas.ts';
 export { keepScrubbed, keepWalkRate } from './scrub-schedule.ts';
-export { ServedEnds } from './served-ends.ts';
+export { assertContinues, assertSameStream, ServedEnds } from './served-ends.ts';
 export { SnapshotScheduler, type SnapshotSchedulerOptions } from './snapshot-schedule.ts';
-export { Transfers, type TransfersOptions } from './transfers.ts';
+export { SnapshotSource } from './stream-ends.ts';
+export { addTransfers } from './transfer-routes.ts';
+export {
+  type ReceivePlace,
+  type SendRequest,
+  type TransferEnds,
+  Transfers,
+  type TransfersOptions,
+} from './transfers.ts';
 export { VolumeController } from './volume-controller.ts';
 export type { ChapAccount, VolumeDefaults, WantedVolume } from './volume-manifest.ts';

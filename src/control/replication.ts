@@ -120,6 +120,9 @@ export interface ReplicatedHandle {
     }[];
     readonly nextLba: number;
   }>;
+  /** Small things that are kept with the volume's record. */
+  getBlob(key: string): Uint8Array | null;
+  putBlob(key: string, value: Uint8Array | null): Promise<void>;
   /** Whether any of the blocks from there up to `nextLba` holds something; null: nobody can say now. */
   mappedFrom(lba: number): Promise<{ readonly isMapped: boolean; readonly nextLba: number } | null>;
   /** Where replicas are now; also while there is no quorum, which may wait for just that. */

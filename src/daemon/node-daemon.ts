@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import {
+  ApiError,
   buildHttp,
   EVENTS,
   EventRecorder,
@@ -21,6 +22,7 @@ import {
 } from '../apiserver/index.ts';
 import { SystemClock, SystemRandom, setCrc32c, Turn } from '../base/index.ts';
 import { BlockOp, BlockOpKind, DataBufferPool } from '../block/index.ts';
+import { addTransfers, type TransferEnds, Transfers } from '../control/index.ts';
 import {
   allControllers,
   Catalog,
@@ -38,6 +40,7 @@ import {
   type LogBook,
   NativeMedia,
   NodeAgent,
+  type NodeEnds,
   type NodeSurroundings,
   nodeLeaseName,
   PodKeeper,
@@ -435,6 +438,7 @@ export class NodeDaemon {
       tls,
       peers: config.replication.tls,
     });
+    await this.#addTransfers(app);
     const api = log.child({ component: 'maya-apiserver' });
     app.addHook('onResponse', async (request, reply) => {
       // Reads are many and change nothing.
@@ -482,6 +486,34 @@ export class NodeDaemon {
     const bound = app.server.address();
     if (typeof bound === 'object' && bound !== null) this.#api = { ...address, port: bound.port };
     api.info({ address: showAddress(this.#api) }, 'the API is served');
+  }
+
+  /** Streams and backups; who serves the volume does it, and others say who that is. */
+  async #addTransfers(app: FastifyInstance): Promise<void> {
+    const { config, log } = this.#options;
+    const now = (): NodeEnds => {
+      const ends = this.#agent?.ends;
+      if (ends === undefined || this.#buffers === null) {
+        throw new ApiError('ServiceUnavailable', 'the node is starting');
+      }
+      return ends;
+    };
+    const ends: TransferEnds = {
+      source: (request) => now().source(request),
+      receiving: (name) => now().receiving(name),
+      has: (name, snapshotId) => now().has(name, snapshotId),
+      target: (...args) => now().target(...args),
+    };
+    const transfers = new Transfers({
+      ends,
+      buffers: this.#buffers!,
+      log: log.child({ component: 'cstor-target' }),
+      now: () => new Date(),
+    });
+    const { accounts } = config.api;
+    await app.register(async (scope) => {
+      addTransfers(scope, transfers, accounts === null ? null : new TokenAccess(accounts));
+    });
   }
 
   #takeReplicaPort(port: number): number {

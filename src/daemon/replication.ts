@@ -397,6 +397,14 @@ class Handle implements ReplicatedHandle {
     return found ?? { runs: [], nextLba: fromLba };
   }
 
+  getBlob(key: string): Uint8Array | null {
+    return this.#replicated.coordinator.getBlob(key);
+  }
+
+  putBlob(key: string, value: Uint8Array | null): Promise<void> {
+    return this.#replicated.coordinator.putBlob(key, value);
+  }
+
   mappedFrom(lba: number): Promise<{ isMapped: boolean; nextLba: number } | null> {
     return new Promise((resolve) => {
       this.#replicated.coordinator.listMapped(lba, MAX_RUNS, (runs, nextLba) => {

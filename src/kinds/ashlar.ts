@@ -546,6 +546,9 @@ export const SnapshotSpec = Type.Object(
         description: 'Volumes of which a Snapshot each is taken at the same instant.',
       }),
     ),
+    receivedId: Type.Optional(
+      Type.String({ description: 'It came with a stream, which calls it so.' }),
+    ),
     group: Type.Optional(
       Type.Object(
         { name: Type.String(), uid: Type.String() },

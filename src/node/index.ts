@@ -12,6 +12,7 @@ export {
   type NodeSurroundings,
   OpenPools,
 } from './agent/surroundings.ts';
+export { NodeEnds } from './agent/transfer-ends.ts';
 export {
   type DiscoveredDevice,
   type DiscoverOptions,

@@ -67,6 +67,7 @@ const mayImport: Record<string, readonly string[]> = {
     'kinds',
     'controllers',
     'replication',
+    'stream',
     'control',
   ],
   // The CLI speaks to the REST API; `serve`, which is the daemon, and `check pool`, which is offline, reach further.

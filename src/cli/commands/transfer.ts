@@ -109,7 +109,7 @@ async function send(program: Command, snapshot: string, flags: SendFlags): Promi
   if (flags.output === undefined && process.stdout.isTTY === true) {
     throw new UsageError('a stream is no text: send it to a file or a pipe, or name one with -o');
   }
-  const client = await clientOf(program);
+  const client = await clientFor(program, snapshot.split('@')[0]!);
   const query = new URLSearchParams();
   if (flags.from !== undefined) query.set('from', flags.from.replace(/^.*@/, ''));
   if (flags.resume !== undefined) query.set('resume', flags.resume);
@@ -130,7 +130,7 @@ async function receive(
   if (file === undefined && process.stdin.isTTY === true) {
     throw new UsageError('give the stream on standard input, or name its file');
   }
-  const client = await clientOf(program);
+  const client = await clientFor(program, volume);
   const from: Readable =
     file === undefined || file === '-' ? process.stdin : createReadStream(file);
   const counted = counter('received');
@@ -152,6 +152,28 @@ async function receive(
   }
 }
 
+/** Of the node that serves the volume, where there are several. */
+async function clientFor(program: Command, volume: string): Promise<Client> {
+  const client = await clientOf(program);
+  interface Served {
+    readonly status?: { readonly target?: { readonly nodeName?: string } };
+  }
+  interface Node {
+    readonly status?: { readonly apiAddress?: string };
+  }
+  try {
+    const found = (await client.get(`${BASE}/volumes/${encodeURIComponent(volume)}`)) as Served;
+    const nodeName = found.status?.target?.nodeName;
+    if (nodeName === undefined) return client;
+    const node = (await client.get(`${BASE}/nodes/${encodeURIComponent(nodeName)}`)) as Node;
+    const address = node.status?.apiAddress;
+    return address === undefined ? client : client.at(address);
+  } catch (error) {
+    if (error instanceof ServerError) return client; // There is none yet, or there are no nodes.
+    throw error;
+  }
+}
+
 /** An interrupted stream need not be sent again from its beginning. */
 async function hintResume(client: Client, volume: string): Promise<void> {
   try {
@@ -170,7 +192,7 @@ async function backUp(
   flags: PlaceFlags & { to: string; from?: string },
 ): Promise<void> {
   assertSnapshot(snapshot);
-  const client = await clientOf(program);
+  const client = await clientFor(program, snapshot.split('@')[0]!);
   const request = {
     ...placeOf(flags.to, flags),
     ...(flags.from === undefined ? {} : { from: flags.from.replace(/^.*@/, '') }),
@@ -190,7 +212,7 @@ async function restore(
   flags: PlaceFlags & ReplicaFlags & { place: string; backup: string },
 ): Promise<void> {
   assertSnapshot(flags.backup);
-  const client = await clientOf(program);
+  const client = await clientFor(program, volume);
   const [source = '', snapshot = ''] = flags.backup.split('@');
   const { replicaNode: replicaNodes, witnessNode } = flags;
   const request = {

@@ -26,6 +26,7 @@ import { PoolKeeper } from './pools.ts';
 import { ReplicaKeeper } from './replicas.ts';
 import { SnapshotKeeper } from './snapshots.ts';
 import { type NodeSurroundings, OpenPools } from './surroundings.ts';
+import { NodeEnds } from './transfer-ends.ts';
 import { VolumeKeeper } from './volumes.ts';
 
 const SCAN_MS = 30_000;
@@ -56,6 +57,7 @@ export class NodeAgent {
   readonly #podQueue: WorkQueue;
   readonly #devices: DeviceKeeper;
   readonly #pools: PoolKeeper;
+  readonly #ends: NodeEnds;
   readonly #replicas: ReplicaKeeper;
   readonly #volumes: VolumeKeeper;
   readonly #heartbeat: Heartbeat;
@@ -81,6 +83,8 @@ export class NodeAgent {
     });
     this.#pools = new PoolKeeper(pool, this.#open, writer, claims);
     this.#volumes = new VolumeKeeper(target, this.#open, writer, () => this.#partsChanged());
+    const ends = { around: target, open: this.#open, writer, volumes: this.#volumes };
+    this.#ends = new NodeEnds(ends);
     this.#replicas = new ReplicaKeeper(pool, this.#open, writer, this.#volumes);
     const { client, clock, log, now, nodeName } = pool;
     this.#podQueue = new WorkQueue({
@@ -112,6 +116,11 @@ export class NodeAgent {
 
   get volumes(): VolumeKeeper {
     return this.#volumes;
+  }
+
+  /** Where streams begin and end here. */
+  get ends(): NodeEnds {
+    return this.#ends;
   }
 
   get pools(): OpenPools {

@@ -21,8 +21,8 @@ import type { NodeSurroundings, OpenPools } from './surroundings.ts';
 import type { VolumeKeeper } from './volumes.ts';
 
 /** What a snapshot is called in its volume. */
-export function cutIdOf({ metadata, status }: Snapshot): string {
-  return status?.cutId ?? metadata.uid;
+export function cutIdOf({ metadata, spec, status }: Snapshot): string {
+  return spec.receivedId ?? status?.cutId ?? metadata.uid;
 }
 
 export interface Cut {

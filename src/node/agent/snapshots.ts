@@ -139,7 +139,7 @@ export class SnapshotKeeper implements Controller {
       return undefined;
     }
     if (find() === undefined) {
-      if (snapshot.status?.takenAt !== undefined) {
+      if (snapshot.status?.takenAt !== undefined || snapshot.spec.receivedId !== undefined) {
         // What it held then is gone with the stores; what the volume is now would be something else under its name.
         await this.#fails(snapshot, 'Lost', 'every replica that held it has lost its store');
         return undefined;

@@ -1,6 +1,6 @@
 // The volumes that this node is to serve: opened over their replica, put behind their limits, and exported to hosts.
 // What an object changes of a served volume (size, limits, who may log in) takes effect while it is used.
-import { type KindDefinition, setCondition } from '../../apiserver/index.ts';
+import { ApiError, type KindDefinition, setCondition } from '../../apiserver/index.ts';
 import { IoStatus } from '../../block/index.ts';
 import type {
   NewReplica,
@@ -46,6 +46,7 @@ import { cutIdOf } from './snapshot-groups.ts';
 import { replicatedSourceOf } from './sources.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
 import { Told } from './told.ts';
+import { endReceiving, receivingIn } from './transfer-ends.ts';
 
 const TRY_AGAIN_MS = 500;
 /** Only while who keeps the volume is not who is wanted to, and cannot be made to. */
@@ -82,6 +83,8 @@ export class VolumeKeeper implements Controller, Serving {
   readonly #writer: Writer;
   readonly #served = new Map<string, Served>();
   readonly #coordinated = new Map<string, Coordinated>();
+  /** Of these it is being found out whether a stream fits. */
+  readonly #withheld = new Set<string>();
   readonly #toldOfVolumes = new Told();
   readonly #toldOfReplicas = new Told();
   /** Has the volume looked at again; set by who runs the keepers. */
@@ -284,6 +287,10 @@ export class VolumeKeeper implements Controller, Serving {
       await this.#tellMembers(object, coordinated);
       return TRY_AGAIN_MS;
     }
+    if (await this.#isReceiving(object, served, coordinated.handle)) {
+      await this.#tellMembers(object, coordinated);
+      return TRY_AGAIN_MS * 4;
+    }
     await this.#follow(object, served);
     await this.#tellMembers(object, coordinated);
     await this.report(name);
@@ -327,6 +334,54 @@ export class VolumeKeeper implements Controller, Serving {
       },
     };
     return await this.#rollbacks.holds(object, target, () => this.nudge(name));
+  }
+
+  /** Until a stream into it is whole it is kept from hosts. What a crash left whole is ended. */
+  async #isReceiving(
+    object: VolumeObject,
+    served: Served,
+    handle: ReplicatedHandle,
+  ): Promise<boolean> {
+    const { name } = object.metadata;
+    if (this.#withheld.has(name)) return true;
+    const receiving = receivingIn(handle);
+    if (receiving === null) return false;
+    if (handle.snapshots().some(({ id }) => id === receiving.snapshotId)) {
+      await endReceiving(this.#writer, name, handle, receiving);
+      return false;
+    }
+    if (served.exported !== '') await this.#takeAway(object, served);
+    const why = `the stream of snapshot ${receiving.snapshot} is not whole: send it again (--resume ${receiving.lba} goes on where it broke off), or delete the volume`;
+    await this.#fails(object, why, 'Normal', 'Receiving');
+    return true;
+  }
+
+  async #takeAway(object: VolumeObject, served: Served): Promise<void> {
+    const { exporter } = this.#around;
+    await exporter.withdraw(served.iqn);
+    exporter.reserve(served.iqn, this.#wantedOf(object, this.#policyOf(object)));
+    served.exported = '';
+  }
+
+  /** Takes a served volume away from hosts until `release`. Refused, in words, while one is logged in. */
+  async withhold(name: string): Promise<void> {
+    const object = this.#around.catalog.get(VOLUME, name);
+    const served = this.#served.get(name);
+    if (object === null || served === undefined) {
+      throw new ApiError('Conflict', `volumes "${name}" is not served here`);
+    }
+    const who = [...new Set(this.#around.exporter.initiators(served.iqn))];
+    if (who.length > 0) {
+      const few = who.slice(0, 3).join(', ');
+      throw new ApiError('Conflict', `volumes "${name}" is in use by ${few}; log out there first`);
+    }
+    this.#withheld.add(name);
+    await this.#takeAway(object, served);
+  }
+
+  release(name: string): void {
+    this.#withheld.delete(name);
+    this.nudge(name);
   }
 
   /** It is opened again afterwards, as what it is then. */
@@ -612,6 +667,10 @@ export class VolumeKeeper implements Controller, Serving {
     const otherPortals = this.#otherPortals();
     const shape = JSON.stringify([wanted.initiators, wanted.chap, wanted.mutualChap, otherPortals]);
     if (shape === served.exported) return;
+    // Since it was looked at a stream may have begun: nothing may come between this and the export.
+    const handle = this.#coordinated.get(object.metadata.name)?.handle;
+    const isMarked = handle !== undefined && receivingIn(handle) !== null;
+    if (isMarked || this.#withheld.has(object.metadata.name)) return;
     exporter.expose({ iqn, wanted, volume, device: throttle, otherPortals });
     served.exported = shape;
   }

@@ -151,6 +151,50 @@ test('restored claims hold what was there at the cut, a copied one what is there
   await cluster.io(source, 'read -P 0x31 0 64k', 'read -P 0x11 64k 960k', ...cut);
 });
 
+test('snapshots are sent, and received into another replicated volume; what does not fit is refused', async () => {
+  const { metadata } = await whole('cstor-pvc');
+  await apply({
+    apiVersion: 'ashlar.io/v1',
+    kind: 'Volume',
+    metadata: { name: 'received' },
+    spec: { size: '5Gi', replicaCount: 3, storagePoolClaim: 'cstor-disk-pool' },
+  });
+  const url = await cluster.until('it is healthy', async () => {
+    const { status } = (await cluster.get<Volume>('volumes.ashlar.io', 'received')) ?? {};
+    return status?.state === 'Healthy' && `iscsi://${status.serving?.portal}/${status.iqn}/0`;
+  });
+  const [first, second] = ['first.ashlar', 'second.ashlar'].map((file) =>
+    join(cluster.folder, file),
+  );
+  const ashlar = async (...args: string[]): Promise<string> => {
+    const { status, stdout, stderr } = await cluster.ashlar(...args);
+    assert.equal(status, 0, `${args.join(' ')}: ${stderr}`);
+    return stdout;
+  };
+  await ashlar('send', `${metadata.name}@first`, '-o', first!);
+  await ashlar('send', `${metadata.name}@second`, '--from', 'first', '-o', second!);
+  const early = await cluster.ashlar('receive', 'received', second!);
+  assert.match(early.stderr, /which is not the newest snapshot of volume "received"/);
+  await ashlar('receive', 'received', first!);
+  const served = async (...commands: string[]): Promise<void> => {
+    await cluster.until('hosts are let in', () => cluster.io(url, ...commands).catch(() => false));
+  };
+  await served('read -P 0x11 0 4M', 'read -P 0x12 1G 64k', 'read -P 0 1025M 1M');
+  await ashlar('receive', 'received', second!);
+  await served('read -P 0x21 1M 1M', 'read -P 0 2M 1M', 'read -P 0x22 3M 1M');
+  await cluster.io(url, 'write -P 0x71 0 64k', 'flush');
+  const full = await cluster.ashlar('receive', 'received', first!);
+  assert.match(full.stderr, /volume "received" holds data, and this is a full stream/);
+  await served('read -P 0x71 0 64k');
+  const snapshots = await cluster.get<{ items: Snapshot[] }>('snapshots.ashlar.io');
+  const names = snapshots?.items
+    .filter(({ spec }) => spec.volumeName === 'received')
+    .map((one) => one.metadata.name);
+  assert.equal(names?.length, 2);
+  await must('delete', 'snapshots.ashlar.io', ...names);
+  await must('delete', 'volumes.ashlar.io', 'received');
+});
+
 test('the source is rolled back to what it was, and its coordinator is killed in between', async () => {
   const cut = ['read -P 0x21 1M 1M', 'read -P 0 2M 1M', 'read -P 0x22 3M 1M'];
   const { metadata, status } = await whole('cstor-pvc');

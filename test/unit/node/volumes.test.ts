@@ -18,6 +18,8 @@ import {
   type Pool,
   REPLICA,
   type Replica,
+  SNAPSHOT,
+  type Snapshot,
   VOLUME,
   type Volume,
 } from '../../../src/kinds/index.ts';
@@ -52,7 +54,14 @@ class FakeHandle {
   usedBlocks = (): number => 0;
   configure(): void {}
   relocate(): void {}
-  snapshots = (): unknown[] => [];
+  kept: { id: string }[] = [];
+  blobs = new Map<string, Uint8Array>();
+  snapshots = (): unknown[] => this.kept;
+  getBlob = (key: string): Uint8Array | null => this.blobs.get(key) ?? null;
+  async putBlob(key: string, value: Uint8Array | null): Promise<void> {
+    if (value === null) this.blobs.delete(key);
+    else this.blobs.set(key, value);
+  }
   replicas() {
     return this.members.map((id) => ({ id, connected: true, state: 'InSync', lastFault: '' }));
   }
@@ -104,6 +113,7 @@ async function setUp() {
   await client.delete(REPLICA, null, 'v-b');
   const catalog = new Catalog({ client, clock, log: silentLog }, LOOKED_AT);
   await catalog.start();
+  const exposed = new Set<string>();
   let handle: FakeHandle | null = null;
   const around = {
     nodeName: NODE_NAME,
@@ -119,8 +129,8 @@ async function setUp() {
       initiators: () => [],
       sessions: () => [],
       forget() {},
-      reserve() {},
-      expose() {},
+      reserve: (iqn: string) => exposed.delete(iqn),
+      expose: ({ iqn }: { iqn: string }) => exposed.add(iqn),
       takeDown() {},
       pointTo() {},
       withdraw: async () => {},
@@ -149,7 +159,7 @@ async function setUp() {
     }
     return await client.get<Volume>(VOLUME, null, 'v');
   };
-  return { look, handle: () => handle!, close: () => catalog.close() };
+  return { client, look, exposed, handle: () => handle!, close: () => catalog.close() };
 }
 
 test('a volume whose last holder of a snapshot cannot leave is served, and says what waits', async () => {
@@ -182,5 +192,26 @@ test('what its coordinator advises stands in the volume, with replicas by their 
   ]);
   handle().advised = [];
   assert.equal((await look()).status?.advice, undefined);
+  close();
+});
+
+test('a volume is kept from hosts until a stream into it is whole, whoever coordinates it; then its snapshot has an object', async () => {
+  const { client, look, exposed, handle, close } = await setUp();
+  await look();
+  assert.equal(exposed.size, 1);
+  const receiving = { snapshotId: 'cut-1', snapshot: 'monday', fromId: null, lba: 512 };
+  await handle().putBlob('ashlar.receiving', Buffer.from(JSON.stringify(receiving)));
+  const waiting = await look();
+  assert.equal(exposed.size, 0);
+  const served = waiting.status?.conditions?.find(({ type }) => type === 'Served');
+  assert.deepEqual([served?.status, served?.reason], ['False', 'Receiving']);
+  assert.match(served?.message ?? '', /the stream of snapshot monday is not whole.*--resume 512/);
+  // As after a crash between the last two steps.
+  handle().kept = [{ id: 'cut-1' }];
+  await look();
+  assert.equal(exposed.size, 1);
+  assert.equal(handle().blobs.size, 0);
+  const { spec } = await client.get<Snapshot>(SNAPSHOT, null, 'v.monday');
+  assert.deepEqual(spec, { volumeName: 'v', receivedId: 'cut-1' });
   close();
 });
