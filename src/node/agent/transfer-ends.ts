@@ -39,6 +39,8 @@ const RECEIVING_KEY = 'ashlar.receiving';
 /** A volume that has just been made may take some seconds. */
 const SERVED_WITHIN_MS = 30_000;
 const LOOK_MS = 100;
+/** What is whole is whole: nothing is wrong where hosts are let in later. */
+const EXPORTED_WITHIN_MS = 5000;
 
 /** The stream that is being received into a volume, or was until it broke off; null: none. */
 export function receivingIn(handle: ReplicatedHandle): Receiving | null {
@@ -174,8 +176,18 @@ export class NodeEnds implements TransferEnds {
       end: async () => {
         await endReceiving(writer, name, handle, receiving);
         volumes.nudge(name);
+        await this.#exported(name);
       },
     });
+  }
+
+  /** Who sent the stream logs in next; an initiator that is refused may try again only after a while. */
+  async #exported(name: string): Promise<void> {
+    const { around, volumes } = this.#options;
+    const endMs = around.clock.nowMs() + EXPORTED_WITHIN_MS;
+    while (!volumes.isExported(name) && around.clock.nowMs() < endMs) {
+      await new Promise<void>((resolve) => around.clock.schedule(LOOK_MS, resolve));
+    }
   }
 
   #volume(name: string): Volume {

@@ -151,6 +151,11 @@ export class VolumeKeeper implements Controller, Serving {
     return this.#served.has(volumeName);
   }
 
+  /** Whether hosts may log in. */
+  isExported(volumeName: string): boolean {
+    return (this.#served.get(volumeName)?.exported ?? '') !== '';
+  }
+
   volume(volumeName: string): Volume | null {
     return this.#served.get(volumeName)?.volume ?? null;
   }
