@@ -126,6 +126,8 @@ export class World {
   lives = 0;
   /** Rollbacks that were done, in order: `VOLUME to SNAPSHOT, REQUEST`. */
   readonly rolledBack: string[] = [];
+  /** False: groups of snapshots wait. */
+  takesGroups = true;
   /** Called after each write of the controllers: what happens between two of their steps. */
   afterWrite: ((args: readonly unknown[]) => Promise<void>) | null = null;
   /** The catalog is so far behind that it shows none of these yet. */
@@ -389,6 +391,7 @@ export class World {
         await this.#drop(SNAPSHOT, snapshot, Finalizer.Snapshot);
         continue;
       }
+      if (!this.takesGroups && snapshot.spec.alsoVolumes !== undefined) continue;
       node.snapshots.add(key);
       await this.#tell(SNAPSHOT, snapshot, {
         phase: 'Ready',
