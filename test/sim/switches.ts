@@ -69,7 +69,7 @@ export const CATCHES: readonly Catch[] = [
   { off: ['B6_damagedWaits'], scenario: 'damagedAtSources' },
   { off: ['B7_holeFloor'], seed: 4 },
   { off: ['B7_belowSnapshots'], scenario: 'holesAboveCut' },
-  { off: ['P1_exactCut'], seed: 24 },
+  { off: ['P1_exactCut'], seed: 67 },
   { off: ['P3_quorum'], seed: 1 },
   { off: ['P3_allHold'], scenario: 'refusedSnapshot' },
   { off: ['P3_noRecordBetween'], scenario: 'holesAboveCut' },
