@@ -27,6 +27,7 @@ class PrepareJob final : public Job {
       std::unique_ptr<NewMedium> medium;
       if (MediumFailure failure = NewMedium::Create(held_.path, create_, &medium); !failure.ok())
         return FromMedium(failure);
+      if (MediumFailure failure = medium->Clear(); !failure.ok()) return FromMedium(failure);
       if (const Status status = Pool::WipeDevice(medium->file()); status != Status::kOk)
         return FromStatus(status, held_.path, "it cannot be cleared");
       if (MediumFailure failure = medium->Commit(); !failure.ok()) return FromMedium(failure);

@@ -130,6 +130,10 @@ class CreateJob final : public Job {
       if (!make(vdev, &layout.data.back())) return failure;
     }
     if (!make(log_, &layout.log)) return failure;
+    // None was refused: from here on what was on them is lost.
+    for (const auto& medium : made) {
+      if (MediumFailure bad = medium->Clear(); !bad.ok()) return FromMedium(bad);
+    }
     if (const Status status = Pool::Format(layout, format_); status != Status::kOk) {
       const std::string path = layout.data.empty() || layout.data[0].empty()
                                    ? std::string("the pool")

@@ -266,21 +266,6 @@ MediumFailure CheckSignature(const std::string& path, const Medium& medium) {
   return what == nullptr ? MediumFailure{} : Occupied(path, what);
 }
 
-// Clears both ends, so that nothing that knew the old content (a RAID assembler, an older pool)
-// knows it again.
-MediumFailure ClearEnds(const std::string& path, const Medium& medium) {
-  const auto span = static_cast<uint32_t>(std::min(medium.size_bytes, kSignatureSpanBytes));
-  const AlignedBytes zeros = AllocateAligned(span);
-  for (const uint64_t offset : {uint64_t{0}, medium.size_bytes - span}) {
-    const IoRequest write{
-        .kind = IoKind::kWrite, .offset = offset, .bytes = span, .data = zeros.get()};
-    if (const int32_t result = TransferNow(medium.fd.get(), write); result < 0) {
-      return FailErrno(path, "cannot write to it", -result);
-    }
-  }
-  return {};
-}
-
 MediumFailure SyncDirectoryOf(const std::string& path) {
   const size_t slash = path.rfind('/');
   const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
@@ -352,9 +337,7 @@ MediumFailure NewMedium::Create(const std::string& path, const CreateOptions& op
       }
     }
   }
-  if (exists && medium.block_device) {
-    if (MediumFailure failure = ClearEnds(path, medium); !failure.ok()) return failure;
-  } else {
+  if (!exists || !medium.block_device) {
     if (options.size_bytes < kMinMediumBytes || options.size_bytes % 4096 != 0) {
       return Fail(
           options.size_bytes < kMinMediumBytes ? MediumError::kTooSmall : MediumError::kInvalid,
@@ -381,6 +364,29 @@ MediumFailure NewMedium::Create(const std::string& path, const CreateOptions& op
     return failure;
   }
   *result = std::move(made);
+  return {};
+}
+
+// A file is new.
+MediumFailure NewMedium::Clear() {
+  if (!temporary_.empty()) return {};
+  const uint64_t bytes = file_->size_bytes();
+  const auto span = static_cast<uint32_t>(std::min(bytes, kSignatureSpanBytes));
+  const AlignedBytes zeros = AllocateAligned(span);
+  for (const uint64_t offset : {uint64_t{0}, bytes - span}) {
+    bool ended = false;
+    IoRequest write;
+    write.kind = IoKind::kWrite;
+    write.offset = offset;
+    write.bytes = span;
+    write.data = zeros.get();
+    write.context = &ended;
+    write.done = [](IoRequest* request) { *static_cast<bool*>(request->context) = true; };
+    file_->Submit(&write);
+    file_->Kick();
+    while (!ended) file_->Wait();
+    if (write.result < 0) return FailErrno(path_, "cannot write to it", -write.result);
+  }
   return {};
 }
 

@@ -76,8 +76,7 @@ struct CreateOptions {
 // between leaves nothing that looks like a pool; the destructor removes it if there was no Commit.
 class NewMedium {
  public:
-  // Makes the file, full size, or takes the block device; checks for foreign signatures; clears
-  // both ends of what existed before.
+  // Makes the file, full size, or takes the block device; checks for foreign signatures.
   static MediumFailure Create(const std::string& path, const CreateOptions& options,
                               std::unique_ptr<NewMedium>* medium);
   ~NewMedium();
@@ -85,6 +84,9 @@ class NewMedium {
   NewMedium& operator=(const NewMedium&) = delete;
 
   MediumFile& file() { return *file_; }
+  // Clears both ends of a block device, so that nothing that knew the old content knows it again. Of
+  // several: once all of them are made, and none was refused. Waits.
+  MediumFailure Clear();
   // Gives the file its name, durably.
   MediumFailure Commit();
 

@@ -214,6 +214,43 @@ struct Signature {
   const char* word;
 };
 
+// Of several devices one may be refused yet: what is on the others is still theirs then.
+TEST(BlockDeviceTest, IsClearedWhenItIsAskedForAndNotBefore) {
+  char name[] = "/tmp/ashlar-loop-XXXXXX";
+  const int fd = mkstemp(name);
+  ASSERT_GE(fd, 0);
+  ASSERT_EQ(ftruncate(fd, 32 << 20), 0);
+  ASSERT_EQ(pwrite(fd, "mine", 4, 8192), 4);
+  std::string device(64, 0);
+  FILE* made = popen(("losetup -f --show " + std::string(name) + " 2>/dev/null").c_str(), "r");
+  const bool there = made != nullptr && fgets(device.data(), 64, made) != nullptr;
+  if (made != nullptr) pclose(made);
+  if (there) {
+    device.resize(device.find('\n'));
+    {
+      std::unique_ptr<NewMedium> medium;
+      const MediumFailure failure = NewMedium::Create(device, {}, &medium);
+      EXPECT_TRUE(failure.ok());
+      std::string found(4, 0);
+      EXPECT_EQ(pread(fd, found.data(), 4, 8192), 4);
+      EXPECT_EQ(found, "mine");
+      if (failure.ok()) {
+        EXPECT_TRUE(medium->Clear().ok());
+        EXPECT_EQ(fsync(fd), 0);
+      }
+    }
+    const int cleared = open(device.c_str(), O_RDONLY);
+    std::string found(4, 1);
+    EXPECT_EQ(pread(cleared, found.data(), 4, 8192), 4);
+    EXPECT_EQ(found, std::string(4, 0));
+    close(cleared);
+    EXPECT_EQ(std::system(("losetup -d " + device).c_str()), 0);
+  }
+  close(fd);
+  unlink(name);
+  if (!there) GTEST_SKIP() << "no loop devices here";
+}
+
 TEST(SignatureTest, KnownFormatsAreNamed) {
   const std::vector<Signature> known = {
       {0, std::string("ASHLARSB"), "ashlar"},
