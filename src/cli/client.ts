@@ -244,8 +244,14 @@ export class Client {
         call.end(payload);
         return;
       }
-      // The answer to what was refused comes while we still send; what cannot be read is nobody's answer.
-      call.on('response', () => stream.unpipe(call));
+      // The answer to what was refused comes while we still send; what cannot be read is nobody's answer. Nobody takes the
+      // rest either: with a connection that waits for it this process would never end.
+      call.on('response', (answer) => {
+        stream.unpipe(call);
+        answer.once('end', () => {
+          if (!call.writableFinished) call.destroy();
+        });
+      });
       stream.on('error', (cause) => {
         call.destroy(cause);
       });
