@@ -235,7 +235,13 @@ export class Client {
     return new Promise((resolve, reject) => {
       const call = send(
         new URL(path, this.#base),
-        { method, headers, ...tls, ...(timeoutMs === 0 ? {} : { timeout: timeoutMs }) },
+        {
+          method,
+          headers,
+          ...tls,
+          ...(timeoutMs === 0 ? {} : { timeout: timeoutMs }),
+          ...(stream === null ? {} : { agent: false }),
+        },
         resolve,
       );
       call.on('timeout', () => call.destroy(new Error(`no answer in ${timeoutMs / 1000} s`)));
@@ -245,12 +251,10 @@ export class Client {
         return;
       }
       // The answer to what was refused comes while we still send; what cannot be read is nobody's answer. Nobody takes the
-      // rest either: with a connection that waits for it this process would never end.
+      // rest either: a connection with that in it would hold up this process, and whatever else was asked over it.
       call.on('response', (answer) => {
         stream.unpipe(call);
-        answer.once('end', () => {
-          if (!call.writableFinished) call.destroy();
-        });
+        answer.once('end', () => call.destroy());
       });
       stream.on('error', (cause) => {
         call.destroy(cause);
