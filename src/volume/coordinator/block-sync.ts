@@ -116,9 +116,9 @@ export class BlockSync {
     this.#list();
   }
 
-  /** After `mayCopy` said no. */
+  /** After `mayCopy` said no: a job is left then. Without one there is a listing to wait for, or a copy. */
   resume(): void {
-    if (!this.#ended) this.#pump();
+    if (!this.#ended && this.#jobs.length > 0) this.#pump();
   }
 
   abandon(): void {

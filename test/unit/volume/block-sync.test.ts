@@ -12,6 +12,7 @@ import {
   type CoordinatorMessage,
   type CopyRead,
   InstallMode,
+  type ListChanged,
   MessageType,
 } from '../../../src/wire/messages.ts';
 
@@ -162,4 +163,80 @@ test('a gap, a hole, and a block that another source has part two copies', () =>
   ]);
   assert.deepEqual(holes, [[2, 1]]);
   assert.ok(done);
+});
+
+test('listings that take longer than a tick are asked for once, and the copying comes to its end', () => {
+  const sizeBlocks = 256;
+  const windowBlocks = 64;
+  const asked: { peer: number; message: CoordinatorMessage; atMs: number }[] = [];
+  const sent: ListChanged[] = [];
+  const copied: number[] = [];
+  let isDone = false;
+  let mayCopy = true;
+  let nowMs = 0;
+  let id = 1;
+  const sync = new BlockSync({
+    fromLba: 0,
+    sizeBlocks,
+    epoch: 1,
+    since: { epoch: 0, op: 0 },
+    listers: [SOURCE, TARGET],
+    mode: InstallMode.Rebuild,
+    join: { epoch: 9, op: 0 },
+    windowBytes: 8 << 20,
+    decide: ({ kinds, epochs, ops }): CopyDecision | null =>
+      kinds[0] === BlockKind.Hole
+        ? { hole: true, epoch: epochs[0]!, op: ops[0]!, sources: [SOURCE], targets: [TARGET] }
+        : null,
+    send: (peer, message) => {
+      if (message.type === MessageType.ListChanged) sent.push(message);
+      asked.push({ peer, message, atMs: nowMs });
+    },
+    nextId: () => id++,
+    mayCopy: () => mayCopy,
+    onDone: () => {
+      isDone = true;
+    },
+    onFailed: (_, why) => assert.fail(why),
+    onLost: (lba) => assert.fail(`block ${lba} is lost`),
+  });
+  const outstanding = (peer: number): number =>
+    asked.filter((one) => one.peer === peer && one.message.type === MessageType.ListChanged).length;
+  sync.start();
+  for (; nowMs < 2000 && !isDone; nowMs += 10) {
+    mayCopy = nowMs % 40 === 0;
+    if (nowMs % 20 === 0) sync.resume();
+    for (const peer of [SOURCE, TARGET]) assert.ok(outstanding(peer) <= 1, `at ${nowMs} ms`);
+    while (asked.length > 0 && nowMs - asked[0]!.atMs >= 150) {
+      const { peer, message } = asked.shift()!;
+      if (message.type === MessageType.ListChanged) {
+        const runs = peer === SOURCE ? [message.fromLba] : [];
+        sync.onChanged(peer, {
+          type: MessageType.Changed,
+          epoch: 1,
+          id: message.id,
+          status: IoStatus.Ok,
+          nextLba: Math.min(sizeBlocks, message.fromLba + windowBlocks),
+          runs: {
+            lbas: Float64Array.from(runs),
+            counts: Float64Array.from(runs.map(() => 2)),
+            kinds: Uint8Array.from(runs.map(() => BlockKind.Hole)),
+            epochs: Uint32Array.from(runs.map(() => 1)),
+            ops: Float64Array.from(runs.map(() => 1)),
+          },
+        });
+      } else if (message.type === MessageType.Install) {
+        copied.push(message.copy.lba);
+        sync.onInstalled(peer, {
+          type: MessageType.Installed,
+          epoch: 1,
+          id: message.id,
+          status: IoStatus.Ok,
+        });
+      } else assert.fail(`a message of type ${message.type}`);
+    }
+  }
+  assert.ok(isDone);
+  assert.deepEqual(copied, [0, 64, 128, 192]);
+  assert.equal(sent.length, 2 * (sizeBlocks / windowBlocks));
 });
