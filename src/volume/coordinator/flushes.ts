@@ -64,6 +64,7 @@ export class Flushes {
     const enough = core.rules.W5_quorumFlushed ? core.writes.enough(flush.acks) : flush.acks !== 0;
     if (!enough) return;
     this.pending.splice(this.pending.indexOf(flush), 1);
+    core.rebuilds.pace.note(core.nowMs - flush.sentMs);
     core.answer(flush.op, IoStatus.Ok);
   }
 }

@@ -117,14 +117,16 @@ export class Rebuilds {
 
   /** For how long the oldest operation of a host has been under way; -1: there is none. */
   #oldestMs(nowMs: number): number {
-    const { ring, reads } = this.#core;
+    const { ring, reads, flushes } = this.#core;
     let sentMs = nowMs;
-    let some = false;
-    for (let number = ring.first; number < ring.next && !some; number += 1) {
+    let some = flushes.pending.length > 0;
+    for (const flush of flushes.pending) sentMs = Math.min(sentMs, flush.sentMs);
+    for (let number = ring.first; number < ring.next; number += 1) {
       const entry = ring.get(number)!;
       if (entry.op === null) continue;
-      sentMs = entry.issuedMs;
+      sentMs = Math.min(sentMs, entry.issuedMs);
       some = true;
+      break;
     }
     if (reads.table.liveCount === 0) return some ? nowMs - sentMs : -1;
     for (const slot of reads.table.slots) {

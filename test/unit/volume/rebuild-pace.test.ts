@@ -1,8 +1,12 @@
 // B9: rebuilds are fast while hosts want nothing, leave them most of what they had while they do, and end.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { BlockOp } from '../../../src/block/index.ts';
+import type { Core } from '../../../src/volume/coordinator/core.ts';
+import { Flushes } from '../../../src/volume/coordinator/flushes.ts';
 import { LEAST_REBUILD_BYTES_PER_SECOND } from '../../../src/volume/coordinator/limits.ts';
 import { RebuildPace } from '../../../src/volume/coordinator/rebuild-pace.ts';
+import { type Rebuild, Rebuilds } from '../../../src/volume/coordinator/rebuilds.ts';
 
 const COPY = 512 * 1024;
 const INFINITE = Number.POSITIVE_INFINITY;
@@ -92,4 +96,40 @@ test('a host that asks now and then does not stop it', () => {
   const hosts = (nowMs: number): boolean => nowMs % 200 === 0;
   const { copied } = run(new RebuildPace(), { seconds: 10, halfAt: 1e12, hosts, opsATick: 1 });
   assert.ok(mean(copied) > 900 * 1024 * 1024, `${mean(copied)} bytes a second`);
+});
+
+test('a flush counts as an operation of a host: when it has ended, and while it is under way', () => {
+  const noted: number[] = [];
+  const oldest: number[] = [];
+  let answered = 0;
+  const core = {
+    nowMs: 0,
+    nextId: 1,
+    peers: [],
+    rules: { W5_quorumFlushed: true },
+    config: { rebuildBytesPerSecond: INFINITE },
+    writes: { ackable: () => true, enough: () => true },
+    ring: { first: 1, next: 1 },
+    reads: { table: { liveCount: 0, slots: [] } },
+    missed: { running: null },
+    answer: () => {
+      answered += 1;
+    },
+  } as unknown as Core;
+  const flushes = new Flushes(core);
+  const rebuilds = new Rebuilds(core);
+  Object.assign(core, { flushes, rebuilds });
+  rebuilds.running.set(0, { sync: null } as Rebuild);
+  rebuilds.pace.note = (tookMs) => noted.push(tookMs);
+  rebuilds.pace.step = (_nowMs, oldestMs) => oldest.push(oldestMs);
+  rebuilds.tick(1000);
+  flushes.start(1000, new BlockOp());
+  flushes.start(1100, new BlockOp());
+  rebuilds.tick(1250);
+  core.nowMs = 1300;
+  flushes.tryEnd(flushes.pending[0]!);
+  rebuilds.tick(1300);
+  assert.deepEqual(oldest, [-1, 250, 200]);
+  assert.deepEqual(noted, [300]);
+  assert.equal(answered, 1);
 });
