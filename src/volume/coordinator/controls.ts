@@ -59,6 +59,7 @@ export class Controls {
     core.nowMs = nowMs;
     const isFree = core.proposal === null && core.leaving === 0 && this.queue.length === 0;
     if (core.phase !== CoordinatorPhase.Active || !isFree) return false;
+    core.leases.use(nowMs);
     const control: Control = { kind: 'snapshot', snapshot, once: true, done };
     this.queue.push(control);
     core.members.advance(nowMs);

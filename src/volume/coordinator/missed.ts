@@ -113,6 +113,8 @@ export class MissedSnapshots {
 
   #begin(nowMs: number, peer: Peer, snapshot: SnapshotEntry, sources: readonly number[]): void {
     const core = this.#core;
+    // A record follows, which is not in force without a lease; and what is listed and copied is answered for long.
+    core.leases.use(nowMs);
     const id = core.nextId++;
     this.running = { peer, snapshot, id, stage: 'branching', sync: null, sources, heardMs: nowMs };
     core.transport.send(peer.index, {

@@ -83,3 +83,48 @@ test('a replica is not late because nobody asked it for long; one that dies in a
   }
   assert.equal(left, 1);
 });
+
+test('a snapshot that is cut at once wakes a quiet volume, as any other use does', () => {
+  const { scenario, coordinator, heartbeatsIn } = aVolume();
+  scenario.ok(scenario.write(coordinator, 0));
+  scenario.run(29_000);
+  assert.equal(heartbeatsIn(200), 0, 'it is quiet');
+  let ended: string | null | undefined;
+  coordinator.event(() => {
+    const cut = { id: 's', name: 's', createdMs: 0 };
+    const { core, clock } = coordinator;
+    const isBegun = core!.takeSnapshotNow(clock.now(), cut, (error) => {
+      ended = error;
+      scenario.cluster.snapshots.onTaken('s', core!.record!);
+    });
+    assert.ok(isBegun);
+  });
+  scenario.run(200);
+  assert.equal(ended, null);
+  assert.ok(heartbeatsIn(4000) >= 9);
+});
+
+test('a member that makes up for a snapshot is a use of the volume', () => {
+  const { scenario, coordinator, heartbeatsIn } = aVolume();
+  scenario.ok(scenario.write(coordinator, 0));
+  scenario.cut(0, 2);
+  const members = () => coordinator.core!.record!.members;
+  scenario.until('it is out', () => members()[2]!.state === MemberState.Stale);
+  let taken = false;
+  coordinator.event(() => {
+    const { core, clock } = coordinator;
+    core!.takeSnapshot(clock.now(), { id: 's', name: 's', createdMs: 0 }, (error) => {
+      assert.equal(error, null);
+      scenario.cluster.snapshots.onTaken('s', core!.record!);
+      taken = true;
+    });
+  });
+  scenario.until('it is taken', () => taken);
+  scenario.run(10_000);
+  scenario.join(0, 2);
+  const holders = () => coordinator.core!.record!.snapshots[0]!.holders.length;
+  scenario.until('all hold it', () => holders() === 3);
+  assert.ok(heartbeatsIn(4000) >= 9);
+  scenario.run(20_000);
+  assert.ok(heartbeatsIn(60_000) <= 21, 'and nothing else uses it afterwards');
+});
