@@ -85,10 +85,13 @@ export class ForgetController implements Controller {
     }
     for (const pool of catalog.all(POOL)) {
       if (pool.spec.nodeName !== name || isHeld(pool)) continue;
-      await this.#writer.remove(POOL, pool);
-      const live = await this.#writer.live(POOL, null, pool.metadata.name);
+      // It may have come back while the others were let go of.
+      if (!(await this.#isForgotten(name))) return;
+      const live = await this.#writer.live<Pool>(POOL, null, pool.metadata.name);
       if (live === null) continue;
+      // The finalizer first: who finds it in a pool that is deleted erases what is there, and its node may return any time.
       await this.#writer.removeFinalizer(POOL, live, Finalizer.Pool);
+      await this.#writer.remove(POOL, live);
       log.warn({ pool: pool.metadata.name, node: name }, 'a pool is forgotten with its node');
     }
   }

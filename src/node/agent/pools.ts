@@ -111,11 +111,14 @@ export class PoolKeeper implements Controller {
   }
 
   async #bringUp(pool: Pool): Promise<void> {
+    const known = pool.status?.id;
+    const place = known === undefined ? await this.#obtain(pool) : await this.#locate(pool, known);
+    await this.#openAt(pool, place);
+  }
+
+  async #openAt(pool: Pool, { id, paths }: Place): Promise<void> {
     const { media, log } = this.#around;
     const { name } = pool.metadata;
-    const known = pool.status?.id;
-    const { id, paths } =
-      known === undefined ? await this.#obtain(pool) : await this.#locate(pool, known);
     const open = await media.open(paths, { cacheBytes: pool.spec.cacheBytes ?? null });
     if (open.id !== id) {
       await open.close();
@@ -272,11 +275,16 @@ export class PoolKeeper implements Controller {
 
   async #tearDown(pool: Pool): Promise<number | undefined> {
     const { media, log } = this.#around;
-    const { name, uid } = pool.metadata;
+    const { name } = pool.metadata;
     if (!hasFinalizer(pool, Finalizer.Pool)) return undefined;
     if (pool.status?.phase === 'Exported') {
       await this.#writer.removeFinalizer(POOL, pool, Finalizer.Pool);
       return undefined;
+    }
+    // Null is not empty: what cannot be opened, and its volumes counted, is not erased.
+    if (this.#open.get(name) === null) {
+      const there = await this.#oursAt(pool);
+      if (there !== null) await this.#openAt(pool, there);
     }
     const open = this.#open.get(name);
     const held = open?.volumes().length ?? 0;
@@ -290,20 +298,27 @@ export class PoolKeeper implements Controller {
     replicas?.close();
     await open?.close();
     // Only what is ours is erased.
-    const found = await media.find(this.#pathsOf(pool));
-    const isFile = pool.spec.directory !== undefined;
-    const ours = found.find(
-      ({ id, name: label }) => id === (pool.status?.id ?? uid) || (isFile && label === name),
-    );
-    if (ours !== undefined && isFile) for (const path of ours.paths) await media.removeFile(path);
-    else if (ours !== undefined) await media.erase(ours.paths);
-    if (ours !== undefined) log.info({ pool: name, paths: ours.paths }, 'a pool is erased');
+    const ours = open === null ? null : await this.#oursAt(pool);
+    if (ours !== null) {
+      if (pool.spec.directory === undefined) await media.erase(ours.paths);
+      else for (const path of ours.paths) await media.removeFile(path);
+      log.info({ pool: name, paths: ours.paths }, 'a pool is erased');
+    }
     if (pool.spec.storagePoolClaim === undefined) {
       const devices = this.#claims.claimedFor(name).map(({ metadata }) => metadata.name);
       await this.#claims.release(name, devices);
     }
     await this.#writer.removeFinalizer(POOL, pool, Finalizer.Pool);
     return undefined;
+  }
+
+  /** Where the data of a pool is that is to go; null: there is none, or it is another's. */
+  async #oursAt(pool: Pool): Promise<Place | null> {
+    const { metadata, spec, status } = pool;
+    const id = status?.id ?? metadata.uid;
+    const isFile = spec.directory !== undefined;
+    const found = await this.#around.media.find(this.#pathsOf(pool));
+    return found.find((one) => one.id === id || (isFile && one.name === metadata.name)) ?? null;
   }
 
   async #fails(pool: Pool, reason: string, message: string): Promise<void> {

@@ -434,6 +434,34 @@ test('a volume whose only copy went with its node stays until somebody deletes i
   assert.ok(pools.every(({ spec }) => spec.nodeName !== only));
 });
 
+test('a node that comes back while it is forgotten finds no pool that it is to erase', async () => {
+  const world = await aWorld(3);
+  const [first = ''] = world.nodes.keys();
+  const pools = async () =>
+    (await world.all(POOL)).filter(({ spec }) => spec.nodeName === first).length;
+  const count = await pools();
+  assert.ok(count >= 2);
+  world.nodes.get(first)!.alive = false;
+  await world.pass(70_000);
+  let isBack = false;
+  const toErase: string[] = [];
+  world.afterWrite = async () => {
+    for (const { metadata, spec } of await world.all(POOL)) {
+      const { name, deletionTimestamp, finalizers = [] } = metadata;
+      if (spec.nodeName !== first || deletionTimestamp === undefined) continue;
+      if (finalizers.length > 0) toErase.push(name);
+    }
+    if (isBack || (await pools()) !== count - 1) return;
+    isBack = true;
+    await world.server.create(NODE, { metadata: { name: first }, spec: {} });
+  };
+  await world.server.delete(NODE, null, first);
+  await world.pass(20_000);
+  assert.deepEqual(toErase, []);
+  assert.ok(isBack);
+  assert.equal(await pools(), count - 1, 'the others are looked at before each');
+});
+
 test('a node whose object was deleted while it was silent for a moment is not forgotten', async () => {
   const world = await aWorld(3);
   await world.server.create(CLAIM, aClaim('cstor-pvc'));

@@ -64,7 +64,7 @@ import {
   type PoolPlan,
 } from '../../../src/node/index.ts';
 import { MemoryObjectStore } from '../../../src/objects/index.ts';
-import { MemoryPool } from '../../../src/store/index.ts';
+import { MemoryPool, StoreError } from '../../../src/store/index.ts';
 import { Throttle } from '../../../src/volume/index.ts';
 import {
   aClaim,
@@ -617,6 +617,37 @@ test('what holds replicas stays; a device that could not join is given back', as
   const after = await plane.server.get<Pool>(POOL, null, 'tank');
   assert.equal(after.status?.operation?.phase, 'Refused');
   rmSync(join(folder, 'disk-3'));
+  await plane.stop();
+});
+
+test('a pool that is to go when its node comes back is erased only when it was opened, and holds nothing', async () => {
+  const plane = await aFreePlane();
+  await plane.server.create(POOL, onDevices('tank', 'blockdevice-1'));
+  await isOnline(plane, 'tank');
+  const path = join(folder, 'disk-1');
+  const { media } = plane;
+  await media.pools.get(path)!.createVolume({ id: randomUUID(), name: 'old', sizeBlocks: 64 });
+  await plane.stop();
+  await plane.server.delete(POOL, null, 'tank');
+  const refusal = async (text: RegExp): Promise<boolean> => {
+    const { items } = await plane.server.list<Pool>(POOL);
+    const tank = items.find(({ metadata }) => metadata.name === 'tank');
+    return text.test(tank?.status?.conditions?.[0]?.message ?? '');
+  };
+  const { open } = media;
+  media.open = () => Promise.reject(new StoreError('STORE_IO', 'its log cannot be read'));
+  await plane.start();
+  await plane.until('it cannot be opened', () => refusal(/its log cannot be read/));
+  await plane.stop();
+  assert.ok(media.pools.has(path));
+
+  media.open = open;
+  await plane.start();
+  await plane.until('it holds something', () => refusal(/still holds 1 replica/));
+  assert.ok(media.pools.has(path));
+  assert.equal(await claimOf(plane, 'blockdevice-1'), 'tank');
+  await media.pools.get(path)!.deleteVolume('old');
+  await plane.until('it is erased', async () => !media.pools.has(path));
   await plane.stop();
 });
 
