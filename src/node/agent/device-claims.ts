@@ -60,12 +60,13 @@ export class DeviceClaims {
           `there is no block device '${named}' on ${nodeName}: ashlar get blockdevices`,
         );
       }
+      // Also of one that was claimed before: since then it may have gone, and its path be another disk's.
+      const why = deviceRefusal(device, name, force);
+      if (why !== '') throw new StoreError('STORE_IN_USE', `${device.metadata.name} ${why}`);
       if (device.spec.claimRef?.pool === name) {
         claimed.push(device);
         continue;
       }
-      const why = deviceRefusal(device, name, force);
-      if (why !== '') throw new StoreError('STORE_IN_USE', `${device.metadata.name} ${why}`);
       claimed.push(
         await writer.update(BLOCK_DEVICE, device, ({ spec }) => {
           spec.claimRef = { pool: name, uid: claimantOf(pool) };
