@@ -90,7 +90,7 @@ interface Replica {
 }
 interface Pool {
   readonly spec: { readonly directory?: string };
-  readonly status?: { readonly phase?: string; readonly replicas?: number };
+  readonly status?: { readonly phase?: string; readonly volumes?: number };
 }
 
 async function nodeKilled(world: World): Promise<void> {
@@ -230,7 +230,7 @@ CONF
       const held = (pools?.items ?? []).filter(({ spec }) => spec.directory === undefined);
       return (
         held.every(({ status }) => status?.phase === 'Online') &&
-        held.reduce((sum, { status }) => sum + (status?.replicas ?? 0), 0) === 3 &&
+        held.reduce((sum, { status }) => sum + (status?.volumes ?? 0), 0) === 3 &&
         (await cluster.get<Items<Replica>>('replicas.ashlar.io'))?.items.length === 3
       );
     },
