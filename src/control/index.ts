@@ -21,7 +21,7 @@ export {
   type PoolMedia,
 } from './pool-host.ts';
 export { adviceOf, figuresOf, isReadOnly, presentLayout, stateOf } from './pool-status.ts';
-export type { Receiving } from './receiving-mark.ts';
+export { type Receiving, receivingFrom, resumeFlags } from './receiving-mark.ts';
 export { assertFits, replicatedTarget } from './replicated-receiving.ts';
 export { ReplicatedSource } from './replicated-source.ts';
 export {

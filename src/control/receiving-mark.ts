@@ -1,6 +1,7 @@
 // The mark of a volume that a stream is received into, kept with it: it says how far the stream has come.
 import { IoStatus } from '../block/index.ts';
 import type { Pool, StoreVolume } from '../store/types.ts';
+import type { StreamDescription } from '../stream/index.ts';
 import { storeFailure } from './volume-parts.ts';
 
 const RECEIVING_KEY = 'control.receiving';
@@ -11,6 +12,8 @@ export interface Receiving {
   readonly snapshot: string;
   /** Of an incremental stream. */
   readonly fromId: string | null;
+  /** What it is called where the stream comes from; absent in marks that were made before this was kept. */
+  readonly from?: string;
   /** All below is there, on stable storage. In 4 KiB blocks. */
   readonly lba: number;
 }
@@ -32,6 +35,20 @@ export async function putReceiving(store: StoreVolume, receiving: Receiving | nu
     status === IoStatus.NoSpace ? 'STORE_NO_SPACE' : 'STORE_IO',
     `how far volume "${store.name}" was received could not be kept`,
   );
+}
+
+/** What `ashlar send` is told to go on with the stream where it broke off. */
+export function resumeFlags({ fromId, from, lba }: Receiving): string {
+  return fromId === null ? `--resume ${lba}` : `--from ${from ?? fromId} --resume ${lba}`;
+}
+
+/** As it begins, or goes on from there. */
+export function receivingFrom(
+  { snapshotId, snapshot, from }: StreamDescription,
+  lba: number,
+): Receiving {
+  const base = from === null ? { fromId: null } : { fromId: from.id, from: from.name };
+  return { snapshotId, snapshot, ...base, lba };
 }
 
 /** A crash after the last step of a stream, the snapshot, and before this one. */

@@ -9,7 +9,7 @@ import {
   type StreamTarget,
 } from '../stream/index.ts';
 import { ApiError, notFound } from './errors.ts';
-import type { Receiving } from './receiving-mark.ts';
+import { type Receiving, receivingFrom } from './receiving-mark.ts';
 import { assertFits, replicatedTarget } from './replicated-receiving.ts';
 import { SnapshotSource, VolumeTarget } from './stream-ends.ts';
 import type { ReceivePlace, SendRequest, TransferEnds } from './transfers.ts';
@@ -64,7 +64,7 @@ export class ServedEnds implements TransferEnds {
     const isThere = controller.find(name) !== null;
     const before = isThere ? controller.receiving.of(name) : null;
     if (fromLba > 0) assertContinues(name, before, description, fromLba);
-    const receiving: Receiving = { snapshotId, snapshot, fromId, lba: fromLba };
+    const receiving = receivingFrom(description, fromLba);
     assertSameStream(name, before, receiving);
     if (before === null && fromId === null && !isThere) {
       await this.#makeVolume(name, description, receiving, place);
@@ -171,25 +171,32 @@ export function assertContinues(
   description: StreamDescription,
   fromLba: number,
 ): void {
-  if (before?.snapshotId === description.snapshotId && fromLba <= before.lba) return;
+  const stream = receivingFrom(description, fromLba);
+  if (before !== null && isSameStream(before, stream) && fromLba <= before.lba) return;
   const has =
     before === null
       ? 'nothing is being received there'
-      : `it goes on at ${before.snapshot}, block ${before.lba}`;
+      : `it goes on at ${streamOf(before)}, block ${before.lba}`;
   throw mismatch(
-    `this stream goes on at block ${fromLba} of ${description.snapshot}, and volume "${name}" does not: ${has}`,
+    `this stream goes on at block ${fromLba} of ${streamOf(stream)}, and volume "${name}" does not: ${has}`,
   );
 }
 
-export function assertSameStream(
-  name: string,
-  before: Receiving | null,
-  { snapshotId }: Receiving,
-): void {
-  if (before === null || before.snapshotId === snapshotId) return;
+export function assertSameStream(name: string, before: Receiving | null, stream: Receiving): void {
+  if (before === null || isSameStream(before, stream)) return;
   throw mismatch(
-    `volume "${name}" is in the middle of receiving ${before.snapshot}; finish that, or delete the volume`,
+    `volume "${name}" is in the middle of receiving ${streamOf(before)}; finish that, or delete the volume`,
   );
+}
+
+/** Below its mark a volume has only what the stream holds: of one since another base that is something else. */
+function isSameStream(one: Receiving, other: Receiving): boolean {
+  return one.snapshotId === other.snapshotId && one.fromId === other.fromId;
+}
+
+/** As `ashlar send` is asked for it. */
+function streamOf({ snapshot, fromId, from }: Receiving): string {
+  return fromId === null ? snapshot : `${snapshot} (--from ${from ?? fromId})`;
 }
 
 function mismatch(message: string): StreamError {

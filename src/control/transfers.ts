@@ -87,8 +87,8 @@ export class Transfers {
   resumePoint(name: string): ResumePoint | null {
     const receiving = this.#options.ends.receiving(name);
     if (receiving === null) return null;
-    const { snapshotId, fromId, lba } = receiving;
-    return { snapshotId, fromId, lba };
+    const { snapshotId, fromId, from = fromId, lba } = receiving;
+    return { snapshotId, fromId, from, lba };
   }
 
   /** Rejects with ApiError, StreamError or StoreError; what came up to the last mark is kept, and can be gone on with. */

@@ -1,7 +1,7 @@
 // Volumes as the API shows them: what is wanted of them, and what they are.
 import { STORE_BLOCK_BYTES } from '../store/types.ts';
 import type { Hosted, HostedVolumes, Place, VolumeControllerOptions } from './hosted-volumes.ts';
-import { receivingOf } from './receiving-mark.ts';
+import { receivingOf, resumeFlags } from './receiving-mark.ts';
 import { type Condition, GROUP_VERSION, type VolumeObject, type VolumeSpec } from './schemas.ts';
 import type { WantedVolume } from './volume-manifest.ts';
 
@@ -128,8 +128,7 @@ export class VolumeView {
       return { type: 'Ready', status: 'True', reason: 'Behind', message, lastTransitionTime };
     }
     if (receiving !== null) {
-      const { snapshot, lba } = receiving;
-      const message = `the stream of snapshot ${snapshot} is not whole: send it again (--resume ${lba} goes on where it broke off), or delete the volume`;
+      const message = `the stream of snapshot ${receiving.snapshot} is not whole: send it again (${resumeFlags(receiving)} goes on where it broke off), or delete the volume`;
       return { type: 'Ready', status: 'False', reason: 'Receiving', message, lastTransitionTime };
     }
     const message = 'hosts can log in';

@@ -47,6 +47,8 @@ export interface StreamTarget {
 export interface ResumePoint {
   readonly snapshotId: string;
   readonly fromId: string | null;
+  /** What the base is called where the stream comes from, or else its id; null: there is none. */
+  readonly from: string | null;
   readonly lba: number;
 }
 

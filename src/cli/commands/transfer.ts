@@ -178,9 +178,12 @@ async function clientFor(program: Command, volume: string): Promise<Client> {
 async function hintResume(client: Client, volume: string): Promise<void> {
   try {
     const point = (await client.get(`${BASE}/volumes/${encodeURIComponent(volume)}/stream`)) as {
+      from?: string | null;
       lba: number;
     };
-    process.stderr.write(`To go on where it broke off: ashlar send … --resume ${point.lba}\n`);
+    const from = (point.from ?? null) === null ? '' : `--from ${point.from} `;
+    const flags = `${from}--resume ${point.lba}`;
+    process.stderr.write(`To go on where it broke off: ashlar send … ${flags}\n`);
   } catch {
     // Nothing is being received there, or nobody answers: the failure itself is told.
   }

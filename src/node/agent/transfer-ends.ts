@@ -10,6 +10,7 @@ import {
   type Receiving,
   type ReplicatedHandle,
   ReplicatedSource,
+  receivingFrom,
   replicatedTarget,
   type SendRequest,
   SnapshotSource,
@@ -149,11 +150,9 @@ export class NodeEnds implements TransferEnds {
       throw new ApiError('BadRequest', 'the control plane finds the nodes: say none');
     }
     const { handle, volume } = await this.#coordinated(name);
-    const { snapshotId, snapshot } = description;
     const before = receivingIn(handle);
     if (fromLba > 0) assertContinues(name, before, description, fromLba);
-    const fromId = description.from?.id ?? null;
-    const receiving: Receiving = { snapshotId, snapshot, fromId, lba: fromLba };
+    const receiving = receivingFrom(description, fromLba);
     assertSameStream(name, before, receiving);
     if (before === null) {
       // Before hosts lose the volume for nothing; and again when they have.

@@ -2,12 +2,13 @@
 // What an object changes of a served volume (size, limits, who may log in) takes effect while it is used.
 import { ApiError, type KindDefinition, setCondition } from '../../apiserver/index.ts';
 import { IoStatus } from '../../block/index.ts';
-import type {
-  NewReplica,
-  ReplicaPolicy,
-  ReplicatedHandle,
-  WantedReplica,
-  WantedVolume,
+import {
+  type NewReplica,
+  type ReplicaPolicy,
+  type ReplicatedHandle,
+  resumeFlags,
+  type WantedReplica,
+  type WantedVolume,
 } from '../../control/index.ts';
 import {
   type Controller,
@@ -356,7 +357,7 @@ export class VolumeKeeper implements Controller, Serving {
       return false;
     }
     if (served.exported !== '') await this.#takeAway(object, served);
-    const why = `the stream of snapshot ${receiving.snapshot} is not whole: send it again (--resume ${receiving.lba} goes on where it broke off), or delete the volume`;
+    const why = `the stream of snapshot ${receiving.snapshot} is not whole: send it again (${resumeFlags(receiving)} goes on where it broke off), or delete the volume`;
     await this.#fails(object, why, 'Normal', 'Receiving');
     return true;
   }

@@ -270,6 +270,46 @@ for (const [title, open] of kinds) {
       assert.equal(again.controller.receiving.blockSize('copy'), 512);
     });
 
+    it('a stream that broke off is gone on with by none since another base', async () => {
+      const sender = await aSender();
+      await sender.change('db', BlockOpKind.Write, 0, 64, 1);
+      await sender.snapshot('db', 'a');
+      await sender.change('db', BlockOpKind.Write, 1, 1, 2);
+      await sender.snapshot('db', 'b');
+      const receiver = await aNode();
+      const cutShort = (bytes: Buffer) => receiver.receive('copy', bytes.subarray(0, -100));
+      await receiver.receive('copy', await sender.streamOf('db@a'));
+      const b = await sender.streamOf('db@b', 'a');
+      await assert.rejects(cutShort(b), { code: 'STREAM_CUT' });
+      const [condition] = receiver.controller.get('copy').status.conditions ?? [];
+      assert.match(condition?.message ?? '', /send it again \(--from a --resume 0 goes on/);
+      assert.equal(receiver.transfers.resumePoint('copy')?.from, 'a');
+      // As when more of it has come.
+      await receiver.controller.receiving.keep('copy', {
+        ...receiver.controller.receiving.of('copy')!,
+        lba: 100,
+      });
+      await assert.rejects(
+        receiver.receive('copy', await sender.streamOf('db@b', null, 50)),
+        mismatch(/block 50 of b, and .* does not: it goes on at b \(--from a\), block 100/),
+      );
+      await assert.rejects(
+        receiver.receive('copy', await sender.streamOf('db@b')),
+        mismatch(/in the middle of receiving b \(--from a\)/),
+      );
+      await receiver.receive('copy', b);
+      assert.ok((await receiver.bytesOf('copy@b')).equals(await sender.bytesOf('db@b')));
+
+      // And the other way round.
+      const other = await aNode();
+      const whole = await sender.streamOf('db@b');
+      await assert.rejects(other.receive('copy', whole.subarray(0, -100)), { code: 'STREAM_CUT' });
+      assert.equal(other.transfers.resumePoint('copy')?.from, null);
+      await assert.rejects(other.receive('copy', b), mismatch(/in the middle of receiving b;/));
+      await other.receive('copy', whole);
+      assert.ok((await other.bytesOf('copy@b')).equals(await sender.bytesOf('db@b')));
+    });
+
     it('refuses what does not fit, and changes nothing', async () => {
       const sender = await aSender();
       await sender.change('db', BlockOpKind.Write, 0, 4, 1);

@@ -206,6 +206,10 @@ test('a volume is kept from hosts until a stream into it is whole, whoever coord
   const served = waiting.status?.conditions?.find(({ type }) => type === 'Served');
   assert.deepEqual([served?.status, served?.reason], ['False', 'Receiving']);
   assert.match(served?.message ?? '', /the stream of snapshot monday is not whole.*--resume 512/);
+  const since = { ...receiving, fromId: 'cut-0', from: 'sunday' };
+  await handle().putBlob('ashlar.receiving', Buffer.from(JSON.stringify(since)));
+  const said = (await look()).status?.conditions?.find(({ type }) => type === 'Served');
+  assert.match(said?.message ?? '', /--from sunday --resume 512/);
   // As after a crash between the last two steps.
   handle().kept = [{ id: 'cut-1' }];
   await look();
