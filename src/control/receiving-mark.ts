@@ -2,6 +2,7 @@
 import { IoStatus } from '../block/index.ts';
 import type { Pool, StoreVolume } from '../store/types.ts';
 import type { StreamDescription } from '../stream/index.ts';
+import { ApiError } from './errors.ts';
 import { storeFailure } from './volume-parts.ts';
 
 const RECEIVING_KEY = 'control.receiving';
@@ -34,6 +35,16 @@ export async function putReceiving(store: StoreVolume, receiving: Receiving | nu
     store.name,
     status === IoStatus.NoSpace ? 'STORE_NO_SPACE' : 'STORE_IO',
     `how far volume "${store.name}" was received could not be kept`,
+  );
+}
+
+/** A stream goes on from its mark in what is there: nobody else may change or keep that until it is whole. */
+export function refuseWhileReceiving(store: StoreVolume): void {
+  const receiving = receivingOf(store);
+  if (receiving === null) return;
+  throw new ApiError(
+    'Conflict',
+    `volumes "${store.name}" is being received: the stream of snapshot ${receiving.snapshot} is not whole; finish that, or delete the volume`,
   );
 }
 

@@ -2,6 +2,7 @@
 import { ApiError, notFound } from './errors.ts';
 import type { ExposedSnapshots } from './exposed-snapshots.ts';
 import { type HostedVolumes, translated, type VolumeControllerOptions } from './hosted-volumes.ts';
+import { refuseWhileReceiving } from './receiving-mark.ts';
 import type { VolumeObject } from './schemas.ts';
 import type { VolumeOpening } from './volume-opening.ts';
 import { busy } from './volume-parts.ts';
@@ -40,8 +41,9 @@ export class VolumeHistory {
   ): Promise<VolumeObject> {
     return this.#table.exclusively(name, async () => {
       const { exporter } = this.#options;
-      const { wanted, volume, failure, replicated, place } = this.#table.find(name);
+      const { wanted, volume, failure, replicated, place, store } = this.#table.find(name);
       this.#table.refuseWhenDown(place);
+      refuseWhileReceiving(store);
       const { pool } = place;
       if (replicated !== null) return await this.#rollbackOnReplicas(name, to, deleteLater, force);
       if (volume === null)

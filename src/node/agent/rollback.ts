@@ -9,6 +9,8 @@ import type { NodeSurroundings } from './surroundings.ts';
 /** Of the volume as it is served here. */
 export interface RollbackTarget {
   readonly initiators: readonly string[];
+  /** A stream into it is under way or broke off: it goes on from its mark in what is there. */
+  readonly receiving: boolean;
   /** Ends its sessions; none begins until it is exported again. */
   takeAway(): Promise<void>;
   /** Resolves when the volume is durably what the snapshot is; done twice it comes out the same. */
@@ -29,14 +31,13 @@ export class Rollbacks {
 
   /** Is it to be kept from hosts? Begins what is asked for; `nudge` when that has ended. */
   async holds(object: Volume, target: RollbackTarget, nudge: () => void): Promise<boolean> {
-    const { rollback } = object.spec;
     const { name } = object.metadata;
     if (this.#running.has(name)) return true;
-    if (rollback === undefined || this.#ended.get(name) === rollback.request) return false;
-    const { request: said, phase } = object.status?.rollback ?? {};
-    if (said === rollback.request && phase !== 'Running') return false;
-    const snapshot = this.#around.catalog.get(SNAPSHOT, rollback.to);
-    const why = this.#refusal(object, snapshot, target, said === rollback.request);
+    if (!this.isAsked(object)) return false;
+    const { rollback } = object.spec;
+    const snapshot = this.#around.catalog.get(SNAPSHOT, rollback!.to);
+    const hasBegun = object.status?.rollback?.request === rollback!.request;
+    const why = this.#refusal(object, snapshot, target, hasBegun);
     if (why !== '') {
       await this.#say(object, 'Refused', why);
       return false;
@@ -49,10 +50,20 @@ export class Rollbacks {
     return true;
   }
 
+  /** Whether one is to be done, or is being done, that did not come to an end. */
+  isAsked({ metadata, spec, status }: Volume): boolean {
+    const { name } = metadata;
+    if (this.#running.has(name)) return true;
+    const { rollback } = spec;
+    if (rollback === undefined || this.#ended.get(name) === rollback.request) return false;
+    const { request: said, phase } = status?.rollback ?? {};
+    return said !== rollback.request || phase === 'Running';
+  }
+
   #refusal(
     { metadata, spec }: Volume,
     snapshot: Snapshot | null,
-    { initiators }: RollbackTarget,
+    { initiators, receiving }: RollbackTarget,
     hasBegun: boolean,
   ): string {
     const { rollback } = spec;
@@ -60,6 +71,9 @@ export class Rollbacks {
       return `snapshot ${rollback!.to} is gone`;
     }
     if (snapshot.status?.phase !== 'Ready') return `snapshot ${rollback!.to} is not ready`;
+    if (receiving && !hasBegun) {
+      return 'a stream is being received into it; finish that, or delete the volume';
+    }
     if (initiators.length > 0 && rollback!.force !== true && !hasBegun) {
       const who = [...new Set(initiators)].slice(0, 3).join(', ');
       return `it is in use by ${who}; log out there, or use force`;

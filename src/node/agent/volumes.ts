@@ -329,6 +329,7 @@ export class VolumeKeeper implements Controller, Serving {
     const { iqn } = served;
     const target = {
       initiators: exporter.initiators(iqn),
+      receiving: handle !== null && (this.#withheld.has(name) || receivingIn(handle) !== null),
       takeAway: async (): Promise<void> => {
         await exporter.withdraw(iqn);
         exporter.reserve(iqn, this.#wantedOf(object, this.#policyOf(object)));
@@ -375,6 +376,9 @@ export class VolumeKeeper implements Controller, Serving {
     const served = this.#served.get(name);
     if (object === null || served === undefined) {
       throw new ApiError('Conflict', `volumes "${name}" is not served here`);
+    }
+    if (this.#rollbacks.isAsked(object)) {
+      throw new ApiError('Conflict', `volumes "${name}" is being rolled back: wait for that`);
     }
     const who = [...new Set(this.#around.exporter.initiators(served.iqn))];
     if (who.length > 0) {

@@ -484,6 +484,13 @@ test('a stream is received onto replicas, whole and as what changed; no host see
     assert.equal(await control.read('again', 7), 2);
     assert.equal(await control.read('again', 8), 0);
     assert.equal(await control.read('again', 300), 2);
+    const receiving = { snapshotId: 'cut-1', snapshot: 'c', fromId: null, lba: 100 };
+    await controller.receiving.begin('again', receiving, () => undefined);
+    await assert.rejects(
+      controller.history.rollback('again', back),
+      /"again" is being received: the stream of snapshot c/,
+    );
+    await controller.receiving.end('again');
 
     // One that is there and holds nothing takes a whole stream, too.
     const manifest = aManifest('empty', { size: '1Mi', replicaNodes: nodes });

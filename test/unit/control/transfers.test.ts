@@ -310,6 +310,27 @@ for (const [title, open] of kinds) {
       assert.ok((await other.bytesOf('copy@b')).equals(await sender.bytesOf('db@b')));
     });
 
+    it('a volume that is being received is not rolled back', async () => {
+      const sender = await aSender();
+      await sender.change('db', BlockOpKind.Write, 0, 64, 1);
+      await sender.snapshot('db', 'a');
+      await sender.change('db', BlockOpKind.Write, 1, 1, 2);
+      await sender.snapshot('db', 'b');
+      const receiver = await aNode();
+      await receiver.receive('copy', await sender.streamOf('db@a'));
+      const b = await sender.streamOf('db@b', 'a');
+      await assert.rejects(receiver.receive('copy', b.subarray(0, -100)), { code: 'STREAM_CUT' });
+      const back = { to: 'a', deleteLater: false, force: true };
+      await assert.rejects(
+        receiver.controller.history.rollback('copy', back),
+        /"copy" is being received: the stream of snapshot b is not whole/,
+      );
+      await receiver.receive('copy', b);
+      assert.ok((await receiver.bytesOf('copy@b')).equals(await sender.bytesOf('db@b')));
+      await receiver.controller.history.rollback('copy', { ...back, deleteLater: true });
+      assert.ok(receiver.exported('copy'));
+    });
+
     it('refuses what does not fit, and changes nothing', async () => {
       const sender = await aSender();
       await sender.change('db', BlockOpKind.Write, 0, 4, 1);

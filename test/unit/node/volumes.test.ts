@@ -56,6 +56,8 @@ class FakeHandle {
   relocate(): void {}
   kept: { id: string }[] = [];
   blobs = new Map<string, Uint8Array>();
+  rolledBack: string[] = [];
+  rollback = async (id: string): Promise<void> => void this.rolledBack.push(id);
   snapshots = (): unknown[] => this.kept;
   getBlob = (key: string): Uint8Array | null => this.blobs.get(key) ?? null;
   async putBlob(key: string, value: Uint8Array | null): Promise<void> {
@@ -159,7 +161,7 @@ async function setUp() {
     }
     return await client.get<Volume>(VOLUME, null, 'v');
   };
-  return { client, look, exposed, handle: () => handle!, close: () => catalog.close() };
+  return { client, look, exposed, keeper, handle: () => handle!, close: () => catalog.close() };
 }
 
 test('a volume whose last holder of a snapshot cannot leave is served, and says what waits', async () => {
@@ -217,5 +219,55 @@ test('a volume is kept from hosts until a stream into it is whole, whoever coord
   assert.equal(handle().blobs.size, 0);
   const { spec } = await client.get<Snapshot>(SNAPSHOT, null, 'v.monday');
   assert.deepEqual(spec, { volumeName: 'v', receivedId: 'cut-1' });
+  close();
+});
+
+test('a volume that a stream is received into is not rolled back, unless that has begun', async () => {
+  const { client, look, handle, keeper, close } = await setUp();
+  await look();
+  const made = await client.create<Snapshot>(SNAPSHOT, {
+    metadata: { name: 'v.sunday' },
+    spec: { volumeName: 'v' },
+  });
+  await client.updateStatus(SNAPSHOT, { ...made, status: { phase: 'Ready' } } as Snapshot);
+  const ask = async (request: string, phase?: 'Running'): Promise<Volume['status']> => {
+    const volume = await client.get<Volume>(VOLUME, null, 'v');
+    const rollback = { request, to: 'v.sunday' };
+    const asked = await client.update<Volume>(VOLUME, {
+      ...volume,
+      spec: { ...volume.spec, rollback },
+    });
+    if (phase !== undefined) {
+      const status = { ...asked.status, rollback: { request, phase, message: '' } };
+      await client.updateStatus(VOLUME, { ...asked, status } as Volume);
+    }
+    return (await look()).status;
+  };
+  const receiving = { snapshotId: 'cut-1', snapshot: 'monday', fromId: null, lba: 512 };
+  const mark = Buffer.from(JSON.stringify(receiving));
+  await handle().putBlob('ashlar.receiving', mark);
+  const refused = (await ask('1'))?.rollback;
+  assert.deepEqual([refused?.phase, handle().rolledBack], ['Refused', []]);
+  assert.match(refused?.message ?? '', /a stream is being received into it/);
+  // One that has begun may have changed the volume already.
+  await ask('2', 'Running');
+  assert.deepEqual(
+    [(await look()).status?.rollback?.phase, handle().rolledBack.length],
+    ['Done', 1],
+  );
+  // No mark, but it is being found out whether a stream fits.
+  await handle().putBlob('ashlar.receiving', null);
+  await keeper.withhold('v');
+  assert.equal((await ask('3'))?.rollback?.phase, 'Refused');
+  keeper.release('v');
+  await ask('4');
+  assert.deepEqual(
+    [(await look()).status?.rollback?.phase, handle().rolledBack.length],
+    ['Done', 2],
+  );
+  // Nor does a stream begin while one is to be done.
+  handle().rollback = () => new Promise<void>(() => {});
+  await ask('5');
+  await assert.rejects(keeper.withhold('v'), /is being rolled back/);
   close();
 });
