@@ -9,6 +9,7 @@ import { randomUUID } from 'node:crypto';
 import type { Timer } from '../base/index.ts';
 import { ApiError } from './errors.ts';
 import { type HostedVolumes, translated, type VolumeControllerOptions } from './hosted-volumes.ts';
+import { receivingOf } from './receiving-mark.ts';
 import type { ReplicatedHandle } from './replication.ts';
 
 const GROUPS_KEY = 'ashlar.snapshot-groups';
@@ -88,6 +89,9 @@ export class SnapshotGroups {
   /** Null: all of them are there. */
   async #cut({ short, cuts }: Group, unless: string): Promise<string | null> {
     const createdMs = this.#options.now().getTime();
+    // Since it was asked for, or tried last, a stream may have begun.
+    const received = cuts.find(([name]) => receivingOf(this.#table.find(name).store) !== null);
+    if (received !== undefined) return `volumes "${received[0]}" is being received`;
     const taken = cuts.map(([name, , id]) => {
       const { replicated } = this.#table.find(name);
       const snapshot = { id, name: short, createdMs };

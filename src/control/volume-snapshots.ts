@@ -10,7 +10,7 @@ import {
   type VolumeControllerOptions,
 } from './hosted-volumes.ts';
 import { type KeptSnapshot, keptInPool, keptOnReplicas } from './kept-snapshots.ts';
-import { receivingOf } from './receiving-mark.ts';
+import { receivingOf, refuseWhileReceiving } from './receiving-mark.ts';
 import { ReplicatedSource } from './replicated-source.ts';
 import type { ReplicatedHandle } from './replication.ts';
 import { SnapshotGroups } from './snapshot-groups.ts';
@@ -77,6 +77,7 @@ export class VolumeSnapshots {
     const [alone = ''] = names;
     const { place, replicated: onReplicas } = this.#table.find(alone);
     this.#table.refuseWhenDown(place);
+    for (const name of names) refuseWhileReceiving(this.#table.find(name).store);
     if (names.length === 1 && onReplicas !== null) {
       return [await this.#takeOnReplicas(alone, short)];
     }
@@ -207,12 +208,12 @@ export class VolumeSnapshots {
     });
   }
 
-  /** Volumes whose snapshots are taken by a schedule. */
+  /** Volumes whose snapshots are taken by a schedule; one that is being received has its turn when it is whole. */
   scheduled(): { name: string; schedule: SnapshotSchedule }[] {
     return this.#table
       .all()
-      .flatMap(({ wanted, volume }) =>
-        volume === null || !wanted.snapshots
+      .flatMap(({ wanted, volume, store }) =>
+        volume === null || !wanted.snapshots || receivingOf(store) !== null
           ? []
           : [{ name: wanted.metadata.name, schedule: wanted.snapshots }],
       );

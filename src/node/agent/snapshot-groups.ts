@@ -73,6 +73,7 @@ export class SnapshotGroups {
     const parts = await this.#parts(head, volumes);
     const there = parts.map((part) => this.#find(part));
     if (there.every((cut) => cut !== null)) return groupOf(parts, there as Cut[]);
+    this.#refuseWhileReceiving(parts);
     const { head: live, parts: fresh } = await this.#begin(head, parts);
     if (kept === 'replicated') await this.#onReplicas(fresh);
     else await this.#inPool(kept, fresh);
@@ -184,6 +185,7 @@ export class SnapshotGroups {
 
   /** Both cuts and asks for their commitment are made before anything else runs here (P5). */
   async #onReplicas(parts: readonly Part[]): Promise<void> {
+    this.#refuseWhileReceiving(parts); // A stream may have begun since.
     const createdMs = this.#around.now().getTime();
     const handles = parts.map(({ volume }) => this.#serving(volume));
     const cuts = parts.map(({ id, object }, index) =>
@@ -201,6 +203,12 @@ export class SnapshotGroups {
       await handles[index]!.deleteSnapshot(id).catch(() => undefined); // Else the next attempt does.
     }
     throw new NotNow((failed.reason as Error).message);
+  }
+
+  /** What is there of a stream that is not whole is neither the old state nor the new. */
+  #refuseWhileReceiving(parts: readonly Part[]): void {
+    const received = parts.find(({ volume }) => this.#volumes.isReceiving(volume));
+    if (received !== undefined) throw new NotNow(`${received.volume} is being received`);
   }
 
   async #inPool(pool: StorePool, parts: readonly Part[]): Promise<void> {

@@ -144,6 +144,10 @@ export class SnapshotKeeper implements Controller {
         await this.#fails(snapshot, 'Lost', 'every replica that held it has lost its store');
         return undefined;
       }
+      if (this.#volumes.isReceiving(volumeName)) {
+        await this.#fails(snapshot, 'NotNow', `${volumeName} is being received`);
+        return TRY_AGAIN_MS;
+      }
       try {
         await handle.takeSnapshot({ id: uid, name, createdMs: this.#around.now().getTime() });
       } catch (error) {

@@ -166,6 +166,12 @@ export class VolumeKeeper implements Controller, Serving {
     return this.#coordinated.get(volumeName)?.handle ?? null;
   }
 
+  /** A stream is under way into it or broke off, or it is being found out whether one fits. */
+  isReceiving(volumeName: string): boolean {
+    const handle = this.handle(volumeName);
+    return handle !== null && (this.#withheld.has(volumeName) || receivingIn(handle) !== null);
+  }
+
   /** For metrics and the status line. */
   all(): { name: string; volume: Volume; throttle: Throttle }[] {
     return [...this.#served].map(([name, { volume, throttle }]) => ({ name, volume, throttle }));
@@ -329,7 +335,7 @@ export class VolumeKeeper implements Controller, Serving {
     const { iqn } = served;
     const target = {
       initiators: exporter.initiators(iqn),
-      receiving: handle !== null && (this.#withheld.has(name) || receivingIn(handle) !== null),
+      receiving: this.isReceiving(name),
       takeAway: async (): Promise<void> => {
         await exporter.withdraw(iqn);
         exporter.reserve(iqn, this.#wantedOf(object, this.#policyOf(object)));

@@ -490,6 +490,10 @@ test('a stream is received onto replicas, whole and as what changed; no host see
       controller.history.rollback('again', back),
       /"again" is being received: the stream of snapshot c/,
     );
+    for (const names of [['again'], ['far', 'again']]) {
+      await assert.rejects(controller.snapshots.take(names, 'x'), /"again" is being received/);
+    }
+    assert.equal(controller.snapshots.get('far@x'), null);
     await controller.receiving.end('again');
 
     // One that is there and holds nothing takes a whole stream, too.

@@ -310,7 +310,7 @@ for (const [title, open] of kinds) {
       assert.ok((await other.bytesOf('copy@b')).equals(await sender.bytesOf('db@b')));
     });
 
-    it('a volume that is being received is not rolled back', async () => {
+    it('a volume that is being received is neither rolled back nor cut', async () => {
       const sender = await aSender();
       await sender.change('db', BlockOpKind.Write, 0, 64, 1);
       await sender.snapshot('db', 'a');
@@ -325,8 +325,22 @@ for (const [title, open] of kinds) {
         receiver.controller.history.rollback('copy', back),
         /"copy" is being received: the stream of snapshot b is not whole/,
       );
+      const { controller } = receiver;
+      await controller.create(
+        { metadata: { name: 'o' }, spec: { size: '8Mi' } },
+        { dryRun: false },
+      );
+      for (const names of [['copy'], ['o', 'copy']]) {
+        await assert.rejects(controller.snapshots.take(names, 'x'), /"copy" is being received/);
+      }
+      assert.deepEqual(controller.snapshots.of('o'), []);
+      const snapshots = { every: '1h', keep: 2 };
+      const manifest = { metadata: { name: 'copy' }, spec: { size: '8Mi', snapshots } };
+      await controller.update('copy', () => manifest, { dryRun: false });
+      assert.deepEqual(controller.snapshots.scheduled(), []);
       await receiver.receive('copy', b);
       assert.ok((await receiver.bytesOf('copy@b')).equals(await sender.bytesOf('db@b')));
+      assert.equal(controller.snapshots.scheduled().length, 1);
       await receiver.controller.history.rollback('copy', { ...back, deleteLater: true });
       assert.ok(receiver.exported('copy'));
     });

@@ -35,6 +35,7 @@ const HERE = 'node-1';
 
 class FakeHandle {
   serving = true;
+  receiving = false;
   kept: { id: string; name: string; createdMs: number; sizeBlocks: number; holders: string[] }[] =
     [];
   /** What becomes of the next cuts, one after the other; then all succeed. */
@@ -48,6 +49,9 @@ class FakeHandle {
     if (fate === 'killed') return new Promise(() => {});
     this.kept.push({ ...cut, sizeBlocks: 256, holders: [] });
     return Promise.resolve();
+  }
+  async takeSnapshot(cut: { id: string; name: string; createdMs: number }): Promise<void> {
+    this.kept.push({ ...cut, sizeBlocks: 256, holders: [] });
   }
   async deleteSnapshot(id: string): Promise<void> {
     this.kept = this.kept.filter((one) => one.id !== id);
@@ -82,6 +86,7 @@ async function setUp() {
   const volumes = {
     handle: (name: string) => handles.get(name) ?? null,
     volume: () => null,
+    isReceiving: (name: string) => handles.get(name)?.receiving === true,
   } as unknown as VolumeKeeper;
   const aKeeper = (): SnapshotKeeper =>
     new SnapshotKeeper(
@@ -218,5 +223,35 @@ test('a group that is given up before it is whole leaves nothing; one that canno
     }),
     /spec\.alsoVolumes: .*names a volume twice/,
   );
+  plane.close();
+});
+
+test('a volume that is being received is not cut, alone or with others; when the stream is whole it is', async () => {
+  const plane = await setUp();
+  const { client, db, log, look, all } = plane;
+  log.receiving = true;
+  await plane.take();
+  await client.create<Snapshot>(SNAPSHOT, {
+    metadata: { name: 'log.alone' },
+    spec: { volumeName: 'log' },
+  });
+  // What the stream itself ended with has its object all the same.
+  log.kept = [{ id: 'cut-1', name: 'whole', createdMs: 1, sizeBlocks: 256, holders: [] }];
+  await client.create<Snapshot>(SNAPSHOT, {
+    metadata: { name: 'log.whole' },
+    spec: { volumeName: 'log', receivedId: 'cut-1' },
+  });
+  await look();
+  assert.deepEqual([db.kept.length, log.kept.length], [0, 1]);
+  const seen = new Map((await all()).map(({ metadata, status }) => [metadata.name, status]));
+  for (const name of ['db.monday', 'log.alone']) {
+    const [condition] = seen.get(name)?.conditions ?? [];
+    assert.deepEqual([condition?.reason, condition?.message], ['NotNow', 'log is being received']);
+  }
+  assert.equal(seen.get('log.whole')?.phase, 'Ready');
+  assert.equal(seen.get('db.monday')?.cuts, undefined);
+  log.receiving = false;
+  await look();
+  assert.deepEqual([db.kept.length, log.kept.length], [1, 3]);
   plane.close();
 });

@@ -259,7 +259,9 @@ test('a volume that a stream is received into is not rolled back, unless that ha
   await handle().putBlob('ashlar.receiving', null);
   await keeper.withhold('v');
   assert.equal((await ask('3'))?.rollback?.phase, 'Refused');
+  assert.equal(keeper.isReceiving('v'), true);
   keeper.release('v');
+  assert.equal(keeper.isReceiving('v'), false);
   await ask('4');
   assert.deepEqual(
     [(await look()).status?.rollback?.phase, handle().rolledBack.length],
