@@ -157,8 +157,8 @@ export class NodeEnds implements TransferEnds {
     if (before === null) {
       // Before hosts lose the volume for nothing; and again when they have.
       await assertFits(name, handle, description);
-      await volumes.withhold(name);
       try {
+        await volumes.withhold(name); // Where it fails half done hosts have it back, too.
         await assertFits(name, handle, description);
         await putReceiving(handle, receiving);
       } finally {

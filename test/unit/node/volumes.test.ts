@@ -11,6 +11,7 @@ import {
 } from '../../../src/apiserver/index.ts';
 import { SystemClock, silentLog, Turn } from '../../../src/base/index.ts';
 import type { OpenReplicated } from '../../../src/control/index.ts';
+import { NO_PLACE } from '../../../src/control/transfers.ts';
 import { Catalog, LOOKED_AT, type Surroundings, Writer } from '../../../src/controllers/index.ts';
 import {
   allKinds,
@@ -25,8 +26,10 @@ import {
 } from '../../../src/kinds/index.ts';
 import { memberIdOf } from '../../../src/node/agent/members.ts';
 import { type NodeSurroundings, OpenPools } from '../../../src/node/agent/surroundings.ts';
+import { NodeEnds } from '../../../src/node/agent/transfer-ends.ts';
 import { VolumeKeeper } from '../../../src/node/agent/volumes.ts';
 import { MemoryObjectStore } from '../../../src/objects/index.ts';
+import type { StreamDescription } from '../../../src/stream/index.ts';
 
 const NODE_NAME = 'node-1';
 
@@ -56,6 +59,9 @@ class FakeHandle {
   relocate(): void {}
   kept: { id: string }[] = [];
   blobs = new Map<string, Uint8Array>();
+  volume = { geometry: { blocks: 16384, logicalBlockBytes: 4096 } };
+  mappedFrom = async () => ({ isMapped: false, nextLba: 16384 });
+  sizeBlocks = (): number => 16384;
   rolledBack: string[] = [];
   rollback = async (id: string): Promise<void> => void this.rolledBack.push(id);
   snapshots = (): unknown[] => this.kept;
@@ -146,11 +152,10 @@ async function setUp() {
     },
     isAlone: true,
   } as unknown as NodeSurroundings;
-  const keeper = new VolumeKeeper(
-    around,
-    new OpenPools(),
-    new Writer(around as unknown as Surroundings),
-  );
+  const writer = new Writer(around as unknown as Surroundings);
+  const open = new OpenPools();
+  const keeper = new VolumeKeeper(around, open, writer);
+  const ends = new NodeEnds({ around, open, writer, volumes: keeper });
   /** As the queue does: again where the catalog was a moment behind. */
   const look = async (): Promise<Volume> => {
     for (let tries = 0; tries < 10; tries += 1) {
@@ -161,7 +166,17 @@ async function setUp() {
     }
     return await client.get<Volume>(VOLUME, null, 'v');
   };
-  return { client, look, exposed, keeper, handle: () => handle!, close: () => catalog.close() };
+  const close = (): void => catalog.close();
+  return {
+    client,
+    look,
+    exposed,
+    exporter: around.exporter,
+    keeper,
+    ends,
+    handle: () => handle!,
+    close,
+  };
 }
 
 test('a volume whose last holder of a snapshot cannot leave is served, and says what waits', async () => {
@@ -271,5 +286,30 @@ test('a volume that a stream is received into is not rolled back, unless that ha
   handle().rollback = () => new Promise<void>(() => {});
   await ask('5');
   await assert.rejects(keeper.withhold('v'), /is being rolled back/);
+  close();
+});
+
+const A_STREAM: StreamDescription = {
+  volumeId: '00000000-0000-4000-8000-000000000001',
+  volume: 'db',
+  snapshotId: '00000000-0000-4000-8000-000000000002',
+  snapshot: 'monday',
+  from: null,
+  createdAt: '2026-11-01T00:00:00Z',
+  sizeBlocks: 16384,
+  logicalBlockBytes: 4096,
+};
+
+test('hosts have a volume back that could not be taken from them for a stream', async () => {
+  const { look, exposed, exporter, keeper, ends, handle, close } = await setUp();
+  await look();
+  const { withdraw } = exporter;
+  exporter.withdraw = () => Promise.reject(new Error('its target does not end'));
+  await assert.rejects(ends.target('v', A_STREAM, 0, NO_PLACE), /its target does not end/);
+  exporter.withdraw = withdraw;
+  assert.equal(keeper.isReceiving('v'), false);
+  await look();
+  assert.equal(exposed.size, 1);
+  assert.equal(handle().blobs.size, 0);
   close();
 });
