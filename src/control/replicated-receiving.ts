@@ -5,9 +5,11 @@ import type { Turn } from '../base/index.ts';
 import { STORE_BLOCK_BYTES } from '../store/index.ts';
 import { type StreamDescription, StreamError } from '../stream/index.ts';
 import type { Volume } from '../volume/index.ts';
+import { ApiError } from './errors.ts';
 import type { ReplicatedHandle } from './replication.ts';
 import { VolumeTarget } from './stream-ends.ts';
 
+const LOOK_KEY = 'ashlar.look';
 const MOST_TRIES = 100;
 const PAUSE_MS = 50;
 
@@ -47,6 +49,19 @@ export async function assertFits(
       throw mismatch(`whether volume "${name}" was changed since ${from.name} cannot be told now`);
     }
     lba = nextLba;
+  }
+}
+
+/**
+ * Whoever is asked by `assertFits` after that has applied all that hosts wrote before: R1, with a record every member in sync
+ * has. Without it one that lags would be taken for what the volume holds. Hosts are kept away by the caller. The record
+ * changes nothing: a mark that came before the look would be there after a crash, and be gone on from unlooked at.
+ */
+export async function applyAll(handle: ReplicatedHandle): Promise<void> {
+  try {
+    await handle.putBlob(LOOK_KEY, null);
+  } catch (error) {
+    throw new ApiError('Conflict', (error as Error).message, {}, { cause: error });
   }
 }
 

@@ -4,6 +4,7 @@ import type { Volume } from '../volume/index.ts';
 import { ApiError } from './errors.ts';
 import type { Exporter, HostedVolumes } from './hosted-volumes.ts';
 import { putReceiving, type Receiving, receivingOf } from './receiving-mark.ts';
+import { applyAll } from './replicated-receiving.ts';
 import type { ReplicatedHandle } from './replication.ts';
 import type { VolumeOpening } from './volume-opening.ts';
 import { busy } from './volume-parts.ts';
@@ -91,6 +92,7 @@ export class VolumeReceiving {
         await exporter.withdraw(this.#table.iqn(name));
         // Of one on replicas the target stays, and says so to who tries.
         if (hosted.replicated !== null) exporter.reserve(this.#table.iqn(name), hosted.wanted);
+        if (hosted.replicated !== null) await applyAll(hosted.replicated);
         await assertFits();
         await putReceiving(hosted.store, receiving);
       } finally {

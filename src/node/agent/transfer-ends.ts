@@ -3,6 +3,7 @@
 // coordinates it next knows, too, that no host may look.
 import {
   ApiError,
+  applyAll,
   assertContinues,
   assertFits,
   assertSameStream,
@@ -159,6 +160,7 @@ export class NodeEnds implements TransferEnds {
       await assertFits(name, handle, description);
       try {
         await volumes.withhold(name); // Where it fails half done hosts have it back, too.
+        await applyAll(handle);
         await assertFits(name, handle, description);
         await putReceiving(handle, receiving);
       } finally {

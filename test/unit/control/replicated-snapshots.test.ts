@@ -26,6 +26,8 @@ class Control {
   /** Volumes whose part of a snapshot of several never comes to an end. */
   readonly stuck = new Set<string>();
   readonly later: Control[] = [];
+  /** How many records were committed for the sake of something that is kept with them. */
+  records = 0;
 
   /** `pool`: one that was used before, as after a restart. */
   constructor(cluster: ACluster, pool: MemoryPool = aPool()) {
@@ -73,6 +75,11 @@ class Control {
       const takeSnapshotNow = handle.takeSnapshotNow.bind(handle);
       handle.takeSnapshotNow = (snapshot) =>
         this.stuck.has(wanted.name) ? new Promise(() => {}) : takeSnapshotNow(snapshot);
+      const putBlob = handle.putBlob.bind(handle);
+      handle.putBlob = async (key, value) => {
+        await putBlob(key, value);
+        this.records += 1;
+      };
       return handle;
     };
     return replication;
@@ -485,7 +492,14 @@ test('a stream is received onto replicas, whole and as what changed; no host see
     assert.equal(await control.read('again', 8), 0);
     assert.equal(await control.read('again', 300), 2);
     const receiving = { snapshotId: 'cut-1', snapshot: 'c', fromId: null, lba: 100 };
-    await controller.receiving.begin('again', receiving, () => undefined);
+    const { records } = control;
+    let isAsked = false;
+    await controller.receiving.begin('again', receiving, () => {
+      // Whoever is asked what the volume holds has applied all that hosts wrote.
+      assert.ok(control.records > records);
+      isAsked = true;
+    });
+    assert.ok(isAsked);
     await assert.rejects(
       controller.history.rollback('again', back),
       /"again" is being received: the stream of snapshot c/,

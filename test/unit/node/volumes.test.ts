@@ -66,7 +66,10 @@ class FakeHandle {
   rollback = async (id: string): Promise<void> => void this.rolledBack.push(id);
   snapshots = (): unknown[] => this.kept;
   getBlob = (key: string): Uint8Array | null => this.blobs.get(key) ?? null;
+  /** What hosts wrote that not all members have applied; with a record they have. */
+  lagging = false;
   async putBlob(key: string, value: Uint8Array | null): Promise<void> {
+    if (this.lagging) this.mappedFrom = async () => ({ isMapped: true, nextLba: 1 });
     if (value === null) this.blobs.delete(key);
     else this.blobs.set(key, value);
   }
@@ -311,5 +314,15 @@ test('hosts have a volume back that could not be taken from them for a stream', 
   await look();
   assert.equal(exposed.size, 1);
   assert.equal(handle().blobs.size, 0);
+  close();
+});
+
+test('a stream is refused for what hosts wrote last, though who is asked lags behind', async () => {
+  const { look, exposed, ends, handle, close } = await setUp();
+  await look();
+  handle().lagging = true;
+  await assert.rejects(ends.target('v', A_STREAM, 0, NO_PLACE), /"v" holds data/);
+  await look();
+  assert.deepEqual([exposed.size, handle().blobs.size], [1, 0]);
   close();
 });
