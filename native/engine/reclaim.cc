@@ -62,9 +62,12 @@ bool PoolImpl::ReclaimSnapshot(VolumeState* s) {
   const bool sweep = s->state == RecordState::kCondemned;
   if (!sweep && !s->recount) return true;
   if (!sweep) {
-    // Behind the sweep that made it necessary.
+    // Behind the sweep that made it necessary, and behind the cut of a snapshot that has come after
+    // it: placing the pages that the two share puts those the head has no more on that one's list,
+    // which is walked, and counts them too.
     for (const VolumeState* other : head->line) {
-      if (other->state == RecordState::kCondemned) return false;
+      const bool next = other->kind == RecordKind::kSnapshot && other->pred_birth == s->birth;
+      if (other->state == RecordState::kCondemned || (next && other->supers == 0)) return false;
     }
   }
   if (head->walk.target == 0) StartLineWalk(s);
@@ -174,7 +177,8 @@ void PoolImpl::StartLineWalk(VolumeState* s) {
     s->unique = s->unique_data = 0;
     MarkRecord(s);
   }
-  if (walk.high == ~0ull) walk.high = generation_;
+  // The list of a snapshot taken meanwhile, maybe in this generation, is not of them.
+  if (walk.high == ~0ull) walk.high = generation_ - 1;
   walk.list = walk.low;
 }
 
