@@ -53,6 +53,7 @@ export {
   type PoolLayout,
   type PoolProbe,
   probePool,
+  withProbe,
 } from './open.ts';
 export {
   BLOCK_TAG_BYTES,

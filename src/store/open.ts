@@ -193,7 +193,7 @@ export interface FoundPool extends PoolProbe {
  * What carries no label, or cannot be looked at, is passed over. A device with several names counts once.
  */
 export async function findPools(places: readonly string[]): Promise<readonly FoundPool[]> {
-  const found = new Map<string, { probe: PoolProbe; paths: string[] }>();
+  const found = new Map<string, FoundPool>();
   const seen = new Set<string>();
   for (const path of places.flatMap(filesOf)) {
     try {
@@ -201,14 +201,20 @@ export async function findPools(places: readonly string[]): Promise<readonly Fou
       if (seen.has(real)) continue;
       seen.add(real);
       const probe = await probePool(path);
-      const pool = found.get(probe.id) ?? { probe, paths: [] };
-      pool.paths.push(path);
-      found.set(probe.id, pool);
+      const known = found.get(probe.id);
+      found.set(probe.id, withProbe(known, probe, path));
     } catch (error) {
       if (!(error instanceof Error)) throw error;
     }
   }
-  return [...found.values()].map(({ probe, paths }) => ({ ...probe, paths }));
+  return [...found.values()];
+}
+
+/** `known`: what other devices said of that pool. It was exported when all say so: one alone may have been away since. */
+export function withProbe(known: FoundPool | undefined, probe: PoolProbe, path: string): FoundPool {
+  if (known === undefined) return { ...probe, paths: [path] };
+  const exported = known.exported && probe.exported;
+  return { ...known, exported, paths: [...known.paths, path] };
 }
 
 function filesOf(place: string): readonly string[] {

@@ -100,6 +100,13 @@ function claimantOf({ metadata, spec }: Pool): string {
   return metadata.ownerReferences?.[0]?.uid ?? metadata.uid;
 }
 
+/** By either of its paths: the one that survives a reboot may be younger than the pool's use of the other. */
+export function isAtOneOf(paths: readonly string[], { spec }: BlockDevice): boolean {
+  return (
+    paths.includes(spec.path) || (spec.byIdPath !== undefined && paths.includes(spec.byIdPath))
+  );
+}
+
 /** The path that survives a reboot, where there is one. */
 export function pathOf({ spec }: BlockDevice): string {
   return spec.byIdPath ?? spec.path;

@@ -16,6 +16,7 @@ import {
   type PoolLayout,
   probePool,
   StoreError,
+  withProbe,
 } from '../../store/index.ts';
 
 /** A pool that is to be made. */
@@ -62,8 +63,7 @@ export class NativeMedia implements PoolMedia {
       if (!existsSync(path)) continue;
       try {
         const probe = await probePool(path);
-        const known = found.get(probe.id)?.paths ?? [];
-        found.set(probe.id, { ...probe, paths: [...known, path] });
+        found.set(probe.id, withProbe(found.get(probe.id), probe, path));
       } catch (error) {
         // One of several that cannot be read leaves the others of a mirror.
         if (!(error instanceof StoreError)) throw error;

@@ -15,7 +15,7 @@ import {
   REPLICA,
 } from '../../kinds/index.ts';
 import { StoreError, type Pool as StorePool } from '../../store/index.ts';
-import { type DeviceClaims, pathOf } from './device-claims.ts';
+import { type DeviceClaims, isAtOneOf, pathOf } from './device-claims.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
 
 const LOOK_AGAIN_MS = 500;
@@ -57,6 +57,14 @@ export class PoolOperations {
     await this.#say(name, operation, 'Done', '');
     events.record(pool, 'Normal', 'PoolAction', said(operation));
     return undefined;
+  }
+
+  /** Killed when its devices had been told and nothing was said of it. False: it is not asked for. */
+  async endExport(pool: Pool): Promise<boolean> {
+    const { operation } = pool.spec;
+    if (operation?.action !== 'export' || isPoolIdle(pool)) return false;
+    await this.#say(pool.metadata.name, operation, 'Done', '', 'Exported');
+    return true;
   }
 
   /** Of a pool that cannot be opened: nothing can be done with it, but that it is forgotten here. */
@@ -112,14 +120,18 @@ export class PoolOperations {
   async #giveUp(pool: string, operation: PoolOperation, open: StorePool): Promise<void> {
     if (operation.action === 'export') return;
     const paths = open.devices.list().map(({ path }) => path);
+    const live = await this.#writer.live<Pool>(POOL, null, pool);
     const body = bodyOf(operation);
     const names = DEVICE_ACTIONS[operation.action].joining
       .flatMap((field) => body[field] ?? [])
       .map(String);
     for (const named of names) {
       const device = this.#claims.find(named);
-      if (device === null || paths.includes(pathOf(device))) continue;
-      await this.#claims.release(pool, [device.metadata.name]);
+      if (device === null || isAtOneOf(paths, device)) continue;
+      // Of the pool, and away: that it is asked to join again takes nothing from the pool.
+      const { name } = device.metadata;
+      if (live?.status?.devices?.some((entry) => entry.device === name) === true) continue;
+      await this.#claims.release(pool, [name]);
     }
   }
 

@@ -5,7 +5,7 @@ import { adviceOf, figuresOf, presentLayout, stateOf } from '../../control/index
 import { isDeleting, mayPromiseBytes, type Writer } from '../../controllers/index.ts';
 import { POOL, type Pool, type PoolStatus } from '../../kinds/index.ts';
 import type { Pool as StorePool } from '../../store/index.ts';
-import type { DeviceClaims } from './device-claims.ts';
+import { type DeviceClaims, isAtOneOf } from './device-claims.ts';
 import type { NodeSurroundings, OpenPool } from './surroundings.ts';
 
 type DeviceStatus = NonNullable<PoolStatus['devices']>[number];
@@ -67,7 +67,7 @@ export class PoolReporter {
     const here = this.#claims.here();
     return devices.map((entry) => {
       const { id, path } = entry;
-      const at = here.find(({ spec }) => spec.path === path || spec.byIdPath === path);
+      const at = here.find((one) => isAtOneOf([path], one));
       const device = known.get(id) ?? at?.metadata.name;
       return device === undefined ? entry : { ...entry, device };
     });
@@ -83,8 +83,8 @@ export class PoolReporter {
     // One that came back under another id is there.
     const paths = open.devices.list().map(({ path }) => path);
     const gone = left.filter((name) => {
-      const at = this.#claims.find(name)?.spec;
-      return at === undefined || !(paths.includes(at.path) || paths.includes(at.byIdPath ?? ''));
+      const device = this.#claims.find(name);
+      return device === null || !isAtOneOf(paths, device);
     });
     await this.#claims.release(metadata.name, gone);
   }

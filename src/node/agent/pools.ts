@@ -19,9 +19,11 @@ import { PoolReporter } from './pool-report.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
 
 const TRY_AGAIN_MS = 10_000;
+/** A condition of a pool that is deleted: it was opened, and held nothing. */
+const ERASING = 'Erasing';
 
 /** A pool on its devices: what opens it. */
-type Place = Pick<FoundPool, 'id' | 'paths'>;
+type Place = Pick<FoundPool, 'id' | 'paths' | 'exported'>;
 
 export class PoolKeeper implements Controller {
   readonly name = 'node-pools';
@@ -61,7 +63,10 @@ export class PoolKeeper implements Controller {
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
       if (this.#open.get(key) === null) await this.#operations.refuse(pool, error.message);
-      await this.#fails(pool, error.code, error.message);
+      const why = isDeleting(pool)
+        ? `it is erased once it can be opened: ${error.message}. To forget it here and leave its devices as they are: ashlar export pool ${key} --force`
+        : error.message;
+      await this.#fails(pool, error.code, why);
       return TRY_AGAIN_MS;
     }
     await this.report(key);
@@ -113,6 +118,15 @@ export class PoolKeeper implements Controller {
   async #bringUp(pool: Pool): Promise<void> {
     const known = pool.status?.id;
     const place = known === undefined ? await this.#obtain(pool) : await this.#locate(pool, known);
+    // Opened, it would lose the mark, and whoever imports it elsewhere would not be alone with it.
+    if (place.exported && (await this.#operations.endExport(pool))) return;
+    if (place.exported) {
+      const { name } = pool.metadata;
+      throw new StoreError(
+        'STORE_IN_USE',
+        `its devices say that it was exported, which was not done here: another machine may have it. Forget it here (ashlar export pool ${name} --force), and import it where it belongs`,
+      );
+    }
     await this.#openAt(pool, place);
   }
 
@@ -194,7 +208,7 @@ export class PoolKeeper implements Controller {
       force,
       growthLimitPercent: spec.growthLimitPercent,
     });
-    return { id: uid, paths };
+    return { id: uid, paths, exported: false };
   }
 
   /** Its devices are claimed and its identity is kept before it is opened: with that goes the mark that it was exported. */
@@ -261,31 +275,38 @@ export class PoolKeeper implements Controller {
       await (kept || !only.exported ? open.close() : open.exportPool());
     }
     log.info({ pool: name, id: only.id, paths: only.paths }, 'a pool is taken in');
-    return only;
+    return { ...only, exported: false };
   }
 
   /** It was exported: its devices are nobody's here, and its object goes. */
   async #leave(pool: Pool): Promise<void> {
-    const { name } = pool.metadata;
-    const devices = this.#claims.claimedFor(name).map(({ metadata }) => metadata.name);
-    await this.#claims.release(name, devices);
+    await this.#giveBack(pool);
     await this.#claims.lookAgain();
     await this.#writer.remove(POOL, pool);
   }
 
+  async #giveBack({ metadata: { name } }: Pool): Promise<void> {
+    const devices = this.#claims.claimedFor(name).map(({ metadata }) => metadata.name);
+    await this.#claims.release(name, devices);
+  }
+
   async #tearDown(pool: Pool): Promise<number | undefined> {
     const { media, log } = this.#around;
-    const { name } = pool.metadata;
+    const { metadata, status } = pool;
+    const { name } = metadata;
     if (!hasFinalizer(pool, Finalizer.Pool)) return undefined;
-    if (pool.status?.phase === 'Exported') {
+    const isErasing = status?.conditions?.some(({ type }) => type === ERASING) === true;
+    const isExported = status?.phase === 'Exported';
+    const isThere = isExported || isErasing || this.#open.get(name) !== null;
+    const there = isThere ? null : await this.#oursAt(pool);
+    // Nobody's here, also where it was killed before it said so: another machine may have it.
+    if (isExported || there?.exported === true) {
+      await this.#giveBack(pool);
       await this.#writer.removeFinalizer(POOL, pool, Finalizer.Pool);
       return undefined;
     }
     // Null is not empty: what cannot be opened, and its volumes counted, is not erased.
-    if (this.#open.get(name) === null) {
-      const there = await this.#oursAt(pool);
-      if (there !== null) await this.#openAt(pool, there);
-    }
+    if (there !== null) await this.#openAt(pool, there);
     const open = this.#open.get(name);
     const held = open?.volumes().length ?? 0;
     const placed = await this.#writer.liveList(REPLICA, Label.Pool, name);
@@ -293,23 +314,33 @@ export class PoolKeeper implements Controller {
       await this.#fails(pool, 'InUse', `it still holds ${Math.max(held, placed.length)} replicas`);
       return TRY_AGAIN_MS / 10;
     }
+    // With some of its labels cleared it cannot be opened any more, and need not be.
+    if (open !== null) await this.#sayErasing(pool);
     const replicas = this.#open.find(name)?.replicas ?? null;
     this.#open.delete(name);
     replicas?.close();
     await open?.close();
     // Only what is ours is erased.
-    const ours = open === null ? null : await this.#oursAt(pool);
+    const ours = open === null && !isErasing ? null : await this.#oursAt(pool);
     if (ours !== null) {
       if (pool.spec.directory === undefined) await media.erase(ours.paths);
       else for (const path of ours.paths) await media.removeFile(path);
       log.info({ pool: name, paths: ours.paths }, 'a pool is erased');
     }
-    if (pool.spec.storagePoolClaim === undefined) {
-      const devices = this.#claims.claimedFor(name).map(({ metadata }) => metadata.name);
-      await this.#claims.release(name, devices);
-    }
+    if (pool.spec.storagePoolClaim === undefined) await this.#giveBack(pool);
     await this.#writer.removeFinalizer(POOL, pool, Finalizer.Pool);
     return undefined;
+  }
+
+  async #sayErasing({ metadata }: Pool): Promise<void> {
+    const live = await this.#writer.live<Pool>(POOL, null, metadata.name);
+    if (live === null) return;
+    await this.#writer.status(POOL, live, (status) => {
+      status.conditions ??= [];
+      const condition = { type: ERASING, status: 'True', reason: 'Empty' } as const;
+      const message = 'it holds nothing, and its devices are being cleared';
+      setCondition(status.conditions, { ...condition, message }, this.#around.now());
+    });
   }
 
   /** Where the data of a pool is that is to go; null: there is none, or it is another's. */
