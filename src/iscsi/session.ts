@@ -188,6 +188,7 @@ export class Session {
     }
     this.window.advance();
     this.#onRequest(opcode, head, at, data, dataAt, dataBytes);
+    if (opcode !== Opcode.ScsiCommand) this.#openWindow();
     if (this.#held.size > 0) this.#deliverHeld();
   }
 
@@ -208,6 +209,7 @@ export class Session {
     // fill. A command is answered, so that the initiator need not wait for its time-out to repeat it.
     this.window.advance();
     if (opcode === Opcode.ScsiCommand) this.#refuseCommand(head, at, TransportSense.CrcError);
+    else this.#openWindow();
     if (this.#held.size > 0) this.#deliverHeld();
   }
 
@@ -374,6 +376,14 @@ export class Session {
     if (!command.inWindow) return;
     command.inWindow = false;
     this.window.give();
+    this.#openWindow();
+  }
+
+  /**
+   * Lets the initiator send as much as there is room for. After each request that holds no slot, too: such a one uses a
+   * number up, and with no command outstanding nothing else would ever open the window again.
+   */
+  #openWindow(): void {
     this.window.open(this.#options.buffers.scarce);
   }
 
@@ -407,9 +417,13 @@ export class Session {
       const pdu = this.#held.take(this.window.expCmdSn);
       if (pdu === undefined) return;
       this.window.advance();
-      if (pdu === null) continue;
+      if (pdu === null) {
+        this.#openWindow();
+        continue;
+      }
       const dataBytes = dataBytesOf(pdu, 0);
       this.#onRequest(opcodeOf(pdu, 0), pdu, 0, pdu, pdu.length - dataBytes, dataBytes);
+      if (opcodeOf(pdu, 0) !== Opcode.ScsiCommand) this.#openWindow();
     }
   }
 
@@ -503,6 +517,7 @@ export class Session {
   /** §11.17: refuses a PDU, giving its header back. */
   reject(reason: reject.RejectReason, head: Buffer, at: number): void {
     this.log.debug({ opcode: opcodeOf(head, at), itt: get32(head, at + 16), reason }, 'reject');
+    this.#openWindow();
     this.#sendMessage(messages.rejection(reason, head, at));
   }
 

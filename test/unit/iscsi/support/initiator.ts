@@ -386,7 +386,7 @@ export class Initiator {
     this.send(assemblePdu((b, at) => logoutRequest.encode(b, at, pdu), {}, this.digests));
   }
 
-  text(value: string): void {
+  text(value: string, special: Partial<textRequest.TextRequest> = {}): void {
     const data = Buffer.from(value);
     const pdu: textRequest.TextRequest = {
       immediate: true,
@@ -397,6 +397,7 @@ export class Initiator {
       ttt: RESERVED_TAG,
       cmdSn: this.cmdSn,
       expStatSn: 0,
+      ...special,
     };
     this.send(assemblePdu((b, at) => textRequest.encode(b, at, pdu), { data }, this.digests));
   }
