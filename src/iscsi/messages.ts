@@ -27,9 +27,9 @@ function message(encode: (bhs: Buffer) => void, data: Buffer, advances = true): 
   return { bhs, data, advances };
 }
 
-/** The answer to an initiator's ping, §11.18. */
-export function pingAnswer(itt: number, lun: number, echo: Buffer): Message {
-  const pdu = { ...NO_NUMBERS, dataBytes: echo.length, lun, itt, ttt: RESERVED_TAG };
+/** The answer to an initiator's ping, §11.19: its LUN field means nothing, as there is no TTT. */
+export function pingAnswer(itt: number, echo: Buffer): Message {
+  const pdu = { ...NO_NUMBERS, dataBytes: echo.length, lun: 0, itt, ttt: RESERVED_TAG };
   return message((b) => nopIn.encode(b, 0, pdu), echo);
 }
 

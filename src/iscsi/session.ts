@@ -450,7 +450,7 @@ export class Session {
     // §11.18: a ping; as much of its data comes back as the initiator can take.
     const echoBytes = Math.min(dataBytes, this.parameters.maxSendDataSegmentBytes);
     const echo = Buffer.from(data.subarray(dataAt, dataAt + echoBytes));
-    this.#sendMessage(messages.pingAnswer(itt, Math.max(0, lunOf(head, at)), echo));
+    this.#sendMessage(messages.pingAnswer(itt, echo));
   }
 
   /** Once a TICK_MS: asks whether the peer lives (§11.19), or finds that it does not; gives up stalled writes. */

@@ -8,11 +8,18 @@ export const REPORT_LUNS_WELL_KNOWN_LUN = 0xc101;
 /** Flat space addressing carries 14 bits. */
 export const MAX_LUN = 0x3fff;
 
-/** The 8-byte LUN field at `at` as a `ScsiTask.lun`. */
+/** The 8-byte LUN field at `at` as a `ScsiTask.lun`. Hot path: every command has one. */
 export function decodeLun(bytes: Buffer, at: number): number {
   // Levels two to four must be empty: there is nothing behind us to route to.
-  if (bytes.readUInt32BE(at + 4) !== 0 || bytes.readUInt16BE(at + 2) !== 0) return NO_LUN;
-  const level = bytes.readUInt16BE(at);
+  const below =
+    bytes[at + 2]! |
+    bytes[at + 3]! |
+    bytes[at + 4]! |
+    bytes[at + 5]! |
+    bytes[at + 6]! |
+    bytes[at + 7]!;
+  if (below !== 0) return NO_LUN;
+  const level = (bytes[at]! << 8) | bytes[at + 1]!;
   switch (level >> 14) {
     case 0: // Peripheral device addressing; bus identifier 0 only.
       return level <= 0xff ? level : NO_LUN;
@@ -30,6 +37,8 @@ export function encodeLun(lun: number, bytes: Buffer, at: number): void {
   assert(
     Number.isInteger(lun) && lun >= 0 && (lun <= MAX_LUN || lun === REPORT_LUNS_WELL_KNOWN_LUN),
   );
-  bytes.fill(0, at, at + 8);
-  bytes.writeUInt16BE(lun <= 0xff || lun === REPORT_LUNS_WELL_KNOWN_LUN ? lun : 0x4000 | lun, at);
+  const level = lun <= 0xff || lun === REPORT_LUNS_WELL_KNOWN_LUN ? lun : 0x4000 | lun;
+  bytes[at] = level >> 8;
+  bytes[at + 1] = level;
+  for (let byte = at + 2; byte < at + 8; byte += 1) bytes[byte] = 0;
 }

@@ -8,6 +8,7 @@
 // there are data (§11.1). Every encoder of this folder writes all 48 bytes: the memory it is given is reused, and
 // nothing of the PDU before may reach another initiator.
 import { assert } from '../../base/index.ts';
+import { decodeLun } from '../../scsi/lun.ts';
 import { get24, get32, put32 } from './bytes.ts';
 
 export const BHS_BYTES = 48;
@@ -98,28 +99,9 @@ export function padded(bytes: number): number {
   return (bytes + 3) & ~3;
 }
 
-/**
- * The LUN field as a number: SAM-5 §4.7.7, single level, peripheral (bus 0) or flat addressing. -1: a format that
- * names no logical unit of ours.
- */
+/** The LUN field (§11.2.1.7), as `decodeLun` has it: -1 names no logical unit of ours. */
 export function lunOf(b: Buffer, at: number): number {
   return decodeLun(b, at + 8);
-}
-
-/** The eight bytes at `at`, as `lunOf` says. */
-export function decodeLun(b: Buffer, at: number): number {
-  if ((b[at + 2]! | b[at + 3]!) !== 0 || get32(b, at + 4) !== 0) return -1;
-  const method = b[at]! >> 6;
-  if (method === 0) return b[at] === 0 ? b[at + 1]! : -1;
-  if (method === 1) return ((b[at]! & 0x3f) << 8) | b[at + 1]!;
-  return -1;
-}
-
-/** Eight bytes at `at`: peripheral addressing below 256, as hosts expect, flat up to 16383. */
-export function encodeLun(b: Buffer, at: number, lun: number): void {
-  assert(lun >= 0 && lun < 0x4000);
-  put32(b, at, (lun < 256 ? lun : 0x4000 | lun) << 16);
-  put32(b, at + 4, 0);
 }
 
 /** The first word: opcode with the immediate bit, flags, and the two bytes after. */

@@ -5,7 +5,8 @@
 //    8 LUN                             16 ITT              20 TTT
 //   24 reserved                        28 ExpStatSN        32 reserved
 //   36 DataSN                          40 Buffer Offset    44 reserved
-import { encodeLun, FINAL, Opcode, putFirstWord, putLengths } from './bhs.ts';
+import { encodeLun } from '../../scsi/lun.ts';
+import { FINAL, Opcode, putFirstWord, putLengths } from './bhs.ts';
 import { get32, put32 } from './bytes.ts';
 
 export interface DataOut {
@@ -37,7 +38,7 @@ export function bufferOffset(b: Buffer, at: number): number {
 export function encode(b: Buffer, at: number, pdu: Readonly<DataOut>): void {
   putFirstWord(b, at, Opcode.DataOut, pdu.final ? FINAL : 0, 0, 0);
   putLengths(b, at, 0, pdu.dataBytes);
-  encodeLun(b, at + 8, pdu.lun);
+  encodeLun(pdu.lun, b, at + 8);
   put32(b, at + 16, pdu.itt);
   put32(b, at + 20, pdu.ttt);
   put32(b, at + 24, 0);

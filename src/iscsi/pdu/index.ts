@@ -11,8 +11,6 @@ export {
   cmdSnOf,
   DIGEST_BYTES,
   dataBytesOf,
-  decodeLun,
-  encodeLun,
   expStatSnOf,
   FINAL,
   IMMEDIATE,

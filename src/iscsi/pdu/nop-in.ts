@@ -5,8 +5,8 @@
 //    4 TotalAHSLength 0                 5-7 DataSegmentLength: ping data returned
 //    8 LUN                             16 ITT              20 TTT
 //   24 StatSN                          28 ExpCmdSN         32 MaxCmdSN      36-47 reserved
+import { encodeLun } from '../../scsi/lun.ts';
 import {
-  encodeLun,
   FINAL,
   Opcode,
   putFirstWord,
@@ -29,7 +29,7 @@ export interface NopIn extends TargetNumbers {
 export function encode(b: Buffer, at: number, pdu: Readonly<NopIn>): void {
   putFirstWord(b, at, Opcode.NopIn, FINAL, 0, 0);
   putLengths(b, at, 0, pdu.dataBytes);
-  encodeLun(b, at + 8, pdu.lun);
+  encodeLun(pdu.lun, b, at + 8);
   put32(b, at + 16, pdu.itt);
   put32(b, at + 20, pdu.ttt);
   putTargetNumbers(b, at, pdu);

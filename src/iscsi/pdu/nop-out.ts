@@ -4,7 +4,8 @@
 //    4 TotalAHSLength 0                 5-7 DataSegmentLength: ping data
 //    8 LUN                             16 ITT              20 TTT
 //   24 CmdSN                           28 ExpStatSN        32-47 reserved
-import { encodeLun, FINAL, IMMEDIATE, Opcode, putFirstWord, putLengths, zeroWords } from './bhs.ts';
+import { encodeLun } from '../../scsi/lun.ts';
+import { FINAL, IMMEDIATE, Opcode, putFirstWord, putLengths, zeroWords } from './bhs.ts';
 import { get32, put32 } from './bytes.ts';
 
 export interface NopOut {
@@ -25,7 +26,7 @@ export function ttt(b: Buffer, at: number): number {
 export function encode(b: Buffer, at: number, pdu: Readonly<NopOut>): void {
   putFirstWord(b, at, Opcode.NopOut | (pdu.immediate ? IMMEDIATE : 0), FINAL, 0, 0);
   putLengths(b, at, 0, pdu.dataBytes);
-  encodeLun(b, at + 8, pdu.lun);
+  encodeLun(pdu.lun, b, at + 8);
   put32(b, at + 16, pdu.itt);
   put32(b, at + 20, pdu.ttt);
   put32(b, at + 24, pdu.cmdSn);

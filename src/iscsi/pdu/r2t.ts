@@ -5,9 +5,10 @@
 //    8 LUN                             16 ITT              20 TTT
 //   24 StatSN                          28 ExpCmdSN         32 MaxCmdSN
 //   36 R2TSN                           40 Buffer Offset    44 Desired Data Transfer Length
+
 import { assert } from '../../base/index.ts';
+import { encodeLun } from '../../scsi/lun.ts';
 import {
-  encodeLun,
   FINAL,
   Opcode,
   putFirstWord,
@@ -34,7 +35,7 @@ export function encode(b: Buffer, at: number, pdu: Readonly<R2t>): void {
   assert(pdu.desiredBytes > 0);
   putFirstWord(b, at, Opcode.R2t, FINAL, 0, 0);
   putLengths(b, at, 0, 0);
-  encodeLun(b, at + 8, pdu.lun);
+  encodeLun(pdu.lun, b, at + 8);
   put32(b, at + 16, pdu.itt);
   put32(b, at + 20, pdu.ttt);
   putTargetNumbers(b, at, pdu);

@@ -6,8 +6,10 @@
 //   24 CmdSN                           28 ExpStatSN        32-47 CDB
 //
 // Read in place: a field a function, nothing is allocated. AHS (extended CDB, bidirectional length): ahs.ts.
+
+import { encodeLun } from '../../scsi/lun.ts';
 import { TaskAttribute } from '../../scsi/task.ts';
-import { encodeLun, FINAL, IMMEDIATE, Opcode, putFirstWord, putLengths } from './bhs.ts';
+import { FINAL, IMMEDIATE, Opcode, putFirstWord, putLengths } from './bhs.ts';
 import { get32, put32 } from './bytes.ts';
 
 export const READS = 0x40;
@@ -63,7 +65,7 @@ export function encode(b: Buffer, at: number, command: Readonly<ScsiCommand>): v
     command.attribute;
   putFirstWord(b, at, Opcode.ScsiCommand | (command.immediate ? IMMEDIATE : 0), flags, 0, 0);
   putLengths(b, at, command.ahsBytes, command.dataBytes);
-  encodeLun(b, at + 8, command.lun);
+  encodeLun(command.lun, b, at + 8);
   put32(b, at + 16, command.itt);
   put32(b, at + 20, command.edtlBytes);
   put32(b, at + 24, command.cmdSn);

@@ -5,7 +5,8 @@
 //    8 LUN                             16 ITT              20 TTT or SNACK tag
 //   24 reserved                        28 ExpStatSN        32 reserved
 //   40 BegRun                          44 RunLength
-import { encodeLun, FINAL, Opcode, putFirstWord, putLengths, zeroWords } from './bhs.ts';
+import { encodeLun } from '../../scsi/lun.ts';
+import { FINAL, Opcode, putFirstWord, putLengths, zeroWords } from './bhs.ts';
 import { put32 } from './bytes.ts';
 
 export interface Snack {
@@ -25,7 +26,7 @@ export function type(b: Buffer, at: number): number {
 export function encode(b: Buffer, at: number, pdu: Readonly<Snack>): void {
   putFirstWord(b, at, Opcode.SnackRequest, FINAL | pdu.type, 0, 0);
   putLengths(b, at, 0, 0);
-  encodeLun(b, at + 8, pdu.lun);
+  encodeLun(pdu.lun, b, at + 8);
   put32(b, at + 16, pdu.itt);
   put32(b, at + 20, pdu.ttt);
   put32(b, at + 24, 0);

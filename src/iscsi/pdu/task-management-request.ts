@@ -5,8 +5,8 @@
 //    8 LUN                             16 ITT              20 Referenced Task Tag
 //   24 CmdSN                           28 ExpStatSN        32 RefCmdSN
 //   36 ExpDataSN                       40-47 reserved
+import { encodeLun } from '../../scsi/lun.ts';
 import {
-  encodeLun,
   FINAL,
   IMMEDIATE,
   isImmediate,
@@ -53,7 +53,7 @@ export function encode(b: Buffer, at: number, pdu: Readonly<TaskManagementPdu>):
   const opcode = Opcode.TaskManagementRequest | (pdu.immediate ? IMMEDIATE : 0);
   putFirstWord(b, at, opcode, FINAL | pdu.function, 0, 0);
   putLengths(b, at, 0, 0);
-  encodeLun(b, at + 8, pdu.lun);
+  encodeLun(pdu.lun, b, at + 8);
   put32(b, at + 16, pdu.itt);
   put32(b, at + 20, pdu.referencedTag);
   put32(b, at + 24, pdu.cmdSn);

@@ -16,6 +16,7 @@ it('decodes what it encodes', () => {
     encodeLun(lun, bytes, 0);
     assert.equal(decodeLun(bytes, 0), lun);
   }
+  assert.equal(decodeLun(Buffer.from('4001000000000000', 'hex'), 0), 1);
   encodeLun(REPORT_LUNS_WELL_KNOWN_LUN, bytes, 0);
   assert.equal(decodeLun(bytes, 0), REPORT_LUNS_WELL_KNOWN_LUN);
 });
@@ -26,6 +27,9 @@ it('knows no other format', () => {
     '0001000100000000',
     'c201000000000000',
     '8000000000000000',
+    '0101000000000000',
+    '0001000000000001',
+    'c100000000000000',
   ]) {
     assert.equal(decodeLun(Buffer.from(field, 'hex'), 0), NO_LUN);
   }

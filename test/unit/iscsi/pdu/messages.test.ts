@@ -9,8 +9,6 @@ import {
   dataBytesOf,
   dataIn,
   dataOut,
-  decodeLun,
-  encodeLun,
   expStatSnOf,
   isFinal,
   isImmediate,
@@ -348,24 +346,6 @@ describe('PDU layouts', () => {
     assert.equal(snacked.slice(0, 4), '1081');
     assert.equal(snacked.slice(80), '0000000400000005');
     assert.equal(snack.type(Buffer.from(snacked, 'hex'), 0), 1);
-  });
-
-  test('LUNs: peripheral and flat addressing, everything else is none of ours', () => {
-    const b = Buffer.alloc(8);
-    for (const lun of [0, 1, 255, 256, 300, 16383]) {
-      encodeLun(b, 0, lun);
-      assert.equal(decodeLun(b, 0), lun);
-    }
-    assert.equal(decodeLun(Buffer.from('4001000000000000', 'hex'), 0), 1);
-    for (const hex of [
-      '0101000000000000',
-      'c101000000000000',
-      '8001000000000000',
-      '0001000100000000',
-      '0001000000000001',
-    ]) {
-      assert.equal(decodeLun(Buffer.from(hex, 'hex'), 0), -1, hex);
-    }
   });
 
   test('AHS: an extended CDB and a bidirectional length, malformed ones are refused', () => {
