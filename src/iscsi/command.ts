@@ -106,6 +106,8 @@ export class Command implements TaskOwner, Emitter {
   r2tSn = 0;
   /** The memory it counts with in the session's share; 0 when it holds none. */
   heldBytes = 0;
+  /** Failed, and answered once so many sequences on their way have ended (RFC 7143 §7.8). */
+  openSequences = 0;
   /** What was received at the last look, and for how many looks no more has come: DataGathering.tick. */
   receivedAtTick = 0;
   idleTicks = 0;
@@ -136,6 +138,7 @@ export class Command implements TaskOwner, Emitter {
     this.outDataSn = 0;
     this.r2tSn = 0;
     this.heldBytes = 0;
+    this.openSequences = 0;
     this.receivedAtTick = 0;
     this.idleTicks = 0;
     this.inWindow = !immediate;
@@ -182,7 +185,7 @@ export class Command implements TaskOwner, Emitter {
   /** Queues R2Ts, as many as may be outstanding. */
   requestMore(): void {
     if (this.r2ts.queued || this.requested >= this.fetchBytes) return;
-    if (this.#outstandingR2ts() >= this.session.parameters.maxOutstandingR2T) return;
+    if (this.outstandingR2ts >= this.session.parameters.maxOutstandingR2T) return;
     this.r2ts.queued = true;
     this.session.output.enqueue(this.r2ts);
   }
@@ -192,8 +195,9 @@ export class Command implements TaskOwner, Emitter {
     // The command may have ended while its R2T waited.
     while (
       this.state === CommandState.Gathering &&
+      !this.failed &&
       this.requested < this.fetchBytes &&
-      this.#outstandingR2ts() < parameters.maxOutstandingR2T
+      this.outstandingR2ts < parameters.maxOutstandingR2T
     ) {
       const at = output.reserve(wireBytes(0, 0, digests));
       if (at < 0) return false;
@@ -217,7 +221,7 @@ export class Command implements TaskOwner, Emitter {
     return true;
   }
 
-  #outstandingR2ts(): number {
+  get outstandingR2ts(): number {
     return this.r2tSn - (this.received < this.requested ? this.currentBurst : this.r2tSn);
   }
 

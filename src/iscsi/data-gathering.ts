@@ -73,7 +73,7 @@ export class DataGathering {
     dataBytes: number,
     place: DataPlace,
   ): void {
-    if (command === null || command.state !== CommandState.Gathering) return;
+    if (command === null || command.state !== CommandState.Gathering || command.failed) return;
     if (this.#error(command, head, at, dataBytes) !== null) return;
     if (command.received + dataBytes > command.fetchBytes) return;
     place.bytes = command.task.dataOut!.bytes;
@@ -89,9 +89,14 @@ export class DataGathering {
     dataAt: number,
     dataBytes: number,
   ): void {
+    if (command.failed) {
+      this.#drain(command, head, at);
+      return;
+    }
     const error = this.#error(command, head, at, dataBytes);
     if (error !== null) {
-      this.fail(command, error);
+      this.#session.log.debug({ itt: command.itt }, 'a write ends for what its data were');
+      this.#giveUp(command, ScsiStatus.CheckCondition, error);
       return;
     }
     const into = command.task.dataOut!.bytes;
@@ -109,10 +114,22 @@ export class DataGathering {
     this.#dataArrived(command);
   }
 
-  /** Ends a gathering command for what its data were. */
-  fail(command: Command, sense: Buffer): void {
-    this.#session.log.debug({ itt: command.itt }, 'a write ends for what its data were');
-    this.#giveUp(command, ScsiStatus.CheckCondition, sense);
+  /**
+   * A Data-Out whose digest is wrong: its command fails. It is answered when all that was on the way has come, the F bit
+   * of each sequence seen (RFC 7143 §7.8 b), or was given up; until then its tag is in use, and it can be aborted.
+   */
+  onDigestError(command: Command, head: Buffer, at: number): void {
+    if (!command.failed) {
+      this.#session.log.debug({ itt: command.itt }, 'the data of a write were damaged on the way');
+      command.openSequences = command.unsolicitedOpen ? 1 : command.outstandingR2ts;
+      command.failWith(ScsiStatus.CheckCondition, TransportSense.CrcError);
+    }
+    this.#drain(command, head, at);
+  }
+
+  #drain(command: Command, head: Buffer, at: number): void {
+    if (isFinal(head, at)) command.openSequences -= 1;
+    if (command.openSequences <= 0) this.#session.scsi!.abandon(command.task);
   }
 
   /** The command has ended: it waits no more, and what it held is free. */

@@ -200,7 +200,7 @@ export class Session {
     if (opcode === Opcode.DataOut) {
       const command = this.commandOf(ittOf(head, at));
       if (command?.state === CommandState.Gathering) {
-        this.#gathering.fail(command, TransportSense.CrcError);
+        this.#gathering.onDigestError(command, head, at);
       }
       return;
     }

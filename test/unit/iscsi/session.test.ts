@@ -279,6 +279,74 @@ test('a bad data digest rejects the PDU and fails its command', () => {
   assert.ok(world.target.disk.every((byte) => byte === 0));
 });
 
+/** A Data-Out whose digest is wrong. */
+function damagedDataOut(host: Initiator, ...data: Parameters<Initiator['dataOut']>): void {
+  const { digests } = host;
+  host.digests = { header: false, data: false };
+  host.dataOut(...data);
+  host.send(Buffer.from([1, 2, 3, 4])); // The digest.
+  host.digests = digests;
+}
+
+for (const solicited of [true, false]) {
+  const what = solicited ? 'solicited' : 'unsolicited';
+  test(`a write with damaged ${what} data is answered when all that was on the way has come`, () => {
+    const world = new World();
+    const host = world.login({
+      DataDigest: 'CRC32C',
+      MaxBurstLength: '1024',
+      MaxOutstandingR2T: '2',
+      InitialR2T: solicited ? 'Yes' : 'No',
+      ImmediateData: 'No',
+    });
+    const free = world.pool.freeBytes;
+    const itt = host.write(0, 8, { final: solicited });
+    const asked = solicited ? host.take().map(({ bhs }) => r2t.ttt(bhs, 0)) : [RESERVED_TAG];
+    const place = { itt, ttt: asked[0]!, final: false };
+    damagedDataOut(host, pattern(512), { ...place, bufferOffset: 0 });
+    const rejected = host.one(Opcode.Reject);
+    assert.equal(reject.reason(rejected.bhs, 0), RejectReason.DataDigestError);
+    // Its tag is still its own.
+    host.read(0, 1, { itt });
+    host.one(Opcode.Reject);
+    host.dataOut(pattern(512), { ...place, bufferOffset: 512, dataSn: 1, final: true });
+    if (solicited) {
+      assert.deepEqual(host.take(), [], 'another burst is still on the way');
+      damagedDataOut(host, pattern(1024), { itt, ttt: asked[1]!, bufferOffset: 1024 });
+      assert.equal(
+        host
+          .take()
+          .map(({ opcode }) => opcode)
+          .join(),
+        `${Opcode.Reject},${Opcode.ScsiResponse}`,
+      );
+    } else {
+      assert.equal(senseOf(host.one(Opcode.ScsiResponse).data), 'b/47/5');
+    }
+    host.read(0, 2);
+    assert.ok(
+      host.one(Opcode.DataIn).data.every((byte) => byte === 0),
+      'nothing was written',
+    );
+    assert.equal(world.pool.freeBytes, free);
+    assert.equal(world.server.sessions()[0]!.outstanding, 0);
+  });
+}
+
+test('a write with damaged data is aborted like any other while its data are on the way', () => {
+  const world = new World();
+  const host = world.login({ DataDigest: 'CRC32C', MaxBurstLength: '1024', ImmediateData: 'No' });
+  const itt = host.write(0, 2);
+  const ttt = r2t.ttt(host.one(Opcode.R2t).bhs, 0);
+  damagedDataOut(host, pattern(512), { itt, ttt, bufferOffset: 0, final: false });
+  host.one(Opcode.Reject);
+  host.manage({ function: TaskManagement.AbortTask, referencedTag: itt, refCmdSn: 1 });
+  const [answer, done] = host.take();
+  assert.equal(senseOf(answer!.data), 'b/47/5');
+  assert.equal(done!.bhs[2], 0);
+  assert.equal(world.server.sessions()[0]!.outstanding, 0);
+});
+
 test('a bad header digest and an oversized segment close the connection', () => {
   const world = new World();
   const bad = world.login({ HeaderDigest: 'CRC32C' });
