@@ -172,6 +172,26 @@ export class Execution implements BlockOpOwner {
     return buffer;
   }
 
+  /**
+   * As `takeBuffer`, for the data of the answer: within the share of the nexus, and the task's, which gives it back when
+   * the last byte has left.
+   */
+  takeAnswerBuffer(bytes: number, step: Step): DataBuffer | null {
+    const { answers } = this.nexus;
+    if (!answers.admits(bytes)) {
+      answers.wait(this);
+      this.#step = step;
+      this.state = ExecutionState.AwaitingBuffer;
+      return null;
+    }
+    const buffer = this.takeBuffer(bytes, step);
+    if (buffer === null) return null;
+    answers.hold(buffer);
+    this.task.dataIn = buffer;
+    this.task.dataInHolder = answers;
+    return buffer;
+  }
+
   /** The buffer queue's: try again. */
   resume(): void {
     assert(this.state === ExecutionState.AwaitingBuffer);
@@ -281,7 +301,10 @@ export class Execution implements BlockOpOwner {
       }
       return false;
     }
-    if (this.state === ExecutionState.AwaitingBuffer) this.lu.buffers.forget(this);
+    if (this.state === ExecutionState.AwaitingBuffer) {
+      this.lu.buffers.forget(this);
+      this.nexus.answers.forget(this);
+    }
     if (this.state === ExecutionState.Blocked) this.lu.tasks.leaveBlocked();
     this.#end(ScsiStatus.TaskAborted, NO_SENSE);
     return true;

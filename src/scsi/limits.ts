@@ -7,6 +7,11 @@ export const MAX_TASKS_PER_UNIT = 4096;
 export const MAX_UNITS_PER_TARGET = 256;
 /** What one READ or WRITE may move: one data buffer. Block limits: MAXIMUM TRANSFER LENGTH. */
 export const MAX_TRANSFER_BYTES = MAX_BUFFER_BYTES;
+/**
+ * Data buffers that the answers to one nexus may hold, over all its units: an eighth of the arena as it comes, and more
+ * than a fast network has on its way.
+ */
+export const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 /** What most initiators do best with. Block limits: OPTIMAL TRANSFER LENGTH. */
 export const OPTIMAL_TRANSFER_BYTES = 1024 * 1024;
 /** One WRITE SAME, 128 MiB of 4096-byte blocks: worth it, and over within a host's patience when really written. */

@@ -2,6 +2,7 @@
 // it. It admits tasks, decides whether they may run, and undoes them for task management.
 import { assert } from '../base/index.ts';
 import type { BlockDevice } from '../block/index.ts';
+import type { AnswerShare } from './answer-share.ts';
 import type { BufferQueue } from './buffer-queue.ts';
 import { type CommandTable, ENDED } from './command.ts';
 import { type AbortWaiter, Execution, ExecutionState } from './execution.ts';
@@ -102,9 +103,9 @@ export class LogicalUnit {
 
   // Nexuses and unit attentions.
 
-  attach(nexus: Nexus): void {
+  attach(nexus: Nexus, answers: AnswerShare): void {
     assert(!this.#nexuses.has(nexus));
-    const state = new NexusState(nexus);
+    const state = new NexusState(nexus, answers);
     this.#nexuses.set(nexus, state);
     state.attentions.add(Asc.PowerOnResetOrBusDeviceReset);
     if (this.#spaceLow) state.attentions.add(Asc.ThinProvisioningSoftThresholdReached);

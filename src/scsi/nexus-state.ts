@@ -1,14 +1,18 @@
 // What a logical unit keeps of one I_T nexus.
+import type { AnswerShare } from './answer-share.ts';
 import type { Nexus } from './task.ts';
 import { UnitAttentions } from './unit-attention.ts';
 
 export class NexusState {
   readonly nexus: Nexus;
+  /** Of the nexus, whatever the unit. */
+  readonly answers: AnswerShare;
   readonly attentions = new UnitAttentions();
   /** PREVENT ALLOW MEDIUM REMOVAL (SPC-4 §6.15): kept and told, though nothing here can be removed. */
   preventsRemoval = false;
 
-  constructor(nexus: Nexus) {
+  constructor(nexus: Nexus, answers: AnswerShare) {
     this.nexus = nexus;
+    this.answers = answers;
   }
 }

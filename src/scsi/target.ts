@@ -2,6 +2,7 @@
 import { assert, type Turn } from '../base/index.ts';
 import type { BlockDevice, DataBufferPool } from '../block/index.ts';
 import { executeAbsent } from './absent-unit.ts';
+import { AnswerShare } from './answer-share.ts';
 import { BufferQueue } from './buffer-queue.ts';
 import { diskCommands, plugHooks } from './commands/index.ts';
 import { type AbortWaiter, Execution } from './execution.ts';
@@ -38,7 +39,7 @@ export class ScsiTargetDevice implements ScsiTarget, TargetFace {
   readonly #options: ScsiTargetOptions;
   readonly #buffers: BufferQueue;
   readonly #executions = new ExecutionPool();
-  readonly #nexuses = new Set<Nexus>();
+  readonly #nexuses = new Map<Nexus, AnswerShare>();
   /** By LUN; sparse. */
   readonly #units: (LogicalUnit | undefined)[] = [];
   #luns: readonly number[] = [];
@@ -70,7 +71,7 @@ export class ScsiTargetDevice implements ScsiTarget, TargetFace {
     this.#units[lun] = unit;
     this.#luns = [...this.#luns, lun].sort((a, b) => a - b);
     unit.setSpaceLow(this.#spaceLow);
-    for (const nexus of this.#nexuses) unit.attach(nexus);
+    for (const [nexus, answers] of this.#nexuses) unit.attach(nexus, answers);
     this.#inventoryChanged(unit);
     return unit;
   }
@@ -116,8 +117,9 @@ export class ScsiTargetDevice implements ScsiTarget, TargetFace {
 
   attachNexus(nexus: Nexus): void {
     assert(!this.#nexuses.has(nexus));
-    this.#nexuses.add(nexus);
-    for (const lun of this.#luns) this.#units[lun]!.attach(nexus);
+    const answers = new AnswerShare(this.#options.turn);
+    this.#nexuses.set(nexus, answers);
+    for (const lun of this.#luns) this.#units[lun]!.attach(nexus, answers);
   }
 
   detachNexus(nexus: Nexus, done: () => void): void {

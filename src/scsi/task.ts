@@ -85,6 +85,8 @@ export class ScsiTask {
    * reports the residual (RFC 7143 §11.4.5).
    */
   dataInBytes = 0;
+  /** Told when `dataIn` is given back: the device server bounds what the answers to a nexus hold. */
+  dataInHolder: { give(buffer: DataBuffer): void } | null = null;
   /** Aborted by task management: the transport answers nothing. */
   aborted = false;
   /** The device server's own: what runs this task. */
@@ -108,6 +110,7 @@ export class ScsiTask {
     this.dataIn = null;
     this.dataInSmall = EMPTY;
     this.dataInBytes = 0;
+    this.dataInHolder = null;
     this.aborted = false;
     this.execution = null;
     return this;
@@ -116,8 +119,10 @@ export class ScsiTask {
   /** Gives the pooled buffers back. The transport calls it when the last byte left. Idempotent. */
   releaseBuffers(): void {
     this.dataOut?.release();
-    this.dataIn?.release();
     this.dataOut = null;
+    if (this.dataIn === null) return;
+    this.dataInHolder?.give(this.dataIn);
+    this.dataIn.release();
     this.dataIn = null;
   }
 }

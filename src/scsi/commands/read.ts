@@ -29,9 +29,8 @@ function readAfterFlush(execution: Execution, status: IoStatus) {
 }
 
 function startRead(execution: Execution) {
-  const buffer = execution.takeBuffer(execution.bytes, startRead);
+  const buffer = execution.takeAnswerBuffer(execution.bytes, startRead);
   if (buffer === null) return ENDED;
-  execution.task.dataIn = buffer;
   const { lba, blocks } = execution;
   return execution.submit(BlockOpKind.Read, lba, blocks, buffer, 0, false, endRead);
 }

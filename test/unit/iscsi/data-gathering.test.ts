@@ -138,6 +138,51 @@ test('a large read gets on though small buffers keep the arena in pieces', async
   assert.equal(world.pool.freeBytes, ARENA_BYTES);
 });
 
+test('a host that takes nothing of what it reads leaves the arena to the others', async () => {
+  const world = aWorld();
+  const stuck = aHost(world);
+  const other = aHost(world, '000000000002');
+  stuck.transport.stalled = true;
+  world.turn.enter();
+  for (let index = 0; index < 64; index += 1) stuck.read(0, 2048);
+  world.turn.leave();
+  for (let index = 0; index < 8; index += 1) {
+    other.read(index * 2048, 2048);
+    await nextLoop();
+    assert.equal(other.take().at(-1)?.opcode, Opcode.DataIn, `read ${index} gets on`);
+  }
+  other.write(0, 2048);
+  assert.deepEqual(statuses(await feed(other)), [0]);
+  // It misses nothing when it reads again.
+  let bytes = 0;
+  for (let turns = 0; turns < 500 && bytes < 64 * MIB; turns += 1) {
+    world.run(() => stuck.transport.drain());
+    for (const { data } of stuck.take()) bytes += data.length;
+    await nextLoop();
+  }
+  assert.equal(bytes, 64 * MIB);
+  assert.equal(world.pool.freeBytes, ARENA_BYTES);
+});
+
+test('READs that wait for the answers before them are aborted as others are', async () => {
+  const world = aWorld();
+  const host = aHost(world);
+  host.transport.stalled = true;
+  world.turn.enter();
+  for (let index = 0; index < 64; index += 1) host.read(0, 2048);
+  world.turn.leave();
+  const other = aHost(world, '000000000002');
+  other.manage({ function: TaskManagement.LogicalUnitReset });
+  other.one(Opcode.TaskManagementResponse);
+  for (let turns = 0; turns < 100; turns += 1) {
+    world.run(() => host.transport.drain());
+    host.take();
+    await nextLoop();
+  }
+  assert.equal(world.server.sessions()[0]!.outstanding, 0);
+  assert.equal(world.pool.freeBytes, ARENA_BYTES);
+});
+
 test('a write whose data stop coming is given up, and others are not', async () => {
   const world = aWorld();
   const host = aHost(world);
