@@ -30,6 +30,13 @@ export interface TargetFace {
   copyCandidates(): Iterable<LogicalUnit>;
 }
 
+/** A command of another unit that is writing to this one: EXTENDED COPY. It is in no task set here. */
+export interface Visitor {
+  readonly nexus: Nexus;
+  /** Stops it. `waiter` hears when nothing of it can land here any more (C6); its own unit answers it. */
+  evict(waiter: AbortWaiter): void;
+}
+
 export interface LogicalUnitOptions {
   readonly device: BlockDevice;
   /** The volume's UUID. */
@@ -69,6 +76,7 @@ export class LogicalUnit {
   readonly lun: number;
   readonly allowSanitize: boolean;
   readonly tasks = new TaskSet();
+  readonly visitors = new Set<Visitor>();
   readonly modePages: ModePages;
   /** Plugged in after construction, before the first task. */
   reservations: ReservationHooks = nothingReserved;
@@ -327,6 +335,17 @@ export class LogicalUnit {
     return running;
   }
 
+  /** Stops what writes here by way of other units, for the nexuses that `select` picks. Returns as `abort`. */
+  evict(select: (nexus: Nexus) => boolean, waiter: AbortWaiter): number {
+    let running = 0;
+    for (const visitor of [...this.visitors]) {
+      if (!select(visitor.nexus)) continue;
+      visitor.evict(waiter);
+      running += 1;
+    }
+    return running;
+  }
+
   /** Finds a task by its tag, for ABORT TASK and QUERY TASK. */
   findTask(nexus: Nexus, tag: number): Execution | null {
     for (let at = this.tasks.first; at !== null; at = at.next) {
@@ -345,7 +364,7 @@ export class LogicalUnit {
 
   /** Logical unit reset, SAM-5 §6.3.3; `attention` says how it came about. Returns as `abort`. */
   reset(by: NexusState | null, attention: number, waiter: AbortWaiter): number {
-    const running = this.abort(() => true, by, waiter);
+    const running = this.abort(() => true, by, waiter) + this.evict(() => true, waiter);
     this.reservations.reset();
     this.modePages.reset();
     for (const state of this.#nexuses.values()) {

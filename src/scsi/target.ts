@@ -85,6 +85,7 @@ export class ScsiTargetDevice implements ScsiTarget, TargetFace {
     this.#inventoryChanged(null);
     const count = new Countdown(done);
     count.add(unit.abort(() => true, null, count));
+    count.add(unit.evict(() => true, count));
     count.seal();
   }
 

@@ -8,8 +8,10 @@ import {
   type DataBuffer,
   IoStatus,
 } from '../../block/index.ts';
-import type { Execution } from '../execution.ts';
-import type { LogicalUnit } from '../logical-unit.ts';
+import type { AbortWaiter, Execution } from '../execution.ts';
+import type { LogicalUnit, Visitor } from '../logical-unit.ts';
+import { Asc } from '../sense.ts';
+import type { Nexus } from '../task.ts';
 
 export interface CopyRange {
   readonly source: LogicalUnit;
@@ -52,7 +54,8 @@ class Lane implements BlockOpOwner {
   }
 
   onBlockDone(op: BlockOp, status: IoStatus): void {
-    if (op.kind !== BlockOpKind.Read || status !== IoStatus.Ok || this.#copy.stopping) {
+    // Fencing is exact: who lost the right to write meanwhile does not write what it has just read.
+    if (op.kind !== BlockOpKind.Read || status !== IoStatus.Ok || !this.#copy.mayWrite()) {
       this.#copy.carried(this, status);
       return;
     }
@@ -67,10 +70,14 @@ class Lane implements BlockOpOwner {
   }
 }
 
-export class BlockCopy {
+export class BlockCopy implements Visitor {
   readonly range: CopyRange;
+  /** Why it stopped, an `Asc`: the unit that it writes to told it to, or its nexus lost its rights there. */
+  denied: number = Asc.None;
   readonly #execution: Execution;
-  readonly #done: (status: IoStatus) => void;
+  readonly #denial: () => number;
+  readonly #done: (copy: BlockCopy, status: IoStatus) => void;
+  #waiters: AbortWaiter[] = [];
   readonly #idle: Lane[] = [];
   readonly #buffers: DataBuffer[] = [];
   /** From the end to the beginning: the destination overlaps the source from above. */
@@ -81,10 +88,19 @@ export class BlockCopy {
   #status: IoStatus = IoStatus.Ok;
   #pumping = false;
 
-  /** `done` is told once: with any status when the execution was aborted. */
-  constructor(execution: Execution, range: CopyRange, done: (status: IoStatus) => void) {
+  /**
+   * `denial` is asked before each write: an `Asc`, None for "go on". `done` is told once: with any status when the
+   * execution was aborted or the copy was denied.
+   */
+  constructor(
+    execution: Execution,
+    range: CopyRange,
+    denial: () => number,
+    done: (copy: BlockCopy, status: IoStatus) => void,
+  ) {
     this.#execution = execution;
     this.range = range;
+    this.#denial = denial;
     this.#done = done;
     this.#mayOverlap = range.source.device === range.destination.device;
     this.#backwards = this.#mayOverlap && range.destinationLba > range.sourceLba;
@@ -92,12 +108,26 @@ export class BlockCopy {
 
   /** True when no further chunk shall be written. */
   get stopping(): boolean {
-    return this.#execution.aborted || this.#status !== IoStatus.Ok;
+    return this.denied !== Asc.None || this.#execution.aborted || this.#status !== IoStatus.Ok;
+  }
+
+  mayWrite(): boolean {
+    if (!this.stopping) this.denied = this.#denial();
+    return !this.stopping;
+  }
+
+  get nexus(): Nexus {
+    return this.#execution.nexus.nexus;
+  }
+
+  evict(waiter: AbortWaiter): void {
+    this.denied = Asc.CopyThirdPartyDeviceFailure;
+    this.#waiters.push(waiter);
   }
 
   start(): void {
     if (this.range.bytes === 0) {
-      this.#done(IoStatus.Ok);
+      this.#done(this, IoStatus.Ok);
       return;
     }
     startWithBuffer.set(this.#execution, this);
@@ -107,6 +137,9 @@ export class BlockCopy {
   /** The first buffer is waited for, and is the execution's; more are taken if they are to be had. */
   begin(first: DataBuffer): void {
     this.#idle.push(new Lane(this, first));
+    const { destination } = this.range;
+    // At its own unit its task is found in the task set.
+    if (destination !== this.#execution.lu) destination.visitors.add(this);
     const distanceBytes = this.#distanceBytes();
     // Chunks of ranges that overlap must go one after the other: what one writes another may still have to read.
     const chunks = Math.ceil(this.range.bytes / CHUNK_BYTES);
@@ -160,7 +193,11 @@ export class BlockCopy {
   #end(): void {
     assert(this.stopping || this.#startedBytes === this.range.bytes);
     for (const buffer of this.#buffers) buffer.release();
-    this.#done(this.#status);
+    this.range.destination.visitors.delete(this);
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    this.#done(this, this.#status);
+    for (const waiter of waiters) waiter.onAborted();
   }
 }
 

@@ -339,16 +339,26 @@ function nextSegment(execution: Execution, copy: Copy): void {
     execution.fail(copyAborted(denied, segment.index).sense);
     return;
   }
-  new BlockCopy(execution, segment, (status) =>
-    segmentDone(execution, copy, segment, status),
+  new BlockCopy(
+    execution,
+    segment,
+    () => denial(execution, segment.source, segment.destination),
+    (blocks, status) => segmentDone(execution, copy, segment, blocks, status),
   ).start();
 }
 
-function segmentDone(execution: Execution, copy: Copy, segment: Segment, status: IoStatus): void {
-  if (status !== IoStatus.Ok) {
+function segmentDone(
+  execution: Execution,
+  copy: Copy,
+  segment: Segment,
+  blocks: BlockCopy,
+  status: IoStatus,
+): void {
+  if (blocks.denied !== Asc.None || status !== IoStatus.Ok) {
     copy.result.status = 2;
     if (execution.aborted) execution.stop();
-    else failCopy(execution, segment, status);
+    else if (blocks.denied === Asc.None) failCopy(execution, segment, status);
+    else execution.fail(copyAborted(blocks.denied, segment.index).sense);
     return;
   }
   copy.next += 1;

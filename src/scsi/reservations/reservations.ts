@@ -233,14 +233,14 @@ export class Reservations implements ReservationHooks {
     }
     // The answer waits until no task of the preempted nexuses can change anything any more (C6).
     const waiter = new PreemptWaiter(execution);
+    const preempted = (nexus: Nexus): boolean =>
+      outcome.preempted.some((gone) => isOf(gone, portPair(nexus)));
     const running = this.#unit.abortAndTell(
-      (other) =>
-        other.nexus !== own &&
-        outcome.preempted.some((gone) => isOf(gone, portPair(other.nexus.nexus))),
+      (other) => other.nexus !== own && preempted(other.nexus.nexus),
       own,
       waiter,
     );
-    waiter.expect(running);
+    waiter.expect(running + this.#unit.evict(preempted, waiter));
   }
 }
 

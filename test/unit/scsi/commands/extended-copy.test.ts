@@ -204,6 +204,76 @@ describe('EXTENDED COPY', () => {
     assert.deepEqual([outcome.key, outcome.code], [0x0a, 0x0d01]);
   });
 
+  /** A harness with a second unit that holds its operations back, and a copy to it on the way. */
+  function aCopyOnItsWay(prepare: (harness: Harness) => void = () => {}) {
+    const harness = new Harness();
+    const device = new MemoryDevice({ bytes: 8 * MIB, logicalBlockBytes: 512 });
+    harness.target.addUnit(3, device, OTHER_UUID);
+    harness.run(cdb(0));
+    for (const nexus of [harness.nexus, harness.other]) harness.run(cdb(0), { lun: 3, nexus });
+    prepare(harness);
+    pattern(8 * MIB).copy(harness.device.bytes);
+    device.hold = true;
+    const segments = [segment({ to: 1, blocks: 12288, destination: 0 })];
+    const data = list([target(), target(OTHER_UUID)], segments);
+    const pending = harness.start(copyCdb(data.length), { data });
+    assert.ok(device.held.length > 0 && pending.outcome === null);
+    return { harness, device, pending };
+  }
+
+  it('ends for a reset of the unit that it writes to, which waits for what is on the way', () => {
+    const { harness, device, pending } = aCopyOnItsWay();
+    const others = { lun: 3, nexus: harness.other };
+    const reset = harness.manage(TaskManagement.LogicalUnitReset, others);
+    assert.equal(reset.response, null);
+    device.releaseAll();
+    assert.equal(reset.response, 0);
+    assert.deepEqual([pending.outcome?.key, pending.outcome?.code], [0x0a, 0x0d01]);
+    assert.ok(device.bytes.subarray(4 * MIB).every((byte) => byte === 0));
+    assert.equal(harness.pool.freeBytes, 32 * MIB);
+  });
+
+  it('ends for PREEMPT AND ABORT there, and nothing of it lands after the answer', () => {
+    const out = (action: number, key: number, actionKey: number): [Buffer, { data: Buffer }] => {
+      const data = Buffer.alloc(24);
+      data.writeBigUInt64BE(BigInt(key), 0);
+      data.writeBigUInt64BE(BigInt(actionKey), 8);
+      return [cdb(0x5f, action, 0x05, 0, 0, 0, 0, 0, data.length), { data }];
+    };
+    const { harness, device, pending } = aCopyOnItsWay((world) => {
+      for (const [nexus, key] of [
+        [world.nexus, 1],
+        [world.other, 2],
+      ] as const) {
+        const [bytes, options] = out(0, 0, key);
+        world.good(bytes, { ...options, lun: 3, nexus });
+      }
+      const [bytes, options] = out(1, 2, 0);
+      world.good(bytes, { ...options, lun: 3, nexus: world.other });
+    });
+    const [bytes, options] = out(5, 2, 1);
+    const fence = harness.start(bytes, { ...options, lun: 3, nexus: harness.other });
+    const answered = (): number | undefined => fence.outcome?.status;
+    assert.equal(answered(), undefined);
+    device.releaseAll();
+    assert.equal(answered(), ScsiStatus.Good);
+    assert.deepEqual([pending.outcome?.key, pending.outcome?.code], [0x0a, 0x0d01]);
+    assert.ok(device.bytes.subarray(4 * MIB).every((byte) => byte === 0));
+  });
+
+  it('writes nothing more once the unit is write-protected, in the middle of a segment', () => {
+    const harness = new Harness();
+    pattern(8 * MIB).copy(harness.device.bytes);
+    const before = Buffer.from(harness.device.bytes);
+    harness.device.hold = true;
+    const data = list([target()], [segment({ blocks: 6144, destination: 8192 })]);
+    const pending = harness.start(copyCdb(data.length), { data });
+    harness.setControl(4, 0x08); // SWP.
+    harness.device.releaseAll();
+    assert.deepEqual([pending.outcome?.key, pending.outcome?.code], [0x0a, 0x2700]);
+    assert.ok(harness.device.bytes.equals(before));
+  });
+
   it('tells its limits', () => {
     const harness = new Harness();
     const data = harness.good(results(3));
