@@ -73,9 +73,11 @@ export class Execution implements BlockOpOwner {
   /** Given back when the execution ends. */
   buffer: DataBuffer | null = null;
 
-  // Links of the task set, in order of arrival; and of the pool.
+  // Links of the task set, in order of arrival, of all tasks and of those of the nexus; `next` of the pool as well.
   previous: Execution | null = null;
   next: Execution | null = null;
+  previousOfNexus: Execution | null = null;
+  nextOfNexus: Execution | null = null;
 
   begin(task: ScsiTask, lu: LogicalUnit, nexus: NexusState): this {
     assert(this.state === ExecutionState.Idle);

@@ -272,12 +272,12 @@ export class LogicalUnit {
       const all = this.modePages.queueErrorManagement === 1;
       this.abortAndTell((other) => all || other.nexus === nexus, nexus);
     }
-    this.tasks.release(this.#runBlocked);
+    this.tasks.release(nexus, this.#runBlocked);
   }
 
-  /** A barrier was demoted: begins what it held up. */
-  releaseBlocked(): void {
-    this.tasks.release(this.#runBlocked);
+  /** A barrier of `nexus` was demoted: begins what it held up. */
+  releaseBlocked(nexus: NexusState): void {
+    this.tasks.release(nexus, this.#runBlocked);
   }
 
   readonly #runBlocked = (execution: Execution): void => this.#run(execution);
@@ -306,7 +306,7 @@ export class LogicalUnit {
       if (!execution.abort(tell, waiter)) running += 1;
     }
     this.tasks.resume();
-    this.tasks.release(this.#runBlocked);
+    this.tasks.release(null, this.#runBlocked);
     return running;
   }
 
@@ -348,18 +348,16 @@ export class LogicalUnit {
 
   /** Finds a task by its tag, for ABORT TASK and QUERY TASK. */
   findTask(nexus: Nexus, tag: number): Execution | null {
-    for (let at = this.tasks.first; at !== null; at = at.next) {
-      if (at.task.tag === tag && at.task.nexus === nexus) return at;
+    const state = this.nexusState(nexus);
+    for (let at = state?.firstTask ?? null; at !== null; at = at.nextOfNexus) {
+      if (at.task.tag === tag) return at;
     }
     return null;
   }
 
   /** True when the nexus has a task in the set. */
   hasTasks(nexus: Nexus): boolean {
-    for (let at = this.tasks.first; at !== null; at = at.next) {
-      if (at.task.nexus === nexus) return true;
-    }
-    return false;
+    return (this.nexusState(nexus)?.firstTask ?? null) !== null;
   }
 
   /** Logical unit reset, SAM-5 §6.3.3; `attention` says how it came about. Returns as `abort`. */

@@ -158,7 +158,7 @@ export class Sanitizer implements SanitizeHooks, BlockOpOwner {
     this.#job = job;
     // What it held up is now refused, rather than held up until the last block is done.
     this.#unit.tasks.demote(execution);
-    this.#unit.releaseBlocked();
+    this.#unit.releaseBlocked(execution.nexus);
     this.#unit.device.saveMetadata(SANITIZE_KEY, encodeJob(job), (status) => {
       if (status !== IoStatus.Ok) {
         // Nothing was touched: the unit is as it was.

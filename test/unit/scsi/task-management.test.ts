@@ -259,6 +259,28 @@ describe('the task set', () => {
     assert.equal(mine.outcome!.status, ScsiStatus.Good);
   });
 
+  it('costs each nexus its own ORDERED tasks only', () => {
+    const harness = new Harness();
+    const nexuses = Array.from({ length: 16 }, (_, index) => aNexus(`flood-${index}`));
+    const writes = nexuses.map((nexus) => {
+      harness.target.attachNexus(nexus);
+      harness.run(cdb(0), { nexus });
+      const options = { nexus, attribute: TaskAttribute.Ordered };
+      return harness.start(cdb10(0x2a, 0, 1), { ...options, expectedBytes: 512, fetch: false });
+    });
+    const blocked = nexuses.flatMap((nexus) =>
+      Array.from({ length: 96 }, () =>
+        harness.start(cdb(0), { nexus, attribute: TaskAttribute.Ordered }),
+      ),
+    );
+    assert.ok(blocked.every(({ outcome }) => outcome === null));
+    const before = process.cpuUsage();
+    for (const write of writes) harness.fetch(write, Buffer.alloc(512));
+    const { user } = process.cpuUsage(before);
+    assert.ok(blocked.every(({ outcome }) => outcome?.status === ScsiStatus.Good));
+    assert.ok(user < 1_500_000, `${user} microseconds of CPU`);
+  });
+
   it('begins none of what a CLEAR TASK SET is ending', () => {
     const harness = new Harness();
     const head = { attribute: TaskAttribute.HeadOfQueue, data: Buffer.alloc(512), fetch: false };
