@@ -8,6 +8,8 @@ import { answerSendTargets, type Discovery } from './send-targets.ts';
 
 /** Text of one request, over all its PDUs: SendTargets and a handful of keys. */
 export const MAX_REQUEST_TEXT_BYTES = 8192;
+/** What one response carries of a long answer, whatever the initiator would take: it must fit a send region. */
+export const MAX_ANSWER_PART_BYTES = 64 * 1024;
 const MAX_PAIRS = 32;
 /** PDUs of one exchange without an end: an initiator that only ever continues is told to start again. */
 const MAX_CONTINUATIONS = 64;
@@ -102,7 +104,8 @@ export class TextExchange {
 
   /** §11.11.1: the last part is final only if the initiator said it is done too. */
   #nextPart(initiatorIsDone: boolean): TextReply {
-    const part = this.#answer.subarray(0, this.#parameters.maxSendDataSegmentBytes);
+    const { maxSendDataSegmentBytes } = this.#parameters;
+    const part = this.#answer.subarray(0, Math.min(maxSendDataSegmentBytes, MAX_ANSWER_PART_BYTES));
     this.#answer = this.#answer.subarray(part.length);
     if (this.#answer.length > 0) {
       this.#stage = Stage.Answering;

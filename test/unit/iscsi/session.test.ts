@@ -484,6 +484,26 @@ test('SendTargets names the target and the portal the host came by', () => {
   assert.equal(reject.reason(host.one(Opcode.Reject).bhs, 0), RejectReason.ProtocolError);
 });
 
+test('SendTargets of any length goes to an initiator that would take it in one piece', () => {
+  const world = new World();
+  const otherPortals = Array.from(
+    { length: 2000 },
+    (_, index) => `${index}.${'long.'.repeat(40)}test:3260`,
+  );
+  world.entry = { ...world.entry, otherPortals };
+  const host = world.connect();
+  host.login({ MaxRecvDataSegmentLength: '16777215' }, { discovery: true });
+  const itt = host.itt++;
+  let text = '';
+  for (let ttt = RESERVED_TAG; text === '' || ttt !== RESERVED_TAG; ) {
+    host.text(text === '' ? 'SendTargets=All\0' : '', { itt, ttt });
+    const { bhs, data } = host.one(Opcode.TextResponse);
+    text += data.toString();
+    ttt = bhs.readUInt32BE(20);
+  }
+  assert.equal(text.match(/TargetAddress=/g)?.length, 2001);
+});
+
 test('a stalled reader stops its own commands, loses nothing, and is given up in the end', () => {
   const world = new World({ limits: { writeDeadlineMs: 10_000, pingIntervalMs: 0 } });
   const host = world.login({ MaxRecvDataSegmentLength: '262144' });
