@@ -496,6 +496,8 @@ Napi::Value PoolBinding::Stats(const Napi::CallbackInfo& info) {
   object.Set("metadataBlocks", Num(env, stats.metadata_blocks));
   object.Set("pendingFreeBlocks", Num(env, stats.pending_free_blocks));
   object.Set("freeBlocks", Num(env, stats.free_blocks));
+  object.Set("unknownBlocks", Num(env, stats.unknown_blocks));
+  object.Set("rebuiltPages", Num(env, stats.rebuilt_pages));
   object.Set("checkpoints", Num(env, stats.checkpoints));
   object.Set("logBytesUsed", Num(env, stats.log_bytes_used));
   object.Set("logBytes", Num(env, stats.log_bytes));

@@ -127,8 +127,8 @@ bool PoolImpl::EnsureFree(AllocClass* c, uint64_t blocks) {
       c->search = (c->search + 1) % total;
       ++c->searched;
     };
-    if (std::any_of(c->groups.begin(), c->groups.end(),
-                    [&](Group* g) { return g->index == index; })) {
+    if (IsLost(index) || std::any_of(c->groups.begin(), c->groups.end(),
+                                     [&](Group* g) { return g->index == index; })) {
       skip();
       continue;
     }
@@ -158,6 +158,7 @@ bool PoolImpl::EnsureFree(AllocClass* c, uint64_t blocks) {
     Got got = GetOrCreate(&space_, index, nullptr, &leaf);
     if (got == Got::kLoading) return enough;
     if (got == Got::kBad) {  // Both copies: which of its blocks are free, nobody knows.
+      LoseSpace(index);
       skip();
       continue;
     }
@@ -273,6 +274,7 @@ void PoolImpl::Rewind(Group* group, uint32_t bit) {
 // From now on waiting: the bit stays set until the next superblock but one (S13).
 void PoolImpl::FreeRun(uint64_t phys, uint64_t blocks) {
   pending_blocks_ += blocks;
+  if (!lost_.empty() && IsLost(GroupOf(phys))) lost_pending_ += blocks;
   if (!freed_now_.empty()) {
     Run& last = freed_now_.back();
     if (last.phys + last.blocks == phys && last.blocks + blocks <= UINT32_MAX &&

@@ -24,7 +24,7 @@ bool PoolImpl::CheckpointWanted() const {
   return want_checkpoint_ || !checkpoint_waiters_.empty() || !waiting_controls_.empty() ||
          cache_.dirty_pages() >= soft_dirty_ ||
          next_sequence_ - cut_sequence_ > sb_.log_blocks / 4 || freed_now_.size() > (1u << 18) ||
-         pending_blocks_ > std::max<uint64_t>(kPendingFloor, FreeNow() / 4);
+         pending_blocks_ - lost_pending_ > std::max<uint64_t>(kPendingFloor, FreeNow() / 4);
 }
 
 void PoolImpl::StepCheckpoint() {
@@ -52,16 +52,17 @@ bool PoolImpl::PrepareCheckpoint() {
     const uint64_t group = GroupOf(run.phys);
     if (group == last) continue;
     last = group;
-    if (prepared_.count(group) != 0) continue;
+    if (prepared_.count(group) != 0 || IsLost(group)) continue;
     if (prepared_.size() >= max_groups) break;
     Page* leaf = nullptr;
     Got got = GetPage(&space_, 0, group, nullptr, &leaf);
     loading |= got == Got::kLoading;
+    if (got == Got::kBad) LoseSpace(group);
     if (got != Got::kHere) continue;
     ++leaf->pins;
     prepared_[group] = leaf;
   }
-  if (!PrepareLines() || loading) return false;
+  if (!PrepareLines() || loading || rebuild_wanted_) return false;
   const uint64_t need = CheckpointNeed() + 2 * prepared_.size();
   for (AllocClass* c : {&meta_[0], &meta_[1]}) {
     if (!EnsureFree(c, need / 2 + 1) && !c->exhausted) return false;
@@ -73,7 +74,7 @@ bool PoolImpl::PrepareCheckpoint() {
       if (!EnsureFree(c, c->free_blocks() + need - room) && !c->exhausted) return false;
     }
   }
-  return true;
+  return !rebuild_wanted_;
 }
 
 // Blocks that AllocMeta can find, each counted once.
@@ -171,6 +172,11 @@ void PoolImpl::Cut() {
   items_next_ = 0;
   sb_next_ = sb_;
   sb_next_.generation = generation_;
+  if (!lost_.empty()) {
+    sb_next_.compatible_features |= kFeatureSpaceLost;
+  } else {
+    sb_next_.compatible_features &= ~kFeatureSpaceLost;
+  }
   sb_next_.log_sequence = cut_sequence_ = apply_sequence_;
   sb_next_.log_predecessor_crc = apply_crc_;
   sb_next_.log_opening = opening_;

@@ -123,6 +123,9 @@ struct Superblock {
   uint32_t reserved2;
   uint32_t crc;  // Last field: of every byte before it.
 };
+// Superblock::compatible_features: pages of the space map could not be read. The next opening that
+// may write makes them anew (H6).
+inline constexpr uint64_t kFeatureSpaceLost = 1;
 static_assert(offsetof(Superblock, crc) == kBlockBytes - 4);
 static_assert(sizeof(Superblock) == kBlockBytes && std::is_trivially_copyable_v<Superblock>);
 

@@ -105,6 +105,8 @@ struct PoolOptions {
   uint64_t walk_bytes_per_second = 0;  // Of scrub, resilver, rebalance. 0: as fast as it goes.
   // Where a test wants the older of the two superblock generations (S3).
   bool prefer_older_superblock = false;
+  // The space map's unreadable pages are made anew from what everything else owns (S9).
+  bool rebuild_space = false;
 };
 
 enum class PoolState : uint8_t { kOpen = 1, kFaulted = 2, kClosed = 3 };
@@ -119,6 +121,10 @@ struct PoolStats {
   uint64_t metadata_blocks = 0;
   uint64_t pending_free_blocks = 0;
   uint64_t free_blocks = 0;
+  // S9: in parts of the space map that cannot be read; not among the free ones. The next opening
+  // makes them anew.
+  uint64_t unknown_blocks = 0;
+  uint64_t rebuilt_pages = 0;  // Of the space map, by this opening.
   uint64_t checkpoints = 0;  // Since open.
   uint64_t log_bytes_used = 0;
   uint64_t log_bytes = 0;

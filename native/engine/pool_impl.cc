@@ -575,13 +575,16 @@ PoolStats PoolImpl::Stats() const {
   PoolStats s;
   s.state = state_;
   s.size_blocks = sb_.size_blocks;
-  s.usable_blocks = alloc_blocks_ - growth_reserve_;
+  const uint64_t kept = growth_reserve_ + lost_free_;
+  s.usable_blocks = alloc_blocks_ - std::min(alloc_blocks_, kept);
   s.growth_limit_percent = growth_limit_;
   s.allocated_blocks = bits_used_ + busy_;
   s.data_blocks = data_mapped_;
   s.metadata_blocks = metadata_blocks_;
-  s.pending_free_blocks = pending_blocks_ + releasing_count_;
+  s.pending_free_blocks = pending_blocks_ - lost_pending_ + releasing_count_;
   s.free_blocks = FreeNow();
+  for (const auto& [start, groups] : lost_) s.unknown_blocks += groups.blocks;
+  s.rebuilt_pages = rebuilt_pages_;
   s.checkpoints = checkpoints_;
   s.log_bytes_used = (next_sequence_ - log_tail_) * kBlockBytes;
   s.log_bytes = sb_.log_blocks * kBlockBytes;

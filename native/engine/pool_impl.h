@@ -2,7 +2,8 @@
 // tree_access.cc (pages), allocation.cc (space), read_path.cc, write_path.cc (admission, log,
 // application), atomic_write.cc, unmap.cc, control.cc (volumes, blobs), snapshot.cc, versions.cc
 // (what snapshots share), clone.cc, rollback.cc, diff.cc, reclaim.cc (deletion),
-// checkpoint.cc, recovery.cc (opening), load_state.cc, replay.cc, check.cc.
+// checkpoint.cc, recovery.cc (opening), load_state.cc, lost_space.cc (damage of the space map),
+// replay.cc, check.cc.
 //
 // Nothing here is called back in the middle of something: an I/O's completion is only queued, and
 // worked off by Drain; a caller's `done` is only queued, and delivered when the outermost call is
@@ -320,6 +321,7 @@ class PoolImpl final : public Pool {
 
   // recovery.cc
   Status Recover(const std::vector<DeviceFile>& files, std::string* why);
+  bool rebuild_wanted() const { return rebuild_wanted_; }
 
   void Submit(Op* op) override;
   void Kick() override;
@@ -598,10 +600,18 @@ class PoolImpl final : public Pool {
   uint32_t BitOf(uint64_t phys) const { return range_.BitOf(phys); }
   uint64_t GroupCount() const { return range_.Groups(); }
   // Blocks that can be taken now, and those that will be once pending frees have come back.
-  uint64_t FreeNow() const { return alloc_blocks_ - bits_used_ - busy_; }
-  uint64_t FreeSoon() const { return FreeNow() + pending_blocks_ + releasing_count_; }
+  uint64_t FreeNow() const { return alloc_blocks_ - bits_used_ - busy_ - lost_free_; }
+  uint64_t FreeSoon() const {
+    return FreeNow() + pending_blocks_ - lost_pending_ + releasing_count_;
+  }
   uint64_t CheckpointNeed() const;
   uint64_t Reserve() const { return reserve_; }
+
+  // --- lost_space.cc ---
+  struct SpaceRebuild;
+  bool IsLost(uint64_t group) const;
+  void LoseSpace(uint64_t group);
+  void RebuildSpace();
 
   // --- repair.cc ---
   void AddPlaces(Repair* repair, uint64_t phys);
@@ -802,6 +812,7 @@ class PoolImpl final : public Pool {
 
   // --- recovery.cc ---
   Status ReadSuperblocks(std::string* why);
+  Status SpaceUnreadable(std::string* why);
   bool WriteLabelsSync(std::string* why);
   Status EqualizeSuperblocks(uint32_t base, bool erase_other, std::string* why);
   void SetLimits();
@@ -891,6 +902,19 @@ class PoolImpl final : public Pool {
   uint64_t unplaced_pages_ =
       0;  // Dirty pages that have no address yet: two blocks each at the cut.
   uint64_t data_mapped_ = 0;
+  // Groups whose part of the space map cannot be read, from the first to the one behind the last;
+  // and what the pages above say is free in them.
+  struct LostGroups {
+    uint64_t end = 0;
+    uint64_t blocks = 0;
+    uint64_t free = 0;
+  };
+  std::map<uint64_t, LostGroups> lost_;
+  uint64_t lost_free_ = 0;
+  uint64_t lost_pending_ = 0;  // Of pending_blocks_: those in there, which do not come back.
+  uint64_t rebuilt_pages_ = 0;
+  bool opening_now_ = true;        // Until the checkpoint that ends the opening.
+  bool rebuild_wanted_ = false;    // This opening met a page that cannot be read.
 
   // Log.
   uint64_t next_sequence_ = 0;

@@ -70,17 +70,25 @@ Status Pool::Open(const std::vector<DeviceFile>& files, const PoolOptions& optio
                   std::unique_ptr<Pool>* pool, std::string* why) {
   std::string unused;
   if (why == nullptr) why = &unused;
-  auto impl = std::make_unique<PoolImpl>(options);
-  Status status = impl->Recover(files, why);
+  std::unique_ptr<PoolImpl> impl;
+  // Once more where the space map cannot be read: it is made anew before anything builds on it.
+  const auto recover = [&](PoolOptions with, std::string* reason) {
+    for (;;) {
+      impl.reset();
+      impl = std::make_unique<PoolImpl>(with);
+      const Status status = impl->Recover(files, reason);
+      if (!impl->rebuild_wanted() || with.rebuild_space) return status;
+      with.rebuild_space = true;
+    }
+  };
+  Status status = recover(options, why);
   if (status == Status::kCorrupt && !options.prefer_older_superblock) {
     // What the newest superblock reaches is damaged: the one before it leads to the same state by a
     // longer replay.
-    impl.reset();
     PoolOptions older = options;
     older.prefer_older_superblock = true;
     std::string second;
-    impl = std::make_unique<PoolImpl>(older);
-    status = impl->Recover(files, &second);
+    status = recover(older, &second);
     if (status != Status::kOk) status = Status::kCorrupt;
   }
   if (status == Status::kOk) *pool = std::move(impl);
@@ -145,14 +153,19 @@ Status PoolImpl::Recover(const std::vector<DeviceFile>& files, std::string* why)
   if (Status s = devices_.Assemble(files, options_.read_only, why); s != Status::kOk) return s;
   if (Status s = ReadSuperblocks(why); s != Status::kOk) return s;
   if (Status s = LoadState(why); s != Status::kOk) return s;
+  if (options_.rebuild_space || (sb_.compatible_features & kFeatureSpaceLost) != 0) RebuildSpace();
   if (Status s = ReplayLog(why); s != Status::kOk) return s;
   if (Faulted()) {
     *why = fault_;
     return Status::kCorrupt;
   }
+  if (rebuild_wanted_) return SpaceUnreadable(why);
   recovering_ = false;
   ResumeWalks();
-  if (options_.read_only) return Status::kOk;
+  if (options_.read_only) {
+    opening_now_ = false;
+    return Status::kOk;
+  }
   EnsureRegions();
   if (!FlushSync()) {
     *why = "the medium failed a flush";
@@ -161,17 +174,26 @@ Status PoolImpl::Recover(const std::vector<DeviceFile>& files, std::string* why)
   flushed_up_to_ = {apply_sequence_, 0};
   want_checkpoint_ = true;
   Enter();
-  while (checkpoints_ == 0 && !Faulted()) {
+  while (checkpoints_ == 0 && !Faulted() && !rebuild_wanted_) {
     StepCheckpoint();
     WaitIo();
   }
   --depth_;
+  if (rebuild_wanted_) return SpaceUnreadable(why);
+  opening_now_ = false;
   if (Faulted()) {
     *why = fault_;
     return Status::kIoError;
   }
   CheckResilver(true);
   return Status::kOk;
+}
+
+// Nothing of this opening has been written yet.
+Status PoolImpl::SpaceUnreadable(std::string* why) {
+  while (ios_in_flight_ > 0) WaitIo();
+  *why = "the map of free space cannot be read";
+  return Status::kIoError;
 }
 
 Status PoolImpl::ReadSuperblocks(std::string* why) {

@@ -142,6 +142,7 @@ Status PoolImpl::ReplayLog(std::string* why) {
       if (Mutated(Mutant::kTornDataReplayed)) trusted = ~0ull;
       ReplayBlock(&replay, block, trusted);
     }
+    if (rebuild_wanted_) return Status::kOk;  // It begins anew.
   }
   pending_old_.clear();
   for (const auto& [from, to] : replay.pending) {
@@ -341,7 +342,10 @@ bool PoolImpl::ReplayAlloc(Replay* replay, const std::vector<Run>& runs,
   };
   for (const Run& part : parts) {
     Page* leaf = nullptr;
-    if (WaitPage(&space_, GroupOf(part.phys), true, &leaf) != Got::kHere) return false;
+    if (WaitPage(&space_, GroupOf(part.phys), true, &leaf) != Got::kHere) {
+      LoseSpace(GroupOf(part.phys));
+      return false;
+    }
     for (uint64_t k = 0; k < part.blocks; ++k) {
       if (Group::AnySet(leaf->space_leaf(), BitOf(part.phys + k), 1) &&
           pending(part.phys + k) == replay->pending.end()) {

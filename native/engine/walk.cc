@@ -164,6 +164,7 @@ bool PoolImpl::VisitLeaf(Walk* walk, Tree* tree, VolumeState* owner, uint64_t ke
     if (page->bad) {
       // All of its copies: what is below cannot be looked at, and cannot be read by anybody.
       ++r.damaged_blocks;
+      if (tree == &space_) LoseSpace(leaf);
       ReportDamage(owner, tree->role == Role::kMap ? leaf << kLeafBits : 0, page->load_ptr.addr[0]);
       cache_.Remove(page);
       return skip(level);

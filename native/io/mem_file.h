@@ -65,6 +65,11 @@ class MemFile : public BlockFile {
     if (data.empty()) data.resize(4096);
     return data.data();
   }
+  // Of those that were ever written: f(block, its 4096 bytes).
+  template <typename F>
+  void EachBlock(F f) const {
+    for (const auto& [block, data] : current_) f(block, data.data());
+  }
   uint64_t blocks_held() const { return current_.size(); }
 
   // Decides a request's result before it is executed: 0, or a negative errno.

@@ -107,6 +107,12 @@ export function adviceOf({ name, pool, why, paths, clashes }: KnownPool): string
       `${damage.length} blocks have no good copy (${shown.join(', ')}${damage.length > SHOWN_DAMAGE ? ', …' : ''}): write them again, or restore what lies there`,
     );
   }
+  const { unknownBlocks } = pool.stats();
+  if (unknownBlocks > 0) {
+    advice.push(
+      `both copies of a part of its map of free space are damaged: ${unknownBlocks * STORE_BLOCK_BYTES} bytes are neither free nor usable. Close and open it once (ashlar export pool ${name}, then import; the daemon's own: restart the daemon): opening makes the map anew`,
+    );
+  }
   if (isReadOnly(pool)) {
     advice.push(
       `the limit is reached: writes that grow are refused. Trim on the hosts, delete volumes or snapshots, or add a device (ashlar device add ${name} …)`,

@@ -1,5 +1,5 @@
 // Watches how full the pool is, and tells the hosts in time: the soft threshold of thin provisioning (06h/38h/07h), long
-// before writes that grow are refused.
+// before writes that grow are refused. And whether all of its space is known (H6).
 import type { Clock, Log, Timer } from '../base/index.ts';
 import type { PoolStats } from '../store/index.ts';
 
@@ -9,7 +9,7 @@ const HYSTERESIS_PERCENT = 3;
 
 export interface SpaceWatchOptions {
   readonly stats: () => PoolStats;
-  /** 0: never. */
+  /** 0: hosts are never told. */
   readonly thresholdPercent: number;
   readonly clock: Clock;
   readonly log: Log;
@@ -19,12 +19,20 @@ export interface SpaceWatchOptions {
 export class SpaceWatch {
   readonly #options: SpaceWatchOptions;
   #low = false;
+  #unknownBlocks = 0;
   #timer: Timer | null = null;
 
   /** Looks at once, then now and then. */
   constructor(options: SpaceWatchOptions) {
     this.#options = options;
-    if (options.thresholdPercent > 0) this.#look();
+    const { rebuiltPages } = options.stats();
+    if (rebuiltPages > 0) {
+      options.log.warn(
+        { rebuiltPages },
+        'both copies of a part of the map of free space were damaged: it was made anew; look at the disk',
+      );
+    }
+    this.#look();
   }
 
   stop(): void {
@@ -34,8 +42,16 @@ export class SpaceWatch {
 
   #look(): void {
     const { stats, thresholdPercent, clock, log, tell } = this.#options;
-    const percent = usedPercent(stats());
-    if (!this.#low && percent >= thresholdPercent) {
+    const { unknownBlocks } = stats();
+    if (unknownBlocks > this.#unknownBlocks) {
+      log.error(
+        { unknownBlocks },
+        'both copies of a part of the map of free space are damaged: these blocks are not usable before the pool is opened again; see docs/operations.md',
+      );
+    }
+    this.#unknownBlocks = unknownBlocks;
+    const percent = thresholdPercent > 0 ? usedPercent(stats()) : -1;
+    if (!this.#low && percent >= 0 && percent >= thresholdPercent) {
       this.#low = true;
       log.warn(
         { usedPercent: Math.floor(percent), thresholdPercent },

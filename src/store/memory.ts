@@ -163,6 +163,8 @@ export class MemoryPool implements Pool, Flushable {
       metadataBlocks: 0,
       pendingFreeBlocks: 0,
       freeBlocks: this.#sizeBlocks - allocatedBlocks,
+      unknownBlocks: 0,
+      rebuiltPages: 0,
       checkpoints: this.#checkpoints,
       logBytesUsed: 0,
       logBytes: 0,

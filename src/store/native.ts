@@ -67,6 +67,8 @@ export interface NativeStats {
   readonly metadataBlocks: number;
   readonly pendingFreeBlocks: number;
   readonly freeBlocks: number;
+  readonly unknownBlocks: number;
+  readonly rebuiltPages: number;
   readonly checkpoints: number;
   readonly logBytesUsed: number;
   readonly logBytes: number;

@@ -20,6 +20,13 @@ export interface PoolStats {
   readonly metadataBlocks: number;
   readonly pendingFreeBlocks: number;
   readonly freeBlocks: number;
+  /**
+   * H6: in parts of the map of free space that cannot be read; neither free nor usable until the next opening, which makes
+   * those parts anew.
+   */
+  readonly unknownBlocks: number;
+  /** Of that map, made anew by this opening. */
+  readonly rebuiltPages: number;
   readonly checkpoints: number;
   readonly logBytesUsed: number;
   readonly logBytes: number;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "native/test/model/host_op.h"
+#include "native/test/space_rot.h"
 
 namespace ashlar::model {
 
@@ -52,6 +53,7 @@ bool Driver::OpenPool() {
   options.cache_bytes = 1 << 20;
   for (uint8_t& byte : options.open_id.bytes) byte = static_cast<uint8_t>(rng_());
   options.prefer_older_superblock = Chance(20);
+  options.rebuild_space = rebuild_;
   std::string why;
   if (Pool::Open(*file_, options, &pool_, &why) != Status::kOk) {
     return Fail("the pool does not open: " + why);
@@ -119,7 +121,26 @@ bool Driver::Reopen() {
     if (cut && !volumes_.empty()) file_->PowerCut();
   }
   pool_.reset();
-  return CheckOffline() && Open() && CompareEverything();
+  if (!CheckOffline()) return false;
+  return (Chance(25) ? OpenRotten() : Open()) && CompareEverything();
+}
+
+// H6: the opening makes anew what it can no longer read of the space map, exactly: the offline
+// check that comes next sees every block that is marked and owned by nothing, or the other way
+// round.
+bool Driver::OpenRotten() {
+  ++counts_.rotten;
+  // Of all of it, any opening has to learn.
+  rebuild_ = Chance(50);
+  for (const auto& [place, blocks] : test::FindSpacePages(*file_)) {
+    if (!rebuild_ || Chance(30)) test::RotSpacePage(*file_, blocks);
+  }
+  const bool opened = Open();
+  rebuild_ = false;
+  if (!opened) return false;
+  // What is older than the opening is as it was.
+  if (Do([this](DoneFn done, void* c) { pool_->Checkpoint(done, c); }) == Status::kOk) return true;
+  return Fail("a checkpoint failed after the space map was made anew");
 }
 
 bool Driver::CheckOffline() {

@@ -21,7 +21,7 @@ struct DriverOptions {
 struct DriverCounts {
   uint64_t operations = 0, blocks_compared = 0, reopenings = 0, kills = 0, checks = 0, refusals = 0,
            installs = 0, deletions = 0, snapshots = 0, clones = 0, promotions = 0, rollbacks = 0,
-           resumed_rollbacks = 0, diffs = 0, held_back = 0;
+           resumed_rollbacks = 0, diffs = 0, held_back = 0, rotten = 0;
 };
 
 class Driver {
@@ -68,6 +68,7 @@ class Driver {
   bool CompareEverything();
   bool CompareSpace();
   bool CheckOffline();
+  bool OpenRotten();
 
   bool Create();
   bool Delete();
@@ -96,6 +97,7 @@ class Driver {
   uint32_t unmaps_in_flight_ = 0;
   uint32_t depth_ = 1;
   bool small_ = false;  // The pool may run full: one operation at a time, refused or done.
+  bool rebuild_ = false;
   uint32_t lines_ = 1;  // How often snapshots, clones and rollbacks come.
   uint64_t next_value_ = 1;
   uint64_t next_name_ = 1;

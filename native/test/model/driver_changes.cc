@@ -30,6 +30,8 @@ void Driver::OnDone(Op* op) {
   const bool install = op->guard != Guard::kNewer;
   if (op->status == Status::kNoSpace && self.small_) {
     ++self.counts_.refusals;
+    // An unmap is done piece by piece, up to the one that there was no space for.
+    if (op->kind == OpKind::kUnmap) v->Unmap(op->lba, op->failed_lba - op->lba, op->version);
     // It rests below what was refused: a later epoch goes on.
     if (!install) ++v->epoch;
     return;

@@ -77,6 +77,7 @@ int Job(const Options& options, uint64_t job, int out, volatile uint64_t* at) {
     sum.resumed_rollbacks += c.resumed_rollbacks;
     sum.diffs += c.diffs;
     sum.held_back += c.held_back;
+    sum.rotten += c.rotten;
   }
   return write(out, &sum, sizeof sum) == sizeof sum ? 0 : 1;
 }
@@ -130,6 +131,7 @@ int Main(int argc, char** argv) {
     sum.resumed_rollbacks += one.resumed_rollbacks;
     sum.diffs += one.diffs;
     sum.held_back += one.held_back;
+    sum.rotten += one.rotten;
   }
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -138,10 +140,10 @@ int Main(int argc, char** argv) {
       "%llu seeds, %llu operations in %.1f s: %llu installs, %llu refused for want of space, %llu "
       "deletions, %llu snapshots, %llu clones, %llu promotions, %llu rollbacks (%llu gone on with "
       "after a kill), %llu refused for what depends on it, %llu diffs, %llu "
-      "reopenings (%llu without a close), %llu offline checks, %llu blocks compared: %s\n",
+      "reopenings (%llu without a close, %llu with a space map that had rotted), %llu offline checks, %llu blocks compared: %s\n",
       n(options.seeds), n(sum.operations), seconds, n(sum.installs), n(sum.refusals),
       n(sum.deletions), n(sum.snapshots), n(sum.clones), n(sum.promotions), n(sum.rollbacks),
-      n(sum.resumed_rollbacks), n(sum.held_back), n(sum.diffs), n(sum.reopenings), n(sum.kills),
+      n(sum.resumed_rollbacks), n(sum.held_back), n(sum.diffs), n(sum.reopenings), n(sum.kills), n(sum.rotten),
       n(sum.checks), n(sum.blocks_compared), good ? "none differs" : "FAILED");
   return good ? 0 : 1;
 }

@@ -1,22 +1,34 @@
 // The soft threshold: told once when it is reached, and again only after there was space in between.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ManualClock, silentLog } from '../../../src/base/index.ts';
+import { type Log, ManualClock, silentLog } from '../../../src/base/index.ts';
 import { SpaceWatch } from '../../../src/daemon/space-watch.ts';
 import type { PoolStats } from '../../../src/store/index.ts';
 
-function aWatch(thresholdPercent: number) {
+function aWatch(thresholdPercent: number, rebuiltPages = 0) {
   const clock = new ManualClock();
   const told: boolean[] = [];
-  const stats = { usableBlocks: 1000, allocatedBlocks: 0, pendingFreeBlocks: 0 };
+  const stats = {
+    usableBlocks: 1000,
+    allocatedBlocks: 0,
+    pendingFreeBlocks: 0,
+    unknownBlocks: 0,
+    rebuiltPages,
+  };
+  const said: string[] = [];
+  const log: Log = {
+    ...silentLog,
+    warn: (_, message) => said.push(message),
+    error: (_, message) => said.push(message),
+  };
   const watch = new SpaceWatch({
     stats: () => stats as PoolStats,
     thresholdPercent,
     clock,
-    log: silentLog,
+    log,
     tell: (low) => told.push(low),
   });
-  return { clock, told, stats, watch };
+  return { clock, told, said, stats, watch };
 }
 
 test('it is told when the threshold is reached, once, and again after there was space', () => {
@@ -50,4 +62,13 @@ test('a threshold of 0 is none', () => {
   stats.allocatedBlocks = 1000;
   clock.advance(60_000);
   assert.deepEqual(told, []);
+});
+
+test('a map of free space that is damaged, or was, is in the log', () => {
+  const { clock, said, stats } = aWatch(0, 3);
+  assert.match(said.join(), /was made anew/);
+  stats.unknownBlocks = 31744;
+  clock.advance(60_000);
+  assert.equal(said.length, 2);
+  assert.match(said[1] ?? '', /not usable before the pool is opened again/);
 });
