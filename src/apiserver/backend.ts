@@ -7,11 +7,31 @@ import type { WatchHandle } from './client.ts';
 import { ApiError, alreadyExists, conflict, type KindName, MODIFIED } from './errors.ts';
 import type { KubeObject } from './meta.ts';
 
+/** Where a page begins: behind this object. */
+export interface Cursor {
+  readonly namespace: string | null;
+  readonly name: string;
+}
+
+export interface PageRequest {
+  /** At most so many; null: all. */
+  readonly limit: number | null;
+  readonly after: Cursor | null;
+  /** As it was at this version, so that pages fit together; null: as it is. Rejects with Expired. */
+  readonly version: string | null;
+}
+
 export interface BackendPage {
+  /** Empty only where there are no more. */
   readonly items: readonly KubeObject[];
   readonly resourceVersion: string;
   readonly more: boolean;
+  /** How many come after them; null: not known. */
+  readonly remaining: number | null;
 }
+
+/** All there is, as it is. */
+export const EVERYTHING: PageRequest = { limit: null, after: null, version: null };
 
 /** A change, with what was there before it: selectors turn a MODIFIED into an ADDED or a DELETED by that. */
 export interface BackendEvent {
@@ -28,12 +48,8 @@ export interface BackendSink {
 
 export interface Backend {
   get(namespace: string | null, name: string): Promise<KubeObject | null>;
-  /** In the order of namespace and name. `after` is the last object of the page before. */
-  list(
-    namespace: string | null,
-    limit: number | null,
-    after: { namespace: string | null; name: string } | null,
-  ): Promise<BackendPage>;
+  /** In the order of namespace and name. */
+  list(namespace: string | null, page: PageRequest): Promise<BackendPage>;
   /** `object` is complete and checked, but for its resource version. */
   create(object: KubeObject, dryRun: boolean): Promise<KubeObject>;
   /** Rejects with Conflict unless `before` is still what is there. */
@@ -41,7 +57,12 @@ export interface Backend {
   /** Nothing holds it any more. As for `update`. */
   remove(before: KubeObject, dryRun: boolean, force: boolean): Promise<void>;
   /** Ends with Expired where `resourceVersion` is too long ago. */
-  watch(namespace: string | null, resourceVersion: string, sink: BackendSink): WatchHandle;
+  watch(namespace: string | null, resourceVersion: string, sink: BackendSink): BackendWatch;
+}
+
+export interface BackendWatch extends WatchHandle {
+  /** Everything up to this version has been told of. */
+  progress(): string;
 }
 
 /** Keeps objects in the object store. */
@@ -67,19 +88,20 @@ export class StoreBackend implements Backend {
 
   async list(
     namespace: string | null,
-    limit: number | null,
-    after: { namespace: string | null; name: string } | null,
+    { limit, after, version }: PageRequest,
   ): Promise<BackendPage> {
     const page = await translated(this.#kind, '', () =>
       this.#store.list(this.#folder(namespace), {
         ...(limit === null ? {} : { limit }),
         ...(after === null ? {} : { after: this.#key(after.namespace, after.name) }),
+        ...(version === null ? {} : { revision: Number(version) }),
       }),
     );
     return {
       items: page.entries.map((entry) => this.#object(entry)),
       resourceVersion: String(page.revision),
       more: page.more,
+      remaining: page.remaining,
     };
   }
 
@@ -122,11 +144,12 @@ export class StoreBackend implements Backend {
     );
   }
 
-  watch(namespace: string | null, resourceVersion: string, sink: BackendSink): WatchHandle {
-    return this.#store.watch(this.#folder(namespace), Number(resourceVersion), {
+  watch(namespace: string | null, resourceVersion: string, sink: BackendSink): BackendWatch {
+    const watch = this.#store.watch(this.#folder(namespace), Number(resourceVersion), {
       onEvents: (events) => sink.onEvents(events.map((event) => this.#event(event))),
       onEnd: (error) => sink.onEnd(toApiError(this.#kind, '', error)),
     });
+    return { close: () => watch.close(), progress: () => String(watch.progress()) };
   }
 
   #event(event: StoreEvent): BackendEvent {

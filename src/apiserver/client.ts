@@ -18,6 +18,9 @@ export interface ListRequest {
   readonly fieldSelector?: string;
   readonly limit?: number;
   readonly continue?: string;
+  /** Of a list: as new as this at least, or (Exact) just as new. */
+  readonly resourceVersion?: string;
+  readonly resourceVersionMatch?: 'Exact' | 'NotOlderThan';
 }
 
 export interface WriteOptions {
@@ -54,18 +57,25 @@ export type WatchEvent<T extends KubeObject = KubeObject> = {
 export interface WatchRequest extends ListRequest {
   /** Events after this version; without it (or '0'), what there is comes first, as ADDED. */
   readonly resourceVersion?: string;
+  /** Whether what there is comes first, whatever the version; then it must be as new as that. */
+  readonly initialEvents?: boolean;
 }
 
 export interface WatchSink<T extends KubeObject = KubeObject> {
   onEvents(events: readonly WatchEvent<T>[]): void;
-  /** Everything up to this version has been told: now and then, and after what there was at the beginning. */
-  onBookmark?(resourceVersion: string, initial: boolean): void;
+  /** What there was at the beginning, by this version, has been told. */
+  onInitialEnd?(resourceVersion: string): void;
   /** `Expired` (410): list again and watch from there. */
   onEnd(error: Error): void;
 }
 
 export interface WatchHandle {
   close(): void;
+}
+
+export interface ProgressingWatch extends WatchHandle {
+  /** Everything up to this version has been told of; null: it has not begun yet. */
+  progress(): string | null;
 }
 
 export interface ObjectClient {

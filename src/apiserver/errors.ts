@@ -50,6 +50,7 @@ export interface StatusCause {
     | 'FieldValueNotFound'
     | 'FieldValueTypeInvalid'
     | 'FieldManagerConflict'
+    | 'ResourceVersionTooLarge'
     | 'Busy';
   readonly message: string;
   readonly field: string;

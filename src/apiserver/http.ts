@@ -19,6 +19,7 @@ import {
 } from './discovery.ts';
 import { ApiError, clip, invalid, notFound, type StatusReason } from './errors.ts';
 import type { KindDefinition, LogOptions, Verb } from './kind.ts';
+import { listVersion, watchVersion } from './list-options.ts';
 import type { KubeObject } from './meta.ts';
 import { openapiV2, openapiV3, openapiV3Index } from './openapi.ts';
 import { encodeOpenapiV2, OPENAPI_PROTOBUF } from './openapi-protobuf.ts';
@@ -149,6 +150,12 @@ function addDiscovery(app: FastifyInstance, options: HttpOptions): void {
       minor,
       gitVersion: `v${version}`,
       platform: `${process.platform}/${process.arch}`,
+      // Clients that check their answers (Kubernetes' own for Python) want all of these.
+      buildDate: '1970-01-01T00:00:00Z',
+      compiler: 'v8',
+      gitCommit: '',
+      gitTreeState: '',
+      goVersion: `none; node ${process.version}`,
       nodeVersion: process.version,
     };
   });
@@ -234,6 +241,9 @@ function addDiscovery(app: FastifyInstance, options: HttpOptions): void {
   });
 }
 
+/** More are not read. */
+const MAX_WARNINGS = 16;
+
 /** One request below /api or /apis. */
 class ResourceRequest {
   readonly #options: HttpOptions;
@@ -281,12 +291,8 @@ class ResourceRequest {
       throw new ApiError('NotFound', `${kind.plural} are in namespaces: ${clip(this.#path)}`);
     }
     const result = await this.#dispatch(kind, target, identity);
-    for (const warning of this.#warnings.slice(0, 16)) {
-      const text = clip(warning)
-        .replaceAll(/[^\x20-\x7e]/g, '?')
-        .replaceAll(/["\\]/g, '\\$&');
-      this.#reply.header('warning', `299 - "${text}"`);
-    }
+    // At once: a header that is set again replaces the one before.
+    if (this.#warnings.length > 0) this.#reply.header('warning', this.#warnings.map(warningHeader));
     return result;
   }
 
@@ -354,9 +360,7 @@ class ResourceRequest {
     const request = listRequest(this.#query, target.namespace);
     if (flag(this.#query, 'watch')) {
       allow('watch');
-      const resourceVersion = this.#query.get('resourceVersion');
-      const isInitial = flag(this.#query, 'sendInitialEvents');
-      const from = resourceVersion === undefined || isInitial ? {} : { resourceVersion };
+      const from = watchVersion(this.#query);
       // Everything about it is checked before its head is sent.
       integer(this.#query, 'timeoutSeconds');
       flag(this.#query, 'allowWatchBookmarks');
@@ -374,7 +378,8 @@ class ResourceRequest {
       return this.#reply;
     }
     allow('list');
-    const list = await server.list(refOf(kind, target), request);
+    const wanted = { ...request, ...listVersion(this.#query) };
+    const list = await server.list(refOf(kind, target), wanted);
     const shape = this.#shape();
     if (shape.as === 'table') {
       return tableOf(kind, list.items, list.metadata, shape.options, server.now());
@@ -504,7 +509,9 @@ class ResourceRequest {
   #writeOptions(): WriteOptions {
     return {
       ...writeOptions(this.#query, this.#request.headers['user-agent'] ?? ''),
-      onWarning: (message) => this.#warnings.push(message),
+      onWarning: (message) => {
+        if (this.#warnings.length < MAX_WARNINGS) this.#warnings.push(message);
+      },
     };
   }
 
@@ -519,6 +526,14 @@ class ResourceRequest {
     const { resourceVersion } = object.metadata;
     return tableOf(kind, [object], { resourceVersion }, shape.options, this.#options.server.now());
   }
+}
+
+/** RFC 7234 §5.5, as Kubernetes' API server sends it. */
+function warningHeader(warning: string): string {
+  const text = clip(warning)
+    .replaceAll(/[^\x20-\x7e]/g, '?')
+    .replaceAll(/["\\]/g, '\\$&');
+  return `299 - "${text}"`;
 }
 
 function refOf(kind: KindDefinition, target: Target) {

@@ -15,6 +15,10 @@ export {
   type BackendEvent,
   type BackendPage,
   type BackendSink,
+  type BackendWatch,
+  type Cursor,
+  EVERYTHING,
+  type PageRequest,
   StoreBackend,
 } from './backend.ts';
 export type {
@@ -71,6 +75,7 @@ export {
   ConditionSchema,
   ConditionsSchema,
   type KubeObject,
+  kubeMicroTime,
   kubeTime,
   type ObjectList,
   type ObjectMeta,

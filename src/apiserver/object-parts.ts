@@ -106,31 +106,6 @@ export function generatedName(base: string): string {
   return `${base.slice(0, 58)}${suffix}`;
 }
 
-export function writeContinue(object: KubeObject): string {
-  const { namespace, name } = object.metadata;
-  return Buffer.from(JSON.stringify([1, namespace ?? null, name])).toString('base64url');
-}
-
-export function readContinue(token: string): { namespace: string | null; name: string } {
-  try {
-    const parsed: unknown = JSON.parse(Buffer.from(token, 'base64url').toString());
-    if (Array.isArray(parsed) && parsed[0] === 1) {
-      const [, namespace, name] = parsed as unknown[];
-      const isRight =
-        (namespace === null || (typeof namespace === 'string' && isAddressable(namespace))) &&
-        typeof name === 'string' &&
-        isAddressable(name);
-      if (isRight) return { namespace, name } as { namespace: string | null; name: string };
-    }
-  } catch {
-    // Told below.
-  }
-  throw new ApiError(
-    'BadRequest',
-    'continue key is not valid: give back what the list before gave',
-  );
-}
-
 /** Could it be a name at all: what is not is simply not found. */
 export function isAddressable(name: string | null): boolean {
   return name === null || (name.length <= 253 && /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(name));

@@ -364,7 +364,9 @@ const LIST_QUERY: readonly Parameter[] = [
   ['limit', 'integer', 'At most so many; continue gives the rest.'],
   ['continue', 'string', 'From the page before.'],
   ['watch', 'boolean', 'Stream changes instead.'],
-  ['resourceVersion', 'string', 'Of a watch: changes after this.'],
+  ['resourceVersion', 'string', 'Of a list: as new as this. Of a watch: changes after this.'],
+  ['resourceVersionMatch', 'string', 'NotOlderThan, or Exact: just as it was then.'],
+  ['sendInitialEvents', 'boolean', 'Of a watch: what there is comes first, then a bookmark.'],
   ['timeoutSeconds', 'integer', 'Of a watch: end it after so long.'],
   ['allowWatchBookmarks', 'boolean', 'Of a watch: send bookmarks.'],
 ];

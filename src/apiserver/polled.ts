@@ -1,9 +1,15 @@
 // Kinds whose objects live elsewhere: sessions, pools, volumes. They are looked at when somebody asks, and once a
 // second while somebody watches; what differs from the look before is an event. The versions of lists and watches are
 // this process's own: one that another gave is answered with Expired, and the client lists again.
-import type { Clock, Timer } from '../base/index.ts';
-import type { Backend, BackendEvent, BackendPage, BackendSink } from './backend.ts';
-import type { WatchHandle } from './client.ts';
+import { asItWas, type Clock, type Timer } from '../base/index.ts';
+import type {
+  Backend,
+  BackendEvent,
+  BackendPage,
+  BackendSink,
+  BackendWatch,
+  PageRequest,
+} from './backend.ts';
 import { ApiError } from './errors.ts';
 import type { KubeObject } from './meta.ts';
 
@@ -61,21 +67,43 @@ export class PolledBackend implements Backend {
 
   async list(
     namespace: string | null,
-    limit: number | null,
-    after: { namespace: string | null; name: string } | null,
+    { limit, after, version }: PageRequest,
   ): Promise<BackendPage> {
     await this.#look();
     const from = after === null ? '' : keyOf(after.namespace, after.name);
-    const items = [...this.#seen]
-      .filter(([key, { object }]) => key > from && isWithin(object, namespace))
+    const items = [...(version === null ? this.#now() : this.#then(version))]
+      .filter(([key, object]) => key > from && isWithin(object, namespace))
       .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([, { object }]) => object);
+      .map(([, object]) => object);
     const page = limit === null ? items : items.slice(0, limit);
+    const remaining = items.length - page.length;
     return {
       items: page,
-      resourceVersion: String(this.#revision),
-      more: page.length < items.length,
+      resourceVersion: version ?? String(this.#revision),
+      more: remaining > 0,
+      remaining,
     };
+  }
+
+  #now(): Map<string, KubeObject> {
+    return new Map([...this.#seen].map(([key, { object }]) => [key, object]));
+  }
+
+  /** As the looks had found it by that version. */
+  #then(version: string): Map<string, KubeObject> {
+    this.#assertKnown(version);
+    const since = this.#history
+      .filter(({ revision }) => revision > Number(version))
+      .map(({ before, after }): [string, KubeObject | null] => {
+        const { namespace, name } = (after ?? before)!.metadata;
+        return [keyOf(namespace ?? null, name), before];
+      });
+    return asItWas(this.#now(), since);
+  }
+
+  #assertKnown(version: string): void {
+    if (Number(version) >= this.#oldest && Number(version) <= this.#revision) return;
+    throw new ApiError('Expired', `too old resource version: ${version}`);
   }
 
   async create(object: KubeObject, dryRun: boolean): Promise<KubeObject> {
@@ -95,21 +123,25 @@ export class PolledBackend implements Backend {
     this.poke();
   }
 
-  watch(namespace: string | null, resourceVersion: string, sink: BackendSink): WatchHandle {
-    const from = Number(resourceVersion);
-    const watcher: Watcher = { namespace, sink, after: from };
+  watch(namespace: string | null, resourceVersion: string, sink: BackendSink): BackendWatch {
+    const watcher: Watcher = { namespace, sink, after: Number(resourceVersion) };
+    let began = false;
     this.#watchers.add(watcher);
     queueMicrotask(() => {
       if (!this.#watchers.has(watcher)) return;
-      if (from < this.#oldest || from > this.#revision) {
+      try {
+        this.#assertKnown(resourceVersion);
+      } catch (error) {
         this.#watchers.delete(watcher);
-        sink.onEnd(new ApiError('Expired', `too old resource version: ${resourceVersion}`));
+        sink.onEnd(error as ApiError);
         return;
       }
+      began = true;
       this.#tell(watcher, this.#history);
       this.#schedule();
     });
     return {
+      progress: () => (began ? String(this.#revision) : resourceVersion),
       close: () => {
         this.#watchers.delete(watcher);
         if (this.#watchers.size === 0) this.#timer?.cancel();

@@ -11,7 +11,7 @@ import type {
   ListRequest,
   ObjectClient,
   Patch,
-  WatchHandle,
+  ProgressingWatch,
   WatchRequest,
   WatchSink,
   WriteOptions,
@@ -35,6 +35,7 @@ import {
   type Verb,
   verbsOf,
 } from './kind.ts';
+import { listBackend } from './listing.ts';
 import { type KubeObject, kubeTime, type ObjectList, type ObjectMeta } from './meta.ts';
 import {
   applyPatch,
@@ -45,11 +46,9 @@ import {
   isAddressable,
   listHeader,
   matcherOf,
-  readContinue,
   removedStatus,
   wantedParts,
   withName,
-  writeContinue,
 } from './object-parts.ts';
 import { afterUpdate, applyConfig, type Manager } from './patch/apply.ts';
 import { sameJson } from './patch/json-patch.ts';
@@ -97,29 +96,8 @@ export class ResourceServer implements ObjectClient {
     request: ListRequest = {},
   ): Promise<ObjectList<T>> {
     const kind = this.#allowed(ref, 'list');
-    const matches = matcherOf(kind, request);
-    const namespace = kind.namespaced ? (request.namespace ?? null) : null;
-    const limit = request.limit !== undefined && request.limit > 0 ? request.limit : null;
-    const items: T[] = [];
-    const backend = this.#backend(kind);
-    let after = request.continue === undefined ? null : readContinue(request.continue);
-    for (;;) {
-      const page = await backend.list(namespace, limit, after);
-      const { resourceVersion } = page;
-      for (const [index, object] of page.items.entries()) {
-        if (matches(object)) items.push(this.#present(kind, ref.version, object) as T);
-        const isLast = !page.more && index === page.items.length - 1;
-        if (limit !== null && items.length >= limit && !isLast) {
-          const metadata = { resourceVersion, continue: writeContinue(object) };
-          return { ...listHeader(kind, ref.version), metadata, items };
-        }
-      }
-      const last = page.items.at(-1);
-      if (!page.more || last === undefined) {
-        return { ...listHeader(kind, ref.version), metadata: { resourceVersion }, items };
-      }
-      after = { namespace: last.metadata.namespace ?? null, name: last.metadata.name };
-    }
+    const header = listHeader(kind, ref.version);
+    return await listBackend({ header, ...this.#selected<T>(kind, ref.version, request) }, request);
   }
 
   async create<T extends KubeObject>(
@@ -249,20 +227,19 @@ export class ResourceServer implements ObjectClient {
     ref: KindRef<T>,
     request: WatchRequest,
     sink: WatchSink<T>,
-  ): WatchHandle {
+  ): ProgressingWatch {
     const kind = this.#allowed(ref, 'watch');
-    const { resourceVersion = '' } = request;
-    if (!/^\d{0,15}$/.test(resourceVersion)) {
-      throw new ApiError('BadRequest', `resourceVersion '${clip(resourceVersion)}' is not one`);
-    }
-    return watchBackend(
-      this.#backend(kind),
-      kind.namespaced ? (request.namespace ?? null) : null,
-      resourceVersion,
-      matcherOf(kind, request),
-      (object) => this.#present(kind, ref.version, object) as T,
-      sink,
-    );
+    return watchBackend(this.#selected<T>(kind, ref.version, request), request, sink);
+  }
+
+  /** Which objects a list or a watch is of, and how they are shown. */
+  #selected<T extends KubeObject>(kind: KindDefinition, version: string, request: ListRequest) {
+    return {
+      backend: this.#backend(kind),
+      namespace: kind.namespaced ? (request.namespace ?? null) : null,
+      matches: matcherOf(kind, request),
+      present: (object: KubeObject) => this.#present(kind, version, object) as T,
+    };
   }
 
   /** The definition behind a reference. Throws NotFound for a kind that is not served. */

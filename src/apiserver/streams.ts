@@ -1,20 +1,24 @@
 // Answers that go on: watches and followed logs. Each is bounded in what it may have unsent; all end with the server.
 import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { assertNever } from '../base/index.ts';
 import type { WatchRequest } from './client.ts';
 import { ApiError } from './errors.ts';
-import type { KindDefinition } from './kind.ts';
+import { apiVersionOf, type KindDefinition } from './kind.ts';
 import type { KubeObject } from './meta.ts';
 import { flag, integer, type Query } from './request.ts';
 import type { ResourceServer } from './resources.ts';
-import { partialOf, type TableOptions, tableOf } from './table.ts';
+import { emptyTable, partialOf, type TableOptions, tableOf } from './table.ts';
+import { WaitingLines } from './waiting-lines.ts';
 
-/** A client that reads slower than things change is cut off and lists again. */
-const MAX_UNSENT_BYTES = 8 * 1024 * 1024;
+/** Text of a log that its reader has not taken: beyond it he is cut off. */
+const MAX_UNSENT_LOG_BYTES = 8 * 1024 * 1024;
 const MAX_STREAMS = 1024;
 const BOOKMARK_MS = 30_000;
 /** Within the time that proxies allow; clients begin anew. */
 const STANDARD_TIMEOUT_S = 1800;
+/** What a timer can count. */
+const MAX_TIMEOUT_S = 2_000_000;
 
 export type Shape =
   | { as: 'object' }
@@ -43,10 +47,14 @@ export class Streams {
     reply: FastifyReply,
   ): void {
     this.#assertRoom();
-    const timeoutS = integer(query, 'timeoutSeconds') ?? STANDARD_TIMEOUT_S;
-    const isInitialWanted = flag(query, 'sendInitialEvents');
+    // 0 is no wish, as in Kubernetes.
+    const timeoutS = Math.min(
+      integer(query, 'timeoutSeconds') || STANDARD_TIMEOUT_S,
+      MAX_TIMEOUT_S,
+    );
     const wantsBookmarks = flag(query, 'allowWatchBookmarks');
-    let bookmark = '';
+    const isInitialEndTold = wantsBookmarks && request.initialEvents === true;
+    let told = '';
     let first = true;
     const shaped = (object: KubeObject): unknown => {
       if (shape.as === 'partial') return partialOf(object, shape.version);
@@ -58,40 +66,43 @@ export class Streams {
       first = false;
       return sent;
     };
-    const sendBookmark = (resourceVersion: string, isInitialEnd: boolean): void => {
-      const annotations = isInitialEnd
-        ? { annotations: { 'k8s.io/initial-events-end': 'true' } }
-        : {};
-      const object = {
-        kind: kind.kind,
-        apiVersion: kind.group === '' ? version : `${kind.group}/${version}`,
-        metadata: { resourceVersion, creationTimestamp: null, ...annotations },
-      };
-      stream.line({ type: 'BOOKMARK', object });
+    const tellBookmark = (resourceVersion: string, isInitialEnd: boolean): void => {
+      told = resourceVersion;
+      const object = bookmarkOf(kind, version, shape, resourceVersion, isInitialEnd);
+      stream.lines([() => lineOf({ type: 'BOOKMARK', object })]);
     };
     // Refused before anything is sent, where it is; and it tells of nothing before this function has ended.
     const handle = server.watch({ ...kind, version }, request, {
       onEvents: (events) => {
-        for (const { type, object } of events) stream.line({ type, object: shaped(object) });
+        stream.lines(
+          events.map(
+            ({ type, object }) =>
+              () =>
+                lineOf({ type, object: shaped(object) }),
+          ),
+        );
       },
-      onBookmark: (resourceVersion, initial) => {
-        if (initial && isInitialWanted && wantsBookmarks) sendBookmark(resourceVersion, true);
-        else bookmark = resourceVersion;
+      onInitialEnd: (resourceVersion) => {
+        if (isInitialEndTold) tellBookmark(resourceVersion, true);
       },
       onEnd: (error) => {
         const status =
           error instanceof ApiError ? error : new ApiError('InternalError', error.message);
-        stream.line({ type: 'ERROR', object: status.toStatus() });
-        stream.end();
+        stream.lines([() => lineOf({ type: 'ERROR', object: status.toStatus() })]);
+        stream.endWhenTaken();
       },
     });
     const stream = this.#begin(http, reply, 'application/json', () => handle.close());
-    const bookmarks = setInterval(() => {
-      if (bookmark === '' || !wantsBookmarks) return;
-      sendBookmark(bookmark, false);
-      bookmark = '';
-    }, BOOKMARK_MS);
-    const deadline = setTimeout(() => stream.end(), timeoutS * 1000);
+    /** A kind that rests has its version rise too: a watch begun anew from there is none from long ago. */
+    const tellProgress = (): void => {
+      const now = handle.progress();
+      if (wantsBookmarks && now !== null && now !== told) tellBookmark(now, false);
+    };
+    const bookmarks = setInterval(tellProgress, BOOKMARK_MS);
+    const deadline = setTimeout(() => {
+      tellProgress();
+      stream.endWhenTaken();
+    }, timeoutS * 1000);
     stream.onEnd(() => {
       clearInterval(bookmarks);
       clearTimeout(deadline);
@@ -149,10 +160,15 @@ export class Streams {
     this.#open.add(end);
     raw.on('close', end);
     raw.on('error', end);
+    const waiting = new WaitingLines(raw, () => {
+      end();
+      raw.destroy();
+    });
+    atEnd.push(() => waiting.drop());
     const write = (text: string): boolean => {
       if (ended) return false;
       raw.write(text);
-      if (raw.writableLength > MAX_UNSENT_BYTES) {
+      if (raw.writableLength > MAX_UNSENT_LOG_BYTES) {
         end();
         raw.destroy();
       }
@@ -160,12 +176,46 @@ export class Streams {
     };
     return {
       write,
-      line: (value: unknown): boolean => write(`${JSON.stringify(value)}\n`),
+      lines: (lines: readonly (() => string)[]): void => waiting.add(lines),
+      endWhenTaken: (): void => waiting.whenEmpty(end),
       end,
       onEnd: (step: () => void): void => {
         if (ended) step();
         else atEnd.push(step);
       },
     };
+  }
+}
+
+function lineOf(event: object): string {
+  return `${JSON.stringify(event)}\n`;
+}
+
+/** A version that everything was told up to, in the shape that the client takes objects in. */
+function bookmarkOf(
+  kind: KindDefinition,
+  version: string,
+  shape: Shape,
+  resourceVersion: string,
+  isInitialEnd: boolean,
+): object {
+  const metadata = {
+    resourceVersion,
+    creationTimestamp: null,
+    ...(isInitialEnd ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {}),
+  };
+  switch (shape.as) {
+    case 'object':
+      return {
+        kind: kind.kind,
+        apiVersion: apiVersionOf({ group: kind.group, version }),
+        metadata,
+      };
+    case 'partial':
+      return partialOf({ metadata } as unknown as KubeObject, shape.version);
+    case 'table':
+      return emptyTable(metadata, shape.options);
+    default:
+      return assertNever(shape);
   }
 }

@@ -42,6 +42,18 @@ export function tableOf(
   };
 }
 
+/** A bookmark of a watch that prints: it has an object's metadata and nothing to print. */
+export function emptyTable(metadata: object, { version }: TableOptions): Table {
+  const object = { kind: 'PartialObjectMetadata', apiVersion: `meta.k8s.io/${version}`, metadata };
+  return {
+    kind: 'Table',
+    apiVersion: `meta.k8s.io/${version}`,
+    metadata,
+    columnDefinitions: [],
+    rows: [{ cells: [], object }],
+  };
+}
+
 function definition({ name, type, description, wide }: Column): object {
   return {
     name,
@@ -83,7 +95,7 @@ export const ageColumn: Column = {
   value: () => '',
 };
 
-/** As kubectl shows ages: 45s, 3m12s, 5h, 7d. */
+/** As kubectl shows ages: 45s, 3m12s, 5h, 7d2h, 20d. */
 export function ageOf(from: string, now: Date): string {
   const seconds = Math.max(0, Math.floor((now.getTime() - Date.parse(from)) / 1000));
   if (Number.isNaN(seconds)) return '<unknown>';
@@ -95,5 +107,8 @@ export function ageOf(from: string, now: Date): string {
   if (hours < 8) return minutes % 60 === 0 ? `${hours}h` : `${hours}h${minutes % 60}m`;
   if (hours < 48) return `${hours}h`;
   const days = Math.floor(hours / 24);
-  return days < 730 ? `${days}d` : `${Math.floor(days / 365)}y`;
+  if (days < 8) return hours % 24 === 0 ? `${days}d` : `${days}d${hours % 24}h`;
+  if (days < 730) return `${days}d`;
+  const years = Math.floor(days / 365);
+  return years < 8 && days % 365 > 0 ? `${years}y${days % 365}d` : `${years}y`;
 }

@@ -1,22 +1,26 @@
 // A watch with selectors over a backend's changes: an object that begins to match is ADDED, one that ceases to is
 // DELETED.
-import type { Backend } from './backend.ts';
-import { withVersion } from './backend.ts';
-import type { WatchEvent, WatchHandle, WatchSink } from './client.ts';
+import { type Backend, type BackendWatch, EVERYTHING, withVersion } from './backend.ts';
+import type { ProgressingWatch, WatchEvent, WatchRequest, WatchSink } from './client.ts';
+import { assertReached } from './listing.ts';
 import type { KubeObject } from './meta.ts';
 import type { Matcher } from './selectors.ts';
 
-/** `resourceVersion`: '' or '0' for what there is first. */
+export interface Watching<T extends KubeObject> {
+  readonly backend: Backend;
+  /** Null: of all. */
+  readonly namespace: string | null;
+  readonly matches: Matcher;
+  readonly present: (object: KubeObject) => T;
+}
+
 export function watchBackend<T extends KubeObject>(
-  backend: Backend,
-  namespace: string | null,
-  resourceVersion: string,
-  matches: Matcher,
-  present: (object: KubeObject) => T,
+  { backend, namespace, matches, present }: Watching<T>,
+  { resourceVersion = '', initialEvents }: WatchRequest,
   sink: WatchSink<T>,
-): WatchHandle {
+): ProgressingWatch {
   let closed = false;
-  let inner: WatchHandle | null = null;
+  let inner: BackendWatch | null = null;
   const end = (error: Error): void => {
     if (closed) return;
     closed = true;
@@ -39,29 +43,31 @@ export function watchBackend<T extends KubeObject>(
           }
         }
         if (events.length > 0) sink.onEvents(events);
-        const last = changes.at(-1);
-        if (last !== undefined && !closed) sink.onBookmark?.(last.resourceVersion, false);
       },
       onEnd: end,
     });
   };
-  const begin = async (): Promise<void> => {
-    const page = await backend.list(namespace, null, null);
+  /** `isTold`: what there is comes first. */
+  const begin = async (isTold: boolean): Promise<void> => {
+    const page = await backend.list(namespace, isTold ? EVERYTHING : { ...EVERYTHING, limit: 1 });
     if (closed) return;
-    const events = page.items
-      .filter((object) => matches(object))
-      .map((object): WatchEvent<T> => ({ type: 'ADDED', object: present(object) }));
-    if (events.length > 0) sink.onEvents(events);
-    if (closed) return;
-    sink.onBookmark?.(page.resourceVersion, true);
-    follow(page.resourceVersion);
+    assertReached(resourceVersion, page.resourceVersion);
+    if (isTold) {
+      const events = page.items
+        .filter((object) => matches(object))
+        .map((object): WatchEvent<T> => ({ type: 'ADDED', object: present(object) }));
+      if (events.length > 0) sink.onEvents(events);
+      if (closed) return;
+      sink.onInitialEnd?.(page.resourceVersion);
+    }
+    if (!closed) follow(page.resourceVersion);
   };
-  if (resourceVersion === '' || resourceVersion === '0') {
-    begin().catch((error: unknown) =>
-      end(error instanceof Error ? error : new Error(String(error))),
-    );
-  } else follow(resourceVersion);
+  const isFromNow = resourceVersion === '' || resourceVersion === '0';
+  if (initialEvents ?? isFromNow) begin(true).catch(end);
+  else if (isFromNow) begin(false).catch(end);
+  else follow(resourceVersion);
   return {
+    progress: () => inner?.progress() ?? null,
     close: () => {
       closed = true;
       inner?.close();

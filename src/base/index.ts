@@ -1,4 +1,5 @@
 // Words of no domain, used by every room: assertions, clock, randomness, serial numbers, turns. Imports nothing.
+export { asItWas } from './as-it-was.ts';
 export { AssertionFailed, assert, assertNever } from './assert.ts';
 export { type Clock, ManualClock, SystemClock, type Timer } from './clock.ts';
 export { type Crc32c, crc32c, crc32cJs, setCrc32c } from './crc32c.ts';

@@ -4,9 +4,10 @@ import {
   type Backend,
   type BackendPage,
   type BackendSink,
+  type BackendWatch,
   type KubeObject,
+  type PageRequest,
   StoreBackend,
-  type WatchHandle,
 } from '../apiserver/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import type { BlockDevice, Volume } from './ashlar.ts';
@@ -50,23 +51,26 @@ class ViewBackend<T extends KubeObject> implements Backend {
     return this.#show(await this.#source.get(null, name));
   }
 
-  async list(
-    namespace: string | null,
-    limit: number | null,
-    after: { namespace: string | null; name: string } | null,
-  ): Promise<BackendPage> {
+  async list(namespace: string | null, request: PageRequest): Promise<BackendPage> {
     const elsewhere = namespace !== null && namespace !== this.#namespace;
-    const page = await this.#source.list(
-      null,
-      elsewhere ? 1 : limit,
-      after === null ? null : { namespace: null, name: after.name },
-    );
-    if (elsewhere) return { items: [], resourceVersion: page.resourceVersion, more: false };
-    const items = page.items.flatMap((object) => this.#show(object) ?? []);
-    return { items, resourceVersion: page.resourceVersion, more: page.more };
+    let after = request.after === null ? null : { namespace: null, name: request.after.name };
+    let version = request.version;
+    for (;;) {
+      const limit = elsewhere ? 1 : request.limit;
+      const page = await this.#source.list(null, { limit, after, version });
+      const { resourceVersion } = page;
+      if (elsewhere) return { items: [], resourceVersion, more: false, remaining: 0 };
+      const items = page.items.flatMap((object) => this.#show(object) ?? []);
+      // A page none of whose objects are of this kind is not the end of them.
+      if (items.length > 0 || !page.more) {
+        return { items, resourceVersion, more: page.more, remaining: null };
+      }
+      after = { namespace: null, name: page.items.at(-1)!.metadata.name };
+      version = resourceVersion;
+    }
   }
 
-  watch(namespace: string | null, resourceVersion: string, sink: BackendSink): WatchHandle {
+  watch(namespace: string | null, resourceVersion: string, sink: BackendSink): BackendWatch {
     const elsewhere = namespace !== null && namespace !== this.#namespace;
     return this.#source.watch(null, resourceVersion, {
       onEvents: (events) => {

@@ -31,6 +31,8 @@ const PLAIN: protobuf.IConversionOptions = { longs: Number, defaults: true, arra
 export interface KeyValue {
   readonly key: Uint8Array;
   readonly modRevision: number;
+  /** How often it was written since it was made: 1 for a new one. */
+  readonly version: number;
   readonly value: Uint8Array;
 }
 export interface Header {
@@ -40,6 +42,8 @@ export interface RangeResponse {
   readonly header: Header;
   readonly kvs: readonly KeyValue[];
   readonly more: boolean;
+  /** Of the keys in the range, however many of them are here. */
+  readonly count: number;
 }
 export interface TxnResponse {
   readonly header: Header;

@@ -99,7 +99,7 @@ export class EtcdObjectStore implements ObjectStore {
     const entries: Entry[] = [];
     let from =
       after !== undefined && after >= prefix ? this.#bytes(`${after}\0`) : this.#bytes(prefix);
-    let revision = 0;
+    let revision = options.revision ?? 0;
     for (;;) {
       const wanted = limit === undefined ? PAGE : Math.min(PAGE, limit - entries.length);
       const answer = await this.#range({ key: from, rangeEnd: end, limit: wanted, revision });
@@ -109,7 +109,12 @@ export class EtcdObjectStore implements ObjectStore {
       const last = answer.kvs.at(-1);
       const isFull = limit !== undefined && entries.length >= limit;
       if (!answer.more || last === undefined || isFull) {
-        return { entries, revision, more: answer.more };
+        return {
+          entries,
+          revision,
+          more: answer.more,
+          remaining: answer.count - answer.kvs.length,
+        };
       }
       from = Buffer.concat([last.key, Buffer.of(0)]);
     }
@@ -293,6 +298,10 @@ class EtcdWatch implements Watch {
     stream.write({ createRequest });
   }
 
+  progress(): number {
+    return this.#after;
+  }
+
   close(): void {
     this.#stop();
     this.#options.onEnd();
@@ -317,13 +326,20 @@ class EtcdWatch implements Watch {
     }
     this.#tries = 0;
     if (answer.created) return;
+    // What an object was before decides what its change is to whoever selects: without that, nobody can be told.
+    const isForgotten = answer.events.some(
+      ({ type, kv, prevKv }) => prevKv === null && (type === EVENT_DELETE || kv.version > 1),
+    );
+    if (isForgotten) {
+      this.end(new ObjectStoreError('OBJECTS_COMPACTED', 'etcd no longer knows what was there'));
+      return;
+    }
     const events = answer.events.map((event): StoreEvent => {
       const before = event.prevKv === null ? null : this.#options.entry(event.prevKv);
-      const entryKey = { key: event.kv.key, modRevision: event.kv.modRevision };
       if (event.type !== EVENT_DELETE) {
         return { type: 'put', entry: this.#options.entry(event.kv), before };
       }
-      const { key } = this.#options.entry({ ...entryKey, value: Buffer.from('{}') });
+      const { key } = this.#options.entry({ ...event.kv, value: Buffer.from('{}') });
       return { type: 'delete', key, revision: event.kv.modRevision, before };
     });
     const last = answer.events.at(-1);

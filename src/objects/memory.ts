@@ -3,7 +3,7 @@
 // Changes are decided one after the other and made durable in batches by a Journal (none in a test). Nobody sees a
 // change before its batch is durable: neither readers, nor watches, nor the next batch's comparisons. After a journal
 // has failed once, nothing more is written: what reached the medium is then unknown (S9 of docs/consistency.md).
-import { assert } from '../base/index.ts';
+import { asItWas, assert } from '../base/index.ts';
 import { type Page, SortedKeys } from './sorted-keys.ts';
 import {
   type Entry,
@@ -90,12 +90,30 @@ export class MemoryObjectStore implements ObjectStore {
 
   async list(prefix: string, options: ListOptions = {}): Promise<EntryList> {
     this.#assertOpen();
-    const page: Page = this.#keys.page(prefix, options.after ?? null, options.limit ?? null);
+    const { after = null, limit = null, revision = this.#revision } = options;
+    if (revision !== this.#revision) return this.#listAt(prefix, after, limit, revision);
+    const page: Page = this.#keys.page(prefix, after, limit);
     return {
       entries: page.keys.map((key) => this.#entries.get(key)!),
-      revision: this.#revision,
-      more: page.more,
+      revision,
+      more: page.remaining > 0,
+      remaining: page.remaining,
     };
+  }
+
+  #listAt(prefix: string, after: string | null, limit: number | null, revision: number): EntryList {
+    if (revision < this.#compacted || revision > this.#revision) throw this.#unknown(revision);
+    const now = this.#keys.page(prefix, null, null).keys.map((key) => this.#entries.get(key)!);
+    const since = this.#history
+      .filter((event) => eventRevision(event) > revision && eventKey(event).startsWith(prefix))
+      .map((event): [string, Entry | null] => [eventKey(event), event.before]);
+    const then = asItWas(new Map(now.map((entry) => [entry.key, entry])), since);
+    const entries = [...then.values()]
+      .filter(({ key }) => after === null || key > after)
+      .sort((a, b) => (a.key < b.key ? -1 : 1));
+    const page = limit === null ? entries : entries.slice(0, limit);
+    const remaining = entries.length - page.length;
+    return { entries: page, revision, more: remaining > 0, remaining };
   }
 
   async put(key: string, value: Json, expected: number | null): Promise<Entry> {
@@ -118,6 +136,7 @@ export class MemoryObjectStore implements ObjectStore {
 
   watch(prefix: string, revision: number, listener: WatchListener): Watch {
     const watcher: Watcher = { prefix, listener, after: revision };
+    let began = false;
     const close = (): void => {
       this.#watchers.delete(watcher);
     };
@@ -127,14 +146,14 @@ export class MemoryObjectStore implements ObjectStore {
       if (!this.#watchers.has(watcher)) return;
       if (this.#closed) return this.#end(watcher, closedError());
       if (revision < this.#compacted || revision > this.#revision) {
-        // One from the future was given by another store: what it stands for is not known here.
-        const message = `revision ${revision} is not within ${this.#compacted} to ${this.#revision}`;
-        return this.#end(watcher, new ObjectStoreError('OBJECTS_COMPACTED', message));
+        return this.#end(watcher, this.#unknown(revision));
       }
+      began = true;
       const missed = this.#history.filter((event) => eventRevision(event) > revision);
       this.#tell(watcher, missed);
     });
-    return { close };
+    // Changes are told of as they are applied.
+    return { close, progress: () => (began ? this.#revision : revision) };
   }
 
   async revision(): Promise<number> {
@@ -260,6 +279,12 @@ export class MemoryObjectStore implements ObjectStore {
 
   #end(watcher: Watcher, error: ObjectStoreError): void {
     if (this.#watchers.delete(watcher)) watcher.listener.onEnd(error);
+  }
+
+  /** One from the future was given by another store: what it stands for is not known here. */
+  #unknown(revision: number): ObjectStoreError {
+    const message = `revision ${revision} is not within ${this.#compacted} to ${this.#revision}`;
+    return new ObjectStoreError('OBJECTS_COMPACTED', message);
   }
 
   #assertOpen(): void {

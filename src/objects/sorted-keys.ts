@@ -2,7 +2,8 @@
 
 export interface Page {
   readonly keys: readonly string[];
-  readonly more: boolean;
+  /** So many come after them. */
+  readonly remaining: number;
 }
 
 export class SortedKeys {
@@ -22,15 +23,11 @@ export class SortedKeys {
   }
 
   page(prefix: string, after: string | null, limit: number | null): Page {
-    const from = after !== null && after >= prefix ? `${after}\0` : prefix;
-    const keys: string[] = [];
-    for (let at = this.#lowerBound(from); at < this.#keys.length; at += 1) {
-      const key = this.#keys[at]!;
-      if (!key.startsWith(prefix)) break;
-      if (limit !== null && keys.length >= limit) return { keys, more: true };
-      keys.push(key);
-    }
-    return { keys, more: false };
+    const from = this.#lowerBound(after !== null && after >= prefix ? `${after}\0` : prefix);
+    // Keys are ASCII: this is above all that begin with the prefix.
+    const end = Math.max(from, this.#lowerBound(`${prefix}\x7f`));
+    const keys = this.#keys.slice(from, limit === null ? end : Math.min(end, from + limit));
+    return { keys, remaining: end - from - keys.length };
   }
 
   /** The first place whose key is not below `key`. */

@@ -17,20 +17,24 @@ export interface ListOptions {
   readonly limit?: number;
   /** Only keys after this one: the last key of the page before. */
   readonly after?: string;
+  /** As it was at this revision: a page that fits the first. Rejects with OBJECTS_COMPACTED where that is not known. */
+  readonly revision?: number;
 }
 
 export interface EntryList {
   /** In the order of the keys (by code unit; keys are ASCII). */
   readonly entries: readonly Entry[];
-  /** Of the store when it was read: a watch from here sees every later change. */
+  /** Of the store when it was read, or the one asked for: a watch from here sees every later change. */
   readonly revision: number;
   /** There are more after the last one. */
   readonly more: boolean;
+  /** So many. */
+  readonly remaining: number;
 }
 
 export type StoreEvent =
   | { readonly type: 'put'; readonly entry: Entry; readonly before: Entry | null }
-  /** `revision` is that of the deletion. `before` is null only where the history no longer has it. */
+  /** `revision` is that of the deletion. */
   | {
       readonly type: 'delete';
       readonly key: string;
@@ -46,6 +50,8 @@ export interface WatchListener {
 }
 
 export interface Watch {
+  /** Everything up to this revision has been told of. */
+  progress(): number;
   /** No call after this. Idempotent. */
   close(): void;
 }

@@ -128,6 +128,30 @@ for (const { name, make, reopen } of implementations) {
     return undefined;
   });
 
+  withStore('a list is had as it was at a revision, and from no other store', async (store) => {
+    const keys = (list: { entries: readonly Entry[] }) => list.entries.map(({ key }) => key);
+    for (const key of ['/p/a', '/p/c', '/p/d', '/q']) await store.put(key, { n: 1 }, 0);
+    const first = await store.list('/p/', { limit: 1 });
+    assert.deepEqual([keys(first), first.remaining], [['/p/a'], 2]);
+    await store.put('/p/b', {}, 0);
+    await store.put('/p/c', { n: 2 }, null);
+    await store.put('/p/c', { n: 3 }, null);
+    await store.delete('/p/d', null);
+    const then = { after: '/p/a', revision: first.revision };
+    const second = await store.list('/p/', { ...then, limit: 1 });
+    assert.deepEqual([keys(second), second.more, second.remaining], [['/p/c'], true, 1]);
+    assert.deepEqual(second.entries[0]?.value, { n: 1 });
+    assert.equal(second.revision, first.revision);
+    const rest = await store.list('/p/', then);
+    assert.deepEqual([keys(rest), rest.more, rest.remaining], [['/p/c', '/p/d'], false, 0]);
+    assert.deepEqual(keys(await store.list('/p/')), ['/p/a', '/p/b', '/p/c']);
+    await assert.rejects(
+      store.list('/p/', { revision: first.revision + 1_000_000 }),
+      (error: ObjectStoreError) => error.code === 'OBJECTS_COMPACTED',
+    );
+    return undefined;
+  });
+
   withStore('compare-and-swap lets one of many win, and revisions rise', async (store) => {
     const made = await store.put('/k', { n: 0 }, 0);
     await assert.rejects(store.put('/k', { n: 1 }, 0), conflicts);
@@ -168,6 +192,7 @@ for (const { name, make, reopen } of implementations) {
     assert.ok(second?.type === 'put' && second.before?.revision === a.revision);
     assert.ok(third?.type === 'delete' && third.before?.revision === b.revision);
     assert.ok(third.revision > b.revision);
+    assert.ok(watch.progress() >= third.revision);
     watch.close();
     await store.put('/w/b', {}, 0);
     assert.equal(late.events.length, 3);

@@ -1,7 +1,7 @@
 // The parts of this node as pods, in the namespace and with the labels that OpenEBS' users know, so that `kubectl get
 // pods` and `kubectl logs -l` find them: the API server, the provisioner and the operator, one a pool, one a target.
 import { randomUUID } from 'node:crypto';
-import { type KubeObject, kubeTime, type StoreBackend } from '../../apiserver/index.ts';
+import { EVERYTHING, type KubeObject, kubeTime, type StoreBackend } from '../../apiserver/index.ts';
 import { OPENEBS_NAMESPACE, type Pod } from '../../kinds/index.ts';
 import type { LogFilter } from './log-book.ts';
 
@@ -61,7 +61,7 @@ export class PodKeeper {
   }
 
   async #read(): Promise<Map<string, Pod>> {
-    const { items } = await this.#options.backend.list(OPENEBS_NAMESPACE, null, null);
+    const { items } = await this.#options.backend.list(OPENEBS_NAMESPACE, EVERYTHING);
     const mine = (items as Pod[]).filter(({ spec }) => spec.nodeName === this.#options.nodeName);
     return new Map(mine.map((pod) => [pod.metadata.name, pod]));
   }
