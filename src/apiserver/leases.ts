@@ -4,7 +4,7 @@ import type { Clock, Log, Timer } from '../base/index.ts';
 import type { ObjectClient } from './client.ts';
 import { ApiError } from './errors.ts';
 import { LEASES, type LeaseObject } from './kinds/core.ts';
-import type { KubeObject } from './meta.ts';
+import { type KubeObject, kubeMicroTime } from './meta.ts';
 
 export interface LeaseOptions {
   readonly client: ObjectClient;
@@ -114,7 +114,7 @@ export class LeaderElector {
   async #tryToHold(): Promise<number | null> {
     const { client, clock, identity, namespace, name, now, durationMs } = this.#options;
     const seconds = Math.max(1, Math.ceil(durationMs / 1000));
-    const at = now().toISOString();
+    const at = kubeMicroTime(now());
     let lease: LeaseObject;
     try {
       lease = await client.get<LeaseObject>(LEASES, namespace, name);
@@ -141,7 +141,7 @@ export class LeaderElector {
     // A renewal that changed nothing would be none: others see it by the new version. Not even a clock that was set back,
     // or stands still, may take that away.
     const last = Date.parse(spec.renewTime ?? '') || 0;
-    const renewTime = new Date(Math.max(now().getTime(), last + 1)).toISOString();
+    const renewTime = kubeMicroTime(new Date(Math.max(now().getTime(), last + 1)));
     // Ours, but we had stopped: whoever led meanwhile did so under a term of his own, and so do we from now on.
     const isNewTerm = !isOurs || !this.#leading;
     return await this.#written(() =>

@@ -1,6 +1,11 @@
 // A node's sign of life: a lease that it renews every second. Who sees that it was not renewed gives its work to others,
 // by his own clock.
-import { LEASES, type LeaseObject, type ObjectClient } from '../../apiserver/index.ts';
+import {
+  kubeMicroTime,
+  LEASES,
+  type LeaseObject,
+  type ObjectClient,
+} from '../../apiserver/index.ts';
 import type { Clock, Log, Timer } from '../../base/index.ts';
 import { hasReason } from '../../controllers/index.ts';
 import { OPENEBS_NAMESPACE } from '../../kinds/index.ts';
@@ -69,7 +74,7 @@ export class Heartbeat {
     const specAfter = (lastMs: number) => ({
       holderIdentity: identity,
       leaseDurationSeconds: Math.max(1, Math.round(durationMs / 1000)),
-      renewTime: new Date(Math.max(now().getTime(), lastMs + 1)).toISOString(),
+      renewTime: kubeMicroTime(new Date(Math.max(now().getTime(), lastMs + 1))),
     });
     try {
       this.#lease ??= await client.get<LeaseObject>(LEASES, OPENEBS_NAMESPACE, name);

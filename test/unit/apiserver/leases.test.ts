@@ -107,6 +107,19 @@ test('who stops gives the lease up: the next one need not wait', async () => {
   await electors.get('b')!.close();
 });
 
+test('times of a lease are written as Kubernetes’ clients read them', async () => {
+  const { electors, pass, server } = await anElection(['a']);
+  electors.get('a')!.start();
+  await pass(2000);
+  const { spec } = await server.get<LeaseObject>(LEASES, 'default', 'leader');
+  // Go's time.RFC3339 with six digits, no more and no fewer: https://pkg.go.dev/k8s.io/apimachinery/pkg/apis/meta/v1#MicroTime
+  const micro = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/;
+  assert.match(spec.acquireTime ?? '', micro);
+  assert.match(spec.renewTime ?? '', micro);
+  assert.notEqual(spec.renewTime, spec.acquireTime);
+  await electors.get('a')!.close();
+});
+
 test('nobody leads while the store is away for all', async () => {
   const { electors, leaders, away, pass } = await anElection(['a', 'b']);
   for (const elector of electors.values()) elector.start();
