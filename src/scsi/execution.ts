@@ -159,6 +159,19 @@ export class Execution implements BlockOpOwner {
     return !this.aborted && this.#update!(this);
   }
 
+  /** True while an operation of its own is changing the device. */
+  get changing(): boolean {
+    const { kind } = this.op;
+    const reads = kind === BlockOpKind.Read || kind === BlockOpKind.Verify;
+    return this.#inFlight && !reads && kind !== BlockOpKind.Flush;
+  }
+
+  /** `waiter` hears of its end, however that comes. */
+  whenEnded(waiter: AbortWaiter): void {
+    this.#waiters ??= [];
+    this.#waiters.push(waiter);
+  }
+
   // Buffers.
 
   /**
@@ -297,10 +310,7 @@ export class Execution implements BlockOpOwner {
       this.#tellAborted = tell;
     }
     if (this.state === ExecutionState.Running) {
-      if (waiter !== null) {
-        this.#waiters ??= [];
-        this.#waiters.push(waiter);
-      }
+      if (waiter !== null) this.whenEnded(waiter);
       return false;
     }
     if (this.state === ExecutionState.AwaitingBuffer) {

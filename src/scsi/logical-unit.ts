@@ -30,11 +30,12 @@ export interface TargetFace {
   copyCandidates(): Iterable<LogicalUnit>;
 }
 
-/** A command of another unit that is writing to this one: EXTENDED COPY. It is in no task set here. */
+/** What is writing here by many operations: EXTENDED COPY, whose task may be in the task set of another unit. */
 export interface Visitor {
   readonly nexus: Nexus;
   /** Stops it. `waiter` hears when nothing of it can land here any more (C6); its own unit answers it. */
   evict(waiter: AbortWaiter): void;
+  whenEnded(waiter: AbortWaiter): void;
 }
 
 export interface LogicalUnitOptions {
@@ -335,7 +336,23 @@ export class LogicalUnit {
     return running;
   }
 
-  /** Stops what writes here by way of other units, for the nexuses that `select` picks. Returns as `abort`. */
+  /** `waiter` hears of the end of each task that is changing the device now, of those nexuses. Returns how many. */
+  awaitChanges(select: (nexus: Nexus) => boolean, waiter: AbortWaiter): number {
+    let running = 0;
+    for (let at = this.tasks.first; at !== null; at = at.next) {
+      if (!at.changing || !select(at.nexus.nexus)) continue;
+      at.whenEnded(waiter);
+      running += 1;
+    }
+    for (const visitor of this.visitors) {
+      if (!select(visitor.nexus)) continue;
+      visitor.whenEnded(waiter);
+      running += 1;
+    }
+    return running;
+  }
+
+  /** Stops the visitors of the nexuses that `select` picks. Returns as `abort`. */
   evict(select: (nexus: Nexus) => boolean, waiter: AbortWaiter): number {
     let running = 0;
     for (const visitor of [...this.visitors]) {

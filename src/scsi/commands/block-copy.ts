@@ -122,6 +122,10 @@ export class BlockCopy implements Visitor {
 
   evict(waiter: AbortWaiter): void {
     this.denied = Asc.CopyThirdPartyDeviceFailure;
+    this.whenEnded(waiter);
+  }
+
+  whenEnded(waiter: AbortWaiter): void {
     this.#waiters.push(waiter);
   }
 
@@ -137,9 +141,7 @@ export class BlockCopy implements Visitor {
   /** The first buffer is waited for, and is the execution's; more are taken if they are to be had. */
   begin(first: DataBuffer): void {
     this.#idle.push(new Lane(this, first));
-    const { destination } = this.range;
-    // At its own unit its task is found in the task set.
-    if (destination !== this.#execution.lu) destination.visitors.add(this);
+    this.range.destination.visitors.add(this);
     const distanceBytes = this.#distanceBytes();
     // Chunks of ranges that overlap must go one after the other: what one writes another may still have to read.
     const chunks = Math.ceil(this.range.bytes / CHUNK_BYTES);

@@ -227,14 +227,19 @@ export class Reservations implements ReservationHooks {
         if (state !== own && isOf(to, portPair(state.nexus))) state.attentions.add(code);
       }
     }
-    if (!abortsTasks || outcome.preempted.length === 0) {
+    if (outcome.preempted.length === 0) {
       execution.good();
       return;
     }
-    // The answer waits until no task of the preempted nexuses can change anything any more (C6).
+    // The answer waits until no task of the preempted nexuses can change anything any more (C6). Without ABORT those that
+    // have begun come to their end (SPC-4 §5.13.1): whoever hears that the unit is his must not be overwritten by them.
     const waiter = new PreemptWaiter(execution);
     const preempted = (nexus: Nexus): boolean =>
       outcome.preempted.some((gone) => isOf(gone, portPair(nexus)));
+    if (!abortsTasks) {
+      waiter.expect(this.#unit.awaitChanges(preempted, waiter));
+      return;
+    }
     const running = this.#unit.abortAndTell(
       (other) => other.nexus !== own && preempted(other.nexus.nexus),
       own,
@@ -244,7 +249,7 @@ export class Reservations implements ReservationHooks {
   }
 }
 
-/** Ends a PREEMPT AND ABORT when the last aborted task has. */
+/** Ends a PREEMPT, with or without ABORT, when the last task that it waits for has. */
 class PreemptWaiter implements AbortWaiter {
   readonly #execution: Execution;
   /** Tasks that may end before it is known how many there are: counted down from zero, then up. */

@@ -339,6 +339,27 @@ describe('PREEMPT', () => {
     assert.deepEqual(keys(harness), [1n, 2n]);
   });
 
+  it('answers when no write of the preempted that has begun can land any more', () => {
+    const harness = bothRegistered();
+    ok(harness, Reserve, { key: 1n, type: WERO });
+    harness.device.hold = true;
+    const nexus = harness.other;
+    const write = harness.start(cdb10(0x2a, 0, 1), { nexus, data: Buffer.alloc(512, 1) });
+    const late = harness.start(cdb10(0x2a, 1, 1), { nexus, expectedBytes: 512, fetch: false });
+    const read = harness.start(cdb10(0x28, 0, 1), { nexus });
+    const data = outList({ key: 1n, newKey: 2n });
+    const preempt = harness.start(outCdb(Preempt, WERO, data.length), { data });
+    const answered = (): number | undefined => preempt.outcome?.status;
+    assert.equal(answered(), undefined);
+    assert.ok(harness.device.release());
+    assert.equal(write.outcome?.status, ScsiStatus.Good);
+    assert.equal(answered(), ScsiStatus.Good, 'reads are not waited for');
+    harness.device.releaseAll();
+    assert.equal(read.outcome?.status, ScsiStatus.Good);
+    harness.fetch(late, Buffer.alloc(512, 1));
+    assert.equal(late.outcome?.status, ScsiStatus.ReservationConflict);
+  });
+
   it('AND ABORT answers when the tasks of the preempted can change nothing any more', () => {
     const harness = bothRegistered();
     ok(harness, Reserve, { key: 1n, type: WERO });
