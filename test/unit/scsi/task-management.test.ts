@@ -6,6 +6,7 @@ import {
   cdb,
   cdb10,
   Harness,
+  type Pending,
   ScsiStatus,
   TaskAttribute,
   TaskManagement,
@@ -261,18 +262,19 @@ describe('the task set', () => {
 
   it('costs each nexus its own ORDERED tasks only', () => {
     const harness = new Harness();
-    const nexuses = Array.from({ length: 16 }, (_, index) => aNexus(`flood-${index}`));
-    const writes = nexuses.map((nexus) => {
+    const nexuses = Array.from({ length: 20 }, (_, index) => aNexus(`flood-${index}`));
+    const attribute = TaskAttribute.Ordered;
+    const writes: Pending[] = [];
+    const blocked: Pending[] = [];
+    for (const nexus of nexuses) {
       harness.target.attachNexus(nexus);
       harness.run(cdb(0), { nexus });
-      const options = { nexus, attribute: TaskAttribute.Ordered };
-      return harness.start(cdb10(0x2a, 0, 1), { ...options, expectedBytes: 512, fetch: false });
-    });
-    const blocked = nexuses.flatMap((nexus) =>
-      Array.from({ length: 96 }, () =>
-        harness.start(cdb(0), { nexus, attribute: TaskAttribute.Ordered }),
-      ),
-    );
+      // What holds up the tasks of a nexus lies behind all tasks of those before it.
+      writes.push(harness.start(WRITE, { nexus, attribute, expectedBytes: 512, fetch: false }));
+      for (let count = 0; count < 96; count += 1) {
+        blocked.push(harness.start(TEST_UNIT_READY, { nexus, attribute }));
+      }
+    }
     assert.ok(blocked.every(({ outcome }) => outcome === null));
     const before = process.cpuUsage();
     for (const write of writes) harness.fetch(write, Buffer.alloc(512));
