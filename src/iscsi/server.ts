@@ -311,6 +311,7 @@ export class IscsiServer implements ConnectionOwner {
       initiatorPort: `${login.initiatorName},i,0x${login.isid}`,
       targetPort: `${target.name},t,0x${tag.toString(16).padStart(4, '0')}`,
       relativeTargetPort: tag,
+      authenticatedAs: login.authenticatedAs,
     };
   }
 

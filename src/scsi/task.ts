@@ -35,6 +35,8 @@ export interface Nexus {
   readonly targetPort: string;
   /** Relative target port identifier, 1-based; the target portal group tag. */
   readonly relativeTargetPort: number;
+  /** The name that the initiator has proven to have; left out or null: it was asked for no proof. */
+  readonly authenticatedAs?: string | null;
 }
 
 /** Told by the device server how a task ended. Called once a task, perhaps inside `execute`, always inside a turn. */

@@ -204,7 +204,7 @@ function decodeTarget(execution: Execution, list: Buffer, at: number): CopyTarge
   }
   const designatorBytes = list[at + 7]!;
   if (designatorBytes > 20) return illegal(Asc.InvalidFieldInParameterList, at + 7);
-  const unit = findUnit(execution.lu, {
+  const unit = findUnit(execution, {
     codeSet: list[at + 4]! & 0x0f,
     association: (list[at + 5]! >> 4) & 0x03,
     type: list[at + 5]! & 0x0f,
@@ -218,9 +218,12 @@ function decodeTarget(execution: Execution, list: Buffer, at: number): CopyTarge
   return { unit, problem: Asc.None };
 }
 
-/** The unit of this daemon that a designator names: this one, of this target, or of another. */
+/**
+ * The unit of this daemon that a designator names: this one, of this target, or of another target where the initiator is
+ * logged in as well. What it may not log in to, it may not have copied either.
+ */
 function findUnit(
-  own: LogicalUnit,
+  execution: Execution,
   wanted: { codeSet: number; association: number; type: number; bytes: Buffer },
 ): LogicalUnit | null {
   const isNamed = (unit: LogicalUnit): boolean =>
@@ -231,9 +234,23 @@ function findUnit(
         designator.association === wanted.association &&
         designator.bytes.equals(wanted.bytes),
     );
+  const own = execution.lu;
   if (isNamed(own)) return own;
-  for (const unit of own.target.copyCandidates()) if (isNamed(unit)) return unit;
+  for (const unit of own.target.copyCandidates()) {
+    if (isNamed(unit))
+      return unit.target === own.target || isReached(execution, unit) ? unit : null;
+  }
   return null;
+}
+
+/** Whether the initiator has a session with the unit's target, and has proven itself there as it has here. */
+function isReached(execution: Execution, unit: LogicalUnit): boolean {
+  const { initiatorName, authenticatedAs = null } = execution.nexus.nexus;
+  for (const { nexus } of unit.nexuses()) {
+    const same = (nexus.authenticatedAs ?? null) === authenticatedAs;
+    if (same && nexus.initiatorName === initiatorName) return true;
+  }
+  return false;
 }
 
 /**

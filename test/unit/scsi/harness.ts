@@ -90,14 +90,14 @@ export class Harness {
 
   constructor(
     device: Partial<MemoryDeviceOptions> = {},
-    options: Partial<ScsiTargetOptions> & { arenaBytes?: number } = {},
+    options: Partial<ScsiTargetOptions> & { arenaBytes?: number; uuid?: string } = {},
   ) {
     this.device = new MemoryDevice({ bytes: 8 * MIB, logicalBlockBytes: 512, ...device });
     this.pool = new DataBufferPool(new ArrayBuffer(options.arenaBytes ?? 32 * MIB));
     const name = 'iqn.2026-11.io.ashlar:demo';
-    const { arenaBytes: _, ...rest } = options;
+    const { arenaBytes: _, uuid = UUID, ...rest } = options;
     this.target = new ScsiTargetDevice({ name, buffers: this.pool, turn: this.turn, ...rest });
-    this.target.addUnit(0, this.device, UUID);
+    this.target.addUnit(0, this.device, uuid);
     for (const nexus of [this.nexus, this.other]) {
       this.target.attachNexus(nexus);
       assert.equal(this.run(cdb(0), { nexus }).code, 0x2900);

@@ -3,7 +3,16 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { BlockOpKind, IoStatus, MemoryDevice } from '../../../../src/block/index.ts';
 import { identityOf } from '../../../../src/scsi/identity.ts';
-import { cdb, Harness, MIB, type Outcome, ScsiStatus, TaskManagement, UUID } from '../harness.ts';
+import {
+  aNexus,
+  cdb,
+  Harness,
+  MIB,
+  type Outcome,
+  ScsiStatus,
+  TaskManagement,
+  UUID,
+} from '../harness.ts';
 
 const OTHER_UUID = '11111111-2222-3333-4444-555555555555';
 
@@ -202,6 +211,33 @@ describe('EXTENDED COPY', () => {
       list([target(), target(OTHER_UUID)], [segment({ to: 1, destination: 0 })]),
     );
     assert.deepEqual([outcome.key, outcome.code], [0x0a, 0x0d01]);
+  });
+
+  it('reaches units of another target only for an initiator that is logged in there, as the same', () => {
+    const elsewhere = new Harness();
+    const [unit] = elsewhere.target.copyCandidates();
+    const secret = Buffer.alloc(4096, 's');
+    elsewhere.write(0, secret);
+    const harness = new Harness({}, { uuid: OTHER_UUID, copyCandidates: () => [unit!] });
+    const stranger = { ...aNexus('stranger'), authenticatedAs: 'mallory' };
+    harness.target.attachNexus(stranger);
+    harness.run(cdb(0), { nexus: stranger });
+    const data = list([target(), target(OTHER_UUID)], [segment({ to: 1, blocks: 8 })]);
+    const asStranger = () => harness.run(copyCdb(data.length), { data, nexus: stranger });
+    assert.equal(asStranger().code, 0x0d02);
+    elsewhere.target.attachNexus({ ...aNexus('stranger'), authenticatedAs: null });
+    assert.equal(asStranger().code, 0x0d02, 'a name alone proves nothing');
+    assert.ok(harness.device.bytes.every((byte) => byte === 0));
+    elsewhere.target.attachNexus({ ...aNexus('stranger'), authenticatedAs: 'mallory' });
+    assert.equal(asStranger().status, ScsiStatus.Good);
+    assert.ok(
+      harness.device.bytes
+        .subarray(4096 * 512)
+        .subarray(0, 4096)
+        .equals(secret),
+    );
+    // The harness's own hosts are logged in to both.
+    assert.equal(copy(harness, data).status, ScsiStatus.Good);
   });
 
   /** A harness with a second unit that holds its operations back, and a copy to it on the way. */
