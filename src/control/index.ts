@@ -22,7 +22,12 @@ export {
 } from './pool-host.ts';
 export { adviceOf, figuresOf, isReadOnly, presentLayout, stateOf } from './pool-status.ts';
 export { type Receiving, receivingFrom, resumeFlags } from './receiving-mark.ts';
-export { applyAll, assertFits, replicatedTarget } from './replicated-receiving.ts';
+export {
+  applyAll,
+  assertFits,
+  assertSameBlocks,
+  replicatedTarget,
+} from './replicated-receiving.ts';
 export { ReplicatedSource } from './replicated-source.ts';
 export {
   MAX_REPLICAS,

@@ -95,16 +95,23 @@ export interface ReplicatedTargetOptions {
   readonly end: () => Promise<void>;
 }
 
+/** A partition table counts in logical blocks: under others it would mean something else. */
+export function assertSameBlocks(
+  name: string,
+  { geometry }: Pick<Volume, 'geometry'>,
+  { logicalBlockBytes }: StreamDescription,
+): void {
+  if (geometry.logicalBlockBytes === logicalBlockBytes) return;
+  throw mismatch(
+    `volume "${name}" has blocks of ${geometry.logicalBlockBytes} bytes, and the stream is of one with ${logicalBlockBytes}`,
+  );
+}
+
 /** Grows the volume where the stream is larger. Rejects with StreamError where it counts in other blocks. */
 export async function replicatedTarget(options: ReplicatedTargetOptions): Promise<VolumeTarget> {
   const { name, handle, volume, turn, description, keepMark, end } = options;
+  assertSameBlocks(name, volume, description);
   const { blocks, logicalBlockBytes } = volume.geometry;
-  // A partition table counts in logical blocks: under others it would mean something else.
-  if (logicalBlockBytes !== description.logicalBlockBytes) {
-    throw mismatch(
-      `volume "${name}" has blocks of ${logicalBlockBytes} bytes, and the stream is of one with ${description.logicalBlockBytes}`,
-    );
-  }
   const wantedBytes = description.sizeBlocks * STORE_BLOCK_BYTES;
   if (wantedBytes > blocks * logicalBlockBytes) await volume.resize(wantedBytes);
   const { snapshotId: id, snapshot, createdAt } = description;

@@ -79,6 +79,7 @@ export class ServedEnds implements TransferEnds {
       await fits();
       await controller.receiving.begin(name, receiving, fits);
     }
+    await controller.receiving.grow(name, description.sizeBlocks * STORE_BLOCK_BYTES);
     const keepMark = (lba: number): Promise<void> =>
       controller.receiving.keep(name, { ...receiving, lba });
     const end = (): Promise<void> => controller.receiving.end(name);
@@ -87,9 +88,6 @@ export class ServedEnds implements TransferEnds {
       return await replicatedTarget({ ...options, keepMark, end });
     }
     const volume = controller.receiving.volume(name);
-    const wantedBytes = description.sizeBlocks * STORE_BLOCK_BYTES;
-    const { blocks, logicalBlockBytes } = volume.geometry;
-    if (wantedBytes > blocks * logicalBlockBytes) await volume.resize(wantedBytes);
     return new VolumeTarget({
       device: volume,
       name,

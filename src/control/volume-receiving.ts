@@ -1,8 +1,8 @@
 // Volumes that a stream is received into. Until the stream is whole no host may log in.
-import type { Clock, Turn } from '../base/index.ts';
+import { type Clock, formatQuantity, type Turn } from '../base/index.ts';
 import type { Volume } from '../volume/index.ts';
 import { ApiError } from './errors.ts';
-import type { Exporter, HostedVolumes } from './hosted-volumes.ts';
+import { type Exporter, type HostedVolumes, keepManifest } from './hosted-volumes.ts';
 import { putReceiving, type Receiving, receivingOf } from './receiving-mark.ts';
 import { applyAll } from './replicated-receiving.ts';
 import type { ReplicatedHandle } from './replication.ts';
@@ -99,6 +99,23 @@ export class VolumeReceiving {
         hosted.withheld = false;
         this.#opening.expose(hosted); // Where it was refused.
       }
+    });
+  }
+
+  /** Where the stream is of a larger one; its manifest says so from then on. Killed in between, the same stream does it again. */
+  grow(name: string, sizeBytes: number): Promise<void> {
+    return this.#table.exclusively(name, async () => {
+      const hosted = this.#table.find(name);
+      const { metadata } = hosted.wanted;
+      if (sizeBytes <= hosted.wanted.sizeBytes) return;
+      await this.volume(name).resize(sizeBytes);
+      const generation = metadata.generation + 1;
+      const resourceVersion = await this.#table.nextVersion();
+      const size = formatQuantity(sizeBytes);
+      const changed = { ...metadata, generation, resourceVersion };
+      const wanted = { ...hosted.wanted, size, sizeBytes, metadata: changed };
+      await keepManifest(hosted.store, wanted);
+      hosted.wanted = wanted;
     });
   }
 

@@ -14,15 +14,12 @@ import {
   type Replica,
   SNAPSHOT,
   VOLUME,
+  type Volume,
 } from '../kinds/index.ts';
 import { type Controller, isDeleting, type Surroundings, Writer } from './controller.ts';
-import {
-  REPLICAS_IN_POOL,
-  REPLICAS_OF_VOLUME,
-  REPLICAS_ON_NODE,
-  SNAPSHOTS_OF_VOLUME,
-} from './indexes.ts';
+import { REPLICAS_IN_POOL, REPLICAS_OF_VOLUME, SNAPSHOTS_OF_VOLUME } from './indexes.ts';
 import { Finalizer } from './names.ts';
+import { isLongSilent, onNode } from './on-node.ts';
 
 /** What waits for a volume's coordinator, or for an operator, is looked at again after this long. */
 const LOOK_AGAIN_MS = 5000;
@@ -62,38 +59,47 @@ export class ForgetController implements Controller {
   }
 
   async #isForgotten(name: string): Promise<boolean> {
-    const { silenceMs, settings } = this.#around;
-    const silentMs = silenceMs(name);
-    if (silentMs === null || silentMs <= settings.nodeGoneMs) return false;
+    if (!isLongSilent(this.#around, name)) return false;
     // Not on the word of a view that may be behind: it may have come back.
     return (await this.#writer.live(NODE, null, name)) === null;
   }
 
   async #forget(name: string): Promise<void> {
     if (!(await this.#isForgotten(name))) return;
-    const { catalog, log } = this.#around;
+    const { catalog } = this.#around;
     const isHeld = ({ metadata }: Pool): boolean =>
       catalog.where(REPLICAS_IN_POOL, metadata.name).length > 0;
-    for (const replica of catalog.where(REPLICAS_ON_NODE, name)) await this.#letGo(replica);
+    const { replicas, devices, pools } = onNode(catalog, name);
+    for (const replica of replicas) await this.#letGo(replica);
+    const held = pools.filter(isHeld).flatMap(({ spec }) => spec.devices ?? []);
     // Before its pools: a claim that lists them would ask for those again.
-    for (const device of catalog.all(BLOCK_DEVICE)) {
-      if (device.spec.nodeName !== name) continue;
-      const used = catalog
-        .all(POOL)
-        .some((pool) => pool.spec.devices?.includes(device.metadata.name) === true && isHeld(pool));
-      if (!used) await this.#writer.remove(BLOCK_DEVICE, device);
+    for (const device of devices) {
+      if (!held.includes(device.metadata.name)) await this.#writer.remove(BLOCK_DEVICE, device);
     }
-    for (const pool of catalog.all(POOL)) {
-      if (pool.spec.nodeName !== name || isHeld(pool)) continue;
+    for (const pool of pools) {
+      if (isHeld(pool)) continue;
       // It may have come back while the others were let go of.
       if (!(await this.#isForgotten(name))) return;
-      const live = await this.#writer.live<Pool>(POOL, null, pool.metadata.name);
-      if (live === null) continue;
-      // The finalizer first: who finds it in a pool that is deleted erases what is there, and its node may return any time.
-      await this.#writer.removeFinalizer(POOL, live, Finalizer.Pool);
-      await this.#writer.remove(POOL, live);
-      log.warn({ pool: pool.metadata.name, node: name }, 'a pool is forgotten with its node');
+      await this.#forgetPool(pool);
     }
+  }
+
+  /**
+   * As one that was exported: its node may return at any of these steps, and of such a pool it erases nothing and goes on with
+   * what is left of them; a pool that is only deleted it would erase.
+   */
+  async #forgetPool({ metadata, spec }: Pool): Promise<void> {
+    const { name } = metadata;
+    const there = await this.#writer.live<Pool>(POOL, null, name);
+    if (there === null) return;
+    const marked = await this.#writer.status(POOL, there, (status) => {
+      status.phase = 'Exported';
+    });
+    await this.#writer.remove(POOL, marked);
+    const left = await this.#writer.live<Pool>(POOL, null, name);
+    if (left !== null) await this.#writer.removeFinalizer(POOL, left, Finalizer.Pool);
+    const { nodeName } = spec;
+    this.#around.log.warn({ pool: name, node: nodeName }, 'a pool is forgotten with its node');
   }
 
   /** Its data stays where it is, and is nobody's. */
@@ -102,7 +108,7 @@ export class ForgetController implements Controller {
     const { volumeName, nodeName } = replica.spec;
     const volume = await this.#writer.live(VOLUME, null, volumeName);
     if (volume === null) await this.#writer.remove(REPLICA, replica);
-    if (volume !== null && isDeleting(volume)) await this.#letGoOfSnapshots(volumeName);
+    if (volume !== null && isDeleting(volume)) await this.#letGoOfSnapshots(volume);
     const live = await this.#writer.live(REPLICA, null, replica.metadata.name);
     if (live === null || !isDeleting(live)) return;
     const { name } = live.metadata;
@@ -116,16 +122,33 @@ export class ForgetController implements Controller {
     if (left !== null) events.record(left, 'Warning', 'ReplicaForgotten', why);
   }
 
-  /** Of a volume that goes: those that somebody has deleted, and that nobody is left to delete. */
-  async #letGoOfSnapshots(volumeName: string): Promise<void> {
-    const { catalog } = this.#around;
-    for (const { spec } of catalog.where(REPLICAS_OF_VOLUME, volumeName)) {
-      if (catalog.get(NODE, spec.nodeName) !== null) return;
-      if (!(await this.#isForgotten(spec.nodeName))) return;
-    }
-    for (const snapshot of catalog.where(SNAPSHOTS_OF_VOLUME, volumeName)) {
+  /** Of a volume that goes: those that somebody has deleted, and that nobody can delete by themselves any more. */
+  async #letGoOfSnapshots(volume: Volume): Promise<void> {
+    const { catalog, events } = this.#around;
+    const why = await this.#whyNeverServed(volume);
+    if (why === '') return;
+    for (const snapshot of catalog.where(SNAPSHOTS_OF_VOLUME, volume.metadata.name)) {
       if (!isDeleting(snapshot)) continue;
       await this.#writer.removeFinalizer(SNAPSHOT, snapshot, Finalizer.Snapshot);
+      const message = `snapshot ${snapshot.metadata.name} goes with the copies that hold it: ${why}`;
+      events.record(volume, 'Warning', 'SnapshotForgotten', message);
     }
+  }
+
+  /** Of one that is deleted, in words: with what is left of it no coordinator can begin. Empty: one may. */
+  async #whyNeverServed({ metadata, status }: Volume): Promise<string> {
+    const replicas = this.#around.catalog.where(REPLICAS_OF_VOLUME, metadata.name);
+    const named = status?.members?.map(({ replica }) => replica);
+    const members = named ?? replicas.map((replica) => replica.metadata.name);
+    const left: Replica[] = [];
+    for (const replica of replicas) {
+      if (!members.includes(replica.metadata.name)) continue;
+      if (!(await this.#isForgotten(replica.spec.nodeName))) left.push(replica);
+    }
+    const gone = `${members.length - left.length} of its ${members.length} members are on nodes that are gone for good`;
+    if (left.length < Math.floor(members.length / 2) + 1) return gone;
+    // V2: as its coordinator told of them last.
+    const hasSource = left.some((replica) => replica.status?.state === 'InSync');
+    return hasSource ? '' : `${gone}, and none that is left was in sync`;
   }
 }

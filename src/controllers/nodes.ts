@@ -4,7 +4,7 @@ import type { KindDefinition } from '../apiserver/index.ts';
 import { setCondition } from '../apiserver/index.ts';
 import { BLOCK_DEVICE, NODE, type Node, POOL, REPLICA } from '../kinds/index.ts';
 import { type Controller, isDeleting, type Surroundings, Writer } from './controller.ts';
-import { REPLICAS_ON_NODE } from './indexes.ts';
+import { isHeard, onNode } from './on-node.ts';
 
 const LOOK_AGAIN_MS = 1000;
 
@@ -21,11 +21,10 @@ export class NodeController implements Controller {
   }
 
   async reconcile(key: string): Promise<number | undefined> {
-    const { catalog, settings, silenceMs, events } = this.#around;
+    const { catalog, events } = this.#around;
     const node = catalog.get(NODE, key);
     if (node === null || isDeleting(node)) return undefined;
-    const silentMs = silenceMs(key);
-    if (silentMs !== null && silentMs <= settings.nodeSilentMs) return LOOK_AGAIN_MS;
+    if (isHeard(this.#around, key)) return LOOK_AGAIN_MS;
     // Its node itself says that it is ready, when it is back.
     const message = 'its lease has run out: nothing was heard of it';
     const said = await this.#say(node, message);
@@ -47,21 +46,19 @@ export class NodeController implements Controller {
   }
 
   async #markSilent(nodeName: string): Promise<void> {
-    const { catalog } = this.#around;
-    for (const pool of catalog.all(POOL)) {
-      if (pool.spec.nodeName !== nodeName) continue;
+    const { pools, replicas, devices } = onNode(this.#around.catalog, nodeName);
+    for (const pool of pools) {
       await this.#writer.status(POOL, pool, (status) => {
         // Exported: its node gives its devices back when it is heard of again, and never opens it.
         if (!['Pending', 'Exported', undefined].includes(status.phase)) status.phase = 'Offline';
       });
     }
-    for (const replica of catalog.where(REPLICAS_ON_NODE, nodeName)) {
+    for (const replica of replicas) {
       await this.#writer.status(REPLICA, replica, (status) => {
         if (status.phase !== undefined && status.phase !== 'Pending') status.phase = 'Offline';
       });
     }
-    for (const device of catalog.all(BLOCK_DEVICE)) {
-      if (device.spec.nodeName !== nodeName) continue;
+    for (const device of devices) {
       await this.#writer.status(BLOCK_DEVICE, device, (status) => {
         status.state = 'Unknown';
       });

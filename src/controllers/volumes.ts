@@ -54,6 +54,7 @@ import {
   replicaName,
   witnessName,
 } from './names.ts';
+import { isHeard, isLongSilent } from './on-node.ts';
 import { isLeaving, placeReplicas } from './placement.ts';
 import { promisedBytes } from './promises.ts';
 import { apartFrom, placeWitness, WITNESS_SIZE } from './witness.ts';
@@ -196,13 +197,11 @@ export class VolumeController implements Controller {
   }
 
   #isGone(nodeName: string): boolean {
-    const silentMs = this.#around.silenceMs(nodeName);
-    return silentMs !== null && silentMs > this.#around.settings.nodeGoneMs;
+    return isLongSilent(this.#around, nodeName);
   }
 
   #isReady(nodeName: string): boolean {
-    const silentMs = this.#around.silenceMs(nodeName);
-    return silentMs !== null && silentMs <= this.#around.settings.nodeSilentMs;
+    return isHeard(this.#around, nodeName);
   }
 
   /** Asks for the replicas that are missing. */
@@ -651,7 +650,14 @@ export class VolumeController implements Controller {
       });
       return;
     }
-    if (serving !== undefined && !this.#isGone(serving.nodeName)) return; // Its node says when it has stopped.
+    if (serving !== undefined) {
+      if (!this.#isGone(serving.nodeName)) return; // Its node says when it has stopped.
+      // Or never: those that keep the other copies wait for that word.
+      await this.#writer.status(VOLUME, volume, (status) => {
+        delete status.serving;
+      });
+      return;
+    }
     const replicas = await this.#writer.liveList(REPLICA, Label.Volume, name);
     for (const replica of replicas) await this.#writer.remove(REPLICA, replica);
     if (replicas.length > 0) return;

@@ -178,11 +178,16 @@ export class NodeAgent {
   }
 
   async #register(): Promise<void> {
-    const { client, nodeName } = this.#around;
     await this.#ensureNode();
     await this.reportNode();
+    await this.#ensureOwnPool();
+  }
+
+  /** Also later: that of a node that was forgotten goes a moment after it is back. */
+  async #ensureOwnPool(): Promise<void> {
+    const { client, nodeName, catalog } = this.#around;
     const { directory } = this.#options;
-    if (directory === null) return;
+    if (directory === null || catalog.get(POOL, jivaPoolName(nodeName)) !== null) return;
     try {
       await client.create(POOL, {
         metadata: {
@@ -235,6 +240,7 @@ export class NodeAgent {
 
   async #report(): Promise<void> {
     await this.reportNode();
+    await this.#ensureOwnPool();
     await this.#replicas.sweep();
     for (const [name] of this.#open.all()) {
       await this.#pools.tend(name);

@@ -47,6 +47,7 @@ export class PoolKeeper implements Controller {
 
   async reconcile(key: string): Promise<number | undefined> {
     const pool = this.#around.catalog.get(POOL, key);
+    if (pool === null) await this.#close(key); // Forgotten, though the node is there.
     if (pool === null || pool.spec.nodeName !== this.#around.nodeName) return undefined;
     let againMs: number | undefined;
     try {
@@ -280,9 +281,19 @@ export class PoolKeeper implements Controller {
 
   /** It was exported: its devices are nobody's here, and its object goes. */
   async #leave(pool: Pool): Promise<void> {
+    await this.#close(pool.metadata.name);
     await this.#giveBack(pool);
     await this.#claims.lookAgain();
     await this.#writer.remove(POOL, pool);
+  }
+
+  /** As it is: its devices are not told of it. */
+  async #close(name: string): Promise<void> {
+    const found = this.#open.find(name);
+    if (found === null) return;
+    this.#open.delete(name);
+    found.replicas?.close();
+    await found.pool.close();
   }
 
   async #giveBack({ metadata: { name } }: Pool): Promise<void> {
@@ -301,6 +312,7 @@ export class PoolKeeper implements Controller {
     const there = isThere ? null : await this.#oursAt(pool);
     // Nobody's here, also where it was killed before it said so: another machine may have it.
     if (isExported || there?.exported === true) {
+      await this.#close(name);
       await this.#giveBack(pool);
       await this.#writer.removeFinalizer(POOL, pool, Finalizer.Pool);
       return undefined;
@@ -316,10 +328,7 @@ export class PoolKeeper implements Controller {
     }
     // With some of its labels cleared it cannot be opened any more, and need not be.
     if (open !== null) await this.#sayErasing(pool);
-    const replicas = this.#open.find(name)?.replicas ?? null;
-    this.#open.delete(name);
-    replicas?.close();
-    await open?.close();
+    await this.#close(name);
     // Only what is ours is erased.
     const ours = open === null && !isErasing ? null : await this.#oursAt(pool);
     if (ours !== null) {

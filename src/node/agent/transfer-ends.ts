@@ -1,11 +1,13 @@
 // The ends of streams on a node of the control plane: snapshots of volumes that it coordinates or keeps are sent, replicated
 // volumes that it coordinates are received into. How far a stream has come is kept in the volume's record, so that whoever
 // coordinates it next knows, too, that no host may look.
+import { formatQuantity } from '../../base/index.ts';
 import {
   ApiError,
   applyAll,
   assertContinues,
   assertFits,
+  assertSameBlocks,
   assertSameStream,
   type ReceivePlace,
   type Receiving,
@@ -27,11 +29,13 @@ import {
 import {
   blockSizeOf,
   NODE,
+  quantityBytes,
   SNAPSHOT,
   type Snapshot,
   VOLUME,
   type Volume,
 } from '../../kinds/index.ts';
+import { STORE_BLOCK_BYTES } from '../../store/index.ts';
 import { type StreamDescription, StreamError, type StreamTarget } from '../../stream/index.ts';
 import { cutIdOf } from './snapshot-groups.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
@@ -162,6 +166,8 @@ export class NodeEnds implements TransferEnds {
         await volumes.withhold(name); // Where it fails half done hosts have it back, too.
         await applyAll(handle);
         await assertFits(name, handle, description);
+        assertSameBlocks(name, volume, description);
+        await this.#makeRoom(name, description);
         await putReceiving(handle, receiving);
       } finally {
         volumes.release(name);
@@ -179,6 +185,25 @@ export class NodeEnds implements TransferEnds {
         volumes.nudge(name);
         await this.#exported(name);
       },
+    });
+  }
+
+  /** Where the stream is of a larger volume, by the rules of growing; else in words. The volume itself grows later. */
+  async #makeRoom(name: string, { sizeBlocks }: StreamDescription): Promise<void> {
+    const { writer } = this.#options;
+    const wantedBytes = sizeBlocks * STORE_BLOCK_BYTES;
+    const live = await writer.live<Volume>(VOLUME, null, name);
+    if (live === null || wantedBytes <= (quantityBytes(live.spec.size) ?? 0)) return;
+    const size = formatQuantity(wantedBytes);
+    const { claimRef } = live.spec;
+    if (claimRef !== undefined) {
+      throw new ApiError(
+        'Conflict',
+        `volumes "${name}" has ${live.spec.size}, and the stream is of one with ${size}: let its claim ${claimRef.namespace}/${claimRef.name} grow first`,
+      );
+    }
+    await writer.update(VOLUME, live, ({ spec }) => {
+      spec.size = size;
     });
   }
 

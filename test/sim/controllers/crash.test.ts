@@ -3,6 +3,7 @@
 // after it; then new controllers finish it, and what exists on the nodes is compared with what is wanted.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Finalizer } from '../../../src/controllers/index.ts';
 import {
   BLOCK_DEVICE,
   CLAIM,
@@ -297,3 +298,43 @@ for (const { name, prepare, ask, check } of operations) {
     assert.ok(kills > 0, 'nothing was ever killed');
   });
 }
+
+test('a node is forgotten, killed between any two steps, while it comes back: its pools are there whole, or given back', async () => {
+  let kills = 0;
+  for (let atWrite = 1; ; atWrite += 1) {
+    let wasKilled = false;
+    for (const applied of [false, true]) {
+      const world = new World();
+      await world.start();
+      for (const name of ['node-1', 'node-2', 'node-3']) await world.addNode(name);
+      await world.server.create(STORAGE_POOL_CLAIM, spc);
+      await world.settle();
+      const node = world.nodes.get('node-2')!;
+      node.alive = false;
+      await world.pass(70_000);
+      world.stop();
+      await world.start({ atWrite, applied });
+      await world.server.delete(NODE, null, node.name);
+      await world.pass(10_000);
+      wasKilled = world.killed;
+      if (wasKilled) {
+        kills += 1;
+        // Registered anew, before anybody leads again.
+        node.alive = true;
+        await world.server.create(NODE, { metadata: { name: node.name }, spec: {} });
+        await world.pass(1000);
+        await world.start();
+      }
+      await world.pass(10_000);
+      assert.deepEqual(node.erased, [], `write ${atWrite}`);
+      for (const { metadata, spec } of await world.all(POOL)) {
+        if (spec.nodeName !== node.name) continue;
+        assert.deepEqual(metadata.finalizers, [Finalizer.Pool], metadata.name);
+        assert.equal(metadata.deletionTimestamp, undefined, metadata.name);
+      }
+      world.stop();
+    }
+    if (!wasKilled) break;
+  }
+  assert.ok(kills > 4, `killed ${kills} times`);
+});

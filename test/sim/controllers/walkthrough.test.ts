@@ -446,9 +446,10 @@ test('a node that comes back while it is forgotten finds no pool that it is to e
   let isBack = false;
   const toErase: string[] = [];
   world.afterWrite = async () => {
-    for (const { metadata, spec } of await world.all(POOL)) {
+    for (const { metadata, spec, status } of await world.all(POOL)) {
       const { name, deletionTimestamp, finalizers = [] } = metadata;
       if (spec.nodeName !== first || deletionTimestamp === undefined) continue;
+      if (status?.phase === 'Exported') continue; // It is given back.
       if (finalizers.length > 0) toErase.push(name);
     }
     if (isBack || (await pools()) !== count - 1) return;
@@ -460,6 +461,40 @@ test('a node that comes back while it is forgotten finds no pool that it is to e
   assert.deepEqual(toErase, []);
   assert.ok(isBack);
   assert.equal(await pools(), count - 1, 'the others are looked at before each');
+});
+
+test('a volume that goes, most of whose copies went with their nodes, goes with its snapshots, and says so', async () => {
+  const world = await aWorld(3);
+  await world.server.create(CLAIM, aClaim('cstor-pvc'));
+  await world.settle();
+  const { volume } = await bound(world, 'cstor-pvc');
+  await world.server.create(EXTERNAL_SNAPSHOT, volumeSnapshot);
+  await world.settle();
+  const { name } = volume.metadata;
+  const members = (await world.all(REPLICA)).map(({ metadata }) => ({
+    id: `r-${metadata.uid}`,
+    replica: metadata.name,
+  }));
+  await world.patchStatus(VOLUME, name, { mode: 'replicated', made: true, members });
+  const serving = volume.status?.serving?.nodeName ?? '';
+  const other = [...world.nodes.keys()].find((node) => node !== serving) ?? '';
+  for (const gone of [serving, other]) world.nodes.get(gone)!.alive = false;
+  await world.pass(70_000);
+  for (const gone of [serving, other]) await world.server.delete(NODE, null, gone);
+  await world.pass(20_000);
+  assert.equal((await world.all(REPLICA)).length, 3, 'until somebody deletes it');
+  await world.server.delete(EXTERNAL_SNAPSHOT, 'default', 'snapshot-cstor');
+  await world.pass(20_000);
+  assert.equal((await world.all(SNAPSHOT)).length, 1, 'one copy is left of what may be wanted');
+  await world.server.delete(CLAIM, 'default', 'cstor-pvc');
+  await world.pass(20_000);
+  assert.deepEqual([await world.all(SNAPSHOT), await world.all(VOLUME)], [[], []]);
+  assert.deepEqual(await world.all(REPLICA), []);
+  assert.ok(
+    [...world.nodes.values()].filter(({ alive }) => alive).every(({ stores }) => stores.size === 0),
+  );
+  const said = (await world.eventsOf(name)).filter((text) => /SnapshotForgotten/.test(text));
+  assert.match(said[0] ?? '', /2 of its 3 members are on nodes that are gone for good/);
 });
 
 test('a node whose object was deleted while it was silent for a moment is not forgotten', async () => {

@@ -25,6 +25,7 @@ import {
   LOOKED_AT,
   makeBuiltIns,
   type Surroundings,
+  withActions,
 } from '../../../src/controllers/index.ts';
 import {
   allKinds,
@@ -107,6 +108,8 @@ export class SimNode {
   readonly targets = new Map<string, number>();
   /** `VOLUME/SNAPSHOT`. */
   readonly snapshots = new Set<string>();
+  /** Pools that were erased, not given back. */
+  readonly erased: string[] = [];
   alive = true;
   /** False: its pools of devices stay as they are asked for, until it is true. */
   makesPools = true;
@@ -145,7 +148,9 @@ export class World {
     for (const kind of [NAMESPACES, LEASES, EVENTS] as unknown as KindDefinition[]) {
       registry.register(kind);
     }
-    for (const kind of allKinds(this.store)) registry.register(kind);
+    for (const kind of allKinds(this.store)) {
+      registry.register(withActions(kind, () => this.server));
+    }
     this.server = new ResourceServer({
       registry,
       store: this.store,
@@ -337,9 +342,12 @@ export class World {
     for (const pool of await this.all(POOL)) {
       if (pool.spec.nodeName !== node.name) continue;
       const { name } = pool.metadata;
-      if (isDeleting(pool)) {
+      const isExported = pool.status?.phase === 'Exported';
+      if (isDeleting(pool) || isExported) {
+        if (!isExported) node.erased.push(name);
         node.pools.delete(name);
-        await this.#drop(POOL, pool, Finalizer.Pool);
+        if (isDeleting(pool)) await this.#drop(POOL, pool, Finalizer.Pool);
+        else await this.server.delete(POOL, null, name);
         continue;
       }
       if (!node.makesPools && pool.spec.directory === undefined) continue;
@@ -357,6 +365,8 @@ export class World {
       if (replica.spec.nodeName !== node.name) continue;
       const store = `${replica.spec.poolName}/${replica.spec.volumeName}`;
       if (isDeleting(replica)) {
+        const volume = await this.get(VOLUME, replica.spec.volumeName);
+        if (volume?.status?.serving !== undefined && isDeleting(volume)) continue;
         node.stores.delete(store);
         await this.#drop(REPLICA, replica, Finalizer.Replica);
         continue;
@@ -371,6 +381,7 @@ export class World {
       const { name } = volume.metadata;
       const { target, serving } = volume.status ?? {};
       if (target?.nodeName === node.name) {
+        if (!(await this.#hasQuorum(name))) continue;
         node.targets.set(name, target.epoch);
         await this.#tell(VOLUME, volume, {
           serving: { ...target, portal: node.portal },
@@ -385,6 +396,7 @@ export class World {
     for (const snapshot of await this.all(SNAPSHOT)) {
       const volume = await this.get(VOLUME, snapshot.spec.volumeName);
       if (volume?.status?.serving?.nodeName !== node.name) continue;
+      if (!(await this.#hasQuorum(volume.metadata.name))) continue;
       const key = `${snapshot.spec.volumeName}/${snapshot.metadata.name}`;
       if (isDeleting(snapshot)) {
         node.snapshots.delete(key);
@@ -399,6 +411,12 @@ export class World {
         sizeBytes: volume.status?.capacityBytes ?? 0,
       });
     }
+  }
+
+  async #hasQuorum(volumeName: string): Promise<boolean> {
+    const all = (await this.all(REPLICA)).filter(({ spec }) => spec.volumeName === volumeName);
+    const there = all.filter(({ spec }) => this.nodes.get(spec.nodeName)?.alive === true);
+    return there.length >= Math.floor(all.length / 2) + 1;
   }
 
   /** One step of what was asked for: begun, then done. Whoever serves the volume next goes on with it. */

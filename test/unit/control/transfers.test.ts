@@ -10,7 +10,14 @@ import { after, before, describe, it } from 'node:test';
 import { openPlace } from '../../../src/backup/index.ts';
 import { ManualClock, silentLog, Turn } from '../../../src/base/index.ts';
 import { BlockOp, BlockOpKind, DataBufferPool, IoStatus } from '../../../src/block/index.ts';
-import { ApiError, ServedEnds, Transfers, VolumeController } from '../../../src/control/index.ts';
+import {
+  ApiError,
+  ServedEnds,
+  Transfers,
+  VolumeController,
+  type VolumeManifest,
+  type VolumeObject,
+} from '../../../src/control/index.ts';
 import {
   createPoolFile,
   MemoryPool,
@@ -184,6 +191,23 @@ for (const [title, open] of kinds) {
       await node.controller.create({ metadata: { name: 'db' }, spec }, { dryRun: false });
       return node;
     };
+
+    it('a stream of a volume that has grown has the copy grow, and its manifest says so', async () => {
+      const sender = await aSender();
+      const receiver = await aNode();
+      await sender.change('db', BlockOpKind.Write, 0, 8, 1);
+      await sender.snapshot('db', 'one');
+      await receiver.receive('copy', await sender.streamOf('db@one'));
+      const grow = ({ metadata, spec }: VolumeObject) =>
+        ({ metadata, spec: { ...spec, size: '16Mi' } }) as VolumeManifest;
+      await sender.controller.update('db', grow, { dryRun: false });
+      await sender.change('db', BlockOpKind.Write, BLOCKS, 8, 2);
+      await sender.snapshot('db', 'two');
+      await receiver.receive('copy', await sender.streamOf('db@two', 'one'));
+      const wanted = await sender.bytesOf('db@two');
+      assert.ok((await receiver.bytesOf('copy@two')).equals(wanted));
+      assert.equal(receiver.controller.get('copy').spec.size, '16Mi');
+    });
 
     it('a chain of random snapshots is received block by block, with what was unmapped gone', async () => {
       const sender = await aSender();

@@ -12,7 +12,14 @@ import {
 import { SystemClock, silentLog, Turn } from '../../../src/base/index.ts';
 import type { OpenReplicated } from '../../../src/control/index.ts';
 import { NO_PLACE } from '../../../src/control/transfers.ts';
-import { Catalog, LOOKED_AT, type Surroundings, Writer } from '../../../src/controllers/index.ts';
+import {
+  Catalog,
+  Label,
+  LOOKED_AT,
+  type Surroundings,
+  Writer,
+  withActions,
+} from '../../../src/controllers/index.ts';
 import {
   allKinds,
   POOL,
@@ -59,7 +66,12 @@ class FakeHandle {
   relocate(): void {}
   kept: { id: string }[] = [];
   blobs = new Map<string, Uint8Array>();
-  volume = { geometry: { blocks: 16384, logicalBlockBytes: 4096 } };
+  volume = {
+    geometry: { blocks: 16384, logicalBlockBytes: 4096 },
+    resize: async (bytes: number) => {
+      this.volume.geometry.blocks = bytes / 4096;
+    },
+  };
   mappedFrom = async () => ({ isMapped: false, nextLba: 16384 });
   sizeBlocks = (): number => 16384;
   rolledBack: string[] = [];
@@ -86,7 +98,7 @@ async function setUp() {
   const registry = new KindRegistry();
   const store = new MemoryObjectStore();
   for (const kind of [NAMESPACES, EVENTS] as unknown as KindDefinition[]) registry.register(kind);
-  for (const kind of allKinds(store)) registry.register(kind);
+  for (const kind of allKinds(store)) registry.register(withActions(kind, () => client));
   const now = (): Date => new Date();
   const client = new ResourceServer({ registry, store, log: silentLog, now });
   const clock = new SystemClock();
@@ -99,7 +111,7 @@ async function setUp() {
     await client.updateStatus(POOL, { ...pool, status: { replicaAddress: '127.0.0.1:9' } } as Pool);
     replicas.push(
       await client.create<Replica>(REPLICA, {
-        metadata: { name: `v-${name}` },
+        metadata: { name: `v-${name}`, labels: { [Label.Volume]: 'v', [Label.Pool]: name } },
         spec: { volumeName: 'v', nodeName: NODE_NAME, poolName: name, size: '64Mi' },
       }),
     );
@@ -324,5 +336,52 @@ test('a stream is refused for what hosts wrote last, though who is asked lags be
   await assert.rejects(ends.target('v', A_STREAM, 0, NO_PLACE), /"v" holds data/);
   await look();
   assert.deepEqual([exposed.size, handle().blobs.size], [1, 0]);
+  close();
+});
+
+test('a stream of a larger volume has the volume grow as its owner would, or is refused in words', async () => {
+  const { client, look, exposed, ends, handle, close } = await setUp();
+  await look();
+  const larger = { ...A_STREAM, sizeBlocks: 32768 };
+  const change = async <T extends Volume | Pool>(
+    kind: KindDefinition<T>,
+    name: string,
+    body: object,
+  ) =>
+    await client.patch(
+      kind as never,
+      null,
+      name,
+      { type: 'merge', body },
+      ...(kind === (POOL as never) ? [{ subresource: 'status' as const }] : []),
+    );
+  const asBefore = async (): Promise<void> => {
+    assert.equal((await look()).spec.size, '64Mi');
+    assert.deepEqual(
+      [exposed.size, handle().blobs.size, handle().volume.geometry.blocks],
+      [1, 0, 16384],
+    );
+  };
+  await change(POOL, 'a', { status: { usableBytes: 10 << 20 } });
+  const full = /spec\.size: 128Mi is too large: pool a would have promised .* \(overcommit\)/;
+  await assert.rejects(ends.target('v', larger, 0, NO_PLACE), full);
+  await asBefore();
+  await change(POOL, 'a', { status: { usableBytes: 1 << 30 } });
+  const claimRef = { namespace: 'default', name: 'c', uid: 'u' };
+  await change(VOLUME, 'v', { spec: { claimRef } });
+  await assert.rejects(
+    ends.target('v', larger, 0, NO_PLACE),
+    /let its claim default\/c grow first/,
+  );
+  await asBefore();
+  await change(VOLUME, 'v', { spec: { claimRef: null } });
+  await assert.rejects(
+    ends.target('v', { ...larger, logicalBlockBytes: 512 }, 0, NO_PLACE),
+    /blocks of/,
+  );
+  await asBefore();
+  await ends.target('v', larger, 0, NO_PLACE);
+  assert.equal((await look()).spec.size, '128Mi');
+  assert.equal(handle().volume.geometry.blocks, 32768);
   close();
 });
