@@ -47,6 +47,15 @@ export class Admission {
     return this.#waiting.length;
   }
 
+  /** The changes that run now. */
+  runningChanges(): Set<BlockOp> {
+    const changes = new Set<BlockOp>();
+    for (let index = 0; index < this.#count; index += 1) {
+      if (this.#modes[index] !== AccessMode.Read) changes.add(this.#ops[index]!);
+    }
+    return changes;
+  }
+
   /** True: run it now, and call `release` at its end. False: it waits, and `start` will be called. Range [start, end). */
   admit(op: BlockOp, start: number, end: number, mode: AccessMode): boolean {
     assert(op.admitted === -1);

@@ -101,6 +101,8 @@ export class Volume implements BlockDevice, BlockOpOwner {
   #opNumber = 0;
   #flushing = 0;
   #closed = false;
+  /** Changes that went down as cached ones, and who waits for their ends before the cache counts as off. */
+  #cached: { readonly ops: Set<BlockOp>; readonly ended: () => void }[] = [];
   #drained: (() => void)[] = [];
 
   constructor(options: VolumeOptions) {
@@ -201,9 +203,24 @@ export class Volume implements BlockDevice, BlockOpOwner {
       }
       this.#writeCache = enabled;
       if (enabled) done(IoStatus.Ok);
-      // What was acknowledged from the cache must be durable before the host hears that there is none (C9).
-      else void this.#slowPath.flush().then(done);
+      // What was acknowledged from the cache must be durable before the host hears that there is none (C9). So must what
+      // went down as a cached write and is acknowledged only now: such a one may end after the flush.
+      else this.#whenCachedEnded(() => void this.#slowPath.flush().then(done));
     });
+  }
+
+  #whenCachedEnded(ended: () => void): void {
+    const ops = this.#admission.runningChanges();
+    if (ops.size === 0) ended();
+    else this.#cached.push({ ops, ended });
+  }
+
+  #cachedEnded(op: BlockOp): void {
+    for (const waiting of [...this.#cached]) {
+      if (!waiting.ops.delete(op) || waiting.ops.size > 0) continue;
+      this.#cached.splice(this.#cached.indexOf(waiting), 1);
+      waiting.ended();
+    }
   }
 
   mapStatus(
@@ -359,6 +376,7 @@ export class Volume implements BlockDevice, BlockOpOwner {
     if (status !== IoStatus.Ok && status !== IoStatus.Declined) counters.failedOps += 1;
     // The owner hears before waiters start: a read that waited must not overtake the answer to the write it will see.
     this.#admission.release(op);
+    if (this.#cached.length > 0) this.#cachedEnded(op);
     op.owner.onBlockDone(op, status);
     this.#admission.startWaiters();
     if (this.#drained.length > 0) this.#checkDrained();

@@ -145,6 +145,27 @@ test('without a write cache every change is FUA, and turning it off flushes firs
   assert.equal(reopened.writeCache, false);
 });
 
+test('turning the write cache off flushes what was on its way as a cached write, too (C9)', async () => {
+  const { store, volume, run } = setUp();
+  store.hold = true;
+  const cached = run('cached', Write, 0, 1);
+  const read = run('read', Read, 8, 1);
+  const off = new Promise<IoStatus>((resolve) => volume.setWriteCache(false, resolve));
+  const later = run('later', Write, 4, 1);
+  assert.deepEqual(store.log, ['2:0+1', '1:8+1', '2:4+1'], 'no flush can reach what has not ended');
+  assert.deepEqual(
+    store.versions.filter(([kind]) => kind === Write).map(([, , , fua]) => fua),
+    [false, true],
+  );
+  store.complete(0);
+  await cached;
+  assert.equal(store.log.at(-1), '4:0+0');
+  store.hold = false;
+  while (store.held.length > 0) store.complete();
+  assert.equal(await off, IoStatus.Ok);
+  await Promise.all([read, later]);
+});
+
 test('an update reads, changes and writes with the range held; it may decline', async () => {
   const { store, run } = setUp();
   await run('w', Write, 5, 1, { data: Buffer.alloc(4096, 3) });
