@@ -26,6 +26,8 @@ export interface MapExtent {
 export interface BlockDeviceListener {
   /** The geometry changed (online growth): hosts get 06h/2Ah/09h. */
   onResized(): void;
+  /** The write cache was turned on or off, by a host or by an operator: hosts get 06h/2Ah/01h. */
+  onWriteCacheChanged(): void;
 }
 
 export interface BlockDevice {

@@ -85,7 +85,9 @@ export class MemoryDevice implements BlockDevice {
 
   setWriteCache(enabled: boolean, done: (status: IoStatus) => void): void {
     if (!enabled) this.flushes += 1;
+    const changes = this.#writeCache !== enabled;
     this.#writeCache = enabled;
+    if (changes) for (const listener of this.#listeners) listener.onWriteCacheChanged();
     done(IoStatus.Ok);
   }
 

@@ -1,7 +1,7 @@
 // A logical unit: a block device with a command table, a task set, mode pages, and the memory of each nexus that uses
 // it. It admits tasks, decides whether they may run, and undoes them for task management.
 import { assert } from '../base/index.ts';
-import type { BlockDevice } from '../block/index.ts';
+import type { BlockDevice, IoStatus } from '../block/index.ts';
 import type { AnswerShare } from './answer-share.ts';
 import type { BufferQueue } from './buffer-queue.ts';
 import { type CommandTable, ENDED } from './command.ts';
@@ -86,6 +86,8 @@ export class LogicalUnit {
   readonly #pool: ExecutionPool;
   #spaceLow = false;
   #lastNexus: NexusState | null = null;
+  /** Whose MODE SELECT is turning the write cache on or off. */
+  #cacheChanger: NexusState | null = null;
 
   constructor(options: LogicalUnitOptions, pool: ExecutionPool) {
     this.device = options.device;
@@ -97,7 +99,10 @@ export class LogicalUnit {
     this.allowSanitize = options.allowSanitize;
     this.#pool = pool;
     this.modePages = new ModePages(options.device);
-    options.device.listen({ onResized: () => this.attentionToAll(Asc.CapacityDataChanged) });
+    options.device.listen({
+      onResized: () => this.attentionToAll(Asc.CapacityDataChanged),
+      onWriteCacheChanged: () => this.#writeCacheChanged(),
+    });
   }
 
   /** D_SENSE of the control mode page. */
@@ -108,6 +113,22 @@ export class LogicalUnit {
   /** True when the medium may not be written, by its nature or by SWP. */
   get writeProtected(): boolean {
     return this.modePages.softwareWriteProtect || this.device.readOnly;
+  }
+
+  /** For a MODE SELECT of `by`. */
+  setWriteCache(enabled: boolean, by: NexusState, done: (status: IoStatus) => void): void {
+    this.#cacheChanger = by;
+    this.device.setWriteCache(enabled, (status) => {
+      this.#cacheChanger = null;
+      done(status);
+    });
+  }
+
+  /** Whoever changed it: a host that takes the cache for off sends no flush, and must hear that it is on (C9). */
+  #writeCacheChanged(): void {
+    for (const state of this.#nexuses.values()) {
+      if (state !== this.#cacheChanger) state.attentions.add(Asc.ModeParametersChanged);
+    }
   }
 
   // Nexuses and unit attentions.

@@ -201,7 +201,9 @@ export class Volume implements BlockDevice, BlockOpOwner {
         done(status);
         return;
       }
+      const changes = this.#writeCache !== enabled;
       this.#writeCache = enabled;
+      if (changes) for (const listener of this.#listeners) listener.onWriteCacheChanged();
       if (enabled) done(IoStatus.Ok);
       // What was acknowledged from the cache must be durable before the host hears that there is none (C9). So must what
       // went down as a cached write and is acknowledged only now: such a one may end after the flush.

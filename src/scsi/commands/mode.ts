@@ -135,7 +135,7 @@ function applyPages(execution: Execution, pages: readonly Buffer[]) {
   let writeCache = lu.device.writeCache;
   for (const page of pages) writeCache = lu.modePages.wantsWriteCache(page) ?? writeCache;
   if (writeCache === lu.device.writeCache) return applyValues(execution, pages, false);
-  return lu.device.setWriteCache(writeCache, (status) => {
+  return lu.setWriteCache(writeCache, execution.nexus, (status) => {
     if (status !== IoStatus.Ok) return execution.failIo(status);
     return applyValues(execution, pages, true);
   });

@@ -134,6 +134,21 @@ describe('MODE SENSE and MODE SELECT', () => {
     harness.good(cdb(0));
   });
 
+  it('tells the hosts when an operator switches the write cache, and all but itself when a host does', () => {
+    const harness = new Harness();
+    const { nexus, other } = harness;
+    const codes = (): number[] =>
+      [nexus, other].map((one) => harness.run(cdb(0), { nexus: one }).code);
+    harness.device.setWriteCache(false, () => {});
+    assert.deepEqual(codes(), [0x2a01, 0x2a01]);
+    assert.deepEqual(codes(), [0, 0]);
+    const page = harness.good(cdb(0x1a, 0x08, 0x08, 0, 255)).subarray(4);
+    page[2]! |= 0x04;
+    harness.good(...select(page));
+    assert.ok(harness.device.writeCache);
+    assert.deepEqual(codes(), [0, 0x2a01]);
+  });
+
   it('protects from writes by SWP', () => {
     const harness = new Harness();
     harness.setControl(4, 0x08);

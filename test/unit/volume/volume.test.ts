@@ -145,6 +145,16 @@ test('without a write cache every change is FUA, and turning it off flushes firs
   assert.equal(reopened.writeCache, false);
 });
 
+test('whoever listens hears when the write cache changes, and only then', async () => {
+  const { volume } = setUp();
+  const heard: boolean[] = [];
+  volume.listen({ onResized() {}, onWriteCacheChanged: () => heard.push(volume.writeCache) });
+  for (const enabled of [true, false, false, true]) {
+    await new Promise<IoStatus>((resolve) => volume.setWriteCache(enabled, resolve));
+  }
+  assert.deepEqual(heard, [false, true]);
+});
+
 test('turning the write cache off flushes what was on its way as a cached write, too (C9)', async () => {
   const { store, volume, run } = setUp();
   store.hold = true;
@@ -285,7 +295,7 @@ test('map status is told in logical blocks from the one asked for', () => {
 test('growth is told to listeners; a size that is no multiple of 4096 is refused', async () => {
   const { volume } = setUp();
   let told = 0;
-  volume.listen({ onResized: () => (told += 1) });
+  volume.listen({ onResized: () => (told += 1), onWriteCacheChanged() {} });
   await volume.resize(100 * 4096);
   assert.equal(volume.geometry.blocks, 100);
   assert.equal(told, 1);
