@@ -24,7 +24,9 @@ function run(command, parameters, stdio) {
 
 const folder = join('build', 'native-crash');
 const quiet = ['ignore', 'ignore', 'inherit'];
-run('cmake', ['-S', '.', '-B', folder, '-DASHLAR_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release'], quiet);
+// As in phases.mjs: with other options everything would be built anew.
+const options = ['-DASHLAR_TESTS=ON', '-DASHLAR_MUTANTS=ON', '-DCMAKE_BUILD_TYPE=Release'];
+run('cmake', ['-S', '.', '-B', folder, ...options], quiet);
 run('cmake', ['--build', folder, '-j', jobs, '--target', ...programs], quiet);
 if (args.includes('--build-only')) process.exit(0);
 for (const program of programs) {

@@ -1,7 +1,7 @@
 // What `npm test` runs, in order. A phase is a command; the phases belong to the rooms they test.
 //
 //   id         how to ask for it: npm test -- --only id,id
-//   command    what runs; `node` is this Node
+//   commands   what runs, one after the other; `node` is this Node. Several in one list run at the same time
 //   computes   it needs processors and no clock: it runs beside the others, behind them (scripts/test.mjs)
 //   limitS     after this many seconds it is stopped, and has failed: for hangs, several times what a busy machine needs
 //   tools      programs that must be installed
@@ -44,6 +44,7 @@ export function listPhases(root) {
     /\/one-node[^/]*\.test\.js$/.test(name),
   );
   const clang = firstOf('clang++-14', 'clang++-18', 'clang++');
+  const apiFuzz = ['--expose-gc', 'dist/test/fuzz/api-fuzz.js', '--requests', '10000'];
   const deviceMutant = (number) => [
     'build/native-crash/device_states',
     '--mutants',
@@ -52,6 +53,13 @@ export function listPhases(root) {
   // Device calls one upon the other, and the power cut while labels are under way.
   const labels = ['--operations', '200', '--device-calls', '30', '--label-cuts', '95'];
   const configure = (folder, ...options) => ['cmake', '-S', '.', '-B', folder, ...options];
+  // One build for all that measure and explore, faults built in or not: with other options it would be built anew.
+  const configureRelease = configure(
+    'build/native-crash',
+    '-DASHLAR_TESTS=ON',
+    '-DASHLAR_MUTANTS=ON',
+    '-DCMAKE_BUILD_TYPE=Release',
+  );
   const compile = (folder) => ['cmake', '--build', folder, '-j', jobs];
   const fuzzers = existsSync(join(root, 'native/fuzz'))
     ? readdirSync(join(root, 'native/fuzz')).filter((name) => name.endsWith('_fuzzer.cc'))
@@ -77,6 +85,38 @@ export function listPhases(root) {
       commands: [[...tap, ...testFiles(root, 'test/sim/controllers')]],
       limitS: 240,
     },
+    // First of those that compute: in the other lane `scale` is linked with what it has built by then.
+    {
+      id: 'crash',
+      title: 'engine crash states',
+      computes: true,
+      commands: [
+        configureRelease,
+        [
+          'cmake',
+          '--build',
+          'build/native-crash',
+          '-j',
+          jobs,
+          '--target',
+          'crash_states',
+          'device_states',
+        ],
+        ['build/native-crash/crash_states', '--states', '20000', '--jobs', jobs],
+        ['build/native-crash/device_states', '--states', '3000', '--jobs', jobs],
+        ['build/native-crash/device_states', ...['--states', '1000', '--jobs', jobs, ...labels]],
+        [
+          ['build/native-crash/crash_states', '--mutants', '--states', '3000'],
+          // From seeds in whose states they show soon; without a mutant those are clean. 9 has a directed test in
+          // native/test/engine_devices_test.cc: no seed that was tried deletes the one snapshot at the one moment.
+          [...deviceMutant('10'), '--seed', '100'],
+          [...deviceMutant('11'), '--seed', '1'],
+          [...deviceMutant('12'), '--seed', '31', ...labels],
+          [...deviceMutant('13'), '--seed', '61', ...labels],
+        ],
+      ],
+      limitS: 1500,
+    },
     {
       id: 'sim',
       title: 'a thousand simulated clusters, and every rule switched off once',
@@ -100,86 +140,28 @@ export function listPhases(root) {
       limitS: 1200,
     },
     {
-      id: 'crash',
-      title: 'engine crash states',
-      computes: true,
-      commands: [
-        configure(
-          'build/native-crash',
-          '-DASHLAR_TESTS=ON',
-          '-DASHLAR_MUTANTS=ON',
-          '-DCMAKE_BUILD_TYPE=Release',
-        ),
-        [
-          'cmake',
-          '--build',
-          'build/native-crash',
-          '-j',
-          jobs,
-          '--target',
-          'crash_states',
-          'device_states',
-        ],
-        ['build/native-crash/crash_states', '--states', '20000', '--jobs', jobs],
-        ['build/native-crash/crash_states', '--mutants', '--states', '3000'],
-        ['build/native-crash/device_states', '--states', '3000', '--jobs', jobs],
-        ['build/native-crash/device_states', ...['--states', '1000', '--jobs', jobs, ...labels]],
-        // From seeds in whose states they show soon; without a mutant those are clean. 9 has a directed test in
-        // native/test/engine_devices_test.cc: no seed that was tried deletes the one snapshot at the one moment.
-        [...deviceMutant('10'), '--seed', '100'],
-        [...deviceMutant('11'), '--seed', '1'],
-        [...deviceMutant('12'), '--seed', '31', ...labels],
-        [...deviceMutant('13'), '--seed', '61', ...labels],
-      ],
-      limitS: 1500,
-    },
-    {
       id: 'model',
       title: 'the engine against a model',
       computes: true,
       commands: [
-        configure('build/native-crash', '-DASHLAR_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release'),
+        configureRelease,
         ['cmake', '--build', 'build/native-crash', '-j', jobs, '--target', 'model_run'],
         ['build/native-crash/model_run', '--seeds', '200', '--jobs', jobs],
       ],
       limitS: 1200,
     },
     {
-      id: 'scale',
-      title: 'a volume far larger than its cache, and a thousand snapshots',
+      id: 'fuzz',
+      title: 'a million malformed PDUs, a hundred thousand frames, ten thousand API requests',
+      computes: true,
       commands: [
-        configure('build/native-crash', '-DASHLAR_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release'),
-        ['cmake', '--build', 'build/native-crash', '-j', jobs, '--target', 'scale_run'],
         [
-          'build/native-crash/scale_run',
-          '--granules',
-          '5000000',
-          '--cache',
-          '64',
-          '--path',
-          'build/native-crash/scale.pool',
+          ['node', 'dist/test/fuzz/iscsi-fuzz.js', '--pdus', '1000000', '--seed', '1'],
+          ['node', 'dist/test/fuzz/wire-fuzz.js', '--frames', '100000', '--seed', '1'],
+          ['node', ...apiFuzz, '--seed', '1'],
         ],
       ],
-      limitS: 900,
-    },
-    {
-      id: 'fuzz',
-      title: 'a million malformed PDUs, a hundred thousand frames',
-      computes: true,
-      commands: [
-        ['node', 'dist/test/fuzz/iscsi-fuzz.js', '--pdus', '1000000', '--seed', '1'],
-        ['node', 'dist/test/fuzz/wire-fuzz.js', '--frames', '100000', '--seed', '1'],
-      ],
       limitS: 600,
-    },
-    {
-      id: 'api-fuzz',
-      title: 'random requests at the API',
-      computes: true,
-      commands: [
-        ['node', '--expose-gc', 'dist/test/fuzz/api-fuzz.js', '--requests', '10000', '--seed', '1'],
-      ],
-      limitS: 300,
     },
     {
       id: 'native-fuzz',
@@ -194,7 +176,7 @@ export function listPhases(root) {
           `-DCMAKE_CXX_COMPILER=${clang}`,
         ),
         compile('build/native-fuzz'),
-        ...fuzzers.map((name) => [
+        fuzzers.map((name) => [
           `build/native-fuzz/${name.replace(/\.cc$/, '')}`,
           '-runs=200000',
           '-max_total_time=20',
@@ -258,6 +240,24 @@ export function listPhases(root) {
       commands: [
         [...tap, '--test-concurrency=1', ...testFiles(root, 'test/chaos')],
         ['node', 'dist/test/chaos/run.js', '--minutes', '2', '--seed', '1'],
+      ],
+      limitS: 900,
+    },
+    {
+      id: 'scale',
+      title: 'a volume far larger than its cache, and a thousand snapshots',
+      commands: [
+        configureRelease,
+        ['cmake', '--build', 'build/native-crash', '-j', jobs, '--target', 'scale_run'],
+        [
+          'build/native-crash/scale_run',
+          '--granules',
+          '5000000',
+          '--cache',
+          '64',
+          '--path',
+          'build/native-crash/scale.pool',
+        ],
       ],
       limitS: 900,
     },

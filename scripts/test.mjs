@@ -12,6 +12,7 @@
 // A missing tool fails its phase under CI=true. Elsewhere the phase is shown as skipped, in words, and never as passed.
 import { spawn, spawnSync } from 'node:child_process';
 import { createWriteStream, mkdirSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { listPhases } from './phases.mjs';
 import { fail, say } from './progress.mjs';
@@ -143,6 +144,15 @@ function sayLine(line) {
   say(line);
 }
 
+/** As many of them at a time as there are processors. */
+async function atOnce(commands, run) {
+  const left = [...commands];
+  const one = async () => {
+    for (let words = left.shift(); words !== undefined; words = left.shift()) await run(words);
+  };
+  await Promise.all(cpus().map(one));
+}
+
 async function runPhase(phase, behind) {
   const startMs = Date.now();
   const seconds = () => Math.round((Date.now() - startMs) / 1000);
@@ -172,16 +182,20 @@ async function runPhase(phase, behind) {
   };
   sayLine(`${phase.id}: ${phase.title}`);
   const timer = setInterval(tell, terminal ? 500 : 60_000);
-  for (const words of phase.commands) {
+  const run = async (words) => {
+    if (result.state === 'failed') return;
     const leftMs = limitS * 1000 - (Date.now() - startMs);
     const limitMs = Math.max(1000, leftMs);
     const { code, late } = await runCommand(words, { behind, log, limitMs, keep });
-    if (code === 0 && !late) continue;
+    if (code === 0 && !late) return;
     result.state = 'failed';
     result.note = late
       ? `over its limit of ${limitS} s`
       : `${words.slice(0, 3).join(' ')} ended with ${code}`;
-    break;
+  };
+  for (const step of phase.commands) {
+    if (Array.isArray(step[0])) await atOnce(step, run);
+    else await run(step);
   }
   clearInterval(timer);
   if (terminal) draw(phase.id, null);
