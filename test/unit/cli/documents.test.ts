@@ -7,9 +7,9 @@ import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type Command, CommanderError } from 'commander';
 import { parse } from 'yaml';
-import { buildProgram } from '../../src/cli/program.ts';
-import { ConfigError, parseConfig } from '../../src/daemon/config/index.ts';
-import { blocksOf, commandLinesOf, type Page, pages, ROOT } from '../support/documents.ts';
+import { buildProgram } from '../../../src/cli/program.ts';
+import { ConfigError, parseConfig } from '../../../src/daemon/config/index.ts';
+import { blocksOf, commandLinesOf, type Page, pages, ROOT } from '../../support/documents.ts';
 
 const all = pages();
 
