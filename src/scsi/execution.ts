@@ -213,7 +213,8 @@ export class Execution implements BlockOpOwner {
     this.state = ExecutionState.Running;
     const step = this.#step!;
     this.#step = null;
-    step(this, IoStatus.Ok);
+    // It may have lost the right to run while it waited.
+    if (!this.lu.refuses(this)) step(this, IoStatus.Ok);
   }
 
   // Ends. Each ends the execution: it must not be touched after.

@@ -263,17 +263,23 @@ export class LogicalUnit {
 
   #run(execution: Execution): void {
     execution.state = ExecutionState.Running;
-    // What was reserved, sanitized or protected while the data was on the way counts: fencing must be exact.
+    if (!this.refuses(execution)) execution.command!.execute(execution);
+  }
+
+  /**
+   * What was reserved or sanitized while the data was on the way, or a buffer was waited for, counts: fencing must be
+   * exact. True: ended.
+   */
+  refuses(execution: Execution): boolean {
     if (this.reservations.active && this.reservations.conflicts(execution)) {
       execution.endWith(ScsiStatus.ReservationConflict);
-      return;
+      return true;
     }
-    const command = execution.command!;
-    if (this.sanitize.active && command.duringSanitize !== true) {
+    if (this.sanitize.active && execution.command!.duringSanitize !== true) {
       execution.fail(this.sanitize.sense());
-      return;
+      return true;
     }
-    command.execute(execution);
+    return false;
   }
 
   #failUnknown(execution: Execution): void {

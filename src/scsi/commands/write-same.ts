@@ -44,10 +44,10 @@ function prepareWriteSame(execution: Execution, form: 10 | 16): number {
 }
 
 function executeWriteSame(execution: Execution, form: 10 | 16) {
-  if (refusesWrite(execution)) return ENDED;
   const { cdb, lba, blocks } = execution;
   // Unmapped blocks read as zeros (LBPRZ): only where that is the data asked for may they be unmapped.
   if ((cdb[1]! & UNMAP) !== 0 && writesZeros(execution, form)) {
+    if (refusesWrite(execution)) return ENDED;
     return execution.submit(BlockOpKind.Unmap, lba, blocks, null, 0, false, endUnmap);
   }
   return startFill(execution);
@@ -66,6 +66,8 @@ function endUnmap(execution: Execution, status: IoStatus) {
 }
 
 function startFill(execution: Execution) {
+  // SWP may have been set while it waited for its buffer.
+  if (refusesWrite(execution)) return ENDED;
   const wanted = Math.min(execution.bytes, WRITE_SAME_CHUNK_BYTES);
   const buffer = execution.takeBuffer(wanted, startFill);
   if (buffer === null) return ENDED;

@@ -1,13 +1,15 @@
 // Persistent reservations, and RESERVE/RELEASE, as hosts see them.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { IoStatus } from '../../../../src/block/index.ts';
+import { setImmediate as nextLoop } from 'node:timers/promises';
+import { type DataBuffer, IoStatus } from '../../../../src/block/index.ts';
 import { encodeTransportId } from '../../../../src/scsi/reservations/transport-id.ts';
 import type { Nexus } from '../../../../src/scsi/task.ts';
 import {
   aNexus,
   cdb,
   cdb10,
+  cdb16,
   Harness,
   MIB,
   type Outcome,
@@ -358,6 +360,29 @@ describe('PREEMPT', () => {
     assert.equal(read.outcome?.status, ScsiStatus.Good);
     harness.fetch(late, Buffer.alloc(512, 1));
     assert.equal(late.outcome?.status, ScsiStatus.ReservationConflict);
+  });
+
+  it('fences what has begun and still waits for a buffer', async () => {
+    const harness = new Harness({}, { arenaBytes: 4 * MIB });
+    ok(harness, Register, { newKey: 1n });
+    ok(harness, Register, { newKey: 2n, nexus: harness.other });
+    ok(harness, Reserve, { key: 1n, type: WERO });
+    harness.write(0, Buffer.alloc(64 * 1024, 7));
+    const taken: DataBuffer[] = [];
+    for (let buffer = harness.pool.allocate(4096); buffer !== null; ) {
+      taken.push(buffer);
+      buffer = harness.pool.allocate(4096);
+    }
+    taken.pop()!.release(); // For the parameter list of the PREEMPT.
+    const zero = harness.start(cdb16(0x93, 0, 128, 0x01), { nexus: harness.other });
+    assert.equal(zero.outcome, null);
+    ok(harness, Preempt, { key: 1n, newKey: 2n, type: WERO });
+    for (const buffer of taken) buffer.release();
+    await nextLoop();
+    const ended = (): number | undefined => zero.outcome?.status;
+    assert.equal(ended(), ScsiStatus.ReservationConflict);
+    assert.ok(harness.device.bytes.subarray(0, 64 * 1024).every((byte) => byte === 7));
+    assert.equal(harness.pool.freeBytes, 4 * MIB);
   });
 
   it('AND ABORT answers when the tasks of the preempted can change nothing any more', () => {
