@@ -10,7 +10,7 @@ import type { LoginOptions, LoginResult } from './login/index.ts';
 import { SendRegions } from './output.ts';
 import { LoginStatus } from './pdu/index.ts';
 import { Session } from './session.ts';
-import { DEFAULT_OFFER, mayLogIn, type Offer, TextExchange } from './text/index.ts';
+import { DEFAULT_OFFER, inheritSession, mayLogIn, type Offer, TextExchange } from './text/index.ts';
 import type { Transport } from './transport.ts';
 import type { SessionInfo, TargetDirectory, TargetEntry } from './types.ts';
 
@@ -213,6 +213,7 @@ export class IscsiServer implements ConnectionOwner {
       connection.refuse(LoginStatus.TooManyConnections, 'a session has one connection here');
       return;
     }
+    inheritSession(login.parameters, session.parameters);
     this.#replace(session, connection, login, key, session.tsih);
   }
 

@@ -14,6 +14,7 @@ export {
   DEFAULT_OFFER,
   type Digest,
   defaultParameters,
+  inheritSession,
   isOperationalKey,
   type KeyContext,
   type Offer,

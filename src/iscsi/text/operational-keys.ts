@@ -259,6 +259,21 @@ export function answerKey(
   return rule.answer(value, parameters, context.offer);
 }
 
+/**
+ * What a session negotiated at its first login holds for a connection that comes back to it (§13: "Scope: SW"), which may
+ * not negotiate it anew.
+ */
+export function inheritSession(parameters: Parameters, session: Readonly<Parameters>): void {
+  parameters.initialR2T = session.initialR2T;
+  parameters.immediateData = session.immediateData;
+  parameters.maxBurstBytes = session.maxBurstBytes;
+  parameters.firstBurstBytes = session.firstBurstBytes;
+  parameters.defaultTime2WaitSeconds = session.defaultTime2WaitSeconds;
+  parameters.defaultTime2RetainSeconds = session.defaultTime2RetainSeconds;
+  parameters.maxOutstandingR2T = session.maxOutstandingR2T;
+  parameters.protocolLevel = session.protocolLevel;
+}
+
 /** What has to hold between keys at the end of a login. */
 export function settleParameters(parameters: Parameters): void {
   parameters.firstBurstBytes = Math.min(parameters.firstBurstBytes, parameters.maxBurstBytes);

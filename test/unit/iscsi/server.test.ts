@@ -100,6 +100,24 @@ test('a connection is reinstated with its TSIH; an unknown TSIH is refused', () 
   again.one(Opcode.DataIn);
 });
 
+test('a connection that is reinstated has what its session negotiated, and its own digests', () => {
+  const world = new World();
+  const keys = { InitialR2T: 'No', FirstBurstLength: '131072', MaxBurstLength: '524288' };
+  const host = world.login({ ...keys, ImmediateData: 'Yes', DataDigest: 'CRC32C' });
+  const again = world.connect();
+  again.cmdSn = 5;
+  again.login({}, { tsih: host.tsih });
+  assert.equal(again.loginStatus, 0);
+  assert.equal(again.tsih, host.tsih);
+  assert.equal(world.server.sessions()[0]!.dataDigest, 'None');
+  // As much unsolicited data as the session allows, then a burst as long as it may be.
+  const data = pattern(640 * 1024);
+  const itt = again.write(0, data.length / 512, { data: data.subarray(0, 65536), final: false });
+  again.dataOut(data.subarray(65536, 131072), { itt, bufferOffset: 65536 });
+  const asked = again.one(Opcode.R2t);
+  assert.equal(asked.bhs.readUInt32BE(44), 512 * 1024);
+});
+
 test('a cut connection ends its session when its tasks have ended', () => {
   const world = new World();
   const host = world.login();
