@@ -8,6 +8,15 @@ import { assert } from './assert.ts';
  */
 export type Crc32c = (bytes: Uint8Array, start: number, end: number, crc: number) => number;
 
+/** The CRC32C of each of `pieces` pieces of `pieceBytes` that lie side by side from `start` on: `into[i]` is that of piece i. */
+export type Crc32cEach = (
+  bytes: Uint8Array,
+  start: number,
+  pieceBytes: number,
+  pieces: number,
+  into: Uint32Array,
+) => void;
+
 const POLYNOMIAL = 0x82f63b78;
 const SLICES = 8;
 
@@ -50,18 +59,43 @@ export function crc32cJs(bytes: Uint8Array, start: number, end: number, crc: num
   return ~c >>> 0;
 }
 
-let implementation: Crc32c = crc32cJs;
+/** By the implementation for one piece. */
+const oneByOne: Crc32cEach = (bytes, start, pieceBytes, pieces, into) => {
+  assert(pieces <= into.length);
+  for (let piece = 0; piece < pieces; piece += 1) {
+    const at = start + piece * pieceBytes;
+    into[piece] = implementation(bytes, at, at + pieceBytes, 0);
+  }
+};
 
-/** Replaces the implementation, for good: it must agree with this one on a known answer. */
-export function setCrc32c(replacement: Crc32c): void {
-  const probe = Buffer.from('x123456789');
-  assert(replacement(probe, 1, probe.length, 0) === 0xe3069283, 'a CRC32C that is wrong');
+let implementation: Crc32c = crc32cJs;
+let eachImplementation: Crc32cEach = oneByOne;
+
+/** Replaces the implementation, for good: it must agree with this one on a known answer. `each`: of many pieces in one call. */
+export function setCrc32c(replacement: Crc32c, each: Crc32cEach = oneByOne): void {
+  const probe = Buffer.from('x123456789123456789');
+  assert(replacement(probe, 1, 10, 0) === 0xe3069283, 'a CRC32C that is wrong');
   const half = replacement(probe, 1, 5, 0);
-  assert(replacement(probe, 5, probe.length, half) === 0xe3069283, 'a CRC32C that cannot carry on');
+  assert(replacement(probe, 5, 10, half) === 0xe3069283, 'a CRC32C that cannot carry on');
   implementation = replacement;
+  const pair = new Uint32Array(2);
+  each(probe, 1, 9, 2, pair);
+  assert(pair[0] === 0xe3069283 && pair[1] === pair[0], 'CRC32Cs of pieces that are wrong');
+  eachImplementation = each;
 }
 
 /** The CRC32C of `bytes[start, end)`; see the type. */
 export function crc32c(bytes: Uint8Array, start = 0, end = bytes.length, crc = 0): number {
   return implementation(bytes, start, end, crc);
+}
+
+/** See the type. */
+export function crc32cEach(
+  bytes: Uint8Array,
+  start: number,
+  pieceBytes: number,
+  pieces: number,
+  into: Uint32Array,
+): void {
+  eachImplementation(bytes, start, pieceBytes, pieces, into);
 }

@@ -2,7 +2,14 @@
 export { asItWas } from './as-it-was.ts';
 export { AssertionFailed, assert, assertNever } from './assert.ts';
 export { type Clock, ManualClock, SystemClock, type Timer } from './clock.ts';
-export { type Crc32c, crc32c, crc32cJs, setCrc32c } from './crc32c.ts';
+export {
+  type Crc32c,
+  type Crc32cEach,
+  crc32c,
+  crc32cEach,
+  crc32cJs,
+  setCrc32c,
+} from './crc32c.ts';
 export { LATENCY_BOUNDS_MS, LatencyHistogram } from './latency.ts';
 export { type Log, silentLog } from './log.ts';
 export { nearestName } from './nearest-name.ts';

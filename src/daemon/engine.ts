@@ -8,6 +8,7 @@ import {
   type FoundPool,
   nativeArena,
   nativeCrc32c,
+  nativeCrc32cEach,
   openPool,
   type Pool,
   sdNotify,
@@ -43,7 +44,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   const { path, cacheBytes, sparse } = config.pool;
   const step = 4 * 2 ** 20;
   const arena = nativeArena(Math.ceil(config.memory.buffersBytes / step) * step);
-  setCrc32c(nativeCrc32c());
+  setCrc32c(nativeCrc32c(), nativeCrc32cEach());
   setSpin(config.cpu.spinMicroseconds);
   const buffers = new DataBufferPool(arena);
   const open = async (paths: readonly string[]): Promise<Pool> =>

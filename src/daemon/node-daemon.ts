@@ -46,7 +46,13 @@ import {
   PodKeeper,
 } from '../node/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
-import { findSignature, nativeArena, nativeCrc32c, setSpin } from '../store/index.ts';
+import {
+  findSignature,
+  nativeArena,
+  nativeCrc32c,
+  nativeCrc32cEach,
+  setSpin,
+} from '../store/index.ts';
 import { followTls } from './certificates.ts';
 import {
   type Config,
@@ -155,7 +161,7 @@ export class NodeDaemon {
     await makeBuiltIns(resources);
     const step = 4 * 2 ** 20;
     const arena = nativeArena(Math.ceil(config.memory.buffersBytes / step) * step);
-    setCrc32c(nativeCrc32c());
+    setCrc32c(nativeCrc32c(), nativeCrc32cEach());
     setSpin(config.cpu.spinMicroseconds);
     const buffers = new DataBufferPool(arena);
     this.#buffers = buffers;

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import {
   assert,
   type Clock,
-  crc32c,
+  crc32cEach,
   type Log,
   type Random,
   type Timer,
@@ -319,12 +319,7 @@ export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, 
 
   checksum(op: BlockOp, into: Uint32Array): void {
     assert(op.data !== null);
-    const { bytes } = op.data;
-    let at = op.dataByteOffset;
-    for (let index = 0; index < op.blocks; index += 1) {
-      into[index] = crc32c(bytes, at, at + WIRE_BLOCK_BYTES);
-      at += WIRE_BLOCK_BYTES;
-    }
+    crc32cEach(op.data.bytes, op.dataByteOffset, WIRE_BLOCK_BYTES, op.blocks, into);
   }
 
   onPhase(phase: CoordinatorPhase, epoch: number): void {

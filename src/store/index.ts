@@ -31,6 +31,7 @@ export {
   type NativeStreamWriter,
   nativeArena,
   nativeCrc32c,
+  nativeCrc32cEach,
   nativeStreamReader,
   nativeStreamWriter,
   sdNotify,

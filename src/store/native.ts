@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { assert, type Crc32c } from '../base/index.ts';
+import { assert, type Crc32c, type Crc32cEach } from '../base/index.ts';
 import type { StoreVersion } from './replication.ts';
 import { StoreError, type StoreErrorCode } from './types.ts';
 
@@ -259,6 +259,7 @@ export interface NativeAddon {
   StreamWriter: new () => NativeStreamWriter;
   createArena(bytes: number): ArrayBuffer;
   crc32c: Crc32c;
+  crc32cEach: Crc32cEach;
   sdNotify(text: string): boolean;
   setSpin(microseconds: number): void;
   findSignature(head: Uint8Array, tail: Uint8Array, sizeBytes: number): string | null;
@@ -363,6 +364,11 @@ export function currentArena(): ArrayBuffer | null {
 /** CRC32C by the processor's instruction; what the daemon gives to base's setCrc32c. */
 export function nativeCrc32c(): Crc32c {
   return native().crc32c;
+}
+
+/** … of many pieces in one call. */
+export function nativeCrc32cEach(): Crc32cEach {
+  return native().crc32cEach;
 }
 
 /** A fresh reader of one send stream. */

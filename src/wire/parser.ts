@@ -1,6 +1,6 @@
 // Takes a stream of bytes apart into frames. Holds at most one frame, and of a data frame's blocks nothing: they are
 // copied, once, from the socket's buffer to where the connection wants them, and checked there (H1).
-import { assert, assertNever, crc32c } from '../base/index.ts';
+import { assert, assertNever, crc32c, crc32cEach } from '../base/index.ts';
 import { get32 } from './bytes.ts';
 import { decodeHeader, FrameHeader, PayloadKind } from './frame.ts';
 import { HEADER_BYTES, MAX_DATA_BLOCKS, WIRE_BLOCK_BYTES } from './limits.ts';
@@ -32,6 +32,8 @@ const NOTHING = new Uint8Array(0);
 
 /** All parsers' while a frame is told of; a frame whose CRC list came in parts keeps it in `#partial`. */
 const crcs = new Uint32Array(MAX_DATA_BLOCKS);
+/** What the blocks of that frame have. */
+const found = new Uint32Array(MAX_DATA_BLOCKS);
 
 export class FrameParser {
   readonly #sink: FrameSink;
@@ -227,9 +229,9 @@ export class FrameParser {
     this.#place = null;
     this.#crcList = NOTHING;
     this.#state = State.Header;
+    crc32cEach(place.bytes, place.byteOffset, WIRE_BLOCK_BYTES, blocks, found);
     for (let index = 0; index < blocks; index += 1) {
-      const start = place.byteOffset + index * WIRE_BLOCK_BYTES;
-      if (crc32c(place.bytes, start, start + WIRE_BLOCK_BYTES) !== crcs[index]) {
+      if (found[index] !== crcs[index]) {
         this.#break(`block ${header.lba + index} with a bad checksum`);
         return;
       }

@@ -19,6 +19,7 @@ import {
   createPoolFile,
   nativeArena,
   nativeCrc32c,
+  nativeCrc32cEach,
   openPool,
   probePool,
   StoreError,
@@ -135,6 +136,20 @@ it('the native CRC32C is the one of RFC 3720 B.4', () => {
   assert.equal(crc32c(rising, 1, 33, 0), 0x46dd794e);
   assert.equal(crc32c(rising, 9, 33, crc32c(rising, 1, 9, 0)), 0x46dd794e);
   assert.throws(() => crc32c(rising, 30, 40, 0), RangeError);
+  const into = new Uint32Array(3);
+  nativeCrc32cEach()(new Uint8Array(65), 1, 32, 2, into);
+  assert.deepEqual([...into], [0x8a9136aa, 0x8a9136aa, 0]);
+  for (const [start, bytes, pieces] of [
+    [2, 32, 2],
+    [0, 32, 3],
+    [0, 2 ** 31, 3],
+    [0, 1, 4],
+  ] as const) {
+    assert.throws(
+      () => nativeCrc32cEach()(new Uint8Array(65), start, bytes, pieces, into),
+      RangeError,
+    );
+  }
 });
 
 it('without a service manager there is nobody to notify', () => {
