@@ -23,8 +23,10 @@ export const WireFeature = {
   Holes: 1,
   /** Heartbeats are frames of their own, all header: they come from every volume every second. */
   HeartbeatFrames: 2,
+  /** Copies tell of their blocks in runs: an entry for each block costs more than the block's way. */
+  CopyRuns: 4,
 } as const;
-export const ALL_FEATURES = WireFeature.Holes | WireFeature.HeartbeatFrames;
+export const ALL_FEATURES = WireFeature.Holes | WireFeature.HeartbeatFrames | WireFeature.CopyRuns;
 
 const NONCE_BYTES = 32;
 const MAX_NAME_BYTES = 255;

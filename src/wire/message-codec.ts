@@ -2,6 +2,7 @@
 // never an assertion: decoders answer null, and the session ends.
 import { assertNever } from '../base/index.ts';
 import { IoStatus } from '../block/index.ts';
+import { decodeCopyRuns, encodeCopyRuns } from './copy-runs.ts';
 import { MAX_DATA_BLOCKS } from './limits.ts';
 import {
   type BlockCopies,
@@ -58,6 +59,7 @@ interface WireCopies {
   kinds: Uint8Array;
   epochs: number[];
   ops: number[];
+  runs: Uint8Array;
 }
 interface WireIdentity {
   storeId: string;
@@ -201,8 +203,14 @@ export function decodeRecordMessage(said: WireRecordMessage | null): VolumeRecor
   return toRecord(said);
 }
 
-/** The message of an Event. Not for the types that are frames of their own: Apply, Flush, Read. */
-export function encodeCoordinatorMessage(message: CoordinatorMessage): Uint8Array {
+/**
+ * The message of an Event. Not for the types that are frames of their own: Apply, Flush, Read. `copyRuns`: the peer knows
+ * WireFeature.CopyRuns.
+ */
+export function encodeCoordinatorMessage(
+  message: CoordinatorMessage,
+  copyRuns: boolean,
+): Uint8Array {
   switch (message.type) {
     case MessageType.Hello:
       return helloCodec.encode(message);
@@ -224,7 +232,7 @@ export function encodeCoordinatorMessage(message: CoordinatorMessage): Uint8Arra
     case MessageType.Install:
       return installCodec.encode({
         ...message,
-        copy: fromCopies(message.copy),
+        copy: fromCopies(message.copy, copyRuns),
         branchOf: message.branchOf ?? '',
       });
     case MessageType.Digest:
@@ -245,7 +253,7 @@ export function encodeCoordinatorMessage(message: CoordinatorMessage): Uint8Arra
 }
 
 /** As above; Applied, Flushed and ReadDone are frames of their own. */
-export function encodeMemberMessage(message: MemberMessage): Uint8Array {
+export function encodeMemberMessage(message: MemberMessage, copyRuns: boolean): Uint8Array {
   switch (message.type) {
     case MessageType.HelloReply:
       return helloReplyCodec.encode({
@@ -279,7 +287,7 @@ export function encodeMemberMessage(message: MemberMessage): Uint8Array {
     case MessageType.CopyData:
       return copyDataCodec.encode({
         ...message,
-        copy: message.copy === null ? null : fromCopies(message.copy),
+        copy: message.copy === null ? null : fromCopies(message.copy, copyRuns),
       });
     case MessageType.Installed:
       return installedCodec.encode(message);
@@ -306,13 +314,15 @@ function fromIdentity({ storeId, openId, openIds, bootId }: MemberIdentity): Wir
   return { storeId, openId, openIds: [...openIds], bootId };
 }
 
-function fromCopies(copy: BlockCopies): WireCopies {
+function fromCopies(copy: BlockCopies, asRuns: boolean): WireCopies {
   const { lba, blocks } = copy;
+  if (asRuns) return { lba, kinds: NOTHING, epochs: [], ops: [], runs: encodeCopyRuns(copy) };
   return {
     lba,
     kinds: copy.kinds.subarray(0, blocks),
     epochs: [...copy.epochs.subarray(0, blocks)],
     ops: [...copy.ops.subarray(0, blocks)],
+    runs: NOTHING,
   };
 }
 
@@ -326,6 +336,7 @@ export interface Pending<T> {
   complete(data: Payload, crcs: Uint32Array): void;
 }
 
+const NOTHING = new Uint8Array(0);
 const NOTHING_PENDING = { dataBlocks: 0, complete() {} };
 
 /** Null: no message of that type, or one that says what cannot be. */
@@ -582,6 +593,11 @@ interface DecodedCopies extends BlockCopies {
 function toCopies(said: WireCopies | null): DecodedCopies | null {
   if (said === null) return null;
   const { lba, kinds, epochs, ops } = said;
+  if (said.runs.length > 0) {
+    const runs = decodeCopyRuns(said.runs);
+    if (runs === null || kinds.length > 0 || !isCount(lba + runs.blocks)) return null;
+    return { lba, ...runs, crcs: new Uint32Array(runs.blocks), data: null };
+  }
   const blocks = kinds.length;
   if (blocks === 0 || blocks > MAX_DATA_BLOCKS || !isCount(lba + blocks)) return null;
   if (epochs.length !== blocks || ops.length !== blocks) return null;

@@ -187,6 +187,9 @@ message Copies {
   bytes kinds = 2;
   repeated uint32 epochs = 3;
   repeated uint64 ops = 4;
+  // Feature bit 2, in place of the three above: runs of blocks of one kind and version, one after the other, 20 bytes each,
+  // little-endian: how many blocks (4), kind (4), epoch (4), op (8).
+  bytes runs = 5;
 }
 
 // 11

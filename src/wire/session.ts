@@ -351,7 +351,7 @@ export class CoordinatorEnd extends SessionEnd<MemberMessage> {
       case MessageType.Install:
         this.sendCopies(
           message.type,
-          encodeCoordinatorMessage(message),
+          encodeCoordinatorMessage(message, speaks(ops, WireFeature.CopyRuns)),
           message.epoch,
           message.id,
           message.copy,
@@ -359,12 +359,12 @@ export class CoordinatorEnd extends SessionEnd<MemberMessage> {
         return;
       case MessageType.ListChanged:
       case MessageType.CopyRead:
-        this.copies?.event(message.type, encodeCoordinatorMessage(message));
+        this.copies?.event(message.type, encodeCoordinatorMessage(message, false));
         return;
       case MessageType.Heartbeat: {
         const { epoch, sentMs } = message;
-        if (!speaksHeartbeats(ops) || message.allAppliedEpoch !== epoch) {
-          ops.event(message.type, encodeCoordinatorMessage(message), true);
+        if (!speaks(ops, WireFeature.HeartbeatFrames) || message.allAppliedEpoch !== epoch) {
+          ops.event(message.type, encodeCoordinatorMessage(message, false), true);
           return;
         }
         const header = scratch.begin(FrameType.Heartbeat, ops.id);
@@ -375,7 +375,7 @@ export class CoordinatorEnd extends SessionEnd<MemberMessage> {
         return;
       }
       default:
-        ops.event(message.type, encodeCoordinatorMessage(message));
+        ops.event(message.type, encodeCoordinatorMessage(message, false));
     }
   }
 
@@ -487,8 +487,8 @@ function toTicks(ms: number): number {
   return Math.max(0, Math.floor(ms * TICKS_PER_MS));
 }
 
-function speaksHeartbeats({ connection }: WireStream): boolean {
-  return ((connection.agreement?.features ?? 0) & WireFeature.HeartbeatFrames) !== 0;
+function speaks({ connection }: WireStream, feature: number): boolean {
+  return ((connection.agreement?.features ?? 0) & feature) !== 0;
 }
 
 /** Unmap and Read may be longer than a data frame: 48 bits. */
@@ -599,18 +599,18 @@ export class MemberEnd extends SessionEnd<CoordinatorMessage> {
         return;
       }
       case MessageType.CopyData: {
-        const bytes = encodeMemberMessage(message);
+        const bytes = encodeMemberMessage(message, speaks(ops, WireFeature.CopyRuns));
         if (message.copy === null) this.copies?.event(message.type, bytes);
         else this.sendCopies(message.type, bytes, message.epoch, message.id, message.copy);
         return;
       }
       case MessageType.Changed:
       case MessageType.Installed:
-        this.copies?.event(message.type, encodeMemberMessage(message));
+        this.copies?.event(message.type, encodeMemberMessage(message, false));
         return;
       case MessageType.HeartbeatReply: {
-        if (!speaksHeartbeats(ops)) {
-          ops.event(message.type, encodeMemberMessage(message), true);
+        if (!speaks(ops, WireFeature.HeartbeatFrames)) {
+          ops.event(message.type, encodeMemberMessage(message, false), true);
           return;
         }
         const header = scratch.begin(FrameType.HeartbeatReply, ops.id);
@@ -621,7 +621,7 @@ export class MemberEnd extends SessionEnd<CoordinatorMessage> {
         return;
       }
       default:
-        ops.event(message.type, encodeMemberMessage(message));
+        ops.event(message.type, encodeMemberMessage(message, false));
     }
   }
 

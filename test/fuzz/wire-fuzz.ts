@@ -128,7 +128,7 @@ const EVENTS: readonly (readonly [number, Uint8Array])[] = [
       { type: MessageType.BranchSnapshot, epoch: 3, id: 4, snapshotId: 'n', version: zero },
       { type: MessageType.SealSnapshot, epoch: 3, id: 5, snapshotId: 'n', version: zero },
     ] as const
-  ).map((message) => [message.type, encodeCoordinatorMessage(message)] as const),
+  ).map((message) => [message.type, encodeCoordinatorMessage(message, true)] as const),
   ...(
     [
       {
@@ -157,7 +157,7 @@ const EVENTS: readonly (readonly [number, Uint8Array])[] = [
         retryAfterMs: 3,
       },
     ] as const
-  ).map((message) => [message.type, encodeMemberMessage(message)] as const),
+  ).map((message) => [message.type, encodeMemberMessage(message, true)] as const),
   [0, encodeRecord(record)],
 ];
 

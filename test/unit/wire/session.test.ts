@@ -391,6 +391,36 @@ test('each message of the member arrives as it was sent', () => {
   }
 });
 
+test('copies to and from one that knows no runs have an entry for each block, as before', () => {
+  for (const [features, most] of [
+    [undefined, 200],
+    [WireFeature.Holes, 3000],
+  ] as const) {
+    const world = new World(features);
+    const alike = {
+      lba: 7,
+      blocks: 300,
+      kinds: new Uint8Array(300).fill(BlockKind.Hole),
+      epochs: new Uint32Array(300).fill(3),
+      ops: new Float64Array(300).fill(2 ** 39),
+      crcs: new Uint32Array(300),
+      data: null,
+    };
+    const copyData = { type: MessageType.CopyData, epoch: 8, id: 9, status: IoStatus.Ok } as const;
+    const sent: MemberMessage[] = [{ ...copyData, copy: alike }, ...toCoordinatorCopies];
+    world.pair.inTurn(() => world.member!.send(sent[0]!));
+    const { length } = Buffer.concat(world.pair.taker.pipe.sent);
+    assert.ok(length < most && length > most / 10, `${length} bytes`);
+    world.pair.inTurn(() => {
+      for (const message of toMemberCopies) world.coordinator.send(message);
+      for (const message of toCoordinatorCopies) world.member!.send(message);
+    });
+    world.pair.settle();
+    assert.deepEqual(world.memberHeard, toMemberCopies.map(frozen));
+    assert.deepEqual(world.coordinatorHeard, sent.map(frozen));
+  }
+});
+
 test('heartbeats to and from one that knows no frames for them are Events, as before', () => {
   for (const [features, frames] of [
     [undefined, true],
@@ -498,7 +528,7 @@ test('nonsense of a peer ends the session', () => {
     // A member's message from a coordinator.
     world.coordinator.opsStream!.event(
       MessageType.RecordStored,
-      encodeMemberMessage(toCoordinator[3]!),
+      encodeMemberMessage(toCoordinator[3]!, true),
     );
   });
   world.pair.settle();
