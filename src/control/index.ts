@@ -20,7 +20,14 @@ export {
   type PoolList,
   type PoolMedia,
 } from './pool-host.ts';
-export { adviceOf, figuresOf, isReadOnly, presentLayout, stateOf } from './pool-status.ts';
+export {
+  adviceOf,
+  figuresOf,
+  isReadOnly,
+  presentLayout,
+  provisionedIn,
+  stateOf,
+} from './pool-status.ts';
 export { type Receiving, receivingFrom, resumeFlags } from './receiving-mark.ts';
 export {
   applyAll,

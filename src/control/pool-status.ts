@@ -1,6 +1,6 @@
 // How a pool is, in figures and in words: what each program shows of the pools that it has open.
 import { writableBlocks } from '../store/index.ts';
-import { type Pool, STORE_BLOCK_BYTES } from '../store/types.ts';
+import { type Pool, STORE_BLOCK_BYTES, type StoreVolume } from '../store/types.ts';
 import { presentDevice, presentWalk } from './device-status.ts';
 import type { PoolStatus } from './schemas.ts';
 
@@ -29,13 +29,14 @@ const IDLE = {
   secondsLeft: null,
 };
 
+/** `provisionedBlocks`: the sum of its volumes' sizes, where that is known already: to ask a thousand volumes takes a while. */
 export function figuresOf(
   pool: Pool | null,
+  provisionedBlocks?: number,
 ): Omit<PoolStatus, 'phase' | 'id' | 'layout' | 'advice' | 'conditions'> {
   const bytes = (blocks: number): number => blocks * STORE_BLOCK_BYTES;
   const stats = pool?.stats();
   const volumes = pool?.volumes() ?? [];
-  const provisioned = volumes.reduce((sum, volume) => sum + volume.info().sizeBlocks, 0);
   return {
     readOnly: pool !== null && isReadOnly(pool),
     sizeBytes: bytes(stats?.sizeBlocks ?? 0),
@@ -45,7 +46,7 @@ export function figuresOf(
     dataBytes: bytes(stats?.dataBlocks ?? 0),
     metadataBytes: bytes(stats?.metadataBlocks ?? 0),
     pendingFreeBytes: bytes(stats?.pendingFreeBlocks ?? 0),
-    provisionedBytes: bytes(provisioned),
+    provisionedBytes: bytes(provisionedBlocks ?? provisionedIn(volumes)),
     volumes: volumes.length,
     checksumErrors: stats?.checksumErrors ?? 0,
     ioErrors: stats?.ioErrors ?? 0,
@@ -55,6 +56,11 @@ export function figuresOf(
     resilver: pool === null ? IDLE : presentWalk(pool.devices.resilverStatus()),
     rebalance: pool === null ? IDLE : presentWalk(pool.devices.rebalanceStatus()),
   };
+}
+
+/** What volumes of a pool could hold in all, in blocks. */
+export function provisionedIn(volumes: readonly StoreVolume[]): number {
+  return volumes.reduce((sum, volume) => sum + volume.info().sizeBlocks, 0);
 }
 
 /** N3: what still grows is refused. */

@@ -242,11 +242,9 @@ export class NodeAgent {
     await this.reportNode();
     await this.#ensureOwnPool();
     await this.#replicas.sweep();
-    for (const [name] of this.#open.all()) {
-      await this.#pools.tend(name);
-      await this.#pools.report(name);
-    }
+    for (const [name] of this.#open.all()) await this.#pools.tend(name);
     this.#marks.renew(this.#open);
+    for (const [name] of this.#open.all()) await this.#pools.report(name, this.#marks);
     await this.#volumes.lookAgain();
     await this.#replicas.reportAll(this.#marks);
   }

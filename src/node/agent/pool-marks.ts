@@ -1,6 +1,7 @@
 // Whether anything has happened in a pool since the last look: whatever changes a volume of it moves its log, or a
 // checkpoint does. A look into each of a thousand replicas, every few seconds, is most of what a node does while nobody
 // does anything.
+import { provisionedIn } from '../../control/index.ts';
 import type { Pool, StoreVolume } from '../../store/index.ts';
 import type { OpenPools } from './surroundings.ts';
 
@@ -13,6 +14,7 @@ export class PoolMarks {
   /** By pool: what it said of itself at the beginning of this round. */
   #marks = new Map<string, string>();
   readonly #sizes = new WeakMap<StoreVolume, { readonly mark: string; readonly sizes: Sizes }>();
+  readonly #provisioned = new WeakMap<Pool, { readonly mark: string; readonly blocks: number }>();
 
   /** Before each round of looks. */
   renew(open: OpenPools): void {
@@ -22,6 +24,16 @@ export class PoolMarks {
   /** Null: nobody has looked at that pool. */
   of(poolName: string): string | null {
     return this.#marks.get(poolName) ?? null;
+  }
+
+  /** What its volumes could hold in all, in blocks. */
+  provisionedBlocks(poolName: string, pool: Pool): number {
+    const mark = this.of(poolName) ?? '';
+    const known = this.#provisioned.get(pool);
+    if (mark !== '' && known?.mark === mark) return known.blocks;
+    const blocks = provisionedIn(pool.volumes());
+    this.#provisioned.set(pool, { mark, blocks });
+    return blocks;
   }
 
   sizes(poolName: string, store: StoreVolume): Sizes {

@@ -6,6 +6,7 @@ import { isDeleting, mayPromiseBytes, type Writer } from '../../controllers/inde
 import { POOL, type Pool, type PoolStatus } from '../../kinds/index.ts';
 import type { Pool as StorePool } from '../../store/index.ts';
 import { type DeviceClaims, isAtOneOf } from './device-claims.ts';
+import type { PoolMarks } from './pool-marks.ts';
 import type { NodeSurroundings, OpenPool } from './surroundings.ts';
 
 type DeviceStatus = NonNullable<PoolStatus['devices']>[number];
@@ -22,14 +23,14 @@ export class PoolReporter {
   }
 
   /** How it is now, where that differs from what its object says. */
-  async report(pool: Pool, found: OpenPool): Promise<void> {
+  async report(pool: Pool, found: OpenPool, marks: PoolMarks | null = null): Promise<void> {
     if (isDeleting(pool)) return;
     const { now, events } = this.#around;
     const { name } = pool.metadata;
     const open = found.pool;
     const phase = stateOf(open);
     const serves = phase === 'Online' || phase === 'Degraded';
-    const figures = figuresOf(open);
+    const figures = figuresOf(open, marks?.provisionedBlocks(name, open));
     const devices = this.#named(pool, figures.devices);
     await this.#giveBack(pool, open);
     const strays = straysOf(pool, open);

@@ -14,6 +14,7 @@ import {
 import { layoutOf, POOL, type Pool, REPLICA, VOLUME } from '../../kinds/index.ts';
 import { type FoundPool, StoreError, type Pool as StorePool } from '../../store/index.ts';
 import { type DeviceClaims, pathOf } from './device-claims.ts';
+import type { PoolMarks } from './pool-marks.ts';
 import { PoolOperations } from './pool-operations.ts';
 import { PoolReporter } from './pool-report.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
@@ -84,10 +85,10 @@ export class PoolKeeper implements Controller {
     this.#around.log.info({ pool: metadata.name, growthLimitPercent }, 'its growth limit is set');
   }
 
-  async report(key: string): Promise<void> {
+  async report(key: string, marks: PoolMarks | null = null): Promise<void> {
     const pool = this.#around.catalog.get(POOL, key);
     const found = this.#open.find(key);
-    if (pool !== null && found !== null) await this.#reporter.report(pool, found);
+    if (pool !== null && found !== null) await this.#reporter.report(pool, found, marks);
   }
 
   /** What time alone brings: devices that were missing are back where this node looks; a scrub is due. */

@@ -64,6 +64,8 @@ interface Coordinated {
   seen: string;
   /** The quiet spell that it was compared in last. */
   comparedIn: number | null;
+  /** What was wrong in a quiet spell: it stays so until that ends. */
+  advice: { readonly spell: number; readonly lines: readonly string[] } | null;
 }
 
 interface Served {
@@ -484,7 +486,15 @@ export class VolumeKeeper implements Controller, Serving {
     });
     // A change of members may have been interrupted: whether these are the ones, its record says.
     const places = JSON.stringify(members);
-    const coordinated = { handle, members: '', places, policy: '', seen: '', comparedIn: null };
+    const coordinated: Coordinated = {
+      handle,
+      members: '',
+      places,
+      policy: '',
+      seen: '',
+      comparedIn: null,
+      advice: null,
+    };
     this.#coordinated.set(name, coordinated);
     log.info({ volume: name, members: members.length }, 'its coordinator is started');
     return coordinated;
@@ -757,7 +767,7 @@ export class VolumeKeeper implements Controller, Serving {
     const usedBlocks = coordinated?.handle.usedBlocks() ?? volume.store.info().mappedBlocks;
     const usedBytes = usedBlocks * STORE_BLOCK_BYTES;
     const capacityBytes = volume.geometry.blocks * volume.geometry.logicalBlockBytes;
-    const advice = coordinated === undefined ? [] : adviceOf(object, coordinated.handle);
+    const advice = coordinated === undefined ? [] : knownAdvice(object, coordinated);
     const news = JSON.stringify([epoch, portal, capacityBytes, usedBytes, initiators, advice]);
     if (!this.#toldOfVolumes.isNews(object, news)) return;
     const told = await this.#writer.status(VOLUME, object, (status) => {
@@ -766,7 +776,7 @@ export class VolumeKeeper implements Controller, Serving {
       status.usedBytes = usedBytes;
       status.sessions = initiators.length;
       status.initiators = [...new Set(initiators)].sort();
-      if (advice.length > 0) status.advice = advice;
+      if (advice.length > 0) status.advice = [...advice];
       else delete status.advice;
       status.conditions ??= [];
       setCondition(
@@ -835,10 +845,21 @@ function asWitness({ spec }: Replica): Pick<WantedReplica, 'witness'> {
 
 /** What is wrong with a volume that is served and what to do, of replicas by the names that people find them under. */
 function adviceOf({ status }: VolumeObject, handle: ReplicatedHandle): string[] {
+  const lines = handle.advice();
+  if (lines.length === 0) return lines;
   const names = status?.members?.filter(({ replica }) => replica !== '') ?? [];
-  return handle
-    .advice()
-    .map((line) => names.reduce((text, { id, replica }) => text.replaceAll(id, replica), line));
+  return lines.map((line) =>
+    names.reduce((text, { id, replica }) => text.replaceAll(id, replica), line),
+  );
+}
+
+/** The same, asked for once in a quiet spell. */
+function knownAdvice(object: VolumeObject, coordinated: Coordinated): readonly string[] {
+  const spell = coordinated.handle.quietSpell();
+  if (spell !== null && coordinated.advice?.spell === spell) return coordinated.advice.lines;
+  const lines = adviceOf(object, coordinated.handle);
+  coordinated.advice = spell === null ? null : { spell, lines };
+  return lines;
 }
 
 /** How a coordinator and its replicas are, in short. */
