@@ -134,13 +134,19 @@ export const ObjectMetaSchema = Type.Object(
 );
 
 export const ConditionSchema = Type.Object({
-  type: Type.String({ maxLength: 316 }),
-  status: Type.Union([Type.Literal('True'), Type.Literal('False'), Type.Literal('Unknown')]),
-  reason: Type.Optional(Type.String({ maxLength: 1024 })),
-  message: Type.Optional(Type.String({ maxLength: 32_768 })),
-  lastTransitionTime: Type.Optional(Type.String({ maxLength: 40 })),
-  lastProbeTime: Type.Optional(Type.String({ maxLength: 40 })),
-  observedGeneration: Type.Optional(Type.Integer({ minimum: 0 })),
+  type: Type.String({ maxLength: 316, description: 'What it is about.' }),
+  status: Type.Union([Type.Literal('True'), Type.Literal('False'), Type.Literal('Unknown')], {
+    description: 'True, False or Unknown.',
+  }),
+  reason: Type.Optional(Type.String({ maxLength: 1024, description: 'Why, in a word.' })),
+  message: Type.Optional(Type.String({ maxLength: 32_768, description: 'Why, for people.' })),
+  lastTransitionTime: Type.Optional(
+    Type.String({ maxLength: 40, description: 'Since when it is so.' }),
+  ),
+  lastProbeTime: Type.Optional(Type.String({ maxLength: 40, description: 'Of no meaning here.' })),
+  observedGeneration: Type.Optional(
+    Type.Integer({ minimum: 0, description: 'The generation of the object that it tells of.' }),
+  ),
 });
 export type Condition = Static<typeof ConditionSchema>;
 
@@ -152,6 +158,7 @@ export const ConditionsSchema = Type.Optional(
     'x-kubernetes-list-map-keys': ['type'],
     'x-kubernetes-patch-strategy': 'merge',
     'x-kubernetes-patch-merge-key': 'type',
+    description: 'What can be said of it, each with why.',
   }),
 );
 

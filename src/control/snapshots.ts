@@ -4,67 +4,34 @@
 // name): the snapshot `monday` of `db`, `db@monday` in the pool and on the command line, is the object `db.monday`.
 import { type Static, Type } from 'typebox';
 import {
-  ageColumn,
   type KindAction,
   type KindDefinition,
-  type KubeObject,
   kubeTime,
   type ObjectMeta,
   PolledBackend,
   type StatusCause,
 } from '../apiserver/index.ts';
-import { type Clock, formatBytes } from '../base/index.ts';
+import type { Clock } from '../base/index.ts';
+import {
+  checkSnapshot,
+  foreignSnapshotFields,
+  SNAPSHOT_DECLARATION,
+  type Snapshot,
+  type SnapshotStatus,
+} from '../kinds/index.ts';
 import { STORE_BLOCK_BYTES } from '../store/types.ts';
 import { snapshotActions } from './clone-tools.ts';
 import { notFound } from './errors.ts';
 import type { ExposedSnapshot } from './exposed-snapshots.ts';
 import type { KeptSnapshot } from './kept-snapshots.ts';
 import { MAX_SNAPSHOT_NAME_CHARACTERS } from './limits.ts';
-import { GROUP, GROUP_VERSION } from './schemas.ts';
+import { GROUP_VERSION } from './schemas.ts';
 import type { VolumeController } from './volume-controller.ts';
 
-export const SnapshotSpec = Type.Object(
-  {
-    volumeName: Type.String({ maxLength: 63, description: 'The volume that it is of.' }),
-    alsoVolumes: Type.Optional(
-      Type.Array(Type.String({ maxLength: 63 }), {
-        maxItems: 64,
-        description:
-          'Volumes of the same pool whose snapshots of this name are taken at the same instant.',
-      }),
-    ),
-  },
-  { additionalProperties: false, description: 'What to take.' },
-);
-
-export const SnapshotStatus = Type.Object({
-  phase: Type.String({ description: 'Ready.' }),
-  takenAt: Type.String(),
-  sizeBytes: Type.Integer({ description: 'Of the volume then.' }),
-  // Of a snapshot in the pool here:
-  referencedBytes: Type.Optional(Type.Integer({ description: 'Data that it holds.' })),
-  uniqueBytes: Type.Optional(Type.Integer({ description: 'What its deletion gives back.' })),
-  writtenBytes: Type.Optional(
-    Type.Integer({ description: 'Data written since the snapshot before.' }),
-  ),
-  settled: Type.Optional(
-    Type.Boolean({ description: 'False while uniqueBytes is being counted anew.' }),
-  ),
-  clones: Type.Optional(Type.Array(Type.String(), { description: 'Volumes made from it.' })),
-  // Of one that hosts see:
-  iqn: Type.Optional(Type.String({ description: 'The target whose read-only unit it is.' })),
-  portals: Type.Optional(Type.Array(Type.String(), { description: 'Where hosts log in.' })),
-  initiators: Type.Optional(Type.Array(Type.String(), { description: 'Who is logged in now.' })),
-  // Of a volume on replicas:
-  holders: Type.Optional(
-    Type.Array(Type.String(), { description: 'Replicas that hold it: those that were in sync.' }),
-  ),
-});
-
-export interface SnapshotObject extends KubeObject {
-  spec: Static<typeof SnapshotSpec>;
-  status: Static<typeof SnapshotStatus>;
-}
+/** As it is shown: it has been taken. */
+export type SnapshotObject = Snapshot & {
+  status: SnapshotStatus & Required<Pick<SnapshotStatus, 'phase' | 'takenAt' | 'sizeBytes'>>;
+};
 
 const SHORT_NAME = new RegExp(
   `^[a-z0-9]([-a-z0-9]{0,${MAX_SNAPSHOT_NAME_CHARACTERS - 2}}[a-z0-9])?$`,
@@ -111,54 +78,20 @@ export function snapshotKind(options: SnapshotKindOptions): KindDefinition<Snaps
     Date.now(),
   );
   return {
-    group: GROUP,
-    version: 'v1',
-    namespaced: false,
-    kind: 'Snapshot',
-    plural: 'snapshots',
-    shortNames: ['asnap'],
-    categories: ['ashlar'],
+    ...(SNAPSHOT_DECLARATION as unknown as KindDefinition<SnapshotObject>),
     verbs: ['create', 'delete', 'deletecollection', 'get', 'list', 'watch'],
-    description: 'A volume as it was at one moment. Its object is named VOLUME.NAME.',
-    fields: { spec: SnapshotSpec, status: SnapshotStatus },
-    required: ['spec'],
-    hasStatus: true,
-    validate: ({ metadata, spec }) => checkName(metadata, spec.volumeName),
+    validate: ({ metadata, spec }) => [
+      ...checkName(metadata, spec.volumeName),
+      ...checkSnapshot(spec),
+      ...foreignSnapshotFields(spec, 'serve'),
+    ],
     selectable: { 'spec.volumeName': ({ spec }) => spec.volumeName },
     actions: {
       ...snapshotActions(controller),
       ...exposureActions(controller, presentNow),
     },
     backend,
-    columns: [
-      { name: 'Volume', description: 'Of which volume.', value: ({ spec }) => spec.volumeName },
-      {
-        name: 'Used',
-        description: 'What its deletion gives back.',
-        value: ({ status }) => bytesOf(status.uniqueBytes),
-      },
-      {
-        name: 'Referenced',
-        description: 'Data that it holds.',
-        value: ({ status }) => bytesOf(status.referencedBytes),
-      },
-      {
-        name: 'Written',
-        description: 'Since the snapshot before.',
-        value: ({ status }) => bytesOf(status.writtenBytes),
-      },
-      ageColumn,
-      { name: 'IQN', wide: true, value: ({ status }) => status.iqn ?? '' },
-      { name: 'Size', wide: true, value: ({ status }) => formatBytes(status.sizeBytes) },
-      { name: 'Clones', wide: true, value: ({ status }) => status.clones?.join(',') ?? '' },
-      { name: 'Holders', wide: true, value: ({ status }) => status.holders?.join(',') ?? '' },
-    ],
   };
-}
-
-/** Of one on replicas, each of them knows for itself. */
-function bytesOf(bytes: number | undefined): string {
-  return bytes === undefined ? '-' : formatBytes(bytes);
 }
 
 function checkName({ name }: ObjectMeta, volume: string): StatusCause[] {

@@ -171,13 +171,26 @@ export class ClaimController implements Controller {
         'Provisioning',
         `volume ${name} is asked for (${namespace}/${claimName})`,
       );
+      const { annotations } = this.#settingsFor(
+        claim,
+        storageClass,
+        this.#sourceOf(claim),
+      ).metadata;
+      const { warnings } = parseCasConfig(annotations?.[CAS_CONFIG]);
+      if (warnings.length > 0)
+        events.record(claim, 'Warning', 'PolicyIgnored', warnings.join('; '));
       return;
     }
     if (volume.status?.phase !== 'Ready') {
       const why = volume.status?.conditions?.find(({ type }) => type === 'Ready')?.message;
-      const lacks = volume.status?.replicas?.placed === 0;
       const text = `volume ${name}: ${why ?? 'is being made'}`;
-      await this.#waits(claim, 'WaitForVolume', text, lacks ? 'Warning' : 'Normal');
+      if (!(await this.#saysThat(claim, 'Waiting', 'True', 'WaitForVolume', text))) return;
+      // What a volume goes through on its way is told by its own events; who looks at the claim is told that it waits, once, and
+      // of what only a person can help with.
+      const health = volume.status?.conditions?.find(({ type }) => type === 'Healthy');
+      if (health?.reason === 'ReplicasMissing')
+        events.record(claim, 'Warning', 'WaitForVolume', text);
+      else events.record(claim, 'Normal', 'WaitForVolume', `volume ${name} is being made`);
       return;
     }
     const there = catalog.get(PERSISTENT_VOLUME, name);
@@ -473,13 +486,24 @@ export class ClaimController implements Controller {
     message: string,
     severity: 'Normal' | 'Warning',
   ): Promise<void> {
-    const { events, now } = this.#around;
+    if (!(await this.#saysThat(claim, type, is, reason, message))) return;
+    this.#around.events.record(claim, severity, reason, message);
+  }
+
+  /** The condition alone; whether it is news. */
+  async #saysThat(
+    claim: Claim,
+    type: string,
+    is: 'True' | 'False',
+    reason: string,
+    message: string,
+  ): Promise<boolean> {
     const said = await this.#writer.status(CLAIM, claim, (status) => {
       status.phase ??= 'Pending';
       status.conditions ??= [];
-      setCondition(status.conditions, { type, status: is, reason, message }, now());
+      setCondition(status.conditions, { type, status: is, reason, message }, this.#around.now());
     });
-    if (said !== claim) events.record(claim, severity, reason, message);
+    return said !== claim;
   }
 }
 
@@ -496,12 +520,17 @@ function defaultClass(classes: readonly StorageClass[]): StorageClass | null {
 function policyOf(config: CasConfig, namespace: string): object {
   const limits = {
     ...(config.iops === undefined ? {} : { iops: config.iops }),
+    ...(config.iopsBurst === undefined ? {} : { iopsBurst: config.iopsBurst }),
     ...(config.bandwidth === undefined ? {} : { bandwidth: config.bandwidth }),
+    ...(config.bandwidthBurst === undefined ? {} : { bandwidthBurst: config.bandwidthBurst }),
     ...(config.queueDepth === undefined ? {} : { queueDepth: config.queueDepth }),
   };
   const timeouts = {
     ...(config.holdSeconds === undefined ? {} : { holdSeconds: config.holdSeconds }),
     ...(config.ioSeconds === undefined ? {} : { ioSeconds: config.ioSeconds }),
+    ...(config.hedgeMilliseconds === undefined
+      ? {}
+      : { hedgeMilliseconds: config.hedgeMilliseconds }),
   };
   return {
     ...(config.replicaCount === undefined ? {} : { replicaCount: config.replicaCount }),

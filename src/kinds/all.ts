@@ -1,10 +1,11 @@
 import type { KindDefinition } from '../apiserver/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
-import { BLOCK_DEVICE, NODE, SNAPSHOT, VOLUME, VOLUME_POLICY } from './ashlar.ts';
+import { BLOCK_DEVICE, NODE, VOLUME, VOLUME_POLICY } from './ashlar.ts';
 import { POD, SECRET } from './core.ts';
 import { OPENEBS_NAMESPACE, STORAGE_POOL_CLAIM } from './openebs.ts';
 import { POOL } from './pool.ts';
 import { REPLICA } from './replica.ts';
+import { SNAPSHOT } from './snapshot.ts';
 import {
   EXTERNAL_SNAPSHOT,
   EXTERNAL_SNAPSHOT_DATA,

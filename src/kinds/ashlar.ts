@@ -11,7 +11,17 @@ import {
   type StatusCause,
 } from '../apiserver/index.ts';
 import { formatBytes } from '../base/index.ts';
-import { age, Bytes, closed, column, Quantity, SecretRef, statusOnly } from './common.ts';
+import {
+  age,
+  Bytes,
+  closed,
+  column,
+  described,
+  Quantity,
+  SecretRef,
+  statusOnly,
+} from './common.ts';
+import { SNAPSHOT } from './snapshot.ts';
 import { checkPolicy, checkVolumeSpec, foreignFields } from './volume-check.ts';
 import { ChapSpec, Limits, orNull, SnapshotSchedule, type WithoutNull } from './volume-parts.ts';
 
@@ -36,25 +46,28 @@ export const NodeSpec = Type.Object(
       Type.Boolean({ description: 'Replicas and coordinators are moved away from here.' }),
     ),
   },
-  closed,
+  { ...closed, description: 'What its owner wants of it.' },
 );
 export type NodeSpec = Static<typeof NodeSpec>;
 
-export const NodeStatus = Type.Object({
-  ...statusOnly,
-  addresses: Type.Optional(Type.Array(Type.String())),
-  portals: Type.Optional(
-    Type.Array(Type.String({ description: 'Where hosts log in: host:port.' })),
-  ),
-  replicaAddress: Type.Optional(
-    Type.String({ description: 'Where other nodes reach its replicas.' }),
-  ),
-  apiAddress: Type.Optional(Type.String()),
-  version: Type.Optional(Type.String()),
-  pools: Type.Optional(Type.Integer()),
-  replicas: Type.Optional(Type.Integer()),
-  coordinators: Type.Optional(Type.Integer()),
-});
+export const NodeStatus = Type.Object(
+  {
+    ...statusOnly,
+    addresses: Type.Optional(Type.Array(Type.String(), { description: 'Its addresses.' })),
+    portals: Type.Optional(
+      Type.Array(Type.String(), { description: 'Where hosts log in: host:port.' }),
+    ),
+    replicaAddress: Type.Optional(
+      Type.String({ description: 'Where other nodes reach its replicas.' }),
+    ),
+    apiAddress: Type.Optional(Type.String({ description: 'Where its API is served: host:port.' })),
+    version: Type.Optional(Type.String({ description: 'Of ashlar.' })),
+    pools: Type.Optional(Type.Integer({ description: 'Pools that it has open.' })),
+    replicas: Type.Optional(Type.Integer({ description: 'Replicas that it holds.' })),
+    coordinators: Type.Optional(Type.Integer({ description: 'Volumes that it serves.' })),
+  },
+  { description: 'How it is.' },
+);
 export type NodeStatus = Static<typeof NodeStatus>;
 
 export type Node = SpecObject<NodeSpec, NodeStatus>;
@@ -113,45 +126,57 @@ function shownNode({ spec, status }: Node): string {
 
 export const BlockDeviceSpec = Type.Object(
   {
-    nodeName: Type.String(),
+    nodeName: Type.String({ description: 'The node that has it.' }),
     deviceName: Type.String({ description: 'Its name on its node: blockdevice-1.' }),
     identity: Type.String({ description: 'What stays the same when the kernel renames it.' }),
-    path: Type.String(),
-    byIdPath: Type.Optional(Type.String()),
+    path: Type.String({ description: 'Where it is on its node.' }),
+    byIdPath: Type.Optional(
+      Type.String({ description: 'A path that stays when the kernel renames it.' }),
+    ),
     sizeBytes: Bytes,
-    logicalBlockBytes: Type.Integer(),
-    model: Type.Optional(Type.String()),
-    serial: Type.Optional(Type.String()),
-    rotational: Type.Boolean(),
+    logicalBlockBytes: Type.Integer({ description: 'Its logical blocks, in bytes.' }),
+    model: Type.Optional(Type.String({ description: 'Its model.' })),
+    serial: Type.Optional(Type.String({ description: 'Its serial number.' })),
+    rotational: Type.Boolean({
+      description: 'A disk that turns; false: of flash, or none that can tell.',
+    }),
     sparse: Type.Boolean({ description: 'A file that stands in for a disk.' }),
     claimRef: Type.Optional(
       Type.Object(
-        { pool: Type.String(), uid: Type.Optional(Type.String()) },
+        {
+          pool: Type.String({ description: 'The name of the pool.' }),
+          uid: Type.Optional(Type.String({ description: 'Its uid.' })),
+        },
         { ...closed, description: 'The pool that it is kept for.' },
       ),
     ),
   },
-  closed,
+  { ...closed, description: 'What the device is, and whose.' },
 );
 export type BlockDeviceSpec = Static<typeof BlockDeviceSpec>;
 
-export const BlockDeviceStatus = Type.Object({
-  ...statusOnly,
-  state: Type.Optional(Type.String({ description: 'Active, Inactive (gone) or Unknown.' })),
-  contents: Type.Optional(Type.String({ description: 'What its bytes say it holds.' })),
-  inUse: Type.Optional(Type.String({ description: 'Who uses it, when that is not ashlar.' })),
-  pool: Type.Optional(
-    Type.Object(
-      {
-        id: Type.String(),
-        name: Type.String(),
-        devices: Type.Integer({ description: 'Of the whole pool.' }),
-        exported: Type.Boolean(),
-      },
-      { description: 'That its label names, where no pool here has it: it could be imported.' },
+export const BlockDeviceStatus = Type.Object(
+  {
+    ...statusOnly,
+    state: Type.Optional(Type.String({ description: 'Active, Inactive (gone) or Unknown.' })),
+    contents: Type.Optional(Type.String({ description: 'What its bytes say it holds.' })),
+    inUse: Type.Optional(Type.String({ description: 'Who uses it, when that is not ashlar.' })),
+    pool: Type.Optional(
+      Type.Object(
+        {
+          id: Type.String({ description: 'The id of the pool.' }),
+          name: Type.String({ description: 'The name that it had.' }),
+          devices: Type.Integer({ description: 'Of the whole pool.' }),
+          exported: Type.Boolean({
+            description: 'Whether it was exported, and may be imported as it is.',
+          }),
+        },
+        { description: 'That its label names, where no pool here has it: it could be imported.' },
+      ),
     ),
-  ),
-});
+  },
+  { description: 'How it is.' },
+);
 export type BlockDeviceStatus = Static<typeof BlockDeviceStatus>;
 
 export type BlockDevice = SpecObject<BlockDeviceSpec, BlockDeviceStatus>;
@@ -250,9 +275,34 @@ const policyFields = {
     }),
   ),
   chapSecret: Type.Optional(SecretRef),
+  ioWorkers: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: 4096,
+      description: 'Changes nothing: I/O runs on the event loop, which needs no worker threads.',
+    }),
+  ),
+  cacheSize: Type.Optional(
+    described(
+      Quantity,
+      'Changes nothing: volumes of a pool share its cache, see cacheBytes of the Pool.',
+    ),
+  ),
 };
+const WITHOUT_MEANING = ['ioWorkers', 'cacheSize'] as const;
 
-export const VolumePolicySpec = Type.Object(policyFields, closed);
+/** What of it changes nothing, each in words that name the field and say why. */
+export function ignoredFields(policy: Readonly<Record<string, unknown>>): string[] {
+  return WITHOUT_MEANING.filter((field) => policy[field] !== undefined).map((field) => {
+    const { description = '' } = policyFields[field] as { readonly description?: string };
+    return `spec.${field} changes nothing here: ${description.replace(/^Changes nothing: /, '').replace(/\.$/, '')}`;
+  });
+}
+
+export const VolumePolicySpec = Type.Object(policyFields, {
+  ...closed,
+  description: 'The settings.',
+});
 export type VolumePolicySpec = Static<typeof VolumePolicySpec>;
 
 export type VolumePolicy = SpecObject<VolumePolicySpec>;
@@ -276,6 +326,7 @@ export const VOLUME_POLICY: KindDefinition<VolumePolicy> = {
     age,
   ],
   validate: (policy) => checkPolicy(policy.spec, 'spec'),
+  warnings: (policy) => ignoredFields(policy.spec),
 };
 
 // --- Volume
@@ -306,11 +357,19 @@ export const VolumeSpec = Type.Object(
     storagePoolClaim: Type.Optional(
       Type.String({ description: 'Replicas go into pools of this claim; none: into any pool.' }),
     ),
-    casType: Type.Optional(Type.Union([Type.Literal('cstor'), Type.Literal('jiva')])),
+    casType: Type.Optional(
+      Type.Union([Type.Literal('cstor'), Type.Literal('jiva')], {
+        description: 'Whose volume it is to look like: cstor or jiva.',
+      }),
+    ),
     policy: Type.Optional(Type.String({ description: 'The VolumePolicy it follows.' })),
     claimRef: Type.Optional(
       Type.Object(
-        { namespace: Type.String(), name: Type.String(), uid: Type.String() },
+        {
+          namespace: Type.String({ description: 'The namespace of the claim.' }),
+          name: Type.String({ description: 'Its name.' }),
+          uid: Type.String({ description: 'Its uid.' }),
+        },
         { ...closed, description: 'The claim that it was made for.' },
       ),
     ),
@@ -359,73 +418,100 @@ export type VolumeManifestSpec = Static<typeof VolumeSpec>;
 /** As it is kept. */
 export type VolumeSpec = WithoutNull<VolumeManifestSpec>;
 
-export const VolumeStatus = Type.Object({
-  ...statusOnly,
-  phase: Type.Optional(Type.String({ description: 'Pending, Ready, Deleting or Failed.' })),
-  state: Type.Optional(
-    Type.String({ description: 'Healthy, Degraded, Rebuilding, Offline or Init.' }),
-  ),
-  target: Type.Optional(
-    Type.Object({
-      nodeName: Type.String({ description: 'The node that is to coordinate it.' }),
-      epoch: Type.Integer({ description: 'Rises with each assignment.' }),
-    }),
-  ),
-  serving: Type.Optional(
-    Type.Object({
-      nodeName: Type.String({ description: 'The node that coordinates it.' }),
-      epoch: Type.Integer(),
-      portal: Type.String(),
-    }),
-  ),
-  mode: Type.Optional(
-    Type.String({
-      description:
-        'single: one replica, read and written where it is; replicated: over the wire. Decided once.',
-    }),
-  ),
-  members: Type.Optional(
-    Type.Array(Type.Object({ id: Type.String(), replica: Type.String() }), {
-      description: 'The replicas that its coordinator works with.',
-    }),
-  ),
-  made: Type.Optional(Type.Boolean({ description: 'Its first record is in all of its members.' })),
-  rollback: Type.Optional(
-    Type.Object(
-      {
-        request: Type.String(),
-        phase: Type.String({ description: 'Running, Done or Refused.' }),
-        message: Type.String(),
-      },
-      { description: 'What became of spec.rollback.' },
+export const VolumeStatus = Type.Object(
+  {
+    ...statusOnly,
+    phase: Type.Optional(Type.String({ description: 'Pending, Ready, Deleting or Failed.' })),
+    state: Type.Optional(
+      Type.String({ description: 'Healthy, Degraded, Rebuilding, Offline or Init.' }),
     ),
-  ),
-  iqn: Type.Optional(Type.String()),
-  lun: Type.Optional(Type.Integer()),
-  portals: Type.Optional(Type.Array(Type.String())),
-  capacityBytes: Type.Optional(Bytes),
-  usedBytes: Type.Optional(
-    Type.Integer({ minimum: 0, description: 'Mapped blocks; what the volume takes of its pool.' }),
-  ),
-  pool: Type.Optional(
-    Type.String({ description: 'Where its blocks are, of one machine by itself.' }),
-  ),
-  blockSize: Type.Optional(Type.Integer()),
-  writeCache: Type.Optional(Type.Boolean()),
-  epoch: Type.Optional(Type.Integer({ description: "Of a replicated volume's coordinator." })),
-  advice: Type.Optional(
-    Type.Array(Type.String(), { description: 'What is wrong and what to do.' }),
-  ),
-  replicas: Type.Optional(
-    Type.Object({
-      wanted: Type.Integer(),
-      placed: Type.Integer(),
-      inSync: Type.Integer(),
-    }),
-  ),
-  sessions: Type.Optional(Type.Integer()),
-  initiators: Type.Optional(Type.Array(Type.String(), { description: 'Who is logged in now.' })),
-});
+    target: Type.Optional(
+      Type.Object(
+        {
+          nodeName: Type.String({ description: 'The node that is to coordinate it.' }),
+          epoch: Type.Integer({ description: 'Rises with each assignment.' }),
+        },
+        { description: 'Who is to coordinate it.' },
+      ),
+    ),
+    serving: Type.Optional(
+      Type.Object(
+        {
+          nodeName: Type.String({ description: 'The node that coordinates it.' }),
+          epoch: Type.Integer({ description: 'Of the assignment that it follows.' }),
+          portal: Type.String({ description: 'Where hosts log in.' }),
+        },
+        { description: 'Who coordinates it.' },
+      ),
+    ),
+    mode: Type.Optional(
+      Type.String({
+        description:
+          'single: one replica, read and written where it is; replicated: over the wire. Decided once.',
+      }),
+    ),
+    members: Type.Optional(
+      Type.Array(
+        Type.Object({
+          id: Type.String({ description: 'The id of the replica.' }),
+          replica: Type.String({ description: 'The name of its object.' }),
+        }),
+        {
+          description: 'The replicas that its coordinator works with.',
+        },
+      ),
+    ),
+    made: Type.Optional(
+      Type.Boolean({ description: 'Its first record is in all of its members.' }),
+    ),
+    rollback: Type.Optional(
+      Type.Object(
+        {
+          request: Type.String({ description: 'The word for the request.' }),
+          phase: Type.String({ description: 'Running, Done or Refused.' }),
+          message: Type.String({ description: 'Why it was refused.' }),
+        },
+        { description: 'What became of spec.rollback.' },
+      ),
+    ),
+    iqn: Type.Optional(Type.String({ description: 'The name of its target.' })),
+    lun: Type.Optional(Type.Integer({ description: 'Its unit at the target: 0.' })),
+    portals: Type.Optional(
+      Type.Array(Type.String(), {
+        description: 'Where hosts log in: of all nodes, the one that serves it first.',
+      }),
+    ),
+    capacityBytes: Type.Optional(Bytes),
+    usedBytes: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        description: 'Mapped blocks; what the volume takes of its pool.',
+      }),
+    ),
+    pool: Type.Optional(
+      Type.String({ description: 'Where its blocks are, of one machine by itself.' }),
+    ),
+    blockSize: Type.Optional(Type.Integer({ description: 'Of its logical blocks, in bytes.' })),
+    writeCache: Type.Optional(Type.Boolean({ description: 'Whether its write cache is on.' })),
+    epoch: Type.Optional(Type.Integer({ description: "Of a replicated volume's coordinator." })),
+    advice: Type.Optional(
+      Type.Array(Type.String(), { description: 'What is wrong and what to do.' }),
+    ),
+    replicas: Type.Optional(
+      Type.Object(
+        {
+          wanted: Type.Integer({ description: 'Copies that are wanted.' }),
+          placed: Type.Integer({ description: 'Copies that have a place.' }),
+          inSync: Type.Integer({ description: 'Copies that hold all that was written.' }),
+        },
+        { description: 'How many copies it has.' },
+      ),
+    ),
+    sessions: Type.Optional(Type.Integer({ description: 'How many sessions are logged in.' })),
+    initiators: Type.Optional(Type.Array(Type.String(), { description: 'Who is logged in now.' })),
+  },
+  { description: 'How it is.' },
+);
 export type VolumeStatus = Static<typeof VolumeStatus>;
 
 export type Volume = SpecObject<VolumeSpec, VolumeStatus>;
@@ -435,6 +521,7 @@ export const VOLUME_DECLARATION = {
   kind: 'Volume',
   plural: 'volumes',
   description: 'A disk that hosts log in to over iSCSI: thin, checksummed, growing online.',
+  warnings: (volume: Volume) => ignoredFields(volume.spec),
   shortNames: ['vol', 'avol'],
   categories: ['all', 'ashlar'],
   fields: { spec: VolumeSpec, status: VolumeStatus },
@@ -534,87 +621,3 @@ function shownAuth({ spec }: Volume): string {
   if ((spec.chap ?? null) === null) return '';
   return (spec.mutualChap ?? null) === null ? 'CHAP' : 'mutual CHAP';
 }
-
-// --- Snapshot
-
-export const SnapshotSpec = Type.Object(
-  {
-    volumeName: Type.String(),
-    alsoVolumes: Type.Optional(
-      Type.Array(Type.String({ maxLength: 253 }), {
-        maxItems: 64,
-        description: 'Volumes of which a Snapshot each is taken at the same instant.',
-      }),
-    ),
-    receivedId: Type.Optional(
-      Type.String({ description: 'It came with a stream, which calls it so.' }),
-    ),
-    group: Type.Optional(
-      Type.Object(
-        { name: Type.String(), uid: Type.String() },
-        { ...closed, description: 'The Snapshot that it is taken with, at one instant.' },
-      ),
-    ),
-    snapshotRef: Type.Optional(
-      Type.Object(
-        { namespace: Type.String(), name: Type.String(), uid: Type.String() },
-        { ...closed, description: 'The VolumeSnapshot that it was made for.' },
-      ),
-    ),
-  },
-  closed,
-);
-export type SnapshotSpec = Static<typeof SnapshotSpec>;
-
-export const SnapshotStatus = Type.Object({
-  ...statusOnly,
-  phase: Type.Optional(Type.String({ description: 'Pending, Ready, Deleting or Failed.' })),
-  takenAt: Type.Optional(Type.String()),
-  sizeBytes: Type.Optional(Bytes),
-  cutId: Type.Optional(
-    Type.String({ description: 'What it is called in its volume, where that is not its uid.' }),
-  ),
-  cuts: Type.Optional(
-    Type.Array(Type.Object({ volume: Type.String(), id: Type.String() }), {
-      description: 'Of the first of a group: what is being cut, or was.',
-    }),
-  ),
-  holders: Type.Optional(
-    Type.Array(Type.String(), {
-      description: 'Replicas that hold it, where its volume has several: those that were in sync.',
-    }),
-  ),
-});
-export type SnapshotStatus = Static<typeof SnapshotStatus>;
-
-export type Snapshot = SpecObject<SnapshotSpec, SnapshotStatus>;
-export const SNAPSHOT: KindDefinition<Snapshot> = {
-  ...own,
-  kind: 'Snapshot',
-  plural: 'snapshots',
-  description: 'A volume as it was at one moment.',
-  shortNames: ['asnap'],
-  fields: { spec: SnapshotSpec, status: SnapshotStatus },
-  required: ['spec'],
-  validate: ({ spec }) => {
-    const all = [spec.volumeName, ...(spec.alsoVolumes ?? [])];
-    if (new Set(all).size === all.length) return [];
-    const message = 'names a volume twice';
-    return [{ reason: 'FieldValueInvalid', field: 'spec.alsoVolumes', message }];
-  },
-  columns: [
-    column('Volume', 'Of which volume.', (snapshot) => snapshot.spec.volumeName),
-    column('Status', 'Pending, Ready or Failed.', (snapshot) => snapshot.status?.phase),
-    column('Taken', 'When.', (snapshot) => snapshot.status?.takenAt),
-    column('Size', 'Of the volume then, in bytes.', (snapshot) => snapshot.status?.sizeBytes, {
-      type: 'integer',
-    }),
-    column(
-      'Holders',
-      'Replicas that hold it, where its volume has several.',
-      (snapshot) => snapshot.status?.holders?.join(','),
-      { wide: true },
-    ),
-    age,
-  ],
-};

@@ -20,7 +20,9 @@ export interface CasConfig {
   readonly fsType?: string;
   readonly queueDepth?: number;
   readonly iops?: number;
+  readonly iopsBurst?: number;
   readonly bandwidth?: string;
+  readonly bandwidthBurst?: string;
   readonly writeCache?: boolean;
   readonly blockSize?: 512 | 4096;
   readonly replicaPlacement?: 'node' | 'pool';
@@ -34,6 +36,7 @@ export interface CasConfig {
   readonly readPolicy?: 'leastOutstanding' | 'localFirst' | 'roundRobin';
   readonly holdSeconds?: number;
   readonly ioSeconds?: number;
+  readonly hedgeMilliseconds?: number;
 }
 
 export interface ParsedCasConfig {
@@ -131,7 +134,9 @@ const KEYS: Readonly<Record<string, Read>> = {
   Witness: choice('witness', { on: true, off: false, true: true, false: false }),
   ReplicaPlacement: choice('replicaPlacement', { node: 'node', pool: 'pool' }),
   IOPSLimit: integer('iops', 10, 10_000_000),
+  IOPSBurst: integer('iopsBurst', 1, 999_999_999),
   BandwidthLimit: quantity('bandwidth'),
+  BandwidthBurst: quantity('bandwidthBurst'),
   WriteCache: choice('writeCache', { on: true, off: false, true: true, false: false }),
   BlockSize: choice('blockSize', { '512': 512, '512b': 512, '4096': 4096, '4k': 4096 }),
   SyncPolicy: choice('syncPolicy', { quorum: 'quorum', all: 'all' }),
@@ -142,6 +147,7 @@ const KEYS: Readonly<Record<string, Read>> = {
   }),
   HoldTimeSeconds: integer('holdSeconds', 1, 600),
   IOTimeoutSeconds: integer('ioSeconds', 1, 25),
+  HedgeMilliseconds: integer('hedgeMilliseconds', 0, 10_000),
   ChapSecret: text('chapSecret', DNS_NAME, 'iscsi-chap'),
   Initiators: (value, config) => {
     const names = String(value)
@@ -157,7 +163,7 @@ const KEYS: Readonly<Record<string, Read>> = {
 
 const IMAGES = 'there are no container images: every part is this program';
 const PODS = 'parts are not scheduled as pods; label nodes and cordon them instead';
-const ONE_THREAD = 'I/O needs no worker threads here';
+const ONE_THREAD = 'I/O runs on the event loop, which needs no worker threads';
 
 /** Keys that OpenEBS documents and that change nothing here. */
 const WITHOUT_MEANING: Readonly<Record<string, string>> = {
@@ -189,7 +195,9 @@ const WITHOUT_MEANING: Readonly<Record<string, string>> = {
   LuWorkers: ONE_THREAD,
   ZvolWorkers: ONE_THREAD,
   IOWorkers: ONE_THREAD,
-  CacheSize: 'mappings are cached by the pool: PoolResourceLimits of its claim says how much',
+  CacheSize: 'volumes of a pool share its cache: PoolResourceLimits of its claim says how much',
+  ReplicaCacheSize:
+    'volumes of a pool share its cache: PoolResourceLimits of its claim says how much',
   TargetDir: 'targets keep nothing in a directory',
   RunCStorTargetProbe: 'a target is watched by its own I/O',
   ResyncInterval: 'objects are watched, not polled',
@@ -235,6 +243,12 @@ export function parseCasConfig(annotation: string | undefined): ParsedCasConfig 
   const known = config as CasConfig;
   if ((known.minimumReplicas ?? 1) > (known.replicaCount ?? 5)) {
     bad(`${FIELD}.MinimumReplicas`, `${known.minimumReplicas} is more than ReplicaCount`);
+  }
+  if (known.iopsBurst !== undefined && known.iops === undefined) {
+    bad(`${FIELD}.IOPSBurst`, 'needs IOPSLimit');
+  }
+  if (known.bandwidthBurst !== undefined && known.bandwidth === undefined) {
+    bad(`${FIELD}.BandwidthBurst`, 'needs BandwidthLimit');
   }
   if (known.witness === true && known.replicaCount !== 2 && known.policy === undefined) {
     bad(`${FIELD}.Witness`, `goes with ReplicaCount 2, and that is ${known.replicaCount ?? 1}`);

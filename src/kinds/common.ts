@@ -4,6 +4,15 @@ import { ageColumn, type Column, ConditionsSchema, type KubeObject } from '../ap
 
 export const closed = { additionalProperties: false } as const;
 
+/** The same schema, with words of its own. */
+export function described<T extends object>(schema: T, description: string): T {
+  const copy = Object.create(
+    Object.getPrototypeOf(schema),
+    Object.getOwnPropertyDescriptors(schema),
+  );
+  return Object.assign(copy, { description });
+}
+
 export const Quantity = Type.Unsafe<string | number>({
   anyOf: [{ type: 'string', maxLength: 40 }, { type: 'integer' }],
   description: 'A quantity of bytes: 5Gi.',
@@ -13,22 +22,31 @@ export const Bytes = Type.Integer({ minimum: 0, description: 'In bytes.' });
 /** What every status may carry. */
 export const statusOnly = {
   conditions: ConditionsSchema,
-  observedGeneration: Type.Optional(Type.Integer()),
+  observedGeneration: Type.Optional(
+    Type.Integer({ description: 'The generation of the object that the status tells of.' }),
+  ),
 } as const;
 
 export const SecretRef = Type.Object(
-  { name: Type.String(), namespace: Type.Optional(Type.String()) },
+  {
+    name: Type.String({ description: 'The name of the Secret.' }),
+    namespace: Type.Optional(Type.String({ description: 'Its namespace; none: default.' })),
+  },
   { ...closed, description: 'A Secret of type kubernetes.io/iscsi-chap.' },
 );
 
 export const ObjectReference = Type.Object({
-  apiVersion: Type.Optional(Type.String()),
-  kind: Type.Optional(Type.String()),
-  name: Type.Optional(Type.String()),
-  namespace: Type.Optional(Type.String()),
-  uid: Type.Optional(Type.String()),
-  resourceVersion: Type.Optional(Type.String()),
-  fieldPath: Type.Optional(Type.String()),
+  apiVersion: Type.Optional(Type.String({ description: 'The group and version of its kind.' })),
+  kind: Type.Optional(Type.String({ description: 'Its kind.' })),
+  name: Type.Optional(Type.String({ description: 'Its name.' })),
+  namespace: Type.Optional(Type.String({ description: 'Its namespace.' })),
+  uid: Type.Optional(
+    Type.String({ description: 'Its uid: another object of the same name has another one.' }),
+  ),
+  resourceVersion: Type.Optional(
+    Type.String({ description: 'Of the object when it was referred to.' }),
+  ),
+  fieldPath: Type.Optional(Type.String({ description: 'A part of the object.' })),
 });
 
 export const StringMap = Type.Record(Type.String(), Type.String());

@@ -7,7 +7,7 @@ import {
   READ_VERBS,
   type SpecObject,
 } from '../apiserver/index.ts';
-import { age, column, statusOnly } from './common.ts';
+import { age, column, described, statusOnly } from './common.ts';
 
 // --- Secret
 
@@ -41,10 +41,13 @@ export const SECRET: KindDefinition<Secret> = {
   namespaced: true,
   description: 'Accounts for CHAP, and other things that must not be shown.',
   fields: {
-    type: Type.String({ maxLength: 253 }),
-    data: secretText,
-    stringData: secretText,
-    immutable: Type.Boolean(),
+    type: Type.String({
+      maxLength: 253,
+      description: 'What it is for: kubernetes.io/iscsi-chap for CHAP.',
+    }),
+    data: described(secretText, 'Its values in base64. Never shown again.'),
+    stringData: described(secretText, 'Values as text; they are kept in data.'),
+    immutable: Type.Boolean({ description: 'Whether its values are fixed from now on.' }),
   },
   columns: [
     column('Type', 'What it is for.', ({ type }) => type),
@@ -108,29 +111,42 @@ function checkChap({ data = {} }: Secret) {
 
 // --- Pod
 
-export const PodSpec = Type.Object({
-  nodeName: Type.Optional(Type.String()),
-  containers: Type.Array(Type.Object({ name: Type.String(), image: Type.Optional(Type.String()) })),
-});
-export const PodStatus = Type.Object({
-  ...statusOnly,
-  phase: Type.Optional(Type.String()),
-  hostIP: Type.Optional(Type.String()),
-  podIP: Type.Optional(Type.String()),
-  startTime: Type.Optional(Type.String()),
-  containerStatuses: Type.Optional(
-    Type.Array(
+export const PodSpec = Type.Object(
+  {
+    nodeName: Type.Optional(Type.String({ description: 'The node that it runs on.' })),
+    containers: Type.Array(
       Type.Object({
-        name: Type.String(),
-        ready: Type.Boolean(),
-        restartCount: Type.Integer(),
-        image: Type.String(),
-        imageID: Type.String(),
-        state: Type.Optional(Type.Unknown()),
+        name: Type.String({ description: 'The component.' }),
+        image: Type.Optional(Type.String({ description: 'The version of ashlar.' })),
       }),
+      { description: 'Its one part.' },
     ),
-  ),
-});
+  },
+  { description: 'Where the daemon runs.' },
+);
+export const PodStatus = Type.Object(
+  {
+    ...statusOnly,
+    phase: Type.Optional(Type.String({ description: 'Running.' })),
+    hostIP: Type.Optional(Type.String({ description: 'The address of its node.' })),
+    podIP: Type.Optional(Type.String({ description: 'The same.' })),
+    startTime: Type.Optional(Type.String({ description: 'When it was started.' })),
+    containerStatuses: Type.Optional(
+      Type.Array(
+        Type.Object({
+          name: Type.String({ description: 'The component.' }),
+          ready: Type.Boolean({ description: 'Whether it works.' }),
+          restartCount: Type.Integer({ description: 'How often it was started again.' }),
+          image: Type.String({ description: 'The version of ashlar.' }),
+          imageID: Type.String({ description: 'The same.' }),
+          state: Type.Optional(Type.Unknown({ description: 'Since when it is so.' })),
+        }),
+        { description: 'How its one part is.' },
+      ),
+    ),
+  },
+  { description: 'How the daemon is.' },
+);
 export type Pod = SpecObject<Static<typeof PodSpec>, Static<typeof PodStatus>>;
 
 const NO_CONTAINER =
@@ -187,19 +203,22 @@ export const POD: KindDefinition<Pod> = {
 
 // --- Service
 
-export const ServiceSpec = Type.Object({
-  type: Type.String({ description: 'ClusterIP: an address at which something is served.' }),
-  clusterIP: Type.String({ description: 'Of the node that serves it.' }),
-  ports: Type.Array(
-    Type.Object({
-      name: Type.String({ description: 'What is spoken there.' }),
-      port: Type.Integer({ description: 'Where it listens.' }),
-      targetPort: Type.Integer({ description: 'The same.' }),
-      protocol: Type.String({ description: 'TCP.' }),
-    }),
-    { description: 'One: the portal.' },
-  ),
-});
+export const ServiceSpec = Type.Object(
+  {
+    type: Type.String({ description: 'ClusterIP: an address at which something is served.' }),
+    clusterIP: Type.String({ description: 'Of the node that serves it.' }),
+    ports: Type.Array(
+      Type.Object({
+        name: Type.String({ description: 'What is spoken there.' }),
+        port: Type.Integer({ description: 'Where it listens.' }),
+        targetPort: Type.Integer({ description: 'The same.' }),
+        protocol: Type.String({ description: 'TCP.' }),
+      }),
+      { description: 'One: the portal.' },
+    ),
+  },
+  { description: 'Where it is served.' },
+);
 export type Service = SpecObject<Static<typeof ServiceSpec>, Record<string, never>>;
 
 /** `kubectl cluster-info`, `get svc` and `get all` ask for them. */

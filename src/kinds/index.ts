@@ -32,6 +32,7 @@ export {
 } from './pool-actions.ts';
 export { checkScrub, deviceCalled, deviceRefusal } from './pool-check.ts';
 export { REPLICA, type Replica, ReplicaSpec, ReplicaStatus, rebuildStatus } from './replica.ts';
+export * from './snapshot.ts';
 export * from './snapshots.ts';
 export * from './storage.ts';
 export { foreignFields, MAX_REPLICAS, quantityBytes } from './volume-check.ts';

@@ -38,17 +38,26 @@ export const StoragePoolClaimSpec = Type.Object(
         description: 'Without a list of devices: on how many nodes a pool is made.',
       }),
     ),
-    minPools: Type.Optional(Type.Integer({ minimum: 0 })),
+    minPools: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        description: 'Of no meaning here: each node of a device makes its pool.',
+      }),
+    ),
     poolSpec: Type.Object(
       {
-        poolType: Type.Union([Type.Literal('striped'), Type.Literal('mirrored')]),
+        poolType: Type.Union([Type.Literal('striped'), Type.Literal('mirrored')], {
+          description: 'striped, or mirrored: of every two devices in their order.',
+        }),
         cacheFile: Type.Optional(Type.String({ description: 'Of no meaning here.' })),
         overProvisioning: Type.Optional(
           Type.Boolean({ description: 'false: no more is promised than there is.' }),
         ),
-        thickProvisioning: Type.Optional(Type.Boolean()),
+        thickProvisioning: Type.Optional(
+          Type.Boolean({ description: 'true: no more is promised than there is.' }),
+        ),
       },
-      closed,
+      { ...closed, description: 'What each pool is like.' },
     ),
     blockDevices: Type.Optional(
       Type.Object(
@@ -59,23 +68,31 @@ export const StoragePoolClaimSpec = Type.Object(
               'Block devices by name. blockdevice-1 is the device of that name on every node that has one.',
           }),
         },
-        closed,
+        { ...closed, description: 'The devices that pools are made of.' },
       ),
     ),
     disks: Type.Optional(
-      Type.Object({ diskList: Type.Array(Type.String(), { maxItems: 1000 }) }, closed),
+      Type.Object(
+        {
+          diskList: Type.Array(Type.String(), { maxItems: 1000, description: 'Names of devices.' }),
+        },
+        { ...closed, description: 'The devices in the words of older releases; see blockDevices.' },
+      ),
     ),
   },
-  closed,
+  { ...closed, description: 'The pools that are asked for.' },
 );
 export type StoragePoolClaimSpec = Static<typeof StoragePoolClaimSpec>;
 
-export const StoragePoolClaimStatus = Type.Object({
-  ...statusOnly,
-  phase: Type.Optional(Type.String({ description: 'Online, Pending or Failed.' })),
-  pools: Type.Optional(Type.Integer()),
-  readyPools: Type.Optional(Type.Integer()),
-});
+export const StoragePoolClaimStatus = Type.Object(
+  {
+    ...statusOnly,
+    phase: Type.Optional(Type.String({ description: 'Online, Pending or Failed.' })),
+    pools: Type.Optional(Type.Integer({ description: 'Pools that were asked for.' })),
+    readyPools: Type.Optional(Type.Integer({ description: 'Pools that serve.' })),
+  },
+  { description: 'How its pools are.' },
+);
 export type StoragePoolClaim = SpecObject<
   StoragePoolClaimSpec,
   Static<typeof StoragePoolClaimStatus>
@@ -138,23 +155,43 @@ export const STORAGE_POOL_CLAIM: KindDefinition<StoragePoolClaim> = {
 
 // --- CStorPool
 
-export const CStorPoolSpec = Type.Object({
-  poolSpec: Type.Object({
-    poolType: Type.String(),
-    overProvisioning: Type.Boolean(),
-  }),
-  nodeName: Type.String(),
-  storagePoolClaim: Type.Optional(Type.String()),
-  blockDevices: Type.Array(Type.String()),
-});
-export const CStorPoolStatus = Type.Object({
-  ...statusOnly,
-  phase: Type.Optional(Type.String()),
-  readOnly: Type.Optional(Type.Boolean()),
-  capacity: Type.Optional(
-    Type.Object({ free: Type.String(), total: Type.String(), used: Type.String() }),
-  ),
-});
+export const CStorPoolSpec = Type.Object(
+  {
+    poolSpec: Type.Object(
+      {
+        poolType: Type.String({ description: 'striped or mirrored.' }),
+        overProvisioning: Type.Boolean({
+          description: 'Whether more may be promised than there is.',
+        }),
+      },
+      { description: 'What it is like.' },
+    ),
+    nodeName: Type.String({ description: 'The node that has its devices.' }),
+    storagePoolClaim: Type.Optional(
+      Type.String({ description: 'The claim that it was made for.' }),
+    ),
+    blockDevices: Type.Array(Type.String(), { description: 'The devices that it is made of.' }),
+  },
+  { description: 'What it is made of.' },
+);
+export const CStorPoolStatus = Type.Object(
+  {
+    ...statusOnly,
+    phase: Type.Optional(Type.String({ description: 'ONLINE, DEGRADED, FAULTED, OFFLINE, …' })),
+    readOnly: Type.Optional(Type.Boolean({ description: 'Writes that grow are refused.' })),
+    capacity: Type.Optional(
+      Type.Object(
+        {
+          free: Type.String({ description: 'What writes may still take.' }),
+          total: Type.String({ description: 'The size of its devices.' }),
+          used: Type.String({ description: 'What is in use.' }),
+        },
+        { description: 'How much it holds.' },
+      ),
+    ),
+  },
+  { description: 'How it is.' },
+);
 export type CStorPool = SpecObject<Static<typeof CStorPoolSpec>, Static<typeof CStorPoolStatus>>;
 
 export const CSTOR_POOL: KindDefinition<CStorPool> = {
@@ -186,31 +223,38 @@ export const CSTOR_POOL: KindDefinition<CStorPool> = {
 
 // --- CStorVolume
 
-export const CStorVolumeSpec = Type.Object({
-  capacity: Type.String(),
-  iqn: Type.String(),
-  targetPortal: Type.String(),
-  targetIP: Type.String(),
-  targetPort: Type.String(),
-  nodeBase: Type.String(),
-  status: Type.Optional(Type.String()),
-  replicationFactor: Type.Integer(),
-  consistencyFactor: Type.Integer(),
-});
-export const CStorVolumeStatus = Type.Object({
-  ...statusOnly,
-  phase: Type.Optional(Type.String({ description: 'Healthy, Degraded, Offline or Init.' })),
-  capacity: Type.Optional(Type.String()),
-  replicaStatuses: Type.Optional(
-    Type.Array(
-      Type.Object({
-        replicaId: Type.String(),
-        mode: Type.String(),
-        node: Type.String(),
-      }),
+export const CStorVolumeSpec = Type.Object(
+  {
+    capacity: Type.String({ description: 'Its size.' }),
+    iqn: Type.String({ description: 'The name of its target.' }),
+    targetPortal: Type.String({ description: 'Where hosts log in.' }),
+    targetIP: Type.String({ description: 'The address of that.' }),
+    targetPort: Type.String({ description: 'The port of that.' }),
+    nodeBase: Type.String({ description: 'What the names of all targets begin with.' }),
+    status: Type.Optional(Type.String({ description: 'Init, or what it was made as.' })),
+    replicationFactor: Type.Integer({ description: 'Copies that are wanted.' }),
+    consistencyFactor: Type.Integer({ description: 'Copies that a write needs: a majority.' }),
+  },
+  { description: 'How hosts reach it, and of how many copies it is.' },
+);
+export const CStorVolumeStatus = Type.Object(
+  {
+    ...statusOnly,
+    phase: Type.Optional(Type.String({ description: 'Healthy, Degraded, Offline or Init.' })),
+    capacity: Type.Optional(Type.String({ description: 'Its size now.' })),
+    replicaStatuses: Type.Optional(
+      Type.Array(
+        Type.Object({
+          replicaId: Type.String({ description: 'The id of the replica.' }),
+          mode: Type.String({ description: 'Healthy, Degraded, …' }),
+          node: Type.String({ description: 'The node that has it.' }),
+        }),
+        { description: 'How its copies are.' },
+      ),
     ),
-  ),
-});
+  },
+  { description: 'How it is.' },
+);
 export type CStorVolume = SpecObject<
   Static<typeof CStorVolumeSpec>,
   Static<typeof CStorVolumeStatus>
@@ -237,16 +281,30 @@ export const CSTOR_VOLUME: KindDefinition<CStorVolume> = {
 
 // --- CStorVolumeReplica
 
-export const CStorVolumeReplicaSpec = Type.Object({
-  capacity: Type.String(),
-  targetIP: Type.String(),
-  replicaid: Type.String(),
-});
-export const CStorVolumeReplicaStatus = Type.Object({
-  ...statusOnly,
-  phase: Type.Optional(Type.String()),
-  capacity: Type.Optional(Type.Object({ totalAllocated: Type.String(), used: Type.String() })),
-});
+export const CStorVolumeReplicaSpec = Type.Object(
+  {
+    capacity: Type.String({ description: 'The size of its volume.' }),
+    targetIP: Type.String({ description: 'The address of the node that serves its volume.' }),
+    replicaid: Type.String({ description: 'The id of the replica.' }),
+  },
+  { description: 'Which copy it is.' },
+);
+export const CStorVolumeReplicaStatus = Type.Object(
+  {
+    ...statusOnly,
+    phase: Type.Optional(Type.String({ description: 'Healthy, Degraded, Rebuilding, Offline, …' })),
+    capacity: Type.Optional(
+      Type.Object(
+        {
+          totalAllocated: Type.String({ description: 'What it takes of its pool.' }),
+          used: Type.String({ description: 'What hosts have written.' }),
+        },
+        { description: 'What it takes.' },
+      ),
+    ),
+  },
+  { description: 'How it is.' },
+);
 export type CStorVolumeReplica = SpecObject<
   Static<typeof CStorVolumeReplicaSpec>,
   Static<typeof CStorVolumeReplicaStatus>
@@ -280,23 +338,53 @@ export const CSTOR_VOLUME_REPLICA: KindDefinition<CStorVolumeReplica> = {
 
 // --- BlockDevice
 
-export const OpenEbsBlockDeviceSpec = Type.Object({
-  path: Type.String(),
-  nodeAttributes: Type.Object({ nodeName: Type.String() }),
-  capacity: Type.Object({ storage: Bytes, logicalSectorSize: Type.Integer() }),
-  details: Type.Object({
-    deviceType: Type.String(),
-    model: Type.String(),
-    serial: Type.String(),
-    driveType: Type.String({ description: 'HDD or SSD.' }),
-  }),
-  devlinks: Type.Array(Type.Object({ kind: Type.String(), links: Type.Array(Type.String()) })),
-  filesystem: Type.Object({ fsType: Type.String(), mountPoint: Type.String() }),
-});
-export const OpenEbsBlockDeviceStatus = Type.Object({
-  state: Type.String({ description: 'Active, Inactive or Unknown.' }),
-  claimState: Type.String({ description: 'Claimed, Unclaimed or InUse.' }),
-});
+export const OpenEbsBlockDeviceSpec = Type.Object(
+  {
+    path: Type.String({ description: 'Where it is on its node.' }),
+    nodeAttributes: Type.Object(
+      { nodeName: Type.String({ description: 'Its node.' }) },
+      { description: 'Where it is.' },
+    ),
+    capacity: Type.Object(
+      {
+        storage: Bytes,
+        logicalSectorSize: Type.Integer({ description: 'Its logical blocks, in bytes.' }),
+      },
+      { description: 'How large it is.' },
+    ),
+    details: Type.Object(
+      {
+        deviceType: Type.String({ description: 'disk, partition or sparse.' }),
+        model: Type.String({ description: 'Its model.' }),
+        serial: Type.String({ description: 'Its serial number.' }),
+        driveType: Type.String({ description: 'HDD or SSD.' }),
+      },
+      { description: 'What its kernel says of it.' },
+    ),
+    devlinks: Type.Array(
+      Type.Object({
+        kind: Type.String({ description: 'by-id.' }),
+        links: Type.Array(Type.String(), { description: 'Paths.' }),
+      }),
+      { description: 'Its other names.' },
+    ),
+    filesystem: Type.Object(
+      {
+        fsType: Type.String({ description: 'A file system, or another use; empty: nothing.' }),
+        mountPoint: Type.String({ description: 'Where it is mounted, or who uses it.' }),
+      },
+      { description: 'What its bytes say it holds.' },
+    ),
+  },
+  { description: 'What the device is.' },
+);
+export const OpenEbsBlockDeviceStatus = Type.Object(
+  {
+    state: Type.String({ description: 'Active, Inactive or Unknown.' }),
+    claimState: Type.String({ description: 'Claimed, Unclaimed or InUse.' }),
+  },
+  { description: 'Whether it is there, and whose it is.' },
+);
 export type OpenEbsBlockDevice = SpecObject<
   Static<typeof OpenEbsBlockDeviceSpec>,
   Static<typeof OpenEbsBlockDeviceStatus>
@@ -325,18 +413,24 @@ export const OPENEBS_BLOCK_DEVICE: KindDefinition<OpenEbsBlockDevice> = {
 
 // --- JivaVolume
 
-export const JivaVolumeSpec = Type.Object({
-  capacity: Type.String(),
-  iqn: Type.String(),
-  targetPortal: Type.String(),
-  replicationFactor: Type.Integer(),
-});
-export const JivaVolumeStatus = Type.Object({
-  ...statusOnly,
-  phase: Type.Optional(Type.String()),
-  status: Type.Optional(Type.String({ description: 'RW or RO.' })),
-  replicaCount: Type.Optional(Type.Integer()),
-});
+export const JivaVolumeSpec = Type.Object(
+  {
+    capacity: Type.String({ description: 'Its size.' }),
+    iqn: Type.String({ description: 'The name of its target.' }),
+    targetPortal: Type.String({ description: 'Where hosts log in.' }),
+    replicationFactor: Type.Integer({ description: 'Copies that are wanted.' }),
+  },
+  { description: 'How hosts reach it, and of how many copies it is.' },
+);
+export const JivaVolumeStatus = Type.Object(
+  {
+    ...statusOnly,
+    phase: Type.Optional(Type.String({ description: 'Ready, Syncing or Offline.' })),
+    status: Type.Optional(Type.String({ description: 'RW or RO.' })),
+    replicaCount: Type.Optional(Type.Integer({ description: 'Copies in sync.' })),
+  },
+  { description: 'How it is.' },
+);
 export type JivaVolume = SpecObject<Static<typeof JivaVolumeSpec>, Static<typeof JivaVolumeStatus>>;
 
 export const JIVA_VOLUME: KindDefinition<JivaVolume> = {

@@ -2,7 +2,7 @@
 // `POST /apis/ashlar.io/v1/pools/NAME/replace`. `ashlar serve` does it at once; in the control plane it is written into the
 // pool (spec.operation), and the pool's node does it.
 import { type Static, type TSchema, Type } from 'typebox';
-import { closed } from './common.ts';
+import { closed, described } from './common.ts';
 
 const name = (description: string) => Type.String({ minLength: 1, maxLength: 4096, description });
 const NewDevice = {
@@ -99,24 +99,28 @@ const actionNames = Object.keys(POOL_ACTIONS) as PoolAction[];
 export const PoolOperation = Type.Object(
   {
     request: Type.String({ maxLength: 64, description: 'Another one for each wish.' }),
-    action: Type.Unsafe<PoolAction>({ type: 'string', enum: actionNames }),
+    action: Type.Unsafe<PoolAction>({
+      type: 'string',
+      enum: actionNames,
+      description: 'What is to be done.',
+    }),
     device: Type.Optional(name('As of the action.')),
-    devices: Type.Optional(Devices),
+    devices: Type.Optional(described(Devices, 'As of the action.')),
     beside: Type.Optional(name('As of the action.')),
     by: Type.Optional(name('As of the action.')),
     path: Type.Optional(name('As of the action.')),
-    sizeBytes: Type.Optional(Type.Integer({ minimum: 0 })),
-    force: Type.Optional(Type.Boolean()),
-    drain: Type.Optional(Type.Boolean()),
-    walk: Type.Optional(WalkAction),
+    sizeBytes: Type.Optional(Type.Integer({ minimum: 0, description: 'As of the action.' })),
+    force: Type.Optional(Type.Boolean({ description: 'As of the action.' })),
+    drain: Type.Optional(Type.Boolean({ description: 'As of the action.' })),
+    walk: Type.Optional(described(WalkAction, 'start, pause or cancel.')),
   },
   { ...closed, description: 'What is asked of its node. Written by the actions of a pool.' },
 );
 export type PoolOperation = Static<typeof PoolOperation>;
 
 export const PoolOperationStatus = Type.Object({
-  request: Type.String(),
-  action: Type.String(),
+  request: Type.String({ description: 'The word for the request.' }),
+  action: Type.String({ description: 'What was to be done.' }),
   phase: Type.String({ description: 'Running, Done or Refused.' }),
   message: Type.String({ description: 'What it waits for, or why not.' }),
 });

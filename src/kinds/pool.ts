@@ -3,7 +3,7 @@
 import { type Static, Type } from 'typebox';
 import type { KindDefinition, SpecObject, StatusCause } from '../apiserver/index.ts';
 import { formatBytes } from '../base/index.ts';
-import { age, Bytes, closed, column, Quantity, statusOnly } from './common.ts';
+import { age, Bytes, closed, column, described, Quantity, statusOnly } from './common.ts';
 import { type ForeignFields, type Program, refuseForeign } from './foreign.ts';
 import { PoolOperation, PoolOperationStatus } from './pool-actions.ts';
 import { checkPool, checkScrub } from './pool-check.ts';
@@ -101,7 +101,9 @@ export const PoolSpec = Type.Object(
     directory: Type.Optional(
       Type.String({ description: 'A pool in a file of this folder instead of on devices.' }),
     ),
-    storagePoolClaim: Type.Optional(Type.String()),
+    storagePoolClaim: Type.Optional(
+      Type.String({ description: 'The StoragePoolClaim that it was made for.' }),
+    ),
     cacheBytes: Type.Optional(Type.Integer({ description: 'For its mappings.' })),
     overcommit: Type.Optional(
       Type.Number({
@@ -120,14 +122,14 @@ export type PoolSpec = Static<typeof PoolSpec>;
 export const DeviceStatus = Type.Object({
   id: Type.String({ description: 'On its label: it stays when names change.' }),
   device: Type.Optional(Type.String({ description: 'The BlockDevice that it is.' })),
-  path: Type.String(),
+  path: Type.String({ description: 'Where it is.' }),
   vdev: Type.Integer({ description: 'Which stripe it is part of.' }),
   log: Type.Boolean({ description: 'It holds the intent log and nothing else.' }),
   state: Type.String({ description: 'InSync, Resilvering, Offline, Faulted or Missing.' }),
   sizeBytes: Type.Integer({ description: 'What the pool uses of it.' }),
-  readErrors: Type.Integer(),
-  writeErrors: Type.Integer(),
-  checksumErrors: Type.Integer(),
+  readErrors: Type.Integer({ description: 'Reads that failed.' }),
+  writeErrors: Type.Integer({ description: 'Writes that failed.' }),
+  checksumErrors: Type.Integer({ description: 'Blocks that did not fit their checksum.' }),
   why: Type.String({ description: 'Why it is out.' }),
   next: Type.String({ description: 'What to do about it.' }),
 });
@@ -135,58 +137,82 @@ export type DeviceStatus = Static<typeof DeviceStatus>;
 
 export const WalkStatusSchema = Type.Object({
   state: Type.String({ description: 'None, Running, Paused, Done or Cancelled.' }),
-  startedAt: Type.Union([Type.String(), Type.Null()]),
-  endedAt: Type.Union([Type.String(), Type.Null()]),
-  percent: Type.Number(),
-  healedBlocks: Type.Integer(),
-  damagedBlocks: Type.Integer(),
-  secondsLeft: Type.Union([Type.Integer(), Type.Null()]),
+  startedAt: Type.Union([Type.String(), Type.Null()], { description: 'When it began.' }),
+  endedAt: Type.Union([Type.String(), Type.Null()], { description: 'When it ended.' }),
+  percent: Type.Number({ description: 'How far it is.' }),
+  healedBlocks: Type.Integer({ description: 'Blocks that were made good from another copy.' }),
+  damagedBlocks: Type.Integer({ description: 'Blocks that have no good copy.' }),
+  secondsLeft: Type.Union([Type.Integer(), Type.Null()], {
+    description: 'How long it will take at this pace; null: not known.',
+  }),
 });
 
-export const PoolStatus = Type.Object({
-  ...statusOnly,
-  phase: Type.Optional(
-    Type.String({
-      description: 'Pending, Online, Degraded, Faulted, Offline, Closed or Exported.',
-    }),
-  ),
-  id: Type.Optional(Type.String({ description: 'On its labels.' })),
-  layout: Type.Optional(Type.String({ description: 'As its devices are now.' })),
-  advice: Type.Optional(Type.Array(Type.String(), { description: 'What to do next.' })),
-  replicaAddress: Type.Optional(
-    Type.String({ description: 'Where coordinators reach its replicas.' }),
-  ),
-  readOnly: Type.Optional(
-    Type.Boolean({
-      description: 'Writes that grow are refused: overwrites, trim and deletes go on.',
-    }),
-  ),
-  sizeBytes: Type.Optional(Bytes),
-  usableBytes: Type.Optional(Type.Integer({ description: 'What data and metadata may take.' })),
-  allocatedBytes: Type.Optional(Bytes),
-  freeBytes: Type.Optional(Type.Integer({ description: 'What writes may still take.' })),
-  dataBytes: Type.Optional(Bytes),
-  metadataBytes: Type.Optional(Bytes),
-  pendingFreeBytes: Type.Optional(Bytes),
-  provisionedBytes: Type.Optional(
-    Type.Integer({ description: 'What all volumes promise together.' }),
-  ),
-  mayProvisionBytes: Type.Optional(
-    Type.Integer({ description: 'How much may be promised (overcommit).' }),
-  ),
-  volumes: Type.Optional(Type.Integer({ description: 'In it; of a node, replicas.' })),
-  strayVolumes: Type.Optional(
-    Type.Array(Type.String(), { description: 'That came with it, and are no replicas here.' }),
-  ),
-  checksumErrors: Type.Optional(Type.Integer()),
-  ioErrors: Type.Optional(Type.Integer()),
-  logDamaged: Type.Optional(Type.Boolean()),
-  devices: Type.Optional(Type.Array(DeviceStatus)),
-  scrub: Type.Optional(WalkStatusSchema),
-  resilver: Type.Optional(WalkStatusSchema),
-  rebalance: Type.Optional(WalkStatusSchema),
-  operation: Type.Optional(PoolOperationStatus),
-});
+export const PoolStatus = Type.Object(
+  {
+    ...statusOnly,
+    phase: Type.Optional(
+      Type.String({
+        description: 'Pending, Online, Degraded, Faulted, Offline, Closed or Exported.',
+      }),
+    ),
+    id: Type.Optional(Type.String({ description: 'On its labels.' })),
+    layout: Type.Optional(Type.String({ description: 'As its devices are now.' })),
+    advice: Type.Optional(Type.Array(Type.String(), { description: 'What to do next.' })),
+    replicaAddress: Type.Optional(
+      Type.String({ description: 'Where coordinators reach its replicas.' }),
+    ),
+    readOnly: Type.Optional(
+      Type.Boolean({
+        description: 'Writes that grow are refused: overwrites, trim and deletes go on.',
+      }),
+    ),
+    sizeBytes: Type.Optional(Bytes),
+    usableBytes: Type.Optional(Type.Integer({ description: 'What data and metadata may take.' })),
+    allocatedBytes: Type.Optional(Bytes),
+    freeBytes: Type.Optional(Type.Integer({ description: 'What writes may still take.' })),
+    dataBytes: Type.Optional(Bytes),
+    metadataBytes: Type.Optional(Bytes),
+    pendingFreeBytes: Type.Optional(Bytes),
+    provisionedBytes: Type.Optional(
+      Type.Integer({ description: 'What all volumes promise together.' }),
+    ),
+    mayProvisionBytes: Type.Optional(
+      Type.Integer({ description: 'How much may be promised (overcommit).' }),
+    ),
+    volumes: Type.Optional(Type.Integer({ description: 'In it; of a node, replicas.' })),
+    strayVolumes: Type.Optional(
+      Type.Array(Type.String(), { description: 'That came with it, and are no replicas here.' }),
+    ),
+    checksumErrors: Type.Optional(
+      Type.Integer({ description: 'Blocks that did not fit their checksum, of all devices.' }),
+    ),
+    ioErrors: Type.Optional(
+      Type.Integer({ description: 'Reads and writes that failed, of all devices.' }),
+    ),
+    logDamaged: Type.Optional(
+      Type.Boolean({
+        description: 'Its log was damaged when it was opened: see docs/operations.md.',
+      }),
+    ),
+    devices: Type.Optional(
+      Type.Array(DeviceStatus, { description: 'The devices that it is made of.' }),
+    ),
+    scrub: Type.Optional(
+      described(WalkStatusSchema, 'The reading of everything, to find what has rotted.'),
+    ),
+    resilver: Type.Optional(
+      described(WalkStatusSchema, 'The filling of a device that came, or was away.'),
+    ),
+    rebalance: Type.Optional(
+      described(
+        WalkStatusSchema,
+        'The moving of blocks to devices that came, or away from those that go.',
+      ),
+    ),
+    operation: Type.Optional(described(PoolOperationStatus, 'What became of spec.operation.')),
+  },
+  { description: 'How it is.' },
+);
 export type PoolStatus = Static<typeof PoolStatus>;
 
 /** Of a node: that has been said. */

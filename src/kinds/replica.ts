@@ -7,7 +7,7 @@ import { age, Bytes, closed, column, Quantity, statusOnly } from './common.ts';
 
 export const ReplicaSpec = Type.Object(
   {
-    volumeName: Type.String(),
+    volumeName: Type.String({ description: 'The volume that it is a copy of.' }),
     nodeName: Type.String({
       description: 'The node; under serve host:port of its replica service.',
     }),
@@ -17,39 +17,51 @@ export const ReplicaSpec = Type.Object(
       Type.Boolean({ description: "It keeps the volume's records and none of its blocks." }),
     ),
   },
-  closed,
+  { ...closed, description: 'Where it is to be.' },
 );
 export type ReplicaSpec = Static<typeof ReplicaSpec>;
 
-export const ReplicaStatus = Type.Object({
-  ...statusOnly,
-  phase: Type.Optional(
-    Type.String({
-      description: 'Pending, Healthy, Degraded, Rebuilding, Blank, Witness, Offline or Failed.',
-    }),
-  ),
-  storeId: Type.Optional(Type.String()),
-  sizeBytes: Type.Optional(Bytes),
-  allocatedBytes: Type.Optional(Bytes),
-  usedBytes: Type.Optional(Bytes),
-  // What the coordinator of several copies knows of it:
-  connected: Type.Optional(Type.Boolean()),
-  state: Type.Optional(
-    Type.String({ description: 'InSync, Joining, Stale, Witness, Blank or Unknown.' }),
-  ),
-  lagOps: Type.Optional(Type.Integer({ description: 'Issued and not yet applied there.' })),
-  lagBytes: Type.Optional(Type.Integer()),
-  rebuild: Type.Optional(
-    Type.Object({
-      doneBytes: Bytes,
-      totalBytes: Bytes,
-      percent: Type.Optional(Type.Integer()),
-      bytesPerSecond: Type.Optional(Type.Number()),
-      secondsLeft: Type.Optional(Type.Integer()),
-    }),
-  ),
-  lastFault: Type.Optional(Type.String({ description: 'Why it was last left out.' })),
-});
+export const ReplicaStatus = Type.Object(
+  {
+    ...statusOnly,
+    phase: Type.Optional(
+      Type.String({
+        description: 'Pending, Healthy, Degraded, Rebuilding, Blank, Witness, Offline or Failed.',
+      }),
+    ),
+    storeId: Type.Optional(
+      Type.String({ description: 'The id of its store: one that is made anew has another.' }),
+    ),
+    sizeBytes: Type.Optional(Bytes),
+    allocatedBytes: Type.Optional(Bytes),
+    usedBytes: Type.Optional(Bytes),
+    // What the coordinator of several copies knows of it:
+    connected: Type.Optional(
+      Type.Boolean({ description: 'Whether its coordinator has a session with it.' }),
+    ),
+    state: Type.Optional(
+      Type.String({ description: 'InSync, Joining, Stale, Witness, Blank or Unknown.' }),
+    ),
+    lagOps: Type.Optional(Type.Integer({ description: 'Issued and not yet applied there.' })),
+    lagBytes: Type.Optional(Type.Integer({ description: 'The same, in bytes.' })),
+    rebuild: Type.Optional(
+      Type.Object(
+        {
+          doneBytes: Bytes,
+          totalBytes: Bytes,
+          percent: Type.Optional(Type.Integer({ description: 'How far it is.' })),
+          bytesPerSecond: Type.Optional(Type.Number({ description: 'Its pace.' })),
+          secondsLeft: Type.Optional(
+            Type.Integer({ description: 'How long it will take at this pace.' }),
+          ),
+        },
+        { description: 'Of a rebuild under way.' },
+      ),
+    ),
+    lastFault: Type.Optional(Type.String({ description: 'Why it was last left out.' })),
+  },
+  { description: 'How it is.' },
+);
 export type ReplicaStatus = Static<typeof ReplicaStatus>;
 export type RebuildStatus = NonNullable<ReplicaStatus['rebuild']>;
 

@@ -2,7 +2,16 @@
 // one that Kubernetes has since.
 import { type Static, Type } from 'typebox';
 import type { KindDefinition, KubeObject, SpecObject } from '../apiserver/index.ts';
-import { age, Bytes, closed, column, ObjectReference, StringMap, statusOnly } from './common.ts';
+import {
+  age,
+  Bytes,
+  closed,
+  column,
+  described,
+  ObjectReference,
+  StringMap,
+  statusOnly,
+} from './common.ts';
 
 export const EXTERNAL_SNAPSHOT_GROUP = 'volumesnapshot.external-storage.k8s.io';
 export const SNAPSHOT_GROUP = 'snapshot.storage.k8s.io';
@@ -18,14 +27,19 @@ export const ExternalSnapshotSpec = Type.Object(
       maxLength: 253,
       description: 'The claim, in the same namespace.',
     }),
-    snapshotDataName: Type.Optional(Type.String({ maxLength: 253 })),
+    snapshotDataName: Type.Optional(
+      Type.String({ maxLength: 253, description: 'The VolumeSnapshotData that stands for it.' }),
+    ),
   },
-  closed,
+  { ...closed, description: 'What to take.' },
 );
-export const ExternalSnapshotStatus = Type.Object({
-  ...statusOnly,
-  creationTimestamp: Type.Optional(Type.String()),
-});
+export const ExternalSnapshotStatus = Type.Object(
+  {
+    ...statusOnly,
+    creationTimestamp: Type.Optional(Type.String({ description: 'When it was taken.' })),
+  },
+  { description: 'Whether it was taken.' },
+);
 export type ExternalSnapshot = SpecObject<
   Static<typeof ExternalSnapshotSpec>,
   Static<typeof ExternalSnapshotStatus>
@@ -65,14 +79,20 @@ function readyText({ status }: ExternalSnapshot): string {
   return ready?.status === 'True' ? 'true' : 'false';
 }
 
-export const ExternalSnapshotDataSpec = Type.Object({
-  volumeSnapshotRef: ObjectReference,
-  persistentVolumeRef: ObjectReference,
-  openebsVolume: Type.Object({
-    snapshotId: Type.String(),
-    capacity: Type.String(),
-  }),
-});
+export const ExternalSnapshotDataSpec = Type.Object(
+  {
+    volumeSnapshotRef: described(ObjectReference, 'The VolumeSnapshot that it is for.'),
+    persistentVolumeRef: described(ObjectReference, 'The volume that it is of.'),
+    openebsVolume: Type.Object(
+      {
+        snapshotId: Type.String({ description: 'Its name at its volume.' }),
+        capacity: Type.String({ description: 'The size of the volume then.' }),
+      },
+      { description: 'What it is called by who took it.' },
+    ),
+  },
+  { description: 'The snapshot that was taken.' },
+);
 export type ExternalSnapshotData = SpecObject<
   Static<typeof ExternalSnapshotDataSpec>,
   Static<typeof ExternalSnapshotStatus>
@@ -112,9 +132,15 @@ export const VOLUME_SNAPSHOT_CLASS: KindDefinition<VolumeSnapshotClass> = {
   namespaced: false,
   description: 'What snapshots of a class are like.',
   fields: {
-    driver: Type.String({ minLength: 1, maxLength: 253 }),
-    deletionPolicy: Type.Union([Type.Literal('Delete'), Type.Literal('Retain')]),
-    parameters: StringMap,
+    driver: Type.String({
+      minLength: 1,
+      maxLength: 253,
+      description: 'Who takes the snapshots: openebs.io/provisioner-iscsi.',
+    }),
+    deletionPolicy: Type.Union([Type.Literal('Delete'), Type.Literal('Retain')], {
+      description: 'What becomes of a snapshot whose VolumeSnapshot is deleted: Delete or Retain.',
+    }),
+    parameters: described(StringMap, 'Settings of other drivers; ours has none.'),
   },
   required: ['driver', 'deletionPolicy'],
   columns: [
@@ -130,27 +156,49 @@ export const VOLUME_SNAPSHOT_CLASS: KindDefinition<VolumeSnapshotClass> = {
 
 export const VolumeSnapshotSpec = Type.Object(
   {
-    volumeSnapshotClassName: Type.Optional(Type.String({ maxLength: 253 })),
+    volumeSnapshotClassName: Type.Optional(
+      Type.String({ maxLength: 253, description: 'Its class; none: the default one.' }),
+    ),
     source: Type.Object(
       {
-        persistentVolumeClaimName: Type.Optional(Type.String({ maxLength: 253 })),
-        volumeSnapshotContentName: Type.Optional(Type.String({ maxLength: 253 })),
+        persistentVolumeClaimName: Type.Optional(
+          Type.String({
+            maxLength: 253,
+            description: 'A claim: a snapshot of its volume is taken now.',
+          }),
+        ),
+        volumeSnapshotContentName: Type.Optional(
+          Type.String({ maxLength: 253, description: 'A snapshot that there is.' }),
+        ),
       },
-      closed,
+      { ...closed, description: 'What it is of: one of the two.' },
     ),
   },
-  closed,
+  { ...closed, description: 'What to take.' },
 );
-export const VolumeSnapshotStatus = Type.Object({
-  ...statusOnly,
-  boundVolumeSnapshotContentName: Type.Optional(Type.String()),
-  creationTime: Type.Optional(Type.String()),
-  readyToUse: Type.Optional(Type.Boolean()),
-  restoreSize: Type.Optional(Type.String()),
-  error: Type.Optional(
-    Type.Object({ time: Type.Optional(Type.String()), message: Type.Optional(Type.String()) }),
-  ),
-});
+export const VolumeSnapshotStatus = Type.Object(
+  {
+    ...statusOnly,
+    boundVolumeSnapshotContentName: Type.Optional(
+      Type.String({ description: 'The VolumeSnapshotContent that stands for it.' }),
+    ),
+    creationTime: Type.Optional(Type.String({ description: 'When it was taken.' })),
+    readyToUse: Type.Optional(Type.Boolean({ description: 'Whether it can be restored from.' })),
+    restoreSize: Type.Optional(
+      Type.String({ description: 'The least size of a claim that is restored from it.' }),
+    ),
+    error: Type.Optional(
+      Type.Object(
+        {
+          time: Type.Optional(Type.String({ description: 'When it was tried last.' })),
+          message: Type.Optional(Type.String({ description: 'Why.' })),
+        },
+        { description: 'Why it could not be taken.' },
+      ),
+    ),
+  },
+  { description: 'Whether it was taken.' },
+);
 export type VolumeSnapshot = SpecObject<
   Static<typeof VolumeSnapshotSpec>,
   Static<typeof VolumeSnapshotStatus>
@@ -202,22 +250,37 @@ export const VOLUME_SNAPSHOT: KindDefinition<VolumeSnapshot> = {
   },
 };
 
-export const VolumeSnapshotContentSpec = Type.Object({
-  driver: Type.String(),
-  deletionPolicy: Type.String(),
-  volumeSnapshotRef: ObjectReference,
-  source: Type.Object({
-    volumeHandle: Type.Optional(Type.String()),
-    snapshotHandle: Type.Optional(Type.String()),
-  }),
-  volumeSnapshotClassName: Type.Optional(Type.String()),
-});
-export const VolumeSnapshotContentStatus = Type.Object({
-  snapshotHandle: Type.Optional(Type.String()),
-  creationTime: Type.Optional(Type.Integer({ description: 'Nanoseconds since 1970.' })),
-  restoreSize: Type.Optional(Bytes),
-  readyToUse: Type.Optional(Type.Boolean()),
-});
+export const VolumeSnapshotContentSpec = Type.Object(
+  {
+    driver: Type.String({ description: 'Who took it.' }),
+    deletionPolicy: Type.String({
+      description: 'What becomes of it without its VolumeSnapshot: Delete or Retain.',
+    }),
+    volumeSnapshotRef: described(ObjectReference, 'The VolumeSnapshot that it is for.'),
+    source: Type.Object(
+      {
+        volumeHandle: Type.Optional(Type.String({ description: 'The volume.' })),
+        snapshotHandle: Type.Optional(Type.String({ description: 'The snapshot.' })),
+      },
+      { description: 'What it was taken of, or what it is called.' },
+    ),
+    volumeSnapshotClassName: Type.Optional(
+      Type.String({ description: 'The class that it was taken with.' }),
+    ),
+  },
+  { description: 'The snapshot that was taken.' },
+);
+export const VolumeSnapshotContentStatus = Type.Object(
+  {
+    snapshotHandle: Type.Optional(
+      Type.String({ description: 'What it is called by who took it.' }),
+    ),
+    creationTime: Type.Optional(Type.Integer({ description: 'Nanoseconds since 1970.' })),
+    restoreSize: Type.Optional(Bytes),
+    readyToUse: Type.Optional(Type.Boolean({ description: 'Whether it can be restored from.' })),
+  },
+  { description: 'Whether it is there.' },
+);
 export type VolumeSnapshotContent = SpecObject<
   Static<typeof VolumeSnapshotContentSpec>,
   Static<typeof VolumeSnapshotContentStatus>

@@ -4,7 +4,16 @@ import { type Static, Type } from 'typebox';
 import type { KindDefinition, KubeObject, SpecObject, StatusCause } from '../apiserver/index.ts';
 import { formatQuantity } from '../base/index.ts';
 import { CAS_CONFIG, CAS_TYPE, parseCasConfig } from './cas-config.ts';
-import { age, closed, column, ObjectReference, Quantity, StringMap, statusOnly } from './common.ts';
+import {
+  age,
+  closed,
+  column,
+  described,
+  ObjectReference,
+  Quantity,
+  StringMap,
+  statusOnly,
+} from './common.ts';
 import { EXTERNAL_SNAPSHOT_GROUP, SNAPSHOT_GROUP } from './snapshots.ts';
 import { quantityBytes } from './volume-check.ts';
 
@@ -35,16 +44,37 @@ export const STORAGE_CLASS: KindDefinition<StorageClass> = {
   namespaced: false,
   description: 'What volumes of a class are like. Claims name it.',
   fields: {
-    provisioner: Type.String({ minLength: 1, maxLength: 253 }),
-    parameters: StringMap,
-    reclaimPolicy: Type.Union([Type.Literal('Delete'), Type.Literal('Retain')]),
-    volumeBindingMode: Type.Union([
-      Type.Literal('Immediate'),
-      Type.Literal('WaitForFirstConsumer'),
-    ]),
-    allowVolumeExpansion: Type.Boolean(),
-    mountOptions: Type.Array(Type.String(), { maxItems: 32 }),
-    allowedTopologies: Type.Array(Type.Unknown(), { maxItems: 64 }),
+    provisioner: Type.String({
+      minLength: 1,
+      maxLength: 253,
+      description: 'Who makes its volumes: openebs.io/provisioner-iscsi. Fixed at creation.',
+    }),
+    parameters: described(
+      StringMap,
+      'Settings of other provisioners; ours reads the annotation cas.openebs.io/config.',
+    ),
+    reclaimPolicy: Type.Union([Type.Literal('Delete'), Type.Literal('Retain')], {
+      description:
+        'What becomes of a volume whose claim is deleted: Delete or Retain. Fixed at creation.',
+    }),
+    volumeBindingMode: Type.Union(
+      [Type.Literal('Immediate'), Type.Literal('WaitForFirstConsumer')],
+      {
+        description:
+          'When a volume is made: Immediate, or WaitForFirstConsumer. Fixed at creation.',
+      },
+    ),
+    allowVolumeExpansion: Type.Boolean({
+      description: 'Whether claims may ask for more later: true, unless the class says otherwise.',
+    }),
+    mountOptions: Type.Array(Type.String(), {
+      maxItems: 32,
+      description: 'Options that hosts mount file systems with.',
+    }),
+    allowedTopologies: Type.Array(Type.Unknown(), {
+      maxItems: 64,
+      description: 'Of no meaning here: ReplicaPlacement and cordons say where replicas go.',
+    }),
   },
   required: ['provisioner'],
   columns: [
@@ -112,15 +142,33 @@ const accessModes = Type.Array(
     Type.Literal('ReadWriteMany'),
     Type.Literal('ReadWriteOncePod'),
   ]),
-  { minItems: 1, maxItems: 4 },
+  {
+    minItems: 1,
+    maxItems: 4,
+    description:
+      'How hosts may use it: ReadWriteOnce is what a disk without a cluster file system is for.',
+  },
 );
 const dataSource = Type.Object(
   {
-    apiGroup: Type.Optional(Type.String({ maxLength: 253 })),
-    kind: Type.String({ maxLength: 63 }),
-    name: Type.String({ minLength: 1, maxLength: 253 }),
+    apiGroup: Type.Optional(
+      Type.String({
+        maxLength: 253,
+        description: 'The group of its kind; none for a PersistentVolumeClaim.',
+      }),
+    ),
+    kind: Type.String({ maxLength: 63, description: 'PersistentVolumeClaim or VolumeSnapshot.' }),
+    name: Type.String({
+      minLength: 1,
+      maxLength: 253,
+      description: 'The name of the object, in the same namespace.',
+    }),
   },
-  closed,
+  {
+    ...closed,
+    description:
+      'What it begins as: a PersistentVolumeClaim, or a VolumeSnapshot. Fixed at creation.',
+  },
 );
 
 export const ClaimSpec = Type.Object(
@@ -128,28 +176,59 @@ export const ClaimSpec = Type.Object(
     accessModes,
     resources: Type.Object(
       {
-        requests: Type.Object({ storage: Quantity }, closed),
-        limits: Type.Optional(Type.Object({ storage: Type.Optional(Quantity) }, closed)),
+        requests: Type.Object(
+          { storage: Quantity },
+          {
+            ...closed,
+            description:
+              'The least that it is to have. Asked for more later, the volume grows online.',
+          },
+        ),
+        limits: Type.Optional(
+          Type.Object(
+            { storage: Type.Optional(Quantity) },
+            { ...closed, description: 'Of no meaning here: it has what it requests.' },
+          ),
+        ),
       },
-      closed,
+      { ...closed, description: 'How much is asked for.' },
     ),
-    storageClassName: Type.Optional(Type.String({ maxLength: 253 })),
-    volumeName: Type.Optional(Type.String({ maxLength: 253 })),
-    volumeMode: Type.Optional(Type.Union([Type.Literal('Filesystem'), Type.Literal('Block')])),
-    selector: Type.Optional(Type.Unknown()),
+    storageClassName: Type.Optional(
+      Type.String({ maxLength: 253, description: 'Its class; none: the default class.' }),
+    ),
+    volumeName: Type.Optional(
+      Type.String({ maxLength: 253, description: 'The volume that it is bound to.' }),
+    ),
+    volumeMode: Type.Optional(
+      Type.Union([Type.Literal('Filesystem'), Type.Literal('Block')], {
+        description: 'Filesystem or Block: what hosts put on it. Fixed at creation.',
+      }),
+    ),
+    selector: Type.Optional(
+      Type.Unknown({ description: 'Of no meaning for volumes that are made for a claim.' }),
+    ),
     dataSource: Type.Optional(dataSource),
     dataSourceRef: Type.Optional(dataSource),
   },
-  closed,
+  { ...closed, description: 'What is asked for.' },
 );
 export type ClaimSpec = Static<typeof ClaimSpec>;
 
-export const ClaimStatus = Type.Object({
-  ...statusOnly,
-  phase: Type.Optional(Type.String()),
-  accessModes: Type.Optional(Type.Array(Type.String())),
-  capacity: Type.Optional(Type.Object({ storage: Quantity })),
-});
+export const ClaimStatus = Type.Object(
+  {
+    ...statusOnly,
+    phase: Type.Optional(
+      Type.String({ description: 'Pending, Bound or Lost; its conditions say why.' }),
+    ),
+    accessModes: Type.Optional(
+      Type.Array(Type.String(), { description: 'As its volume may be used.' }),
+    ),
+    capacity: Type.Optional(
+      Type.Object({ storage: Quantity }, { description: 'The size of its volume.' }),
+    ),
+  },
+  { description: 'What it has.' },
+);
 export type Claim = SpecObject<ClaimSpec, Static<typeof ClaimStatus>>;
 
 const SHORT_MODES: Readonly<Record<string, string>> = {
@@ -250,43 +329,90 @@ function checkClaim({ spec }: Claim, before: Claim | null): StatusCause[] {
 
 export const PersistentVolumeSpec = Type.Object(
   {
-    capacity: Type.Object({ storage: Quantity }, closed),
+    capacity: Type.Object({ storage: Quantity }, { ...closed, description: 'Its size.' }),
     accessModes,
     persistentVolumeReclaimPolicy: Type.Optional(
-      Type.Union([Type.Literal('Delete'), Type.Literal('Retain')]),
+      Type.Union([Type.Literal('Delete'), Type.Literal('Retain')], {
+        description: 'What becomes of it without its claim: Delete or Retain.',
+      }),
     ),
-    storageClassName: Type.Optional(Type.String()),
-    volumeMode: Type.Optional(Type.String()),
-    mountOptions: Type.Optional(Type.Array(Type.String())),
-    claimRef: Type.Optional(ObjectReference),
+    storageClassName: Type.Optional(Type.String({ description: 'The class that it was made of.' })),
+    volumeMode: Type.Optional(
+      Type.String({ description: 'Filesystem or Block: what hosts put on it.' }),
+    ),
+    mountOptions: Type.Optional(
+      Type.Array(Type.String(), { description: 'Options that hosts mount its file system with.' }),
+    ),
+    claimRef: Type.Optional(described(ObjectReference, 'The claim that it is bound to.')),
     iscsi: Type.Object(
       {
-        targetPortal: Type.String({ minLength: 1 }),
-        portals: Type.Optional(Type.Array(Type.String())),
-        iqn: Type.String({ minLength: 1 }),
-        lun: Type.Integer({ minimum: 0, maximum: 255 }),
-        iscsiInterface: Type.Optional(Type.String()),
-        fsType: Type.Optional(Type.String()),
-        readOnly: Type.Optional(Type.Boolean()),
-        chapAuthDiscovery: Type.Optional(Type.Boolean()),
-        chapAuthSession: Type.Optional(Type.Boolean()),
-        secretRef: Type.Optional(
-          Type.Object({ name: Type.String(), namespace: Type.Optional(Type.String()) }, closed),
+        targetPortal: Type.String({
+          minLength: 1,
+          description: 'Where hosts log in: host:port of the node that serves it.',
+        }),
+        portals: Type.Optional(
+          Type.Array(Type.String(), {
+            description: 'Other portals of the same target: the other nodes.',
+          }),
         ),
-        initiatorName: Type.Optional(Type.String()),
+        iqn: Type.String({ minLength: 1, description: 'The name of its target.' }),
+        lun: Type.Integer({ minimum: 0, maximum: 255, description: 'Its unit at the target: 0.' }),
+        iscsiInterface: Type.Optional(
+          Type.String({ description: 'The interface of the initiator: default.' }),
+        ),
+        fsType: Type.Optional(
+          Type.String({ description: 'The file system that a host is to make: ext4, xfs, …' }),
+        ),
+        readOnly: Type.Optional(
+          Type.Boolean({ description: 'Whether hosts are to mount it read-only.' }),
+        ),
+        chapAuthDiscovery: Type.Optional(
+          Type.Boolean({ description: 'Whether discovery asks for CHAP.' }),
+        ),
+        chapAuthSession: Type.Optional(
+          Type.Boolean({
+            description: 'Whether a login asks for CHAP, with what secretRef holds.',
+          }),
+        ),
+        secretRef: Type.Optional(
+          Type.Object(
+            {
+              name: Type.String({ description: 'The name of the Secret.' }),
+              namespace: Type.Optional(
+                Type.String({ description: 'The namespace of the Secret.' }),
+              ),
+            },
+            {
+              ...closed,
+              description: 'The Secret of type kubernetes.io/iscsi-chap with the account.',
+            },
+          ),
+        ),
+        initiatorName: Type.Optional(
+          Type.String({
+            description: 'The name of the initiator that is to log in; none: its own.',
+          }),
+        ),
       },
-      closed,
+      { ...closed, description: 'How hosts log in to it.' },
     ),
-    nodeAffinity: Type.Optional(Type.Unknown()),
+    nodeAffinity: Type.Optional(
+      Type.Unknown({
+        description: 'Of no meaning here: every host that reaches a portal may log in.',
+      }),
+    ),
   },
-  closed,
+  { ...closed, description: 'The volume, and how hosts reach it.' },
 );
 export type PersistentVolumeSpec = Static<typeof PersistentVolumeSpec>;
-export const PersistentVolumeStatus = Type.Object({
-  phase: Type.Optional(Type.String()),
-  message: Type.Optional(Type.String()),
-  reason: Type.Optional(Type.String()),
-});
+export const PersistentVolumeStatus = Type.Object(
+  {
+    phase: Type.Optional(Type.String({ description: 'Available, Bound, Released or Failed.' })),
+    message: Type.Optional(Type.String({ description: 'Why it is so, for people.' })),
+    reason: Type.Optional(Type.String({ description: 'Why it is so, in a word.' })),
+  },
+  { description: 'Whether a claim has it.' },
+);
 export type PersistentVolume = SpecObject<
   PersistentVolumeSpec,
   Static<typeof PersistentVolumeStatus>

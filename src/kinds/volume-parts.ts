@@ -50,7 +50,7 @@ export const ChapSpec = Type.Object(
       }),
     ),
   },
-  closed,
+  { ...closed, description: 'The account that an initiator logs in with.' },
 );
 
 export const SnapshotSchedule = Type.Object(
@@ -68,6 +68,11 @@ export type SnapshotSchedule = Static<typeof SnapshotSchedule>;
 
 /** Null says the same as leaving it out: tools send what they read, with a null for what they took away. */
 export const orNull = <T extends Parameters<typeof Type.Optional>[0]>(schema: T) =>
-  Type.Optional(Type.Union([schema, Type.Null()]));
+  Type.Optional(
+    Type.Union([schema, Type.Null()], {
+      // People ask what the field is for, not what its choices are.
+      ...('description' in schema ? { description: String(schema.description) } : {}),
+    }),
+  );
 
 export type WithoutNull<T> = { [K in keyof T]: Exclude<T[K], null> };

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseCasConfig } from '../../../src/kinds/index.ts';
+import { ignoredFields, parseCasConfig } from '../../../src/kinds/index.ts';
 
 const entry = (name: string, value: string): string => `- name: ${name}\n  value: ${value}\n`;
 
@@ -54,4 +54,19 @@ test('mistakes name their key: wrong values, unknown keys, twice, no list, no YA
     assert.ok(causes[0]!.field.includes('metadata.annotations[cas.openebs.io/config]'));
     assert.ok(causes[0]!.field.endsWith(field), causes[0]!.field);
   }
+});
+
+test('a burst needs its limit, and what a volume says to no effect is named', () => {
+  const read = (text: string) => parseCasConfig(text);
+  const good = read('- name: IOPSLimit\n  value: 1000\n- name: IOPSBurst\n  value: 5000\n');
+  assert.deepEqual(good.causes, []);
+  assert.equal(good.config.iopsBurst, 5000);
+  const [cause] = read('- name: BandwidthBurst\n  value: 1Mi\n').causes;
+  assert.match(cause?.field ?? '', /BandwidthBurst/);
+  assert.match(cause?.message ?? '', /needs BandwidthLimit/);
+  assert.deepEqual(ignoredFields({ size: '1Gi' }), []);
+  assert.match(
+    ignoredFields({ ioWorkers: 4, cacheSize: '64Mi' }).join('; '),
+    /spec\.ioWorkers changes nothing here: I\/O runs on the event loop.*; spec\.cacheSize changes nothing here: .*cacheBytes/,
+  );
 });
