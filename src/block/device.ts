@@ -30,6 +30,13 @@ export interface BlockDeviceListener {
   onWriteCacheChanged(): void;
 }
 
+/** All keys of what the device server keeps with a device (`saveMetadata`): who moves a device takes these with it. */
+export const METADATA_KEYS = {
+  reservations: 'pr',
+  modePages: 'mode',
+  sanitize: 'sanitize',
+} as const;
+
 export interface BlockDevice {
   /** Read it each time: it changes on resize. */
   readonly geometry: Geometry;

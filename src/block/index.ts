@@ -6,7 +6,13 @@ export {
   MIN_BUFFER_BYTES,
   ReserveKind,
 } from './data-buffer.ts';
-export type { BlockDevice, BlockDeviceListener, Geometry, MapExtent } from './device.ts';
+export {
+  type BlockDevice,
+  type BlockDeviceListener,
+  type Geometry,
+  type MapExtent,
+  METADATA_KEYS,
+} from './device.ts';
 export { MemoryDevice, type MemoryDeviceOptions, type PlannedFailure } from './memory-device.ts';
 export { BlockOp, BlockOpKind, type BlockOpOwner, BlockOpPool } from './op.ts';
 export { IoStatus } from './status.ts';

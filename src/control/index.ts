@@ -37,6 +37,7 @@ export {
 } from './replicated-receiving.ts';
 export { ReplicatedSource } from './replicated-source.ts';
 export {
+  type KeptBlob,
   MAX_REPLICAS,
   type NewReplica,
   type OpenReplicated,

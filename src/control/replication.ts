@@ -66,6 +66,12 @@ export interface SnapshotPiece {
   readonly bytes: Uint8Array;
 }
 
+/** What is kept beside a volume's blocks: reservations, mode pages, whether its cache is on. */
+export interface KeptBlob {
+  readonly key: string;
+  readonly value: Uint8Array;
+}
+
 /** A replica to be made; with a source it begins as what another replica of its node holds in a snapshot. */
 export interface NewReplica extends WantedReplica {
   readonly source?: {
@@ -156,8 +162,13 @@ export interface OpenReplicated {
 }
 
 export interface ReplicationBackend {
-  /** Makes the replicas of a new volume. Idempotent. Rejects with what stood in the way. */
-  make(id: string, sizeBlocks: number, replicas: readonly NewReplica[]): Promise<void>;
+  /** Makes the replicas of a new volume. Idempotent. Rejects with what stood in the way. `blobs`: its first record has them. */
+  make(
+    id: string,
+    sizeBlocks: number,
+    replicas: readonly NewReplica[],
+    blobs?: readonly KeptBlob[],
+  ): Promise<void>;
   open(options: OpenReplicated): ReplicatedHandle;
   /** The volume is stopped: its replicas are deleted where they can be reached. */
   destroy(id: string, epoch: number, replicas: readonly WantedReplica[]): Promise<void>;

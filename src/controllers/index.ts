@@ -44,6 +44,7 @@ export {
   trigger,
   Writer,
 } from './controller.ts';
+export { mayHold } from './expected-places.ts';
 export * from './indexes.ts';
 export { keyOf } from './keys.ts';
 export { ControllerManager } from './manager.ts';
@@ -53,6 +54,7 @@ export {
   JIVA_CLASS,
   jivaPoolName,
   Label,
+  MEMBERS_AS_WANTED,
   memberName,
   NO_QUORUM,
   poolName,
@@ -62,6 +64,7 @@ export {
 } from './names.ts';
 export { withActions } from './node-kinds.ts';
 export {
+  isLeaving,
   type Placement,
   type PlacementRequest,
   placeReplicas,

@@ -8,6 +8,7 @@ import { setCondition } from '../apiserver/index.ts';
 import { formatQuantity } from '../base/index.ts';
 import {
   BLOCK_DEVICE,
+  ignoredFields,
   NODE,
   type Node,
   POOL,
@@ -50,6 +51,7 @@ import {
   copySnapshotName,
   Finalizer,
   Label,
+  MEMBERS_AS_WANTED,
   NO_QUORUM,
   replicaName,
   witnessName,
@@ -141,6 +143,7 @@ export class VolumeController implements Controller {
       volume = await this.#writer.addFinalizer(VOLUME, volume, Finalizer.Volume);
     }
     if (volume.status?.made === true) await this.#dropCopySnapshot(volume);
+    if (volume.status?.observedGeneration !== volume.metadata.generation) this.#tellIgnored(volume);
     const wanted = this.#wantedOf(volume);
     // Before anything is placed: what comes meanwhile must not look as if it had been passed over.
     const expected = this.#expected(volume);
@@ -150,6 +153,18 @@ export class VolumeController implements Controller {
     await this.#removeWitnesses(volume, wanted);
     await this.#report(volume, wanted, placed, witness, expected);
     return expected.length > 0 || this.#waitsForTime(volume) ? LOOK_AGAIN_MS : undefined;
+  }
+
+  /** What it, or the policy that it follows, says to no effect. */
+  #tellIgnored(volume: Volume): void {
+    const { catalog, events } = this.#around;
+    const { policy } = volume.spec;
+    const followed = policy === undefined ? null : catalog.get(VOLUME_POLICY, policy);
+    const ignored = [
+      ...ignoredFields(volume.spec),
+      ...ignoredFields(followed?.spec ?? {}).map((text) => `VolumePolicy ${policy}: ${text}`),
+    ];
+    if (ignored.length > 0) events.record(volume, 'Warning', 'PolicyIgnored', ignored.join('; '));
   }
 
   #wantedOf({ spec }: Volume): Wanted {
@@ -235,15 +250,14 @@ export class VolumeController implements Controller {
     const apart = placeBeside(this.#staying(this.#witnessesOf(volume)));
     const { pools, missing } = apart.missing === '' ? apart : placeBeside([]);
     if (volume.status?.mode === 'single') {
-      // Its data is in the one that it was made with: another would be empty.
-      const keeps = 'a volume that was made with one replica keeps that one';
-      const remedy = 'restore a snapshot of it into a new claim to have more';
-      const why =
-        staying.length === 0
-          ? `${keeps}, whose node is drained or gone`
-          : pools.length === 0
-            ? missing
-            : `there is a place now, but ${keeps}; ${remedy}`;
+      // Its data is in the one that it was made with, and another would be empty: its node gives that one a record first.
+      const stays = volume.status.conditions?.find(({ type }) => type === MEMBERS_AS_WANTED);
+      const isHere = staying.length > 0 || !this.#isGone(volume.status.target?.nodeName ?? '');
+      const why = !isHere
+        ? 'its one replica is on a node that is gone'
+        : pools.length === 0
+          ? missing
+          : (stays?.message ?? 'there is a place: its one replica gets a record first');
       return { made: [], missing: why };
     }
     // What begins from another volume begins where that is, and is told how it is kept before it gets more.

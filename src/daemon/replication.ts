@@ -2,6 +2,7 @@
 import { type Clock, type Log, SlottedClock, SystemRandom, type Turn } from '../base/index.ts';
 import type { DataBufferPool } from '../block/index.ts';
 import {
+  type KeptBlob,
   type NewReplica,
   type OpenReplicated,
   parseNode,
@@ -96,14 +97,19 @@ export class Replication implements ReplicationBackend {
     this.#rounds = new Rounds(this.#coordinators);
   }
 
-  async make(id: string, sizeBlocks: number, replicas: readonly NewReplica[]): Promise<void> {
+  async make(
+    id: string,
+    sizeBlocks: number,
+    replicas: readonly NewReplica[],
+    blobs: readonly KeptBlob[] = [],
+  ): Promise<void> {
     const plan = replicas.map(({ id: replicaId, node, source, witness = false }) => ({
       replicaId,
       at: parseNode(node)!,
       witness,
       ...(source === undefined ? {} : { source }),
     }));
-    await this.#coordinators.makeVolume(id, sizeBlocks, plan);
+    await this.#coordinators.makeVolume(id, sizeBlocks, plan, blobs);
   }
 
   open(wanted: OpenReplicated): ReplicatedHandle {

@@ -339,8 +339,16 @@ export class ReplicaHost {
     if (snapshot === null || named === undefined || !named.holders.includes(replicaId)) {
       throw new ReplicaRefusal('NotFound', `replica ${replicaId} holds no snapshot ${snapshotId}`);
     }
-    const base = named.version;
-    const volume = await pool.cloneSnapshot(snapshot.name, { id: randomUUID(), name });
+    return await this.#cloneAt(snapshot.name, named.version, name, sizeBlocks);
+  }
+
+  async #cloneAt(
+    snapshot: string,
+    base: Version,
+    name: string,
+    sizeBlocks: number,
+  ): Promise<StoreVolume> {
+    const volume = await this.#options.pool.cloneSnapshot(snapshot, { id: randomUUID(), name });
     await volume.setMarks({ holeFloor: base, contig: base });
     if (sizeBlocks > volume.info().sizeBlocks) await volume.resize(sizeBlocks);
     const b = Buffer.alloc(BASE_BYTES);
@@ -348,6 +356,70 @@ export class ReplicaHost {
     b.writeBigUInt64LE(BigInt(base.op), 4);
     await putBlob(volume, BASE_KEY, b);
     return volume;
+  }
+
+  /**
+   * A replica that begins as what a volume of this pool held at its cut: its only one so far, which nobody uses meanwhile. One
+   * that an earlier try left goes first, if no coordinator ever had it. Rejects with ReplicaRefusal, StoreError.
+   */
+  adopt(wanted: {
+    volumeId: string;
+    replicaId: string;
+    /** The volume's name in the pool. */
+    from: string;
+    /** Of the cut. */
+    version: Version;
+  }): Promise<void> {
+    return this.#exclusively(async () => {
+      const { volumeId, replicaId, from, version } = wanted;
+      const { pool, log } = this.#options;
+      const name = `${REPLICA_PREFIX}${volumeId}/${replicaId}`;
+      const known = this.find(volumeId, replicaId);
+      if (known !== null && known.promised > (known.base?.epoch ?? 0)) {
+        throw new ReplicaRefusal('Exists', `replica ${replicaId} has been coordinated already`);
+      }
+      if (known === null && pool.volume(name) !== null) {
+        throw new ReplicaRefusal('Faulted', `replica ${replicaId} is there and cannot be opened`);
+      }
+      if (known !== null) {
+        this.#replicas.delete(keyOf(volumeId, replicaId));
+        known.end();
+        await known.ended();
+        await pool.deleteVolume(name, { withSnapshots: true });
+      }
+      const cut = `${from}@${ADOPTED}`;
+      if (pool.snapshot(cut) !== null) await pool.deleteSnapshot(cut);
+      const request = { volume: from, name: ADOPTED, id: randomUUID() };
+      const { epoch, op: opNumber } = version;
+      await pool.createSnapshots([{ ...request, epoch, opNumber }], Date.now());
+      const others = pool.snapshots(from).filter((snapshot) => snapshot.name !== cut);
+      if (others.length > 0) {
+        await pool.deleteSnapshot(cut);
+        throw new ReplicaRefusal('Exists', `${from} has snapshots of its own`);
+      }
+      const volume = await this.#cloneAt(cut, version, name, 0);
+      this.#replicas.set(
+        keyOf(volumeId, replicaId),
+        new HostedReplica(this.#options, volume, volumeId, replicaId),
+      );
+      log.info({ volumeId, replica: replicaId, from }, 'a replica was made of a volume of its own');
+    });
+  }
+
+  /** The volume that a replica was made of by `adopt` goes, and the blocks are the replica's. Done already is done. */
+  dropAdopted(volumeId: string, replicaId: string, from: string): Promise<void> {
+    return this.#exclusively(async () => {
+      const { pool, log } = this.#options;
+      const replica = this.find(volumeId, replicaId);
+      if (replica === null || pool.volume(from) === null) return;
+      await handOn(pool, from);
+      await pool.deleteVolume(from, { withSnapshots: true });
+      log.info(
+        { volumeId, replica: replicaId, from },
+        'the volume that a replica was made of is gone',
+      );
+      await this.#dropUnnamed(`${replica.volume.name}@${ADOPTED}`);
+    });
   }
 
   begin(record: VolumeRecord, replicaId: string): Promise<HostedReplica> {
@@ -461,6 +533,9 @@ export class ReplicaHost {
     return run;
   }
 }
+
+/** The snapshot that a replica is adopted from. */
+const ADOPTED = 'adopted';
 
 /** They become parts of a name. */
 const ID = /^[A-Za-z0-9][-A-Za-z0-9.]{0,99}$/;

@@ -67,6 +67,7 @@ export class CoordinatorNode {
     volumeId: string,
     sizeBlocks: number,
     replicas: readonly PlannedReplica[],
+    blobs: VolumeRecord['blobs'] = [],
   ): Promise<VolumeRecord> {
     const made = await Promise.all(
       replicas.map(async ({ replicaId, at, witness, source = null }) => {
@@ -93,6 +94,7 @@ export class CoordinatorNode {
         witness,
       })),
       base,
+      blobs,
     });
     await Promise.all(
       replicas.map(({ replicaId, at }) => this.manager.begin(at, record, replicaId)),

@@ -1,6 +1,6 @@
 // Mode pages (SPC-4 §7.5, SBC-4 §6.4): current, changeable, default and saved values, and what of them the device server
 // acts upon. WCE lives in the device, durably; the rest of what can be saved is kept with the device as a small blob.
-import { type BlockDevice, IoStatus } from '../block/index.ts';
+import { type BlockDevice, IoStatus, METADATA_KEYS } from '../block/index.ts';
 
 export const ModePage = {
   ReadWriteErrorRecovery: 0x01,
@@ -16,7 +16,7 @@ export const PageControl = { Current: 0, Changeable: 1, Default: 2, Saved: 3 } a
 export type PageControl = (typeof PageControl)[keyof typeof PageControl];
 
 /** `saveMetadata` key of the saved values: a version byte, then the control page without its two header bytes. */
-const METADATA_KEY = 'mode';
+const METADATA_KEY = METADATA_KEYS.modePages;
 const METADATA_VERSION = 1;
 
 const WCE = 0x04; // Caching page, byte 2.

@@ -13,6 +13,7 @@ import {
   type Geometry,
   IoStatus,
   type MapExtent,
+  METADATA_KEYS,
 } from '../block/index.ts';
 import { MAX_ATOMIC_BLOCKS } from '../store/limits.ts';
 import {
@@ -259,6 +260,15 @@ export class Volume implements BlockDevice, BlockOpOwner {
 
   loadMetadata(key: string): Uint8Array | null {
     return this.store.getBlob(METADATA_PREFIX + key);
+  }
+
+  /** All that is kept beside its blocks, as its store calls it. */
+  keptBlobs(): { readonly key: string; readonly value: Uint8Array }[] {
+    const keys = Object.values(METADATA_KEYS).map((key) => METADATA_PREFIX + key);
+    return [WRITE_CACHE_KEY, ...keys].flatMap((key) => {
+      const value = this.store.getBlob(key);
+      return value === null ? [] : [{ key, value }];
+    });
   }
 
   listen(listener: BlockDeviceListener): void {

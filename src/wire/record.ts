@@ -127,8 +127,9 @@ export function initialRecord(options: {
   readonly sizeBlocks: number;
   readonly members: readonly NewMember[];
   readonly base?: Version;
+  readonly blobs?: VolumeRecord['blobs'];
 }): VolumeRecord {
-  const { base = ZERO_VERSION } = options;
+  const { base = ZERO_VERSION, blobs = [] } = options;
   return {
     volumeId: options.volumeId,
     epoch: base.epoch,
@@ -146,7 +147,7 @@ export function initialRecord(options: {
     lossPending: false,
     snapshots: [],
     sizeBlocks: options.sizeBlocks,
-    blobs: [],
+    blobs,
   };
 }
 

@@ -35,6 +35,7 @@ import {
 import type { Volume as ServedVolume } from '../../volume/index.ts';
 import { copyBlocks } from './copy.ts';
 import { isStoreOf, memberIdOf } from './members.ts';
+import { Outgrowing } from './outgrow.ts';
 import type { PoolMarks } from './pool-marks.ts';
 import type { NodeSurroundings, OpenPool, OpenPools } from './surroundings.ts';
 import { Told } from './told.ts';
@@ -65,6 +66,7 @@ export class ReplicaKeeper implements Controller {
   readonly #serving: Serving;
   readonly #told = new Told();
   readonly #looked = new Told();
+  readonly #outgrowing: Outgrowing;
   #strays: ReadonlySet<string> = new Set();
 
   constructor(around: NodeSurroundings, open: OpenPools, writer: Writer, serving: Serving) {
@@ -72,6 +74,7 @@ export class ReplicaKeeper implements Controller {
     this.#open = open;
     this.#writer = writer;
     this.#serving = serving;
+    this.#outgrowing = new Outgrowing(around, open, writer);
     const { catalog, nodeName } = around;
     const mine = (replicas: readonly Replica[]): string[] =>
       replicas
@@ -111,6 +114,7 @@ export class ReplicaKeeper implements Controller {
       if (volume?.status?.mode === undefined) return undefined; // How it is kept is not decided yet.
       const isMember = volume.status.members?.some(({ id }) => id === memberIdOf(replica)) === true;
       if (volume.status.mode === 'single' && isMember) await this.#bringUp(replica, volume, pool);
+      if (volume.status.mode === 'replicated') await this.#outgrowing.finish(replica, volume);
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
       await this.#fails(replica, error.code, error.message);
@@ -325,6 +329,10 @@ export class ReplicaKeeper implements Controller {
       const { volumeId, promised } = entry;
       await replicas?.host.delete(volumeId, id, promised);
       log.info({ volume: volumeName, pool: poolName, replica: id }, 'a replica is deleted');
+    }
+    // What it was made of, when it was the only one; the deletion came before that had gone.
+    if (pool.volume(volumeName)?.id === replica.metadata.uid) {
+      await pool.deleteVolume(volumeName, { withSnapshots: true });
     }
     await this.#writer.removeFinalizer(REPLICA, replica, Finalizer.Replica);
     return undefined;

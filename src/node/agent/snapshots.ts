@@ -61,6 +61,11 @@ export class SnapshotKeeper implements Controller {
       if (isHead(snapshot) && !isTaken) return await this.#ofGroup(snapshot);
       // Its head takes it; once that is gone, or gives it up, it is deleted.
       if (isBeside(snapshot) && !isTaken && !isDeleting(snapshot)) return undefined;
+      // Without it nobody would be asked to take back what was cut.
+      if (!isDeleting(snapshot) && !hasFinalizer(snapshot, Finalizer.Snapshot)) {
+        await this.#writer.addFinalizer(SNAPSHOT, snapshot, Finalizer.Snapshot);
+        return undefined; // That change brings it back here.
+      }
       if (volume.status.mode === 'replicated') return await this.#ofReplicas(snapshot, volume);
       const pool = this.#poolOf(volume);
       if (pool === null) return TRY_AGAIN_MS;

@@ -13,6 +13,7 @@ import {
 import {
   type Controller,
   isDeleting,
+  MEMBERS_AS_WANTED,
   NO_QUORUM,
   placeOfReplica,
   REPLICAS_OF_VOLUME,
@@ -41,6 +42,7 @@ import {
 import { STORE_BLOCK_BYTES, StoreError } from '../../store/index.ts';
 import { NO_LIMITS, Throttle, Volume, type VolumeLimits } from '../../volume/index.ts';
 import { isStoreOf, memberIdOf, PHASES } from './members.ts';
+import { Outgrowing } from './outgrow.ts';
 import { isFilled, type Serving } from './replicas.ts';
 import { Rollbacks } from './rollback.ts';
 import { cutIdOf } from './snapshot-groups.ts';
@@ -50,8 +52,6 @@ import { Told } from './told.ts';
 import { endReceiving, receivingIn } from './transfer-ends.ts';
 
 const TRY_AGAIN_MS = 500;
-/** Only while who keeps the volume is not who is wanted to, and cannot be made to. */
-const MEMBERS_CONDITION = 'MembersAsWanted';
 interface Coordinated {
   readonly handle: ReplicatedHandle;
   /** Those it was told of last, with their addresses. */
@@ -94,6 +94,7 @@ export class VolumeKeeper implements Controller, Serving {
   nudge: (name: string) => void = () => {};
   readonly #onChange: () => void;
   readonly #rollbacks: Rollbacks;
+  readonly #outgrowing: Outgrowing;
 
   /** `onChange`: what is served has changed. */
   constructor(
@@ -107,6 +108,7 @@ export class VolumeKeeper implements Controller, Serving {
     this.#open = open;
     this.#writer = writer;
     this.#rollbacks = new Rollbacks(around, writer);
+    this.#outgrowing = new Outgrowing(around, open, writer);
     const { catalog, nodeName } = around;
     const mine = (): string[] =>
       catalog.where(VOLUMES_OF_TARGET, nodeName).map(({ metadata }) => metadata.name);
@@ -114,8 +116,8 @@ export class VolumeKeeper implements Controller, Serving {
     this.triggers = [
       trigger(REPLICA, ({ spec }) => [spec.volumeName], placeOfReplica),
       trigger(POOL, mine, stateOfPool),
-      // Its portals may be new.
-      trigger(NODE, all, ({ status }) => status?.portals),
+      // Its portals may be new; from one that is drained volumes go.
+      trigger(NODE, all, ({ spec, status }) => [status?.portals, spec.drain]),
       trigger(SECRET, mine),
       trigger(VOLUME_POLICY, ({ metadata }) =>
         catalog.where(VOLUMES_OF_POLICY, metadata.name).map((volume) => volume.metadata.name),
@@ -196,13 +198,21 @@ export class VolumeKeeper implements Controller, Serving {
       }
       return undefined;
     }
+    let againMs: number | undefined;
     try {
       if (object.status?.mode === undefined) return await this.#decide(object);
       if (object.status.mode === 'replicated') return await this.#coordinate(object, target.epoch);
+      if (await this.#outgrowing.isUndecided(object)) return TRY_AGAIN_MS;
       const served = this.#served.get(key) ?? this.#serve(object);
       if (served === null) return TRY_AGAIN_MS; // Its replica here is not there yet.
       served.epoch = target.epoch;
       if (await this.#isRollingBack(object, served, null)) return TRY_AGAIN_MS;
+      if (this.#outgrowing.isWanted(object, this.#policyOf(object))) {
+        const why = this.#outgrowing.hindrance(object);
+        if (why === '') return await this.#outgrow(object, served);
+        await this.#membersStay(object, why);
+        againMs = TRY_AGAIN_MS * 20;
+      }
       await this.#follow(object, served);
     } catch (error) {
       const isOurs = error instanceof StoreError || error instanceof CannotServe;
@@ -211,7 +221,24 @@ export class VolumeKeeper implements Controller, Serving {
       return TRY_AGAIN_MS * 10;
     }
     await this.report(key);
-    return undefined;
+    return againMs;
+  }
+
+  /** Its one replica becomes the first member of a replicated volume; hosts are kept away meanwhile. */
+  async #outgrow(object: VolumeObject, served: Served): Promise<number> {
+    const { name } = object.metadata;
+    served.throttle.setLimits(NO_LIMITS); // What a limit holds back would only make this last.
+    await this.#takeAway(object, served);
+    // From here on nobody finds it: a snapshot that is being taken is one that was begun before.
+    const version = served.volume.cut();
+    this.#served.delete(name);
+    await served.volume.close();
+    try {
+      await this.#outgrowing.begin(object, served.volume, version);
+    } catch (error) {
+      this.#around.log.warn({ volume: name, err: error }, 'a volume keeps its one replica');
+    }
+    return 1; // It is served again at once, as what it is now.
   }
 
   #replicasOf(name: string): Replica[] {
@@ -585,7 +612,7 @@ export class VolumeKeeper implements Controller, Serving {
     // time. Until it says so the node that comes back keeps what was let go of.
     await this.#writer.status(VOLUME, object, (status) => {
       status.members = wanted.map(({ id }) => ({ id, replica: names.get(id) ?? '' }));
-      const rest = status.conditions?.filter(({ type }) => type !== MEMBERS_CONDITION);
+      const rest = status.conditions?.filter(({ type }) => type !== MEMBERS_AS_WANTED);
       if (rest !== undefined) status.conditions = rest;
     });
     return true;
@@ -598,7 +625,7 @@ export class VolumeKeeper implements Controller, Serving {
     log.warn({ volume: object.metadata.name, why }, 'its members stay as they are for now');
     const said = await this.#writer.status(VOLUME, object, (status) => {
       status.conditions ??= [];
-      const condition = { type: MEMBERS_CONDITION, status: 'False', reason: 'CannotChange' };
+      const condition = { type: MEMBERS_AS_WANTED, status: 'False', reason: 'CannotChange' };
       setCondition(status.conditions, { ...condition, status: 'False', message }, now());
     });
     if (said !== object) events.record(object, 'Warning', 'MembersStay', message);
@@ -655,7 +682,14 @@ export class VolumeKeeper implements Controller, Serving {
       .where(REPLICAS_OF_VOLUME, name)
       .find(({ spec }) => spec.nodeName === nodeName);
     if (replica === undefined || isDeleting(replica)) return null;
-    const store = this.#open.get(replica.spec.poolName)?.volume(name) ?? null;
+    const open = this.#open.find(replica.spec.poolName);
+    const store = open?.pool.volume(name) ?? null;
+    const member = open?.replicas?.host.find(object.metadata.uid, memberIdOf(replica)) ?? null;
+    if (member !== null && member.promised > (member.base?.epoch ?? 0)) {
+      throw new CannotServe(
+        'a coordinator has had its replica: the objects are older than the data',
+      );
+    }
     if (store !== null && !isStoreOf(replica, store)) return null;
     if (store === null) return null;
     if (object.spec.source !== undefined && !isFilled(store)) return null;

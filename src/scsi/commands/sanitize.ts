@@ -8,6 +8,7 @@ import {
   type BlockOpOwner,
   type DataBuffer,
   IoStatus,
+  METADATA_KEYS,
   MIN_BUFFER_BYTES,
 } from '../../block/index.ts';
 import { Access, type Command, ENDED } from '../command.ts';
@@ -24,7 +25,7 @@ const MAX_IN_FLIGHT = 4;
 /** The place is saved, after a flush, each time this much was done: what a restart repeats at most, in bytes. */
 const CHECKPOINT_BYTES = 16 * 1024 * 1024 * 1024;
 
-export const SANITIZE_KEY = 'sanitize';
+export const SANITIZE_KEY = METADATA_KEYS.sanitize;
 
 const ServiceAction = {
   Overwrite: 0x01,

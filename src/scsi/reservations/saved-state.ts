@@ -1,5 +1,6 @@
 // What is kept of persistent reservations over a power cycle (APTPL, SPC-4 §5.13.5): JSON, as there is little of it and
 // an operator may have to read it. PRGENERATION is not kept: it starts at 0 with each power on.
+import { METADATA_KEYS } from '../../block/index.ts';
 import {
   isAllRegistrants,
   isReservationType,
@@ -10,7 +11,7 @@ import {
 } from './state.ts';
 
 /** The key under which the device keeps it. */
-export const SAVED_STATE_KEY = 'pr';
+export const SAVED_STATE_KEY = METADATA_KEYS.reservations;
 /** `saveMetadata` takes 64 KiB. */
 export const MAX_SAVED_BYTES = 64 * 1024;
 const VERSION = 1;

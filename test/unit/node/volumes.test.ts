@@ -60,6 +60,7 @@ class FakeHandle {
 
   state = (): string => 'Healthy';
   epoch = (): number => 1;
+  quietSpell = (): null => null;
   advice = (): string[] => this.advised;
   usedBlocks = (): number => 0;
   configure(): void {}
