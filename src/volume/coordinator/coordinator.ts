@@ -348,7 +348,9 @@ export class Coordinator implements CoordinatorEvents {
     core.rebuilds.start(nowMs);
     core.missed.start(nowMs);
     if (core.config.hedgeMs > 0) core.reads.hedge(nowMs);
-    core.wakeAtMs = core.isBusy ? nowMs + POLL_MS : core.leases.nextMs;
+    core.wakeAtMs = core.isBusy
+      ? nowMs + POLL_MS
+      : Math.min(core.leases.nextMs, core.missed.againMs(nowMs));
     core.rebuilds.tick(nowMs);
     if (core.config.hedgeMs > 0 && core.reads.table.liveCount > 0)
       core.wake(nowMs, core.config.hedgeMs);

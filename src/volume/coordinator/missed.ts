@@ -77,6 +77,13 @@ export class MissedSnapshots {
     }
   }
 
+  /** When one may be tried again: also a quiet volume looks then. Infinity: none waits for that. */
+  againMs(nowMs: number): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const atMs of this.#pauses.values()) if (atMs > nowMs) next = Math.min(next, atMs);
+    return next;
+  }
+
   /** Who does not answer holds up the snapshots of all others, as one is made up for at a time. */
   #checkSilence(nowMs: number): void {
     const { running } = this;
@@ -260,6 +267,7 @@ export class MissedSnapshots {
     if (running === null) return;
     const { peer, snapshot } = running;
     this.#pauses.set(pauseKey(peer, snapshot), nowMs + MISSED_PAUSE_MS);
+    this.#core.wake(nowMs, MISSED_PAUSE_MS);
     peer.lastFault = `${why} ${snapshot.name}`;
     this.end();
   }
