@@ -9,17 +9,16 @@ export {
 } from './api.ts';
 export { DEVICE_ACTIONS } from './device-actions.ts';
 export { ApiError, type Status, type StatusCause, type StatusReason } from './errors.ts';
+export type {
+  ExaminedDevice,
+  KeptPool,
+  NewPool,
+  Obstacle,
+  PoolList,
+  PoolMedia,
+} from './held-pools.ts';
 export type { Exporter, ExposedVolume, VolumeControllerOptions } from './hosted-volumes.ts';
-export {
-  type ExaminedDevice,
-  type KeptPool,
-  type NewPool,
-  type Obstacle,
-  PoolHost,
-  type PoolHostOptions,
-  type PoolList,
-  type PoolMedia,
-} from './pool-host.ts';
+export { PoolHost, type PoolHostOptions } from './pool-host.ts';
 export {
   adviceOf,
   figuresOf,

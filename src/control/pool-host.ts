@@ -11,18 +11,20 @@
 //   Destroying   empty when that was asked: its labels are cleared, and it is forgotten
 //
 // The daemon's own pool is listed only once its devices are others than the configuration names.
-import { randomUUID } from 'node:crypto';
-import { type Clock, formatQuantity, type Log, type Timer } from '../base/index.ts';
+import type { Clock, Log, Timer } from '../base/index.ts';
 import type { ScrubSpec } from '../kinds/index.ts';
-import {
-  type FoundPool,
-  layOut,
-  MIN_POOL_BYTES,
-  type Pool,
-  type PoolLayout,
-  StoreError,
-} from '../store/index.ts';
+import { type FoundPool, type Pool, StoreError } from '../store/index.ts';
 import { ApiError, invalid, notFound, type StatusCause } from './errors.ts';
+import type {
+  HeldPool,
+  ImportRequest,
+  KeptPool,
+  PoolList,
+  PoolMedia,
+  PoolRequest,
+  PoolStep,
+} from './held-pools.ts';
+import { planPool } from './pool-plan.ts';
 import { takeUpReturned } from './returning-devices.ts';
 import { GROUP, VOLUME_NAME } from './schemas.ts';
 import { keepScrubbed, keepWalkRate } from './scrub-schedule.ts';
@@ -31,115 +33,8 @@ import { storeFailure } from './volume-parts.ts';
 
 /** Each has a cache of its own for its mappings. */
 const MAX_POOLS = 16;
-const MAX_DEVICES = 60;
 /** A pool whose devices are not there is looked for that often. */
 const TRY_AGAIN_MS = 15_000;
-
-export type PoolStep = 'Making' | 'Serving' | 'Exporting' | 'Destroying';
-
-/** A line of the list of pools. */
-export interface KeptPool {
-  /** Here; on its labels it may have another. */
-  readonly name: string;
-  /** On its labels. */
-  readonly id: string;
-  /** Where its devices were last seen. Labels decide, not paths. */
-  readonly paths: readonly string[];
-  readonly step: PoolStep;
-  /** Files that were made for it. */
-  readonly made?: readonly string[];
-  /** When it is scrubbed, and how fast. */
-  readonly scrub?: ScrubSpec;
-  /** The daemon's own. */
-  readonly own?: boolean;
-}
-
-/** Durable before `write` resolves; a crash leaves the list as it was or as it is to be. */
-export interface PoolList {
-  read(): readonly KeptPool[];
-  write(pools: readonly KeptPool[]): Promise<void>;
-}
-
-export interface NewPool {
-  readonly id: string;
-  readonly name: string;
-  readonly vdevs: readonly (readonly string[])[];
-  /** Of files that are made; 0: all are there. */
-  readonly sizeBytes: number;
-  readonly sparse: boolean;
-  readonly force: boolean;
-  readonly growthLimitPercent: number | null;
-}
-
-/** What stands against making a pool of a device. */
-export interface Obstacle {
-  /** In words, with the way out. */
-  readonly message: string;
-  /** `force` overcomes it. */
-  readonly forceable: boolean;
-}
-
-export interface ExaminedDevice {
-  readonly kind: 'Device' | 'File' | 'Missing';
-  readonly sizeBytes: number;
-  /** A file without a single block on its disk: nothing is lost by taking it. */
-  readonly empty: boolean;
-  readonly obstacle: Obstacle | null;
-}
-
-/** The devices of this machine. Rejects with StoreError. */
-export interface PoolMedia {
-  examine(path: string): Promise<ExaminedDevice>;
-  /** Two paths of one device have the same; of what is not there it is the path. */
-  identity(path: string): string;
-  create(plan: NewPool): Promise<void>;
-  /** Pools on these devices and in these folders, but for devices of these identities. */
-  find(
-    places: readonly string[],
-    options: { readonly without: ReadonlySet<string> },
-  ): Promise<readonly FoundPool[]>;
-  /** Every device of this machine that could be part of a pool, by its stablest name first. */
-  everywhere(): readonly string[];
-  open(paths: readonly string[]): Promise<Pool>;
-  /** Clears the labels of a pool that is not open. */
-  wipe(paths: readonly string[]): Promise<void>;
-  removeFile(path: string): Promise<void>;
-}
-
-/** A pool as it is asked for. */
-export interface PoolRequest {
-  readonly layout?: PoolLayout | undefined;
-  readonly devices?: readonly string[] | undefined;
-  /** Of each mirror. */
-  readonly sides?: number | undefined;
-  readonly sizeBytes?: number | undefined;
-  readonly sparse?: boolean | undefined;
-  readonly force?: boolean | undefined;
-  readonly growthLimitPercent?: number | undefined;
-}
-
-export interface ImportRequest {
-  /** By name or id; null: as it is to be called here. */
-  readonly pool: string | null;
-  /** Devices and folders; null: every device of the machine. */
-  readonly places: readonly string[] | null;
-  readonly force: boolean;
-}
-
-/** A pool of this daemon. */
-export interface HeldPool {
-  readonly name: string;
-  readonly id: string;
-  readonly isOwn: boolean;
-  readonly paths: readonly string[];
-  /** Null: it cannot be opened, and `why` says why. */
-  readonly pool: Pool | null;
-  readonly why: string;
-  /** Volumes in it that are not served: others have their names. */
-  readonly clashes: readonly string[];
-  readonly openedAt: Date;
-  readonly scrub: ScrubSpec | null;
-}
 
 export interface PoolHostOptions {
   readonly own: Pool;
@@ -314,14 +209,16 @@ export class PoolHost {
   /** Makes a pool and serves it. Throws with every field that is wrong. */
   async create(name: string, request: PoolRequest, dryRun: boolean): Promise<HeldPool> {
     return await this.#exclusively(async () => {
-      const plan = await this.#plan(name, request);
+      const { media } = this.#options;
+      const causes = this.#nameFaults(name);
+      const plan = await planPool(name, request, { media, causes, owners: this.#identities() });
       if (dryRun) {
         const paths = plan.vdevs.flat();
         const openedAt = this.#options.now();
         const shown = { name, id: plan.id, isOwn: false, paths, pool: null, clashes: [], openedAt };
         return { ...shown, why: 'it is not made: a dry run', scrub: null };
       }
-      const { media, log } = this.#options;
+      const { log } = this.#options;
       const made: string[] = [];
       for (const path of plan.vdevs.flat()) {
         if ((await media.examine(path)).kind === 'Missing') made.push(path);
@@ -354,94 +251,6 @@ export class PoolHost {
     });
   }
 
-  async #plan(name: string, request: PoolRequest): Promise<NewPool> {
-    const causes = this.#nameFaults(name);
-    const bad = (field: string, message: string): void => {
-      causes.push({ reason: 'FieldValueInvalid', field, message });
-    };
-    const { layout = 'stripe', devices = [], force = false, sparse = false } = request;
-    const { sizeBytes = 0, growthLimitPercent = null } = request;
-    const sides = request.sides ?? (devices.length === 3 ? 3 : 2);
-    let vdevs: readonly (readonly string[])[] = [];
-    if (devices.length === 0) bad('spec.devices', 'is empty: name at least one device');
-    else if (devices.length > MAX_DEVICES) bad('spec.devices', `names more than ${MAX_DEVICES}`);
-    else if (layout === 'mirror' && (devices.length < 2 || devices.length % sides !== 0)) {
-      bad(
-        'spec.devices',
-        `names ${devices.length}, and a mirror has ${sides} sides each: name a multiple of ${sides}, or give other sides (2 or 3)`,
-      );
-    } else {
-      devices.forEach((path, index) => {
-        if (!path.startsWith('/')) {
-          bad(`spec.devices[${index}]`, `'${path}' is not an absolute path`);
-        }
-      });
-    }
-    if (causes.length === 0) {
-      vdevs = await this.#examine({ devices, layout, sides, force, sizeBytes }, bad);
-    }
-    if (causes.length > 0) throw invalid('Pool', name, causes);
-    const files = await this.#fileBytes(devices, sizeBytes);
-    if (files.sizeBytes !== 0 && files.sizeBytes < MIN_POOL_BYTES) {
-      const least = formatQuantity(MIN_POOL_BYTES);
-      bad('spec.size', `${files.sizeBytes} bytes are too few for a device: the least is ${least}`);
-      throw invalid('Pool', name, causes);
-    }
-    return {
-      id: randomUUID(),
-      name,
-      vdevs,
-      sizeBytes: files.sizeBytes,
-      sparse: sparse || files.areThere,
-      force: force || files.areEmpty,
-      growthLimitPercent,
-    };
-  }
-
-  async #examine(
-    request: {
-      devices: readonly string[];
-      layout: PoolLayout;
-      sides: number;
-      force: boolean;
-      sizeBytes: number;
-    },
-    bad: (field: string, message: string) => void,
-  ): Promise<readonly (readonly string[])[]> {
-    const { media } = this.#options;
-    const { devices, layout, sides, force, sizeBytes } = request;
-    const seen = new Map<string, string>();
-    const ours = this.#identities();
-    for (const [index, path] of devices.entries()) {
-      const field = `spec.devices[${index}]`;
-      const identity = media.identity(path);
-      const before = seen.get(identity);
-      const holder = ours.get(identity);
-      if (before !== undefined) {
-        bad(field, before === path ? `${path} is named twice` : `${path} is the same as ${before}`);
-        continue;
-      }
-      seen.set(identity, path);
-      if (holder !== undefined) {
-        bad(field, `${path} is a device of pool ${holder}`);
-        continue;
-      }
-      const { kind, obstacle, empty } = await media.examine(path);
-      if (kind === 'Missing' && path.startsWith('/dev/')) {
-        bad(field, `${path} is not there; ls -l /dev/disk/by-id shows the disks of this machine`);
-      } else if (kind === 'Missing' && sizeBytes === 0) {
-        bad(
-          field,
-          `${path} is not there: name one that is, or give a size (--size) to make a file`,
-        );
-      } else if (obstacle !== null && !(force && obstacle.forceable)) bad(field, obstacle.message);
-      else if (kind === 'File' && !empty && !force) {
-        bad(field, `${path} exists already and is not empty; --force replaces it by the pool`);
-      }
-    }
-    return seen.size === devices.length ? layOut(layout, devices, sides) : [];
-  }
-
   /** The devices of open pools: whose they are. */
   #identities(): Map<string, string> {
     const { media } = this.#options;
@@ -452,23 +261,6 @@ export class PoolHost {
       }
     }
     return identities;
-  }
-
-  /** Files that stand in for disks: as large as asked, or as the smallest that is there. */
-  async #fileBytes(
-    devices: readonly string[],
-    sizeBytes: number,
-  ): Promise<{ sizeBytes: number; areThere: boolean; areEmpty: boolean }> {
-    const all = await Promise.all(devices.map((path) => this.#options.media.examine(path)));
-    const there = all.filter(({ kind }) => kind === 'File');
-    const least = Math.min(...there.map((file) => file.sizeBytes));
-    const known = there.length > 0 && sizeBytes === 0;
-    return {
-      sizeBytes: known ? Math.floor(least / 4096) * 4096 : sizeBytes,
-      areThere: known && there.every(({ empty }) => empty),
-      // Beside devices a file that is there must be forced: `force` is of all.
-      areEmpty: there.length === all.length && there.every(({ empty }) => empty),
-    };
   }
 
   #nameFaults(name: string): StatusCause[] {

@@ -11,8 +11,9 @@ import {
 import { type Clock, parseQuantity } from '../base/index.ts';
 import { checkScrub, foreignPoolFields, POOL_DECLARATION } from '../kinds/index.ts';
 import { ApiError, invalid } from './errors.ts';
+import type { HeldPool } from './held-pools.ts';
 import { poolActions } from './pool-actions.ts';
-import type { HeldPool, PoolHost } from './pool-host.ts';
+import type { PoolHost } from './pool-host.ts';
 import { adviceOf, figuresOf, presentLayout, stateOf } from './pool-status.ts';
 import { GROUP_VERSION, type PoolObject, type PoolSpec } from './schemas.ts';
 
