@@ -8,7 +8,6 @@ import {
   type ReplicatedHandle,
   resumeFlags,
   type WantedReplica,
-  type WantedVolume,
 } from '../../control/index.ts';
 import {
   type Controller,
@@ -25,7 +24,6 @@ import {
 } from '../../controllers/index.ts';
 import {
   blockSizeOf,
-  CHAP_KEYS,
   NODE,
   POOL,
   quantityBytes,
@@ -37,10 +35,9 @@ import {
   VOLUME,
   VOLUME_POLICY,
   type Volume as VolumeObject,
-  type VolumePolicySpec,
 } from '../../kinds/index.ts';
 import { STORE_BLOCK_BYTES, StoreError } from '../../store/index.ts';
-import { NO_LIMITS, Throttle, Volume, type VolumeLimits } from '../../volume/index.ts';
+import { NO_LIMITS, Throttle, Volume } from '../../volume/index.ts';
 import { isStoreOf, memberIdOf, PHASES } from './members.ts';
 import { Outgrowing } from './outgrow.ts';
 import { isFilled, type Serving } from './replicas.ts';
@@ -50,6 +47,7 @@ import { replicatedSourceOf } from './sources.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
 import { Told } from './told.ts';
 import { endReceiving, receivingIn } from './transfer-ends.ts';
+import { CannotServe, limitsOf, policyOf, wantedOf } from './volume-policy.ts';
 
 const TRY_AGAIN_MS = 500;
 interface Coordinated {
@@ -137,7 +135,9 @@ export class VolumeKeeper implements Controller, Serving {
     const isCurrent = serving !== undefined && serving.epoch === target?.epoch;
     exporter.pointTo(iqn, {
       alias: key,
-      initiators: (this.#policyOf(object).initiators ?? []).map((name) => name.toLowerCase()),
+      initiators: (policyOf(this.#around.catalog, object).initiators ?? []).map((name) =>
+        name.toLowerCase(),
+      ),
       portal: isCurrent && serving.nodeName !== nodeName ? serving.portal : null,
       otherPortals: this.#otherPortals(),
     });
@@ -207,7 +207,7 @@ export class VolumeKeeper implements Controller, Serving {
       if (served === null) return TRY_AGAIN_MS; // Its replica here is not there yet.
       served.epoch = target.epoch;
       if (await this.#isRollingBack(object, served, null)) return TRY_AGAIN_MS;
-      if (this.#outgrowing.isWanted(object, this.#policyOf(object))) {
+      if (this.#outgrowing.isWanted(object, policyOf(this.#around.catalog, object))) {
         const why = this.#outgrowing.hindrance(object);
         if (why === '') return await this.#outgrow(object, served);
         await this.#membersStay(object, why);
@@ -286,7 +286,9 @@ export class VolumeKeeper implements Controller, Serving {
 
   /** Places that are not there now may come later. */
   #mayGetMore(object: VolumeObject): boolean {
-    return !this.#around.isAlone || this.#policyOf(object).replicaPlacement === 'pool';
+    return (
+      !this.#around.isAlone || policyOf(this.#around.catalog, object).replicaPlacement === 'pool'
+    );
   }
 
   /** Of a replicated volume: its replicas are made once, then its coordinator runs here while it is our target. */
@@ -367,7 +369,10 @@ export class VolumeKeeper implements Controller, Serving {
       receiving: this.isReceiving(name),
       takeAway: async (): Promise<void> => {
         await exporter.withdraw(iqn);
-        exporter.reserve(iqn, this.#wantedOf(object, this.#policyOf(object)));
+        exporter.reserve(
+          iqn,
+          wantedOf(this.#around.catalog, object, policyOf(this.#around.catalog, object)),
+        );
         served.exported = '';
       },
       rollBack: async (snapshot: Snapshot): Promise<void> => {
@@ -401,7 +406,10 @@ export class VolumeKeeper implements Controller, Serving {
   async #takeAway(object: VolumeObject, served: Served): Promise<void> {
     const { exporter } = this.#around;
     await exporter.withdraw(served.iqn);
-    exporter.reserve(served.iqn, this.#wantedOf(object, this.#policyOf(object)));
+    exporter.reserve(
+      served.iqn,
+      wantedOf(this.#around.catalog, object, policyOf(this.#around.catalog, object)),
+    );
     served.exported = '';
   }
 
@@ -483,7 +491,10 @@ export class VolumeKeeper implements Controller, Serving {
     const { name, uid } = object.metadata;
     const iqn = `${iqnPrefix}:${name}`;
     exporter.forget(iqn);
-    exporter.reserve(iqn, this.#wantedOf(object, this.#policyOf(object)));
+    exporter.reserve(
+      iqn,
+      wantedOf(this.#around.catalog, object, policyOf(this.#around.catalog, object)),
+    );
     const handle = replication!.open({
       id: uid,
       name,
@@ -530,7 +541,7 @@ export class VolumeKeeper implements Controller, Serving {
   /** Also while it gathers a quorum: how long commands are held is a matter of then. */
   #configure(object: VolumeObject, coordinated: Coordinated): void {
     const { nodeName, log } = this.#around;
-    const { syncPolicy, readPolicy, timeouts } = this.#policyOf(object);
+    const { syncPolicy, readPolicy, timeouts } = policyOf(this.#around.catalog, object);
     const here = this.#replicasOf(object.metadata.name).find(
       ({ spec }) => spec.nodeName === nodeName && spec.witness !== true,
     );
@@ -706,7 +717,7 @@ export class VolumeKeeper implements Controller, Serving {
   /** Makes what is served agree with what is wanted. */
   async #follow(object: VolumeObject, served: Served): Promise<void> {
     const { exporter } = this.#around;
-    const policy = this.#policyOf(object);
+    const policy = policyOf(this.#around.catalog, object);
     const { volume, throttle, iqn } = served;
     const sizeBytes =
       Math.ceil((quantityBytes(object.spec.size) ?? 0) / STORE_BLOCK_BYTES) * STORE_BLOCK_BYTES;
@@ -723,7 +734,7 @@ export class VolumeKeeper implements Controller, Serving {
     }
     const limits = limitsOf(policy);
     if (JSON.stringify(limits) !== JSON.stringify(throttle.limits)) throttle.setLimits(limits);
-    const wanted = this.#wantedOf(object, policy);
+    const wanted = wantedOf(this.#around.catalog, object, policy);
     const otherPortals = this.#otherPortals();
     const shape = JSON.stringify([wanted.initiators, wanted.chap, wanted.mutualChap, otherPortals]);
     if (shape === served.exported) return;
@@ -733,58 +744,6 @@ export class VolumeKeeper implements Controller, Serving {
     if (isMarked || this.#withheld.has(object.metadata.name)) return;
     exporter.expose({ iqn, wanted, volume, device: throttle, otherPortals });
     served.exported = shape;
-  }
-
-  #policyOf({ spec }: VolumeObject): VolumePolicySpec {
-    const named = spec.policy;
-    const policy =
-      named === undefined ? null : (this.#around.catalog.get(VOLUME_POLICY, named)?.spec ?? null);
-    // What the volume says itself wins.
-    return {
-      ...policy,
-      ...spec,
-      limits: { ...policy?.limits, ...spec.limits },
-      timeouts: { ...policy?.timeouts, ...spec.timeouts },
-    };
-  }
-
-  /** In the words of the exporter. Throws CannotServe. */
-  #wantedOf(object: VolumeObject, policy: VolumePolicySpec): WantedVolume {
-    const { name, uid, resourceVersion, creationTimestamp } = object.metadata;
-    const secret = this.#secretOf(policy);
-    const text = (key: string): string | null => {
-      const encoded = secret?.[key];
-      return encoded === undefined ? null : Buffer.from(encoded, 'base64').toString('utf8');
-    };
-    const account = (user: string, password: string) => {
-      const [name, secretText] = [text(user), text(password)];
-      return name === null || secretText === null ? null : { user: name, secret: secretText };
-    };
-    const chap = account(CHAP_KEYS.user, CHAP_KEYS.secret);
-    if (secret !== null && chap === null) {
-      throw new CannotServe(`its CHAP secret lacks ${CHAP_KEYS.user} or ${CHAP_KEYS.secret}`);
-    }
-    return {
-      metadata: { name, uid, resourceVersion, generation: 1, creationTimestamp },
-      size: String(object.spec.size),
-      sizeBytes: quantityBytes(object.spec.size) ?? 0,
-      blockSize: blockSizeOf(object.spec),
-      writeCache: null,
-      initiators: (policy.initiators ?? []).map((initiator) => initiator.toLowerCase()),
-      chap,
-      mutualChap: account(CHAP_KEYS.mutualUser, CHAP_KEYS.mutualSecret),
-      limits: null,
-      replicas: [],
-    };
-  }
-
-  #secretOf({ chapSecret }: VolumePolicySpec): Record<string, string> | null {
-    if (chapSecret === undefined) return null;
-    const { name, namespace = 'default' } = chapSecret;
-    const secret = this.#around.catalog.get(SECRET, `${namespace}/${name}`);
-    // Without its secret it must not be open to everybody.
-    if (secret === null) throw new CannotServe(`secret "${namespace}/${name}" for CHAP not found`);
-    return secret.data ?? {};
   }
 
   async report(key: string): Promise<void> {
@@ -899,19 +858,4 @@ function knownAdvice(object: VolumeObject, coordinated: Coordinated): readonly s
 /** How a coordinator and its replicas are, in short. */
 function seenOf(handle: ReplicatedHandle): string {
   return JSON.stringify([handle.serving, handle.state(), handle.replicas()]);
-}
-
-/** Told in the volume's condition, and tried again. */
-class CannotServe extends Error {
-  override readonly name = 'CannotServe';
-}
-
-function limitsOf({ limits }: VolumePolicySpec): VolumeLimits {
-  return {
-    iops: limits?.iops ?? null,
-    iopsBurst: limits?.iopsBurst ?? null,
-    bytesPerSecond: quantityBytes(limits?.bandwidth),
-    burstBytes: quantityBytes(limits?.bandwidthBurst),
-    queueDepth: limits?.queueDepth ?? null,
-  };
 }
