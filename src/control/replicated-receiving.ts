@@ -120,6 +120,7 @@ export async function replicatedTarget(options: ReplicatedTargetOptions): Promis
     name,
     turn,
     keepMark,
+    losses: () => handle.losses(),
     finish: async () => {
       const createdMs = new Date(createdAt).getTime();
       await handle.takeSnapshot({ id, name: snapshot, createdMs });

@@ -88,6 +88,8 @@ export interface ReplicatedHandle {
   /** Healthy, Degraded, Rebuilding or Offline. */
   state(): 'Healthy' | 'Degraded' | 'Rebuilding' | 'Offline';
   epoch(): number;
+  /** How often acknowledged writes that were not flushed were declared lost since it was opened (C8). */
+  losses(): number;
   /**
    * A number while all replicas are well and nobody uses the volume: as long as it stays the same, nothing about them has
    * changed. Null: look.

@@ -169,12 +169,16 @@ export interface VolumeTargetOptions {
   /** Durable: all below `lba` is there. */
   readonly keepMark: (lba: number) => Promise<void>;
   readonly finish: () => Promise<void>;
+  /** Of a device that may declare acknowledged writes lost, and serve on: how often it has (C8). */
+  readonly losses?: () => number;
 }
 
 /** A volume that a stream is received into. Ranges come in 4 KiB blocks, the device may count in 512 bytes. */
 export class VolumeTarget implements StreamTarget {
   readonly #options: VolumeTargetOptions;
   readonly #ratio: number;
+  /** Of the device, when the first change since the last mark began; null: none has. */
+  #losses: number | null = null;
 
   constructor(options: VolumeTargetOptions) {
     this.#options = options;
@@ -192,17 +196,30 @@ export class VolumeTarget implements StreamTarget {
   }
 
   async mark(lba: number): Promise<void> {
-    await this.#do(BlockOpKind.Flush, 0, 0, null);
+    await this.#flush();
     await this.#options.keepMark(lba);
   }
 
   async end(): Promise<void> {
-    await this.#do(BlockOpKind.Flush, 0, 0, null);
+    await this.#flush();
     await this.#options.finish();
   }
 
+  /** Rejects where what was written since the last mark may not all be there: a flush alone does not speak for that (C8). */
+  async #flush(): Promise<void> {
+    await this.#do(BlockOpKind.Flush, 0, 0, null);
+    const before = this.#losses;
+    this.#losses = null;
+    if (before === null || before === this.#options.losses?.()) return;
+    throw new StoreError(
+      'STORE_IO',
+      `${this.#options.name} lost writes that its replicas had not flushed: send the stream again, it goes on where all is there`,
+    );
+  }
+
   #do(kind: BlockOpKind, lba: number, blocks: number, data: DataBuffer | null): Promise<void> {
-    const { device, name, turn } = this.#options;
+    const { device, name, turn, losses } = this.#options;
+    if (kind !== BlockOpKind.Flush) this.#losses ??= losses?.() ?? null;
     return submitTo(
       (op) => {
         turn?.enter();

@@ -336,6 +336,10 @@ class Handle implements ReplicatedHandle {
     return this.#replicated.coordinator.epoch;
   }
 
+  losses(): number {
+    return this.#replicated.coordinator.losses;
+  }
+
   quietSpell(): number | null {
     return this.#rollingBack ? null : this.#replicated.coordinator.quietSpell;
   }

@@ -83,6 +83,7 @@ export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, 
   #timer: Timer | null = null;
   #timerAtMs = Number.POSITIVE_INFINITY;
   #stopped = false;
+  #losses = 0;
 
   constructor(options: CoordinatorShellOptions) {
     this.#options = options;
@@ -114,6 +115,11 @@ export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, 
 
   get epoch(): number {
     return this.#core.epoch;
+  }
+
+  /** How often acknowledged writes that were not flushed were declared lost (C8). */
+  get losses(): number {
+    return this.#losses;
   }
 
   /** While it stays the same, nothing about the volume changes. Null: it may. */
@@ -353,6 +359,7 @@ export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, 
   }
 
   onLossDeclared(): void {
+    this.#losses += 1;
     this.#options.log.error(
       {},
       'acknowledged writes that were never flushed may be lost; hosts are told',

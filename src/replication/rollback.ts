@@ -19,7 +19,7 @@ export function rollbackOf(coordinator: CoordinatorShell): string | null {
 }
 
 export interface RollbackOptions {
-  readonly coordinator: CoordinatorShell;
+  readonly coordinator: Pick<CoordinatorShell, 'ask' | 'losses' | 'putBlob' | 'record' | 'submit'>;
   readonly buffers: DataBufferPool;
   readonly turn: Turn;
 }
@@ -29,6 +29,7 @@ export async function rollBack(options: RollbackOptions, snapshotId: string): Pr
   const { coordinator } = options;
   // R1: with the record every member that counts has applied all before it, so any of them can say what has changed.
   await coordinator.putBlob(ROLLBACK_KEY, Buffer.from(snapshotId));
+  const { losses } = coordinator;
   const sizeBlocks = coordinator.record?.sizeBlocks ?? 0;
   const kept = coordinator.record?.snapshots.find(({ id }) => id === snapshotId)?.sizeBlocks ?? 0;
   for (let lba = 0; lba < sizeBlocks; ) {
@@ -53,6 +54,9 @@ export async function rollBack(options: RollbackOptions, snapshotId: string): Pr
     lba = found.nextLba;
   }
   await submit(options, BlockOpKind.Flush, 0, 0, null, 0);
+  // C8: what was written before it was flushed may be gone, and the flush says nothing of that.
+  if (coordinator.losses !== losses)
+    throw new Error('writes were lost with the caches of replicas');
   await coordinator.putBlob(ROLLBACK_KEY, null);
 }
 

@@ -2,6 +2,7 @@
 // The names begin with the number of the rule in docs/consistency.md. A rule is looked up as a plain property.
 
 const RULE_NAMES = [
+  'C8_underWayFails',
   'E1_epochInVersion',
   'E2_fence',
   'E2_promiseDurable',

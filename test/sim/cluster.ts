@@ -39,6 +39,8 @@ export class HostOp extends BlockOp {
   limits: Limits | null = null;
   flushAcked: readonly Version[] | null = null;
   losses = 0;
+  /** Those that its coordinator itself had declared when it began on it: what comes later its sessions outlive. */
+  lossesBefore = 0;
   got: SimPayload | null = null;
   coordinator!: CoordinatorProcess;
   session = 0;
@@ -239,6 +241,7 @@ export class CoordinatorProcess implements CoordinatorHost {
   }
 
   /** By `dataByteOffset`, which the simulator has no other use for: it comes through to the Apply. */
+  #losses = 0;
   readonly #issuing = new Map<number, HostOp>();
 
   /** The version of an op is known here first. */
@@ -395,6 +398,7 @@ export class CoordinatorProcess implements CoordinatorHost {
 
   #toCore(op: HostOp): void {
     this.#issuing.set(op.dataByteOffset, op);
+    op.lossesBefore = this.#losses;
     op.lower = { onBlockDone: (done, status) => this.#onDone(done as HostOp, status) };
     this.core!.submit(this.clock.now(), op);
   }
@@ -420,8 +424,11 @@ export class CoordinatorProcess implements CoordinatorHost {
         checker.onRead(this.core!.epoch, op.lba, op.got!.values, op.got!.versions, op.limits!);
         return;
       case BlockOpKind.Flush:
-        // C8: a SYNC of a session that outlived a declared loss fails; here it counts for nothing.
+        // C8: of a session that outlived the loss; what fails it is above the core. Here it counts for nothing.
         if (op.losses === checker.losses) checker.onFlushed(op.flushAcked!);
+        if (op.lossesBefore !== this.#losses) {
+          checker.fail('a SYNC that waited while a loss was declared ended well (C8)');
+        }
         return;
       default:
         this.cluster.onAck(op);
@@ -490,6 +497,7 @@ export class CoordinatorProcess implements CoordinatorHost {
   }
 
   onLossDeclared(): void {
+    this.#losses += 1;
     this.cluster.log(() => `coordinator ${this.index}: loss declared`);
     this.cluster.onLossDeclared();
   }
@@ -675,6 +683,8 @@ export class Cluster {
   onErrorAnswer(op: HostOp, status: IoStatus): void {
     if (status === IoStatus.Damaged && this.rotAllowed) return;
     if (status === IoStatus.NoSpace && this.fullAllowed) return;
+    const isSync = op.kind === BlockOpKind.Flush || op.fua;
+    if (status === IoStatus.IoError && isSync && op.losses !== this.checker.losses) return; // C8.
     this.checker.fail(`operation of kind ${op.kind} ended with status ${status} (C6)`);
   }
 

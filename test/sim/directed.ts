@@ -850,6 +850,27 @@ export const lossFoundTwice: Directed = (rules, trace = false) => {
   tryActivate(scenario, 2, 30_000);
 };
 
+/** C8: a SYNC is under way when the members lose their caches; their coordinator goes on, and its sessions with it. */
+export const syncAcrossLoss: Directed = (rules, trace = false) => {
+  const scenario = new Scenario({ rules, members: 3, blocks: 8, config: patient, trace });
+  const first = scenario.activate(0);
+  for (const lba of APART) scenario.ok(scenario.write(first, lba));
+  for (const member of [0, 1, 2]) scenario.clogDown(0, member);
+  const outcomes = [scenario.flush(first), scenario.write(first, 0, 1, true)];
+  scenario.run(20);
+  for (const member of scenario.cluster.members) {
+    member.store.keepsNothing = true;
+    member.stop(true);
+    member.start();
+  }
+  scenario.until('both have ended', () => outcomes.every(({ status }) => status !== null));
+  if (outcomes.some(({ status }) => status !== IoStatus.IoError)) {
+    throw new Violation(`they ended with ${outcomes.map(({ status }) => status).join(', ')}`);
+  }
+  scenario.ok(scenario.write(first, 0));
+  scenario.ok(scenario.flush(first));
+};
+
 /** V5: the absent member's unacked write has the highest version; it comes back in the next recovery. */
 export const absentReturns: Directed = (rules, trace = false) => {
   const scenario = new Scenario({ rules, members: 3, coordinators: 3, config: patient, trace });
@@ -1166,6 +1187,7 @@ export const DIRECTED = {
   lastHolder,
   witnessPair,
   lossFoundTwice,
+  syncAcrossLoss,
   absentReturns,
 } as const;
 export type DirectedName = keyof typeof DIRECTED;

@@ -1,6 +1,6 @@
 // Operations without a quorum are held (C10), sessions are closed when it has taken too long, and a stop waits until all
 // are answered.
-import { type BlockOp, IoStatus } from '../../block/index.ts';
+import { type BlockOp, BlockOpKind, IoStatus } from '../../block/index.ts';
 import { MessageType } from '../../wire/messages.ts';
 import type { Core } from './core.ts';
 import { CoordinatorPhase } from './interfaces.ts';
@@ -70,6 +70,17 @@ export class Holding {
     for (const { read } of core.repairs.running.values()) if (read !== null) ops.push({ op: read });
     core.repairs.running.clear();
     this.held = [...ops, ...this.held];
+  }
+
+  /**
+   * C8: a SYNC or FUA that waits while a loss is declared came from a session that outlives it: it would speak for writes that
+   * are gone. None of them is issued in this epoch, and what they did before is settled (C6).
+   */
+  failSyncs(): void {
+    const { held } = this;
+    const isSync = ({ op }: Held): boolean => op.kind === BlockOpKind.Flush || op.fua;
+    this.held = held.filter((one) => !isSync(one));
+    for (const one of held) if (isSync(one)) this.#core.answer(one.op, IoStatus.IoError);
   }
 
   checkStopped(nowMs: number): void {

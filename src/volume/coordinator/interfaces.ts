@@ -76,7 +76,10 @@ export interface CoordinatorHost {
   onServing(): void;
   /** E5: another coordinator has a higher epoch. Close the sessions, answer nothing. The core is Idle. */
   onDeposed(byEpoch: number): void;
-  /** C8: acknowledged writes that were not flushed may be lost; unit attention, and SYNC and FUA fail until login. */
+  /**
+   * C8: acknowledged writes that were not flushed may be lost; unit attention, and SYNC and FUA fail until login. Those that
+   * wait now the core fails itself, right after.
+   */
   onLossDeclared(): void;
   /** A record names a replica that `addPeer` was never called for: its number, to connect to it. */
   onPeerNeeded(replicaId: string, peer: number): void;

@@ -182,7 +182,10 @@ export class Records {
     }
     core.recovery.forced?.(null);
     core.recovery.forced = null;
-    if (core.record!.lossPending) core.host.onLossDeclared(); // C8; V7: the next record says that it was.
+    if (core.record!.lossPending) {
+      core.host.onLossDeclared(); // C8; V7: the next record says that it was.
+      if (core.rules.C8_underWayFails) core.holding.failSyncs();
+    }
     core.leases.send(nowMs);
     core.members.advance(nowMs);
     core.writes.pump(nowMs);

@@ -91,6 +91,23 @@ export function memoryOf(node: ANode): MemoryPool {
   return node.pool;
 }
 
+/**
+ * All nodes stop; the first two come back with what they had flushed, and the coordinator goes on with them when it has said so
+ * (`isDeclared`). The third, which has all, comes too late.
+ */
+export async function loseCaches(cluster: ACluster, isDeclared: () => boolean): Promise<void> {
+  for (const node of cluster.nodes) node.stop();
+  for (const node of cluster.nodes.slice(0, 2)) {
+    const pool = memoryOf(node);
+    pool.fault('a flush failed');
+    pool.powerCut();
+    pool.reopen();
+    await node.start();
+  }
+  await cluster.until('the loss is declared', isDeclared);
+  await cluster.nodes[2]!.start();
+}
+
 /** The node's disk is gone; a new one is in its place. */
 export function newDisk(node: ANode): void {
   assert.equal(node.replicas, null, 'stop it first');
