@@ -126,6 +126,10 @@ export class HostedVolumes {
     return [...this.#places.keys()];
   }
 
+  places(): readonly Place[] {
+    return [...this.#places.values()];
+  }
+
   all(): Hosted[] {
     return [...this.#hosted.values()];
   }

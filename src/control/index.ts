@@ -9,6 +9,7 @@ export {
 } from './api.ts';
 export { DEVICE_ACTIONS } from './device-actions.ts';
 export { ApiError, type Status, type StatusCause, type StatusReason } from './errors.ts';
+export { cutTogether, takeBack } from './group-cuts.ts';
 export type {
   ExaminedDevice,
   KeptPool,

@@ -4,10 +4,12 @@
 //   the group is kept in the pool -> all cuts, between two events -> each record names its own -> the group is forgotten
 //
 // What must hold: while a group is kept nobody was told that it is there. One that is found at the start, or could not be
-// undone at once, is settled as soon as its volumes are served: if each has its own it is whole, else those that do lose it.
+// undone at once, is settled as soon as its volumes are served: if each has its own it is whole, else those that do lose it. A
+// volume that was deleted has none.
 import { randomUUID } from 'node:crypto';
 import type { Timer } from '../base/index.ts';
 import { ApiError } from './errors.ts';
+import { cutTogether, takeBack } from './group-cuts.ts';
 import { type HostedVolumes, translated, type VolumeControllerOptions } from './hosted-volumes.ts';
 import { receivingOf } from './receiving-mark.ts';
 import type { ReplicatedHandle } from './replication.ts';
@@ -23,8 +25,13 @@ const SETTLE_PAUSE_MS = 1000;
 interface Group {
   /** What its snapshots are called in each volume. */
   readonly short: string;
-  /** Volume by name and id, and the id of its snapshot. */
-  readonly cuts: readonly (readonly [name: string, volumeId: string, snapshotId: string])[];
+  /** Volume by name and id, the id of its snapshot, and of the pool that keeps the volume's manifest (absent: the daemon's own). */
+  readonly cuts: readonly (readonly [
+    name: string,
+    volumeId: string,
+    snapshotId: string,
+    poolId?: string,
+  ])[];
 }
 
 export class SnapshotGroups {
@@ -56,17 +63,17 @@ export class SnapshotGroups {
     this.#timer?.cancel();
   }
 
-  /**
-   * All cuts are made in one go, between two events: no host hears of a change in one volume and makes another in the next
-   * before that is cut. A cut that cannot be kept as it is takes the others along. Rejects with ApiError.
-   */
+  /** A cut that cannot be kept as it is takes the others along. Rejects with ApiError. */
   async take(names: readonly string[], short: string): Promise<void> {
     const { clock } = this.#options;
     let why = 'their replicas are being changed';
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       const group: Group = {
         short,
-        cuts: names.map((name) => [name, this.#table.find(name).store.id, randomUUID()]),
+        cuts: names.map((name) => {
+          const { store, place } = this.#table.find(name);
+          return [name, store.id, randomUUID(), place.pool.id];
+        }),
       };
       this.#running.add(group);
       try {
@@ -92,44 +99,39 @@ export class SnapshotGroups {
     // Since it was asked for, or tried last, a stream may have begun.
     const received = cuts.find(([name]) => receivingOf(this.#table.find(name).store) !== null);
     if (received !== undefined) return `volumes "${received[0]}" is being received`;
-    const taken = cuts.map(([name, , id]) => {
+    const parts = cuts.map(([name, , id]) => {
       const { replicated } = this.#table.find(name);
-      const snapshot = { id, name: short, createdMs };
-      return replicated?.serving === true ? replicated.takeSnapshotNow(snapshot) : null;
+      return { handle: replicated, snapshot: { id, name: short, createdMs } };
     });
-    const ended = await Promise.allSettled(
-      taken.map((one) => one ?? Promise.reject(new Error(unless))),
-    );
-    const failed = ended.find(({ status }) => status === 'rejected');
-    if (failed === undefined) return null;
-    return String((failed as PromiseRejectedResult).reason?.message ?? unless);
+    return await cutTogether(parts, unless);
   }
 
-  /**
-   * Every volume is asked, whatever it said before: a record that was under way when its coordinator began anew may be in force
-   * since. False: not now.
-   */
-  async #undo({ short, cuts }: Group): Promise<boolean> {
+  /** False: not now. */
+  async #undo(group: Group): Promise<boolean> {
+    const { short, cuts } = group;
     let isUndone = true;
-    for (const [name, volumeId, id] of cuts) {
-      const handle = this.#handle(name, volumeId);
-      try {
-        if (handle === null) isUndone = false;
-        else await handle.deleteSnapshot(id);
-      } catch (error) {
-        if (handle?.serving === true && !handle.snapshots().some((one) => one.id === id)) continue;
-        isUndone = false;
-        this.#options.log.warn({ volume: name, snapshot: short, err: error }, 'it stays for now');
-      }
+    for (const cut of cuts) {
+      if (this.#isGone(cut)) continue;
+      const [name, , id] = cut;
+      const why = await takeBack(this.#handle(cut), id);
+      if (why === null) continue;
+      isUndone = false;
+      this.#options.log.warn({ volume: name, snapshot: short, why }, 'it stays for now');
     }
     return isUndone;
   }
 
-  /** Null: it is not served, or not there. */
-  #handle(name: string, volumeId: string): ReplicatedHandle | null {
+  /** Null: it is not served now, or is gone. */
+  #handle([name, volumeId]: Group['cuts'][number]): ReplicatedHandle | null {
     const hosted = this.#table.get(name);
     const { replicated = null } = hosted?.store.id === volumeId ? hosted : {};
     return replicated?.serving === true ? replicated : null;
+  }
+
+  /** The volume was deleted. Of a pool that is away nobody knows. */
+  #isGone([name, volumeId, , poolId = this.#table.own.pool.id]: Group['cuts'][number]): boolean {
+    const place = this.#table.places().find(({ pool }) => pool.id === poolId);
+    return place !== undefined && place.pool.volume(name)?.id !== volumeId;
   }
 
   #settleSoon(): void {
@@ -148,11 +150,12 @@ export class SnapshotGroups {
     const open = this.#kept.filter((group) => !this.#running.has(group));
     for (const group of open) {
       const { short, cuts } = group;
-      const handles = cuts.map(([name, volumeId]) => this.#handle(name, volumeId));
-      if (handles.includes(null)) continue;
-      const isWhole = cuts.every(([, , id], at) =>
-        handles[at]!.snapshots().some((one) => one.id === id),
-      );
+      const isWaiting = cuts.some((cut) => !this.#isGone(cut) && this.#handle(cut) === null);
+      if (isWaiting) continue;
+      const isWhole = cuts.every((cut) => {
+        const all = this.#handle(cut)?.snapshots() ?? [];
+        return all.some(({ id }) => id === cut[2]);
+      });
       if (!isWhole && !(await this.#undo(group))) continue;
       await this.#keep(this.#kept.filter((other) => other !== group));
       const volumes = cuts.map(([name]) => name);

@@ -5,7 +5,7 @@
 // finds all of them, and says so; or some, which are of an instant that the others do not have: those are taken back, and
 // the group is taken anew under other ids, so that nobody who was away takes one cut for another.
 import { randomUUID } from 'node:crypto';
-import type { ReplicatedHandle } from '../../control/index.ts';
+import { cutTogether, type ReplicatedHandle, takeBack } from '../../control/index.ts';
 import {
   Finalizer,
   isDeleting,
@@ -183,26 +183,17 @@ export class SnapshotGroups {
     return { head: live, parts: fresh };
   }
 
-  /** Both cuts and asks for their commitment are made before anything else runs here (P5). */
   async #onReplicas(parts: readonly Part[]): Promise<void> {
     this.#refuseWhileReceiving(parts); // A stream may have begun since.
     const createdMs = this.#around.now().getTime();
-    const handles = parts.map(({ volume }) => this.#serving(volume));
-    const cuts = parts.map(({ id, object }, index) =>
-      handles[index]!.takeSnapshotNow({ id, name: object.metadata.name, createdMs }),
-    );
-    const busy = Promise.reject(new Error('replicas of a volume are being changed'));
-    busy.catch(() => undefined);
-    const ended = await Promise.allSettled(cuts.map((cut) => cut ?? busy));
-    const failed = ended.find(({ status }) => status === 'rejected') as
-      | PromiseRejectedResult
-      | undefined;
-    if (failed === undefined) return;
-    for (const [index, { id }] of parts.entries()) {
-      if (ended[index]!.status !== 'fulfilled') continue;
-      await handles[index]!.deleteSnapshot(id).catch(() => undefined); // Else the next attempt does.
-    }
-    throw new NotNow((failed.reason as Error).message);
+    const cuts = parts.map(({ volume, id, object }) => ({
+      handle: this.#serving(volume),
+      snapshot: { id, name: object.metadata.name, createdMs },
+    }));
+    const why = await cutTogether(cuts, 'replicas of a volume are being changed');
+    if (why === null) return;
+    for (const { handle, snapshot } of cuts) await takeBack(handle, snapshot.id); // Else the next attempt does.
+    throw new NotNow(why);
   }
 
   /** What is there of a stream that is not whole is neither the old state nor the new. */
@@ -257,11 +248,7 @@ export class SnapshotGroups {
   async #drop(cut: { volume: string; name: string; id: string }): Promise<boolean> {
     const { volume, name, id } = cut;
     const handle = this.#volumes.handle(volume);
-    if (handle !== null) {
-      if (!handle.serving) return false;
-      if (handle.snapshots().some((one) => one.id === id)) await handle.deleteSnapshot(id);
-      return true;
-    }
+    if (handle !== null) return (await takeBack(handle, id)) === null;
     if (this.#volumes.volume(volume) === null) return false;
     const pool = this.#poolOf(volume);
     const full = `${volume}@${name}`;

@@ -364,3 +364,25 @@ test('a snapshot of several volumes whose daemon died in the midst of it is ther
     await third.controller.close();
   });
 });
+
+test('what a daemon left half of is undone though one of its volumes is deleted since', async () => {
+  await withControl(async (control) => {
+    const { controller, nodes, cluster, pool } = control;
+    const manifest = aManifest('near', { size: SIZE, replicaNodes: nodes });
+    await controller.create(manifest, { dryRun: false });
+    await control.whole('near');
+    control.stuck.add('near');
+    void controller.snapshots.take(['far', 'near'], 'half').catch(() => {});
+    const has = (one: Control, name: string) => one.controller.snapshots.get(name) !== null;
+    await cluster.until('one has it', () => has(control, 'far@half'));
+    await controller.delete('near', { force: true });
+    await controller.close();
+
+    const again = control.next(new Control(cluster, pool));
+    await again.controller.start();
+    await again.whole('far');
+    await cluster.until('it is there of none', () => !has(again, 'far@half'));
+    await cluster.until('it is forgotten', () => pool.getBlob('ashlar.snapshot-groups') === null);
+    await again.controller.close();
+  });
+});
