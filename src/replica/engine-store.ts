@@ -45,6 +45,9 @@ export class EngineStore implements MemberStore, BlockOpOwner {
   /** Of the volume when it was last asked. It only grows. */
   #sizeBlocks: number;
   #closed = false;
+  /** Branches that are being made or sealed, and when the last of them ends. */
+  #branching = 0;
+  #lastBranch: Promise<void> = Promise.resolve();
   /** What changes the pool beside the volume's blocks. */
   readonly #work = new Set<Promise<unknown>>();
 
@@ -163,8 +166,9 @@ export class EngineStore implements MemberStore, BlockOpOwner {
       if (marks.holeFloor !== undefined) this.#holeFloor = marks.holeFloor;
     }
     const status = await this.#kept.write(record, hint);
-    // P3. After the record that does not name them: one that a crash leaves behind is dropped with the next record.
-    if (status === IoStatus.Ok) await this.#snapshots.drop(dropSnapshots);
+    // P3. After the record that does not name them: one that a crash leaves behind is dropped with the next record. So is what a
+    // branch under way may stand on: another record follows it, and this one does not wait for it (R3).
+    if (status === IoStatus.Ok && this.#branching === 0) await this.#snapshots.drop(dropSnapshots);
     return status;
   }
 
@@ -350,16 +354,35 @@ export class EngineStore implements MemberStore, BlockOpOwner {
       turn.leave();
     };
     const branch = async (): Promise<{ status: IoStatus; complete: boolean }> => {
-      const complete = await this.#snapshots.branch(snapshotId, version, this.#holeFloor);
+      const complete = await this.#alone(() =>
+        this.#snapshots.branch(snapshotId, version, this.#holeFloor),
+      );
       return { status: IoStatus.Ok, complete };
     };
     this.#begin(branch, answer, (error) => ({ status: failureOf(error), complete: false }));
   }
 
   sealSnapshot(snapshotId: string, version: Version, token: number): void {
-    this.#answerWith(token, async () =>
-      (await this.#snapshots.seal(snapshotId, version)) ? IoStatus.Ok : IoStatus.IoError,
+    this.#answerWith(token, async () => {
+      const isSealed = await this.#alone(() => this.#snapshots.seal(snapshotId, version));
+      return isSealed ? IoStatus.Ok : IoStatus.IoError;
+    });
+  }
+
+  /** One branch is worked on at a time: a new coordinator may ask for what the one before it asked for. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    this.#branching += 1;
+    const run = this.#lastBranch.then(() => {
+      if (this.#closed) throw new StoreError('STORE_CLOSED', `${this.#volume.name} is closed`);
+      return work();
+    });
+    this.#lastBranch = run.then(
+      () => undefined,
+      () => undefined,
     );
+    return run.finally(() => {
+      this.#branching -= 1;
+    });
   }
 
   // ------------------------------------------------------------------------------------------------------------- parts

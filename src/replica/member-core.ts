@@ -53,8 +53,6 @@ export class MemberCore {
   readonly sessions = new Map<number, Session>();
   readonly window = new OpWindow();
   installs = 0;
-  /** Branches that are being made or sealed (B6). */
-  branching = 0;
   readonly calls = new PendingCalls();
 
   readonly stream: OrderedStream;

@@ -260,7 +260,6 @@ export class Member implements MemberEvents {
     complete: boolean,
   ): void {
     const core = this.#core;
-    core.branching -= 1;
     core.transport.send(session, { type: MessageType.Branched, epoch, id, status, complete });
     core.stream.advance();
   }

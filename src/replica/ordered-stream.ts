@@ -154,7 +154,6 @@ export class OrderedStream {
   #branch(session: number, message: BranchSnapshot | SealSnapshot): void {
     const core = this.#core;
     const { epoch, id, snapshotId, version } = message;
-    core.branching += 1;
     if (message.type === MessageType.BranchSnapshot) {
       const token = core.calls.begin(PendingKind.Branch, session, epoch, id);
       core.store.branchSnapshot(snapshotId, version, token);
@@ -222,7 +221,6 @@ export class OrderedStream {
             ? core.rules.P1_exactCut
             : true;
     if (waits && core.window.running + core.installs > 0) return;
-    if (message.type === MessageType.StoreRecord && core.branching > 0) return;
     this.#barrierStarted = true;
     switch (message.type) {
       case MessageType.Prepare:

@@ -606,7 +606,7 @@ export const silentSource: Directed = (rules, trace = false) => {
   }
 };
 
-/** B6: the making of a branch takes long. Hosts' ops do not wait for it. */
+/** B6: the making of a branch takes long. Neither hosts' ops nor records wait for it. */
 export const slowBranch: Directed = (rules, trace = false) => {
   const scenario = missedTwo(rules, trace, ({ cluster: { members } }) => {
     members[2]!.store.branchDelayMs = 1500;
@@ -619,6 +619,16 @@ export const slowBranch: Directed = (rules, trace = false) => {
     const { endMs } = scenario.ok(scenario.write(first, 0, 8));
     if (endMs - startMs > 500) throw new Violation(`a write took ${endMs - startMs} ms`);
     scenario.ok(scenario.flush(first));
+    const blobMs = scenario.nowMs;
+    let kept = false;
+    first.event(() => {
+      core!.putBlob(first.clock.now(), 'a', Uint8Array.of(1), (error) => {
+        kept = error === null;
+      });
+    });
+    scenario.until('a record is kept', () => kept);
+    const tookMs = scenario.nowMs - blobMs;
+    if (tookMs > 500) throw new Violation(`a record took ${tookMs} ms`);
     scenario.run(20);
   }
 };
