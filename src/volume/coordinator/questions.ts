@@ -14,9 +14,9 @@ export interface MapQuery {
 export class Questions {
   readonly #core: Core;
   readonly #mapQueries = new Map<number, MapQuery>();
-  /** Questions to one member each, by id. */
   /** Those that came while there was no lease (E3), and wait for one. */
   #waiting: { readonly fromLba: number; readonly maxRuns: number; readonly done: MapListed }[] = [];
+  /** Questions to one member each, by id. */
   readonly #asked = new Map<number, { readonly peer: Peer; readonly done: AskDone }>();
 
   constructor(core: Core) {
@@ -76,6 +76,7 @@ export class Questions {
       this.#mapQueries.delete(id);
       query.done(null, 0);
     }
+    if (peer >= 0) return; // Those that wait for a lease have been asked of nobody yet.
     for (const { fromLba, done } of this.#waiting.splice(0)) done(null, fromLba);
   }
 

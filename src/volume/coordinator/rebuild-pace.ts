@@ -69,7 +69,10 @@ export class RebuildPace {
     this.#fastest = Math.max(this.#fastest, copied);
     // A host that asks now and then is not worth stopping for: it finds the path busy one time in ten.
     const idle = this.#sumMs + Math.max(0, oldestMs) < sinceMs * REBUILD_TRICKLE;
-    const first = sinceMs > 2 * REBUILD_ALONE_MS; // What it was told of long ago says nothing.
+    // What it was told of long ago says nothing. A look that comes late, because the processor is as busy as that, is another
+    // matter: something was copied since, or nothing is while hosts are measured alone.
+    const isStale = sinceMs > 2 * REBUILD_ALONE_MS && this.#bytes === 0;
+    const first = isStale && this.#state === State.Steering;
     if (idle) this.#enter(State.Free, nowMs, Number.POSITIVE_INFINITY);
     else if (this.#state === State.Free || first) {
       if (first) this.#aloneMs = 0;

@@ -69,6 +69,24 @@ test('a write after a quiet time is acknowledged under a new lease (E5)', () => 
   assert.equal(write.status, IoStatus.Ok);
 });
 
+test('what is mapped is told though a member goes away while the question waits for a lease', () => {
+  const { scenario, coordinator } = aVolume();
+  scenario.ok(scenario.write(coordinator, 1));
+  scenario.run(29_000);
+  const { network } = scenario.cluster;
+  const [lost] = [...network.connections].filter(({ member }) => member === 2);
+  let found: readonly number[] | null | undefined;
+  coordinator.event(() => {
+    coordinator.core!.listMapped(coordinator.clock.now(), 0, 16, (runs) => {
+      found = runs === null ? null : [...runs.lbas];
+    });
+    // Before any heartbeat can be answered.
+    lost!.onEndCoordinator();
+  });
+  scenario.run(200);
+  assert.deepEqual(found, [1]);
+});
+
 test('a replica is not late because nobody asked it for long; one that dies in a quiet time is left out (W4)', () => {
   const { scenario, coordinator } = aVolume();
   const states = (): number[] => coordinator.core!.record!.members.map(({ state }) => state).sort();

@@ -133,3 +133,28 @@ test('a flush counts as an operation of a host: when it has ended, and while it 
   assert.deepEqual(noted, [300]);
   assert.equal(answered, 1);
 });
+
+test('looks that all come late end in a rate that leaves hosts most of what they had', () => {
+  const pace = new RebuildPace();
+  const rates: number[] = [];
+  for (let look = 0; look < 120; look += 1) {
+    const nowMs = look * 500;
+    let bytes = 0;
+    while (bytes < 512 * 1024 * 1024 && pace.take(nowMs, COPY, INFINITE)) bytes += COPY;
+    // Twice as long at 64 MiB in such a time.
+    const took = 1 + bytes / (64 * 1024 * 1024);
+    for (let op = 0; op < 200; op += 1) pace.note(took);
+    pace.step(nowMs, took, INFINITE);
+    rates.push(pace.rate);
+  }
+  const late = rates.slice(20);
+  assert.ok(
+    late.some((rate) => rate > 0),
+    'it copies',
+  );
+  assert.ok(
+    late.some((rate) => rate === 0),
+    'and measures',
+  );
+  assert.ok(late.every((rate) => rate < INFINITE));
+});
