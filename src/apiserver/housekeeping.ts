@@ -132,7 +132,9 @@ export class Housekeeper {
       const finalizers = metadata.finalizers ?? [];
       const own = dependents.get(metadata.uid) ?? [];
       if (finalizers.includes('orphan')) await this.#orphan(known, own);
-      else if (finalizers.includes('foregroundDeletion')) await this.#foreground(known, own);
+      else if (finalizers.includes('foregroundDeletion')) {
+        await this.#foreground(known, own, byUid);
+      }
       if (finalizers.includes(NAMESPACE_FINALIZER)) await this.#empty(known, all);
     }
   }
@@ -165,24 +167,46 @@ export class Housekeeper {
     }
   }
 
-  async #foreground(known: Known, dependents: readonly Known[]): Promise<void> {
+  async #foreground(
+    known: Known,
+    dependents: readonly Known[],
+    byUid: ReadonlyMap<string, Known>,
+  ): Promise<void> {
+    const { uid } = known.object.metadata;
     for (const { kind, object } of dependents) {
-      if (object.metadata.deletionTimestamp === undefined) {
-        await this.#delete(kind, object, 'Foreground');
-      }
+      if (object.metadata.deletionTimestamp !== undefined) continue;
+      // What another owner keeps is not deleted with this one: it is only no longer its.
+      if (await this.#isKeptByOthers(object, uid, byUid)) await this.#disown(kind, object, uid);
+      else await this.#delete(kind, object, 'Foreground');
     }
     if (dependents.length === 0) await this.#removeFinalizer(known, 'foregroundDeletion');
     else this.#again = true;
   }
 
+  async #isKeptByOthers(
+    { metadata }: KubeObject,
+    uid: string,
+    byUid: ReadonlyMap<string, Known>,
+  ): Promise<boolean> {
+    for (const owner of metadata.ownerReferences ?? []) {
+      if (owner.uid === uid) continue;
+      const finalizers = byUid.get(owner.uid)?.object.metadata.finalizers ?? [];
+      const goes = finalizers.includes('foregroundDeletion');
+      if (!goes && (await this.#exists(owner, metadata.namespace ?? null))) return true;
+    }
+    return false;
+  }
+
+  async #disown(kind: KindDefinition, object: KubeObject, uid: string): Promise<void> {
+    await this.#change(kind, object, (metadata) => ({
+      ...metadata,
+      ownerReferences: (metadata.ownerReferences ?? []).filter((owner) => owner.uid !== uid),
+    }));
+  }
+
   async #orphan(known: Known, dependents: readonly Known[]): Promise<void> {
     const { uid } = known.object.metadata;
-    for (const { kind, object } of dependents) {
-      await this.#change(kind, object, (metadata) => ({
-        ...metadata,
-        ownerReferences: (metadata.ownerReferences ?? []).filter((owner) => owner.uid !== uid),
-      }));
-    }
+    for (const { kind, object } of dependents) await this.#disown(kind, object, uid);
     await this.#removeFinalizer(known, 'orphan');
   }
 

@@ -95,6 +95,26 @@ test('in the foreground the owner waits for what it owns; orphans are let go', a
   });
 });
 
+test('in the foreground, what another owner keeps stays with that one', async () => {
+  await withHousekeeper(async (under) => {
+    const { server } = under;
+    const box = await server.create(BOXES, { metadata: { name: 'box' } });
+    const other = await server.create(BOXES, { metadata: { name: 'other' } });
+    const both = {
+      ownerReferences: [...ownedBy(box).ownerReferences, ...ownedBy(other).ownerReferences],
+    };
+    await server.create(WIDGETS, aWidget('shared', {}, both));
+    await server.delete(BOXES, null, 'box', { propagation: 'Foreground' });
+    await until(async () => (await server.list(BOXES)).items.length === 1);
+    const { metadata } = await server.get<Widget>(WIDGETS, 'default', 'shared');
+    assert.equal(metadata.deletionTimestamp, undefined);
+    assert.deepEqual(
+      metadata.ownerReferences?.map(({ name }) => name),
+      ['other'],
+    );
+  });
+});
+
 test('a namespace is emptied before it goes', async () => {
   await withHousekeeper(async (under) => {
     const { server } = under;
