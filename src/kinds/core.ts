@@ -6,6 +6,7 @@ import {
   type KubeObject,
   READ_VERBS,
   type SpecObject,
+  type StatusCause,
 } from '../apiserver/index.ts';
 import { age, column, described, statusOnly } from './common.ts';
 
@@ -67,13 +68,19 @@ export const SECRET: KindDefinition<Secret> = {
     delete secret.stringData;
   },
   validate: (secret, before) => {
-    const causes = Object.entries(secret.data ?? {})
+    const causes: StatusCause[] = Object.entries(secret.data ?? {})
       .filter(([, text]) => !isBase64(text))
       .map(([key]) => ({
-        reason: 'FieldValueInvalid' as const,
+        reason: 'FieldValueInvalid',
         field: `data[${key}]`,
         message: 'is not base64; use stringData for plain text',
       }));
+    for (const key of Object.keys(secret.data ?? {})) {
+      if (SECRET_KEY.test(key)) continue;
+      const message = "is no key: use letters, digits, '-', '_' and '.', at most 253";
+      causes.push({ reason: 'FieldValueInvalid', field: `data[${key.slice(0, 120)}]`, message });
+    }
+    causes.push(...checkImmutable(secret, before));
     if (before !== null && secret.type !== before.type) {
       causes.push({ reason: 'FieldValueInvalid', field: 'type', message: 'is fixed at creation' });
     }
@@ -81,6 +88,24 @@ export const SECRET: KindDefinition<Secret> = {
     return causes;
   },
 };
+
+const SECRET_KEY = /^[-._a-zA-Z0-9]{1,253}$/;
+
+function checkImmutable(secret: Secret, before: Secret | null): StatusCause[] {
+  if (before?.immutable !== true) return [];
+  const message = 'field is immutable when `immutable` is set';
+  const causes: StatusCause[] = [];
+  const forbid = (field: string): void => {
+    causes.push({ reason: 'FieldValueForbidden', field, message });
+  };
+  if (secret.immutable !== true) forbid('immutable');
+  const [now, then] = [secret.data ?? {}, before.data ?? {}];
+  const isSame =
+    Object.keys(now).length === Object.keys(then).length &&
+    Object.entries(now).every(([key, text]) => Object.hasOwn(then, key) && then[key] === text);
+  if (!isSame) forbid('data');
+  return causes;
+}
 
 function isBase64(text: string): boolean {
   return Buffer.from(text, 'base64').toString('base64') === text.replace(/\s/g, '');
