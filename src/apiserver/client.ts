@@ -32,6 +32,10 @@ export interface WriteOptions {
   readonly force?: boolean;
   /** Is told of warnings for the client. */
   readonly onWarning?: (message: string) => void;
+  /** Is called where an apply made what was not there. */
+  readonly onCreated?: () => void;
+  /** Fields that stand twice in what was sent: judged as unknown ones are. */
+  readonly duplicates?: readonly string[];
 }
 
 export interface DeleteRequest {

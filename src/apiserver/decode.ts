@@ -43,10 +43,14 @@ export function decodeObject(
     isObject(sent['metadata']) || 'metadata' in sent ? sent : { ...sent, metadata: {} };
   const found = checkStructure(schemaOf(kind), withoutStatus ? omitStatus(complete) : complete);
   causes.push(...found.causes);
-  for (const { field, message } of found.unknown) {
-    if ((options.fieldValidation ?? 'Strict') === 'Strict') {
-      causes.push({ reason: 'FieldValueNotSupported', field, message });
-    } else if (options.fieldValidation === 'Warn') options.onWarning?.(message);
+  const judge = (reason: StatusCause['reason'], field: string, message: string): void => {
+    if ((options.fieldValidation ?? 'Strict') === 'Strict') causes.push({ reason, field, message });
+    else if (options.fieldValidation === 'Warn') options.onWarning?.(message);
+  };
+  for (const { field, message } of found.unknown) judge('FieldValueNotSupported', field, message);
+  for (const path of options.duplicates ?? []) {
+    const field = clip(path);
+    judge('FieldValueDuplicate', field, `duplicate field "${field}"`);
   }
   if (causes.length > 0) throw invalid(kind, nameIn(sent), causes);
   return { ...(found.value as KubeObject), apiVersion, kind: kind.kind };
@@ -82,6 +86,14 @@ export function isSubdomain(name: string): boolean {
   return name.length <= 253 && SUBDOMAIN.test(name);
 }
 
+export function isLabelKey(key: string): boolean {
+  return QUALIFIED.test(key);
+}
+
+export function isLabelValue(value: string): boolean {
+  return LABEL_VALUE.test(value);
+}
+
 /** What is wrong with the metadata that clients decide. */
 export function checkMetadata(kind: KindDefinition, metadata: ObjectMeta): StatusCause[] {
   const causes: StatusCause[] = [];
@@ -106,8 +118,8 @@ export function checkMetadata(kind: KindDefinition, metadata: ObjectMeta): Statu
     );
   }
   for (const [key, value] of Object.entries(metadata.labels ?? {})) {
-    if (!QUALIFIED.test(key)) bad('metadata.labels', `'${clip(key)}' is not a label key`);
-    else if (!LABEL_VALUE.test(value)) {
+    if (!isLabelKey(key)) bad('metadata.labels', `'${clip(key)}' is not a label key`);
+    else if (!isLabelValue(value)) {
       bad(`metadata.labels.${key}`, `'${clip(value)}' is not a label value`);
     }
   }

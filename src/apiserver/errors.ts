@@ -47,6 +47,7 @@ export interface StatusCause {
     | 'FieldValueRequired'
     | 'FieldValueNotSupported'
     | 'FieldValueForbidden'
+    | 'FieldValueDuplicate'
     | 'FieldValueNotFound'
     | 'FieldValueTypeInvalid'
     | 'FieldManagerConflict'

@@ -8,6 +8,7 @@ import fastify, {
   type FastifyReply,
   type FastifyRequest,
 } from 'fastify';
+import { stringify as stringifyYaml } from 'yaml';
 import type { Access, Identity } from './access.ts';
 import type { WriteOptions } from './client.ts';
 import {
@@ -21,11 +22,14 @@ import { ApiError, clip, invalid, notFound, type StatusReason } from './errors.t
 import type { KindDefinition, LogOptions, Verb } from './kind.ts';
 import { listVersion, watchVersion } from './list-options.ts';
 import type { KubeObject } from './meta.ts';
+import { type Shape, wantedShape } from './negotiation.ts';
+import { wrongPatchOption } from './object-parts.ts';
 import { openapiV2, openapiV3, openapiV3Index } from './openapi.ts';
 import { encodeOpenapiV2, OPENAPI_PROTOBUF } from './openapi-protobuf.ts';
 import { isNode, nodeAt, type PeerIdentity, peerOptions } from './peer-nodes.ts';
 import {
   deleteRequest,
+  duplicatesIn,
   flag,
   integer,
   listRequest,
@@ -37,12 +41,11 @@ import {
   patchType,
   type Query,
   type Target,
-  wantedShape,
   writeOptions,
 } from './request.ts';
 import type { ResourceServer } from './resources.ts';
 import { reviewAccess, reviewRules, reviewSelf } from './self-review.ts';
-import { type Shape, Streams } from './streams.ts';
+import { Streams } from './streams.ts';
 import { checkStructure, type Schema } from './structure.ts';
 import { partialOf, tableOf } from './table.ts';
 
@@ -230,15 +233,14 @@ function addDiscovery(app: FastifyInstance, options: HttpOptions): void {
     known(request);
     return openapiV3Index(registry, hash);
   });
-  app.get('/openapi/v3/api/:version', (request) => {
-    known(request);
-    const params = request.params as { version: string };
-    return openapiV3(registry, version, { group: '', version: params.version });
-  });
-  app.get('/openapi/v3/apis/:group/:version', (request) => {
-    known(request);
-    return openapiV3(registry, version, request.params as { group: string; version: string });
-  });
+  for (const path of ['api/:version', 'apis/:group/:version']) {
+    app.get(`/openapi/v3/${path}`, (request) => {
+      known(request);
+      const only = { group: '', ...(request.params as { version: string }) };
+      if (registry.inGroupVersion(only.group, only.version).length === 0) return found(null);
+      return openapiV3(registry, version, only);
+    });
+  }
 }
 
 /** More are not read. */
@@ -253,6 +255,8 @@ class ResourceRequest {
   readonly #query: Query;
   readonly #path: string;
   readonly #warnings: string[] = [];
+  /** Of an answer with objects; what cannot be answered is refused before anything is done. */
+  #shape: Shape | null = null;
 
   constructor(
     options: HttpOptions,
@@ -290,9 +294,13 @@ class ResourceRequest {
     if (kind.namespaced && target.namespace === null && target.name !== null) {
       throw new ApiError('NotFound', `${kind.plural} are in namespaces: ${clip(this.#path)}`);
     }
-    const result = await this.#dispatch(kind, target, identity);
+    let result = await this.#dispatch(kind, target, identity);
     // At once: a header that is set again replaces the one before.
     if (this.#warnings.length > 0) this.#reply.header('warning', this.#warnings.map(warningHeader));
+    if (result !== this.#reply && this.#shape?.as === 'object' && this.#shape.format === 'yaml') {
+      this.#reply.type('application/yaml');
+      result = yamlOf(result);
+    }
     return result;
   }
 
@@ -308,10 +316,15 @@ class ResourceRequest {
     }
     const allow = (verb: Verb | 'connect'): void =>
       this.#options.access?.assertAllowed(identity, verb, kind, subresource);
+    if (name !== null && subresource !== null && subresource !== 'status') {
+      return await this.#connect(kind, target, name, subresource, allow);
+    }
+    const shape = wantedShape(this.#request.headers.accept ?? '*/*', this.#query);
+    this.#shape = shape;
     if (name === null) {
       switch (method) {
         case 'GET':
-          return await this.#list(kind, target, allow);
+          return await this.#list(kind, target, shape, allow);
         case 'POST':
           allow('create');
           return await this.#create(kind, target);
@@ -321,9 +334,6 @@ class ResourceRequest {
         default:
           throw notAllowed(method);
       }
-    }
-    if (subresource !== null && subresource !== 'status') {
-      return await this.#connect(kind, target, name, subresource, allow);
     }
     switch (method) {
       case 'GET':
@@ -355,7 +365,12 @@ class ResourceRequest {
     }
   }
 
-  async #list(kind: KindDefinition, target: Target, allow: (verb: Verb) => void): Promise<unknown> {
+  async #list(
+    kind: KindDefinition,
+    target: Target,
+    shape: Shape,
+    allow: (verb: Verb) => void,
+  ): Promise<unknown> {
     const { server } = this.#options;
     const request = listRequest(this.#query, target.namespace);
     if (flag(this.#query, 'watch')) {
@@ -364,7 +379,9 @@ class ResourceRequest {
       // Everything about it is checked before its head is sent.
       integer(this.#query, 'timeoutSeconds');
       flag(this.#query, 'allowWatchBookmarks');
-      const shape = this.#shape();
+      if (shape.as === 'object' && shape.format === 'yaml') {
+        throw new ApiError('NotAcceptable', 'a watch is answered in application/json');
+      }
       this.#streams.watch(
         server,
         kind,
@@ -380,7 +397,6 @@ class ResourceRequest {
     allow('list');
     const wanted = { ...request, ...listVersion(this.#query) };
     const list = await server.list(refOf(kind, target), wanted);
-    const shape = this.#shape();
     if (shape.as === 'table') {
       return tableOf(kind, list.items, list.metadata, shape.options, server.now());
     }
@@ -426,6 +442,11 @@ class ResourceRequest {
   async #patch(kind: KindDefinition, target: Target, name: string): Promise<unknown> {
     const type = patchType(mediaType(this.#request.headers['content-type']));
     const body = this.#body();
+    const isApply = type === 'apply';
+    if (!isApply && this.#query.has('force')) {
+      const why = 'may not be specified for non-apply patch';
+      throw wrongPatchOption('force', why, 'FieldValueForbidden');
+    }
     const patched = await this.#options.server.patch(
       refOf(kind, target),
       target.namespace,
@@ -433,6 +454,11 @@ class ResourceRequest {
       { type, body },
       {
         ...this.#writeOptions(),
+        // Who applies owns what he applies: he must say who he is.
+        ...(isApply ? { fieldManager: this.#query.get('fieldManager') ?? '' } : {}),
+        onCreated: () => {
+          this.#reply.code(201);
+        },
         ...(target.subresource === 'status' ? { subresource: 'status' as const } : {}),
       },
     );
@@ -507,7 +533,9 @@ class ResourceRequest {
   }
 
   #writeOptions(): WriteOptions {
+    const { body, headers } = this.#request;
     return {
+      duplicates: duplicatesIn(body as Buffer | undefined, mediaType(headers['content-type'])),
       ...writeOptions(this.#query, this.#request.headers['user-agent'] ?? ''),
       onWarning: (message) => {
         if (this.#warnings.length < MAX_WARNINGS) this.#warnings.push(message);
@@ -515,14 +543,10 @@ class ResourceRequest {
     };
   }
 
-  #shape(): Shape {
-    return wantedShape(this.#request.headers.accept ?? '*/*', this.#query);
-  }
-
   async #shaped(kind: KindDefinition, _target: Target, object: KubeObject): Promise<unknown> {
-    const shape = this.#shape();
+    const shape = this.#shape;
+    if (shape === null || shape.as === 'object') return object;
     if (shape.as === 'partial') return partialOf(object, shape.version);
-    if (shape.as === 'object') return object;
     const { resourceVersion } = object.metadata;
     return tableOf(kind, [object], { resourceVersion }, shape.options, this.#options.server.now());
   }
@@ -572,10 +596,23 @@ function logOptions(query: Query, signal: AbortSignal): LogOptions {
     timestamps: flag(query, 'timestamps'),
     tailLines: integer(query, 'tailLines'),
     sinceSeconds: integer(query, 'sinceSeconds'),
-    sinceTime: query.get('sinceTime') ?? null,
+    sinceTime: timeIn(query, 'sinceTime'),
     limitBytes: integer(query, 'limitBytes', 1),
     signal,
   };
+}
+
+function timeIn(query: Query, name: string): string | null {
+  const value = query.get(name) ?? '';
+  if (value === '') return null;
+  if (!Number.isNaN(Date.parse(value))) return value;
+  throw new ApiError('BadRequest', `bad query: ${name}: '${clip(value)}' is no time`);
+}
+
+/** JSON is YAML, too: what is long is not worth the time that a nicer one takes. */
+function yamlOf(value: unknown): string {
+  const isLong = Array.isArray((value as { items?: unknown }).items);
+  return isLong ? JSON.stringify(value, null, 2) : stringifyYaml(value);
 }
 
 /** `localhost`, `127.x.y.z` or `[::1]`, with or without a port. */

@@ -5,7 +5,8 @@ import { schemaOf } from './decode.ts';
 import { ApiError, clip, conflict, invalid, type Status, type StatusCause } from './errors.ts';
 import { apiVersionOf, type KindDefinition } from './kind.ts';
 import type { KubeObject, ObjectMeta } from './meta.ts';
-import { jsonPatch } from './patch/json-patch.ts';
+import { isManagedFields } from './patch/field-set.ts';
+import { jsonPatch, sameJson } from './patch/json-patch.ts';
 import { mergePatch } from './patch/merge-patch.ts';
 import { strategicMergePatch } from './patch/strategic-merge.ts';
 import { fieldMatcher, labelMatcher, type Matcher } from './selectors.ts';
@@ -64,6 +65,43 @@ export function assertSame(kind: KindDefinition, sent: ObjectMeta, before: Objec
       `the UID in the object (${clip(sent.uid)}) is not ${before.uid}: it was deleted and made again`,
     );
   }
+}
+
+/** A write of the status is one of nothing else, whatever else was sent: that need not even be right. */
+export function withStatusOf(sent: unknown, shown: KubeObject): unknown {
+  if (!isObject(sent)) return sent;
+  const { status: _, ...rest } = shown;
+  const kept = ['apiVersion', 'kind', 'metadata', 'status'].filter((name) => name in sent);
+  return { ...rest, ...Object.fromEntries(kept.map((name) => [name, sent[name]])) };
+}
+
+/**
+ * The object before, with the owners of its fields that were sent with it, as a client sends them that moves a field from
+ * one manager to another; null where none were sent, or the same, or what is none. `[{}]` takes all of them away.
+ */
+export function ownersSent(sent: KubeObject, before: KubeObject): KubeObject | null {
+  const { managedFields } = sent.metadata;
+  if (managedFields === undefined || managedFields.length === 0) return null;
+  if (sameJson(managedFields, before.metadata.managedFields ?? [])) return null;
+  const isReset = managedFields.length === 1 && Object.keys(managedFields[0] ?? {}).length === 0;
+  if (!isReset && !managedFields.every(isManagedFields)) return null;
+  return {
+    ...before,
+    metadata: { ...before.metadata, managedFields: isReset ? [] : managedFields },
+  };
+}
+
+/** An option of a patch that does not go with it, as Kubernetes words it. */
+export function wrongPatchOption(
+  field: string,
+  message: string,
+  reason: StatusCause['reason'],
+): ApiError {
+  return new ApiError('Invalid', `PatchOptions.meta.k8s.io "" is invalid: ${field}: ${message}`, {
+    group: 'meta.k8s.io',
+    kind: 'PatchOptions',
+    causes: [{ reason, field, message }],
+  });
 }
 
 export function finalizersFor(metadata: ObjectMeta, request: DeleteRequest): string[] {

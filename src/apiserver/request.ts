@@ -1,11 +1,11 @@
 // From an HTTP request to what it asks for: the path's parts, the query's options, the body by its type.
 import { parse as parseYaml } from 'yaml';
 import type { DeleteRequest, ListRequest, PatchType, WriteOptions } from './client.ts';
+import { duplicateKeys } from './duplicate-keys.ts';
 import { ApiError, clip } from './errors.ts';
 import { decodeKubeProtobuf, KUBE_PROTOBUF } from './kube-protobuf.ts';
 import { DELETE_OPTIONS } from './openapi.ts';
 import { checkStructure, isObject } from './structure.ts';
-import type { TableOptions } from './table.ts';
 
 /** The API takes no larger request. A manifest is far below it. */
 export const MAX_REQUEST_BYTES = 1024 * 1024;
@@ -79,7 +79,11 @@ function badQuery(name: string, value: string, wanted: string): ApiError {
   });
 }
 
-function oneOf<T extends string>(query: Query, name: string, values: readonly T[]): T | undefined {
+export function oneOf<T extends string>(
+  query: Query,
+  name: string,
+  values: readonly T[],
+): T | undefined {
   const value = query.get(name);
   if (value === undefined || value === '') return undefined;
   const known = values.find((one) => one === value);
@@ -178,6 +182,12 @@ export function mediaType(header: string | undefined): string {
   return (header ?? '').split(';')[0]!.trim().toLowerCase();
 }
 
+/** The fields that stand twice in a body of JSON; those of YAML are refused when it is parsed. */
+export function duplicatesIn(body: Buffer | undefined, contentType: string): string[] {
+  const isJson = contentType === '' || contentType.endsWith('json');
+  return body === undefined || !isJson ? [] : duplicateKeys(body.toString('utf8'));
+}
+
 /** The body as JSON has it; undefined where there is none. */
 export function parseBody(body: Buffer | undefined, contentType: string): unknown {
   if (body === undefined || body.length === 0) return undefined;
@@ -234,29 +244,4 @@ function assertPlain(value: unknown, depth: number): unknown {
 
 function tooDeep(): ApiError {
   return new ApiError('BadRequest', `the body nests deeper than ${MAX_DEPTH}`);
-}
-
-/** What kind of answer the client wants: the first of its wishes that can be had. */
-export function wantedShape(
-  accept: string,
-  query: Query,
-): { as: 'object' } | { as: 'table'; options: TableOptions } | { as: 'partial'; version: string } {
-  for (const wish of accept.split(',')) {
-    const [type = '', ...parameters] = wish.split(';').map((part) => part.trim());
-    if (type !== 'application/json' && type !== '*/*' && type !== 'application/*') continue;
-    const values = new Map(parameters.map((part) => part.split('=', 2) as [string, string]));
-    const as = values.get('as');
-    const version = values.get('v') ?? 'v1';
-    if (as === undefined) return { as: 'object' };
-    if (values.get('g') !== 'meta.k8s.io' || !['v1', 'v1beta1'].includes(version)) continue;
-    if (as === 'Table') {
-      const include = oneOf(query, 'includeObject', ['None', 'Metadata', 'Object'] as const);
-      return {
-        as: 'table',
-        options: { version: version as 'v1', include: include ?? 'Metadata' },
-      };
-    }
-    if (as.startsWith('PartialObjectMetadata')) return { as: 'partial', version };
-  }
-  return { as: 'object' };
 }

@@ -46,9 +46,12 @@ import {
   isAddressable,
   listHeader,
   matcherOf,
+  ownersSent,
   removedStatus,
   wantedParts,
   withName,
+  withStatusOf,
+  wrongPatchOption,
 } from './object-parts.ts';
 import { afterUpdate, applyConfig, type Manager } from './patch/apply.ts';
 import { sameJson } from './patch/json-patch.ts';
@@ -377,10 +380,7 @@ export class ResourceServer implements ObjectClient {
     options: WriteOptions,
   ): Promise<KubeObject> {
     if ((options.fieldManager ?? '') === '') {
-      throw new ApiError(
-        'BadRequest',
-        'PatchOptions.meta.k8s.io is invalid: fieldManager: is required for apply patch',
-      );
+      throw wrongPatchOption('fieldManager', 'is required for apply patch', 'FieldValueRequired');
     }
     // Decoded first: what is applied must be right by itself, but for what may be left to others.
     const sent = withName(body, kind, namespace, name);
@@ -395,7 +395,9 @@ export class ResourceServer implements ObjectClient {
         const object = decodeObject(kind, version, sent, options, kind.hasStatus === true);
         const applied = applyConfig(null, object, schemaOf(kind), manager, true) as KubeObject;
         try {
-          return await this.#createDecoded(kind, version, applied, options, 'Apply');
+          const made = await this.#createDecoded(kind, version, applied, options, 'Apply');
+          options.onCreated?.();
+          return made;
         } catch (error) {
           const isRace = error instanceof ApiError && error.reason === 'AlreadyExists';
           if (!isRace || tries >= MAX_TRIES) throw error;
@@ -446,10 +448,12 @@ export class ResourceServer implements ObjectClient {
     const backend = this.#backend(kind);
     for (let tries = 1; ; tries += 1) {
       const before = await this.#find(kind, namespace, name);
+      const shown = this.#present(kind, version, before);
+      const changed = change(shown);
       const sent = decodeObject(
         kind,
         version,
-        change(this.#present(kind, version, before)),
+        subresource === 'status' ? withStatusOf(changed, shown) : changed,
         options,
         kind.hasStatus === true && subresource === '',
       );
@@ -468,7 +472,8 @@ export class ResourceServer implements ObjectClient {
         kind.defaults?.(next, before);
         await this.#check(kind, next, before, subresource, options);
       }
-      const isSame = sameJson(stripped(next), stripped(before));
+      // Who owns what may be changed by itself, too.
+      const isSame = sameJson(stripped(next), stripped(before)) && !ownersSent(sent, before);
       if (isSame && (operation === 'Update' || sameJson(next, before))) {
         return this.#present(kind, version, before);
       }
@@ -544,7 +549,12 @@ export class ResourceServer implements ObjectClient {
     next.metadata.managedFields =
       operation === 'Apply'
         ? (sent.metadata.managedFields ?? [])
-        : afterUpdate(before, next, schemaOf(kind), manager);
+        : afterUpdate(
+            (subresource === '' ? ownersSent(sent, before) : null) ?? before,
+            next,
+            schemaOf(kind),
+            manager,
+          );
     return next;
   }
 

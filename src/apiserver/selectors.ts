@@ -1,12 +1,14 @@
 // Label and field selectors, as Kubernetes' list calls take them: `app=db,tier!=test,disk in (a, b),!old`.
+import { isLabelKey, isLabelValue } from './decode.ts';
 import { ApiError, clip } from './errors.ts';
 import type { KubeObject } from './meta.ts';
 
 export type Matcher = (object: KubeObject) => boolean;
 
-const SET = /^([^\s!=,]+)\s+(in|notin)\s+\(([^()]*)\)$/;
-const EQUAL = /^([^\s!=,]+)\s*(=|==|!=)\s*([^\s!=,]*)$/;
-const EXISTS = /^(!?)\s*([^\s!=,()]+)$/;
+const SET = /^([^\s!=,()<>]+)\s+(in|notin)\s*\(([^()]*)\)$/;
+const EQUAL = /^([^\s!=,()<>]+)\s*(==|=|!=)\s*([^\s!=,()<>]*)$/;
+const ORDER = /^([^\s!=,()<>]+)\s*([<>])\s*(-?\d{1,15})$/;
+const EXISTS = /^(!?)\s*([^\s!=,()<>]+)$/;
 const MAX_SELECTOR_CHARACTERS = 4096;
 
 /** Throws a BadRequest for what is no selector. */
@@ -59,24 +61,48 @@ function labelTerm(term: string): Matcher {
   const set = SET.exec(term);
   if (set !== null) {
     const [, key = '', operator, list = ''] = set;
-    const values = new Set(list.split(',').map((value) => value.trim()));
+    const values = list.split(',').map((value) => value.trim());
+    assertLabels(term, key, ...values);
+    const wanted = new Set(values);
     return (object) => {
       const value = labelOf(object, key);
-      const listed = value !== undefined && values.has(value);
+      const listed = value !== undefined && wanted.has(value);
       return operator === 'in' ? listed : !listed;
     };
   }
   const equal = EQUAL.exec(term);
   if (equal !== null) {
-    const [, key = '', operator, value] = equal;
+    const [, key = '', operator, value = ''] = equal;
+    assertLabels(term, key, value);
     return (object) => (labelOf(object, key) === value) === (operator !== '!=');
   }
-  const exists = EXISTS.exec(term);
-  if (exists !== null) {
-    const [, not, key = ''] = exists;
-    return (object) => (labelOf(object, key) !== undefined) === (not === '');
+  const order = ORDER.exec(term);
+  if (order !== null) {
+    const [, key = '', operator, bound] = order;
+    assertLabels(term, key);
+    return (object) => {
+      const value = labelOf(object, key) ?? '';
+      if (!/^-?\d+$/.test(value)) return false;
+      return operator === '>' ? Number(value) > Number(bound) : Number(value) < Number(bound);
+    };
   }
-  throw new ApiError('BadRequest', `'${clip(term)}' is not a label selector; write it like app=db`);
+  const exists = EXISTS.exec(term);
+  if (exists === null) throw noSelector(term);
+  const [, not, key = ''] = exists;
+  assertLabels(term, key);
+  return (object) => (labelOf(object, key) !== undefined) === (not === '');
+}
+
+/** What can be nobody's label is a slip of the pen, and not a selector of nothing. */
+function assertLabels(term: string, key: string, ...values: readonly string[]): void {
+  if (!isLabelKey(key) || !values.every(isLabelValue)) throw noSelector(term);
+}
+
+function noSelector(term: string): ApiError {
+  return new ApiError(
+    'BadRequest',
+    `unable to parse requirement: '${clip(term)}' is not a label selector; write it like app=db`,
+  );
 }
 
 function splitOutsideParentheses(selector: string): string[] {

@@ -6,24 +6,21 @@ import type { WatchRequest } from './client.ts';
 import { ApiError } from './errors.ts';
 import { apiVersionOf, type KindDefinition } from './kind.ts';
 import type { KubeObject } from './meta.ts';
+import type { Shape } from './negotiation.ts';
 import { flag, integer, type Query } from './request.ts';
 import type { ResourceServer } from './resources.ts';
-import { emptyTable, partialOf, type TableOptions, tableOf } from './table.ts';
+import { emptyTable, partialOf, tableOf } from './table.ts';
 import { WaitingLines } from './waiting-lines.ts';
 
-/** Text of a log that its reader has not taken: beyond it he is cut off. */
-const MAX_UNSENT_LOG_BYTES = 8 * 1024 * 1024;
-const MAX_STREAMS = 1024;
+/** Each has a bounded part unsent (waiting-lines.ts), and its socket. */
+const MAX_STREAMS = 4096;
+/** The head of a log's answer waits so long for its first lines. */
+const HEAD_MS = 1000;
 const BOOKMARK_MS = 30_000;
 /** Within the time that proxies allow; clients begin anew. */
 const STANDARD_TIMEOUT_S = 1800;
 /** What a timer can count. */
 const MAX_TIMEOUT_S = 2_000_000;
-
-export type Shape =
-  | { as: 'object' }
-  | { as: 'table'; options: TableOptions }
-  | { as: 'partial'; version: string };
 
 export class Streams {
   readonly #open = new Set<() => void>();
@@ -118,15 +115,18 @@ export class Streams {
     this.#assertRoom();
     const aborted = new AbortController();
     const iterator = chunks(aborted.signal)[Symbol.asyncIterator]();
-    // The first chunk before the head: what fails at once is answered as a failure.
-    const firstChunk = await iterator.next();
+    // What fails at once is answered as a failure; a log that is silent has its head sent all the same.
+    const firstChunk = iterator.next();
+    const isSilent = await Promise.race([firstChunk.then(() => false), afterMs(HEAD_MS)]);
+    if (isSilent) firstChunk.catch(() => {});
     const stream = this.#begin(http, reply, 'text/plain; charset=utf-8', () => aborted.abort());
     try {
-      for (let chunk = firstChunk; chunk.done !== true; chunk = await iterator.next()) {
-        if (!stream.write(chunk.value)) break;
+      for (let chunk = await firstChunk; chunk.done !== true; chunk = await iterator.next()) {
+        if (!(await stream.write(chunk.value))) break;
       }
-    } catch {
-      // The head is sent; a log that breaks off is all that can be said.
+    } catch (error) {
+      // The head is sent: its last line is where it can be said.
+      if (error instanceof ApiError) await stream.write(`${error.message}\n`);
     } finally {
       await iterator.return?.();
       stream.end();
@@ -165,15 +165,21 @@ export class Streams {
       raw.destroy();
     });
     atEnd.push(() => waiting.drop());
-    const write = (text: string): boolean => {
+    let isRoom: () => void = () => {};
+    raw.on('drain', () => isRoom());
+    atEnd.push(() => isRoom());
+    /** Resolves when there is room for more, with whether anybody still reads. */
+    const write = async (text: string): Promise<boolean> => {
       if (ended) return false;
-      raw.write(text);
-      if (raw.writableLength > MAX_UNSENT_LOG_BYTES) {
-        end();
-        raw.destroy();
+      if (!raw.write(text)) {
+        await new Promise<void>((resolve) => {
+          isRoom = resolve;
+        });
       }
       return !ended;
     };
+    // Gone before its answer began: nothing will tell of that any more.
+    if (raw.destroyed) end();
     return {
       write,
       lines: (lines: readonly (() => string)[]): void => waiting.add(lines),
@@ -218,4 +224,10 @@ function bookmarkOf(
     default:
       return assertNever(shape);
   }
+}
+
+function afterMs(delayMs: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    setTimeout(() => resolve(true), delayMs);
+  });
 }

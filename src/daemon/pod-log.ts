@@ -21,8 +21,9 @@ const ANSWER_LIMIT_MS = 10_000;
 const MAX_REFUSAL_CHARACTERS = 16 * 1024;
 
 export function podLog(from: PodLogOptions): NonNullable<KindDefinition<Pod>['log']> {
-  return (pod, options) =>
-    pod.spec.nodeName === from.nodeName
+  return (pod, options) => {
+    assertThere(pod, options);
+    return pod.spec.nodeName === from.nodeName
       ? from.book.read(logFilterOf(pod), {
           tailLines: options.tailLines,
           sinceMs: sinceMsOf(options),
@@ -32,6 +33,20 @@ export function podLog(from: PodLogOptions): NonNullable<KindDefinition<Pod>['lo
           signal: options.signal,
         })
       : elsewhere(pod, options, from);
+  };
+}
+
+/** A part has one container, and nothing is kept of the process before. */
+function assertThere({ metadata: { name }, spec }: Pod, { container, previous }: LogOptions): void {
+  const names = spec.containers.map((one) => one.name);
+  if (container !== null && container !== '' && !names.includes(container)) {
+    const why = `container ${container} is not valid for pod ${name}: it has ${names.join(', ')}`;
+    throw new ApiError('BadRequest', why);
+  }
+  if (previous) {
+    const why = `previous terminated container "${names[0] ?? ''}" in pod "${name}" not found: journalctl -u ashlar-node, on its node, has what it said before`;
+    throw new ApiError('BadRequest', why);
+  }
 }
 
 function sinceMsOf({ sinceSeconds, sinceTime }: LogOptions): number | null {

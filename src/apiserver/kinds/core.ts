@@ -36,10 +36,19 @@ export const NAMESPACES: KindDefinition<NamespaceObject> = {
   fields: { spec: NamespaceSpec, status: NamespaceStatus },
   hasStatus: true,
   defaults: (object, before) => {
+    // As everywhere else: selectors of namespaces are written with it.
+    object.metadata.labels = {
+      ...object.metadata.labels,
+      'kubernetes.io/metadata.name': object.metadata.name,
+    };
     if (before !== null) return;
     const { finalizers = [] } = object.metadata;
     object.metadata.finalizers = [...new Set([...finalizers, NAMESPACE_FINALIZER])];
   },
+  present: (object) => ({
+    ...object,
+    status: { phase: object.metadata.deletionTimestamp === undefined ? 'Active' : 'Terminating' },
+  }),
   columns: [
     {
       name: 'Status',
@@ -163,6 +172,8 @@ const LeaseSpec = Type.Object(
     leaseTransitions: Type.Optional(
       Type.Integer({ minimum: 0, description: 'How often it changed hands: rises, never falls.' }),
     ),
+    strategy: text('How the next holder is chosen: kept for clients that say so.', 253),
+    preferredHolder: text('Who should have it next: kept for clients that say so.', 512),
   },
   closed,
 );

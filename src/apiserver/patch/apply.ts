@@ -53,6 +53,7 @@ export function applyConfig(
       // An item of a list with keys is shared; its fields are what can differ.
       if (isListItem(field) || sameJson(value, fieldValue(live, field))) continue;
       taken.add(field);
+      if (isOwnHand(entry, manager, live)) continue;
       causes.push({
         reason: 'FieldManagerConflict',
         field: showField(field),
@@ -109,6 +110,16 @@ export function afterUpdate(
   }
   if (!found && changed.size > 0) result.push(entryOf(manager, changed, null));
   return bounded(result);
+}
+
+/** kubectl applied before by itself what it now has the server apply: no conflict with itself. */
+function isOwnHand(entry: ManagedFields, manager: Manager, live: KubeObject | null): boolean {
+  const applied = live?.metadata.annotations?.['kubectl.kubernetes.io/last-applied-configuration'];
+  return (
+    manager.name === 'kubectl' &&
+    entry.manager === 'kubectl-client-side-apply' &&
+    applied !== undefined
+  );
 }
 
 function merge(live: unknown, config: unknown, schema: Schema): unknown {

@@ -101,6 +101,38 @@ export function fromFieldsV1(fieldsV1: unknown): Set<string> {
   return fields;
 }
 
+/** Could it be an entry of managedFields: what a client sends is looked at before it is kept. */
+export function isManagedFields(entry: unknown): boolean {
+  if (!isObject(entry)) return false;
+  const { manager, operation, apiVersion, time, fieldsType, fieldsV1, subresource } = entry;
+  return (
+    [manager, apiVersion].every((text) => typeof text === 'string' && text.length <= 256) &&
+    (operation === 'Apply' || operation === 'Update') &&
+    [time, subresource].every((text) => text === undefined || typeof text === 'string') &&
+    fieldsType === 'FieldsV1' &&
+    isFieldsV1(fieldsV1)
+  );
+}
+
+function isFieldsV1(value: unknown): boolean {
+  return (
+    isObject(value) &&
+    Object.entries(value).every(([step, below]) => isStep(step) && isFieldsV1(below))
+  );
+}
+
+function isStep(step: string): boolean {
+  if (step.includes(SEPARATOR)) return false;
+  if (step === '.' || step.startsWith('f:')) return true;
+  if (!step.startsWith('k:') && !step.startsWith('v:')) return false;
+  try {
+    const value: unknown = JSON.parse(step.slice(2));
+    return step.startsWith('v:') || isObject(value);
+  } catch {
+    return false;
+  }
+}
+
 /** The path of an item of a list with keys, not of a field of it. */
 export function isListItem(path: string): boolean {
   return path.slice(path.lastIndexOf(SEPARATOR) + 1).startsWith('k:');

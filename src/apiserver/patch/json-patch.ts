@@ -10,13 +10,16 @@ interface Operation {
   readonly value?: unknown;
 }
 
-/** More than Kubernetes takes, and each is small. */
-const MAX_OPERATIONS = 1000;
+/** As many as Kubernetes takes; and the request is bounded. */
+const MAX_OPERATIONS = 10_000;
 
 /** Throws a BadRequest for what is no patch, Invalid where it does not fit the target. */
 export function jsonPatch(target: unknown, patch: unknown): unknown {
   if (!Array.isArray(patch)) throw bad('a JSON patch is a list of operations');
-  if (patch.length > MAX_OPERATIONS) throw bad(`at most ${MAX_OPERATIONS} operations in one patch`);
+  if (patch.length > MAX_OPERATIONS) {
+    const message = `the JSON patch has ${patch.length} operations; at most ${MAX_OPERATIONS}`;
+    throw new ApiError('RequestEntityTooLarge', message);
+  }
   // Copied once; every operation changes the copy.
   let document: unknown = structuredClone(target);
   patch.forEach((given: unknown, index) => {

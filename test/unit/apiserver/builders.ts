@@ -1,6 +1,7 @@
 // A server over a store in memory, with two kinds to play with.
 import { Type } from 'typebox';
 import {
+  ApiError,
   ageColumn,
   type Condition,
   ConditionsSchema,
@@ -99,6 +100,34 @@ export const BOXES: KindDefinition = {
   columns: [ageColumn],
 };
 
+/** Something that talks: `loud` says a line at once, others say one when the test lets them. */
+export const TALKERS: KindDefinition = {
+  group: 'example.com',
+  version: 'v1',
+  kind: 'Talker',
+  plural: 'talkers',
+  namespaced: true,
+  description: 'Something with a log.',
+  fields: { spec: Type.Object({}, { additionalProperties: true }) },
+  columns: [ageColumn],
+  log: async function* ({ metadata: { name } }, { signal }) {
+    talking.add(name);
+    try {
+      if (name === 'broken') throw new ApiError('ServiceUnavailable', 'it has no voice');
+      if (name === 'loud') for (let n = 0; n < 300; n += 1) yield `${'x'.repeat(65_535)}\n`;
+      else {
+        await new Promise<void>((resolve) => {
+          signal.addEventListener('abort', () => resolve(), { once: true });
+        });
+      }
+    } finally {
+      talking.delete(name);
+    }
+  },
+};
+/** Those that somebody listens to now. */
+export const talking = new Set<string>();
+
 export interface ServerUnderTest {
   readonly server: ResourceServer;
   readonly store: ObjectStore;
@@ -108,7 +137,7 @@ export interface ServerUnderTest {
 
 export async function aServer(): Promise<ServerUnderTest> {
   const registry = new KindRegistry();
-  for (const kind of [NAMESPACES, EVENTS, LEASES, WIDGETS, BOXES]) {
+  for (const kind of [NAMESPACES, EVENTS, LEASES, WIDGETS, BOXES, TALKERS]) {
     registry.register(kind as KindDefinition);
   }
   const store = new MemoryObjectStore();

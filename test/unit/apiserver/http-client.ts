@@ -48,7 +48,10 @@ export class ApiUnderTest {
   }
 
   async stop(): Promise<void> {
-    await this.#app.close();
+    const closed = this.#app.close();
+    // The client keeps connections, also such as it has not used yet.
+    this.#app.server.closeAllConnections();
+    await closed;
   }
 
   async call(method: string, path: string, { body, headers = {} }: Asked = {}): Promise<Answer> {

@@ -215,6 +215,47 @@ test('server-side apply: managers own fields, conflict over them, and give them 
   await assert.rejects(apply('one', { size: 2, color: 'red' }), refused('Conflict', '.spec.color'));
 });
 
+test('owners of fields can be written: moved to another manager, or all taken away; nonsense is not kept', async () => {
+  const { server } = await aServer();
+  const apply = (manager: string, size: number) =>
+    server.patch<Widget>(
+      WIDGETS,
+      'default',
+      'a',
+      { type: 'apply', body: { metadata: { name: 'a' }, spec: { size } } },
+      { fieldManager: manager },
+    );
+  const made = await server.create<Widget>(WIDGETS, aWidget('a'), { fieldManager: 'old-hand' });
+  await assert.rejects(apply('new-hand', 2), refused('Conflict', '.spec.size'));
+  const [entry] = made.metadata.managedFields!;
+  const own = async (value: unknown): Promise<string[]> => {
+    const body = [{ op: 'replace', path: '/metadata/managedFields', value }];
+    const { metadata } = await server.patch(WIDGETS, 'default', 'a', { type: 'json', body });
+    return (metadata.managedFields ?? []).map(({ manager }) => manager);
+  };
+  assert.deepEqual(await own([{ ...entry, fieldsV1: { 'k:no json': {} } }]), ['old-hand']);
+  assert.deepEqual(await own([]), ['old-hand']);
+  assert.deepEqual(await own([{ ...entry, manager: 'new-hand', operation: 'Apply' }]), [
+    'new-hand',
+  ]);
+  assert.equal((await apply('new-hand', 2)).spec.size, 2);
+  assert.deepEqual(await own([{}]), []);
+  assert.equal((await apply('third-hand', 3)).spec.size, 3);
+});
+
+test('kubectl that applied by itself has the server go on without a conflict', async () => {
+  const { server } = await aServer();
+  const key = 'kubectl.kubernetes.io/last-applied-configuration';
+  const annotations = { [key]: '{}' };
+  const by = { fieldManager: 'kubectl-client-side-apply' };
+  await server.create(WIDGETS, aWidget('a', {}, { annotations }), by);
+  const patch = { type: 'apply', body: { metadata: { name: 'a' }, spec: { size: 2 } } } as const;
+  const apply = (fieldManager: string) =>
+    server.patch<Widget>(WIDGETS, 'default', 'a', patch, { fieldManager });
+  await assert.rejects(apply('helm'), refused('Conflict', '.spec.size'));
+  assert.equal((await apply('kubectl')).spec.size, 2);
+});
+
 test('finalizers hold an object until the last one goes', async () => {
   const { server } = await aServer();
   await server.create(WIDGETS, aWidget('a', {}, { finalizers: ['example.com/x'] }));

@@ -102,7 +102,7 @@ after(async () => {
 });
 
 /** What node-1 gets of node-2's, where nodes know each other so. */
-async function linesOf(peers: PeerIdentity | null): Promise<string> {
+async function linesOf(peers: PeerIdentity | null, asked: object = {}): Promise<string> {
   const client = { get: async () => ({ status: { apiAddress: address } }) as Node } as never;
   const book = new LogBook();
   const log = podLog({ book, client, nodeName: 'node-1', isSecured: true, peers });
@@ -111,7 +111,7 @@ async function linesOf(peers: PeerIdentity | null): Promise<string> {
   const more = { sinceSeconds: null, sinceTime: null, container: null, previous: false };
   let text = '';
   const { signal } = new AbortController();
-  for await (const part of log(pod, { ...options, ...more, signal })) text += part;
+  for await (const part of log(pod, { ...options, ...more, ...asked, signal })) text += part;
   return text;
 }
 
@@ -130,6 +130,13 @@ test('one who is not a node of theirs is none, and does not take the other for o
     linesOf(identity('one', 'strangers')),
     /node-2 \(127\.0\.0\.1:\d+\) cannot be asked for these lines: .*(certificate|signature)/,
   );
+});
+
+test('a process before this one, and a container that the pod has not, are refused', async () => {
+  const mine = identity('one', 'nodes');
+  await assert.rejects(linesOf(mine, { previous: true }), /previous terminated container "x"/);
+  await assert.rejects(linesOf(mine, { container: 'y' }), /container y is not valid for pod far/);
+  assert.match(await linesOf(mine, { container: 'x' }), /^a line/);
 });
 
 /** The status code that the API answers with. */
