@@ -91,6 +91,7 @@ export class Session {
   readonly #sinceMs: number;
 
   #life: Life = Life.Open;
+  #dropped = false;
   #goneWaiters: (() => void)[] = [];
 
   readonly #commands = new CommandTable(this);
@@ -358,7 +359,7 @@ export class Session {
       task.dataOut.release();
       task.dataOut = null;
     }
-    if ((task.aborted && !command.failed) || this.#life !== Life.Open) {
+    if ((task.aborted && !command.failed) || this.#life !== Life.Open || this.#dropped) {
       this.leaveWindow(command);
       this.retire(command);
       return;
@@ -526,9 +527,13 @@ export class Session {
     if (this.open) this.#sendMessage(messages.logoutRequested(seconds));
   }
 
-  /** Tells that the session goes (§11.9), and ends it. */
+  /**
+   * Tells that the session goes (§11.9), and ends it. What ends in the same turn is not answered any more: a command that was held
+   * for want of a quorum ends as Offline, and told so a host would fail it instead of sending it again (C10).
+   */
   drop(reason: string): void {
     if (!this.open) return;
+    this.#dropped = true;
     this.#sendMessage(messages.sessionDropped(this.parameters));
     this.log.info({ reason }, 'session is dropped');
     this.#connection.closeGracefully();

@@ -30,7 +30,7 @@ export {
   type PoolAction,
   type PoolOperation,
 } from './pool-actions.ts';
-export { checkScrub, deviceCalled, deviceRefusal } from './pool-check.ts';
+export { checkScrub, deviceCalled, deviceRefusal, OUR_CONTENTS } from './pool-check.ts';
 export { REPLICA, type Replica, ReplicaSpec, ReplicaStatus, rebuildStatus } from './replica.ts';
 export * from './snapshot.ts';
 export * from './snapshots.ts';

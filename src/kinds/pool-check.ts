@@ -19,15 +19,27 @@ const FIXED = [
   'storagePoolClaim',
 ] as const;
 
+/** What a BlockDevice is said to hold that carries the label of a pool. */
+export const OUR_CONTENTS = 'an ashlar pool';
+
 /** Why the pool of that name may not have the device; empty: it may. `force`: what it holds does not matter. */
-export function deviceRefusal({ spec, status }: BlockDevice, pool: string, force: boolean): string {
+export function deviceRefusal(
+  { metadata, spec, status }: BlockDevice,
+  pool: string,
+  force: boolean,
+): string {
   if (spec.claimRef !== undefined && spec.claimRef.pool !== pool) {
     return `belongs to pool ${spec.claimRef.pool}`;
   }
   if ((status?.inUse ?? '') !== '') return `is in use: ${status?.inUse}`;
   if (status?.state !== 'Active') return `is ${status?.state ?? 'Unknown'}`;
   if (!force && spec.claimRef === undefined && (status.contents ?? '') !== '') {
-    return `holds ${status.contents}; if that is not needed, clear it with: wipefs -a ${spec.path}`;
+    // wipefs knows others' signatures, not ours.
+    const clear =
+      status.contents === OUR_CONTENTS
+        ? `ashlar create pool NAME --device ${metadata.name} --force, and ashlar destroy pool NAME`
+        : `wipefs -a ${spec.path}`;
+    return `holds ${status.contents}; if that is not needed, clear it with: ${clear}`;
   }
   return '';
 }

@@ -11,6 +11,7 @@ import {
   readSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
+import { OUR_CONTENTS } from '../../kinds/index.ts';
 
 /** Where the kernel's files are: elsewhere in a test. */
 export interface Roots {
@@ -226,7 +227,7 @@ function contentsOf(
   sizeBytes: number,
   { findSignature, isOurs }: DiscoverOptions,
 ): string {
-  if (isOurs?.(path) === true) return 'an ashlar pool';
+  if (isOurs?.(path) === true) return OUR_CONTENTS;
   let file: number;
   try {
     file = openSync(path, 'r');

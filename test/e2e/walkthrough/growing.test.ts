@@ -1,12 +1,8 @@
 // Goal: what is asked of nodes that are not there yet comes true when they are. A claim of three replicas on the first node
 // of a cluster is bound with one, says what it lacks, and gets the others as nodes come, under I/O; then any node may go.
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { type EtcdUnderTest, startEtcd } from '../../support/etcd.ts';
-import { Cluster, MANIFESTS } from './cluster.ts';
+import { EtcdCluster } from './etcd-cluster.ts';
 
 interface Volume {
   readonly metadata: { readonly name: string };
@@ -20,38 +16,15 @@ interface Volume {
   };
 }
 
-let etcd: EtcdUnderTest;
-let folder: string;
-let cluster: Cluster;
+let cluster: EtcdCluster;
 beforeEach(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'ashlar-etcd-'));
-  etcd = await startEtcd(folder);
-  cluster = new Cluster({
+  cluster = await EtcdCluster.with({
     nodes: 3,
     disks: 1,
-    etcd: [etcd.endpoint],
     config: { control: '{placePatience: 30s}' },
   });
 });
-afterEach(async () => {
-  await cluster.stop();
-  await etcd.stop();
-  rmSync(folder, { recursive: true, force: true });
-});
-
-async function applyAll(): Promise<void> {
-  const spc = readFileSync(join(MANIFESTS, 'spc.yaml'), 'utf8').replace(/.*blockdevice-2\n/, '');
-  writeFileSync(join(cluster.folder, 'spc.yaml'), spc);
-  const files = [
-    join(cluster.folder, 'spc.yaml'),
-    join(MANIFESTS, 'storageclass.yaml'),
-    join(MANIFESTS, 'cstor-pvc.yaml'),
-  ];
-  for (const file of files) {
-    const { status, stderr } = await cluster.kubectl('apply', '-f', file);
-    assert.equal(status, 0, stderr);
-  }
-}
+afterEach(() => cluster.stop());
 
 /** The claim's volume, once it is so. */
 function volumeThat(what: string, is: (volume: Volume) => boolean, limitMs = 90_000) {
@@ -89,7 +62,7 @@ async function changePolicies({ metadata, status }: Volume): Promise<void> {
 test('on the first node a claim of three has one replica; others join as nodes come; then the first may go', async () => {
   await cluster.nodes[0]?.start();
   await cluster.pointTo(cluster.nodes[0]!);
-  await applyAll();
+  await cluster.applyClaim();
   const first = await volumeThat(
     'served with one replica',
     ({ status }) => status?.serving !== undefined && status.replicas?.inSync === 1,
@@ -130,7 +103,7 @@ test('killed while others join, the only node with the data goes on where it was
   const [first, ...others] = cluster.nodes;
   await first?.start();
   await cluster.pointTo(first!);
-  await applyAll();
+  await cluster.applyClaim();
   const alone = await volumeThat(
     'served with one replica',
     ({ status }) => status?.serving !== undefined && status.replicas?.inSync === 1,

@@ -2,13 +2,11 @@
 // of a replica is killed and comes back in between; of a snapshot taken meanwhile its object says who holds it.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { type EtcdUnderTest, startEtcd } from '../../support/etcd.ts';
-import { Cluster, MANIFESTS } from './cluster.ts';
+import { EtcdCluster } from './etcd-cluster.ts';
 
 interface Volume {
   readonly metadata: { readonly name: string };
@@ -32,26 +30,13 @@ interface Snapshot {
 }
 
 const MAIN = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
-let cluster: Cluster;
-let etcd: EtcdUnderTest;
-let folder: string;
+let cluster: EtcdCluster;
 before(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'ashlar-etcd-'));
-  etcd = await startEtcd(folder);
-  cluster = new Cluster({ nodes: 3, disks: 1, etcd: [etcd.endpoint] });
+  cluster = await EtcdCluster.with({ nodes: 3, disks: 1 });
   await cluster.start();
-  const spc = readFileSync(join(MANIFESTS, 'spc.yaml'), 'utf8').replace(/.*blockdevice-2\n/, '');
-  writeFileSync(join(cluster.folder, 'spc.yaml'), spc);
-  await must(
-    ...['apply', '-f', join(cluster.folder, 'spc.yaml')],
-    ...['-f', join(MANIFESTS, 'storageclass.yaml'), '-f', join(MANIFESTS, 'cstor-pvc.yaml')],
-  );
+  await cluster.applyClaim();
 });
-after(async () => {
-  await cluster.stop();
-  await etcd.stop();
-  rmSync(folder, { recursive: true, force: true });
-});
+after(() => cluster.stop());
 
 async function must(...args: string[]): Promise<string> {
   const { status, stdout, stderr } = await cluster.kubectl(...args);

@@ -6,8 +6,8 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { type EtcdUnderTest, startEtcd } from '../../support/etcd.ts';
-import { Cluster, type ClusterNode } from './cluster.ts';
+import type { ClusterNode } from './cluster.ts';
+import { EtcdCluster } from './etcd-cluster.ts';
 
 interface Volume {
   readonly status?: {
@@ -22,8 +22,7 @@ interface Volume {
 
 const folder = mkdtempSync(join(tmpdir(), 'ashlar-secured-'));
 const TOKENS = { read: 'read-token-0123456789', admin: 'admin-token-0123456789' };
-let cluster: Cluster;
-let etcd: EtcdUnderTest;
+let cluster: EtcdCluster;
 
 function openssl(...args: string[]): void {
   execFileSync('openssl', args, { cwd: folder, stdio: 'pipe' });
@@ -62,12 +61,10 @@ before(async () => {
   writeFileSync(join(folder, 'tokens'), `${tokens.join('\n')}\n`);
   for (const [role, token] of Object.entries(TOKENS)) writeFileSync(join(folder, role), token);
   writeFileSync(join(folder, 'nobody'), 'nobody-has-this-token');
-  etcd = await startEtcd(join(folder, 'etcd'));
-  cluster = new Cluster({
+  cluster = await EtcdCluster.with({
     nodes: 3,
     disks: 1,
     diskBytes: 2 ** 30,
-    etcd: [etcd.endpoint],
     api: `tls: {certFile: ${folder}/first.crt, keyFile: ${folder}/first.key}, tokensFile: ${folder}/tokens`,
     config: {
       replication:
@@ -80,16 +77,8 @@ before(async () => {
 });
 after(async () => {
   await cluster.stop();
-  await etcd.stop();
   rmSync(folder, { recursive: true, force: true });
 });
-
-async function apply(...manifests: object[]): Promise<void> {
-  const file = join(cluster.folder, 'manifest.yaml');
-  writeFileSync(file, manifests.map((manifest) => JSON.stringify(manifest)).join('\n---\n'));
-  const { status, stderr } = await cluster.ashlar('apply', '-f', file);
-  assert.equal(status, 0, stderr);
-}
 
 const volumeThat = (what: string, is: (status: NonNullable<Volume['status']>) => boolean) =>
   cluster.until(
@@ -116,7 +105,7 @@ test('the API: a wrong token, another server, one that may only read, each in wo
 });
 
 test('replicas over mutual TLS; a stranger is refused; renewed certificates are taken as it runs', async () => {
-  await apply({
+  await cluster.apply({
     apiVersion: 'openebs.io/v1alpha1',
     kind: 'StoragePoolClaim',
     metadata: { name: 'pool' },
@@ -126,7 +115,7 @@ test('replicas over mutual TLS; a stranger is refused; renewed certificates are 
       blockDevices: { blockDeviceList: ['blockdevice-1'] },
     },
   });
-  await apply({
+  await cluster.apply({
     apiVersion: 'ashlar.io/v1',
     kind: 'Volume',
     metadata: { name: 'db' },

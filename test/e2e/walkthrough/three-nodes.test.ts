@@ -5,14 +5,10 @@
 // ASHLAR_LEADER_FIRST: the number of the first of them, so that a long run can be had in parts; standard 0.
 // ASHLAR_ETCD_AWAY_SECONDS: how long etcd is away; standard 8, the long run is 60.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { parseQuantity } from '../../../src/base/index.ts';
-import { type EtcdUnderTest, startEtcd } from '../../support/etcd.ts';
-import { Cluster, type ClusterNode, MANIFESTS } from './cluster.ts';
+import type { ClusterNode } from './cluster.ts';
+import { EtcdCluster } from './etcd-cluster.ts';
 
 interface Volume {
   readonly metadata: { readonly name: string };
@@ -33,32 +29,13 @@ interface Volume {
 const AWAY_SECONDS = Number(process.env['ASHLAR_ETCD_AWAY_SECONDS'] ?? 8);
 const KILLS = Number(process.env['ASHLAR_LEADER_KILLS'] ?? 3);
 const FIRST = Number(process.env['ASHLAR_LEADER_FIRST'] ?? 0);
-let cluster: Cluster;
-let etcd: EtcdUnderTest;
-let folder: string;
+let cluster: EtcdCluster;
 before(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'ashlar-etcd-'));
-  etcd = await startEtcd(folder);
-  cluster = new Cluster({
-    nodes: 3,
-    disks: 1,
-    etcd: [etcd.endpoint],
-    config: { control: '{nodeGone: 20s}' },
-  });
+  cluster = await EtcdCluster.with({ nodes: 3, disks: 1, config: { control: '{nodeGone: 20s}' } });
   await cluster.start();
-  const spc = readFileSync(join(MANIFESTS, 'spc.yaml'), 'utf8').replace(/.*blockdevice-2\n/, '');
-  writeFileSync(join(cluster.folder, 'spc.yaml'), spc);
-  const { status, stderr } = await cluster.kubectl(
-    ...['apply', '-f', join(cluster.folder, 'spc.yaml')],
-    ...['-f', join(MANIFESTS, 'storageclass.yaml'), '-f', join(MANIFESTS, 'cstor-pvc.yaml')],
-  );
-  assert.equal(status, 0, stderr);
+  await cluster.applyClaim();
 });
-after(async () => {
-  await cluster.stop();
-  await etcd.stop();
-  rmSync(folder, { recursive: true, force: true });
-});
+after(() => cluster.stop());
 
 async function theVolume(): Promise<Volume> {
   const claim = await cluster.get<{ spec: { volumeName?: string } }>('pvc', 'cstor-pvc');
@@ -105,7 +82,7 @@ test('etcd away: I/O goes on, changes wait, nothing is torn down', async () => {
   const volume = await healthy();
   const before = await cluster.get<{ items: { metadata: { uid: string } }[] }>('replicas');
   const node = nodeOf(volume.status?.serving?.nodeName);
-  await etcd.kill();
+  await cluster.etcd.kill();
   const endMs = Date.now() + AWAY_SECONDS * 1000;
   let pattern = 0x40;
   while (Date.now() < endMs) {
@@ -114,7 +91,7 @@ test('etcd away: I/O goes on, changes wait, nothing is torn down', async () => {
     await new Promise((resolve) => setTimeout(resolve, 1000));
   }
   await cluster.io(urlAt(node, volume), `read -P ${pattern} 8M 64k`, 'read -P 1 0M 64k');
-  await etcd.start();
+  await cluster.etcd.start();
   const again = await healthy();
   assert.deepEqual(again.status?.target, volume.status?.target, 'its coordinator stayed');
   const replicas = await cluster.get<{ items: { metadata: { uid: string } }[] }>('replicas');
@@ -178,7 +155,7 @@ const pairIsHealthy = (): Promise<Volume> =>
 
 /** Two copies and a witness, as tables and descriptions show them. */
 async function aPair(): Promise<Volume> {
-  await apply({
+  await cluster.apply({
     apiVersion: 'ashlar.io/v1',
     kind: 'Volume',
     metadata: { name: 'pair' },
@@ -203,7 +180,7 @@ class Operations {
   sizeMi = 5 * 1024;
   #replicas = 3;
   #count = 0;
-  #rollback: { readonly name: string; readonly answer: ReturnType<Cluster['ashlar']> } | null =
+  #rollback: { readonly name: string; readonly answer: ReturnType<EtcdCluster['ashlar']> } | null =
     null;
   drained: ClusterNode | null = null;
 
@@ -211,7 +188,7 @@ class Operations {
     create: async () => {
       const name = this.#next('extra');
       this.extras.push(name);
-      await apply(claimOf(name, 64));
+      await cluster.apply(claimOf(name, 64));
     },
     snapshot: async () => {
       const name = this.#next('snap');
@@ -223,11 +200,11 @@ class Operations {
       this.#clones.push(name);
       const manifest = claimOf(name, this.sizeMi);
       const dataSource = { kind: 'PersistentVolumeClaim', name: 'cstor-pvc' };
-      await apply({ ...manifest, spec: { ...manifest.spec, dataSource } });
+      await cluster.apply({ ...manifest, spec: { ...manifest.spec, dataSource } });
     },
     grow: async () => {
       this.sizeMi += 64;
-      await apply(claimOf('cstor-pvc', this.sizeMi));
+      await cluster.apply(claimOf('cstor-pvc', this.sizeMi));
     },
     scale: async ({ metadata }) => {
       this.#replicas = this.#replicas === 3 ? 2 : 3;
@@ -334,7 +311,7 @@ async function ioAsHostsDo(...commands: string[]): Promise<void> {
 }
 
 const takeSnapshot = (name: string): Promise<void> =>
-  apply({
+  cluster.apply({
     apiVersion: 'volumesnapshot.external-storage.k8s.io/v1',
     kind: 'VolumeSnapshot',
     metadata: { name },
@@ -422,16 +399,3 @@ test(`the leader killed ${KILLS} times at random instants: nothing leaks, nothin
       .every(({ status }) => status.volumes === 1);
   });
 });
-
-function apply(manifest: object): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const args = ['--kubeconfig', `${cluster.folder}/kubeconfig`, 'apply', '-f', '-'];
-    const child = spawn('kubectl', args, { env: { ...process.env, HOME: cluster.folder } });
-    let err = '';
-    child.stderr.on('data', (chunk: Buffer) => {
-      err += chunk.toString();
-    });
-    child.once('close', (code) => (code === 0 ? resolve() : reject(new Error(err))));
-    child.stdin.end(JSON.stringify(manifest));
-  });
-}

@@ -198,6 +198,20 @@ test('the sessions of a target are told and ended', async () => {
   assert.deepEqual(world.server.sessions(), []);
 });
 
+test('a command that ends as its session is dropped is not answered: its host sends it again to who serves then', () => {
+  const world = new World();
+  const host = world.login();
+  world.target.hold = true;
+  host.write(0, 1, { data: pattern(512) });
+  const [held] = world.target.held;
+  world.run(() => {
+    void world.server.closeSessionsOf(TARGET_NAME, 'there is no quorum of replicas');
+    world.target.finish(held!);
+  });
+  host.one(Opcode.AsyncMessage);
+  assert.ok(host.transport.closed);
+});
+
 test('drain asks for a logout, then closes what stays', async () => {
   const world = new World({ limits: { logoutDeadlineMs: 3000 } });
   const polite = world.login({}, '000000000001');
