@@ -318,7 +318,9 @@ export class ReplicaKeeper implements Controller {
     ) {
       return TRY_AGAIN_MS / 10;
     }
-    if (this.#serving.isServed(volumeName)) return TRY_AGAIN_MS / 10;
+    // Of a replicated one that stays its coordinator has let go, and may run here, on a replica in another pool.
+    const isLetGo = volume?.status?.mode === 'replicated' && !isDeleting(volume);
+    if (this.#serving.isServed(volumeName) && !isLetGo) return TRY_AGAIN_MS / 10;
     const store = pool.volume(volumeName);
     if (store !== null && isStoreOf(replica, store) && volume?.status?.mode !== 'replicated') {
       await pool.deleteVolume(volumeName);
