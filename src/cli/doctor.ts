@@ -66,6 +66,9 @@ const STALE_LEASE_MS = 30_000;
 const MAX_SKEW_MS = 1000;
 const LONG_DELETION_MS = 600_000;
 const BUSY_LOOP_SECONDS = 1;
+/** Parts of the files that a process may have open. */
+const MOST_FILES = 0.8;
+const ALL_FILES = 0.95;
 
 type Tell = (level: Level, what: string, todo: string) => void;
 
@@ -112,6 +115,14 @@ function judgeDaemons({ nodes, nowMs }: Facts, tell: Tell): void {
         leftMs < 3 * DAY_MS ? 'broken' : 'care',
         `the certificate ${labels['key']} of node ${node} ${leftMs < 0 ? 'has expired' : 'expires'} (${end})`,
         'replace its files; they are taken within 5 s, nothing is restarted (docs/operations.md, Certificates)',
+      );
+    }
+    const [open, most] = [value('process_open_fds'), value('process_max_fds')];
+    if (open !== null && most !== null && open > most * MOST_FILES) {
+      tell(
+        open > most * ALL_FILES ? 'broken' : 'care',
+        `node ${node} has ${open} of ${most} files open that it may`,
+        `LimitNOFILE= in its unit (ulimit -n), then restart it: without free ones no host is let in`,
       );
     }
     const lag = value('nodejs_eventloop_lag_p99_seconds') ?? 0;

@@ -34,6 +34,12 @@ export function portError(
         `${what} ${shown}: not allowed; ports below 1024 need CAP_NET_BIND_SERVICE, or choose another with ${flag}`,
         options,
       );
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return new StartError(
+        `${what} ${shown}: the name ${address.host} is not known here (getent hosts ${address.host}); use an address of this machine, with ${flag}`,
+        options,
+      );
     default:
       return new StartError(`${what} ${shown} cannot be opened: ${message}`, options);
   }

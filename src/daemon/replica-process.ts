@@ -13,9 +13,11 @@ import {
 } from './config/index.ts';
 import { type Engine, type EngineOptions, notifySystemd, openEngine } from './engine.ts';
 import { createLog } from './log.ts';
+import { fewOpenFiles } from './open-files.ts';
 import { portError, StartError } from './ports.ts';
 import { replicaNodeOf } from './replication.ts';
 import { outliveReaders, stopOnSignals } from './serve.ts';
+import { withAdvice } from './start-advice.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_CONFIG = 2;
@@ -130,6 +132,8 @@ export async function replica(flags: ConfigFlags, version: string): Promise<numb
     node: config.node.name,
     people: process.stderr.isTTY === true ? say : null,
   });
+  const few = fewOpenFiles(config);
+  if (few !== null) log.warn(few);
   process.on('uncaughtException', (error) => {
     log.fatal({ err: error }, 'ashlar stops: an invariant does not hold');
     process.abort();
@@ -150,7 +154,7 @@ export async function replica(flags: ConfigFlags, version: string): Promise<numb
     await daemon.start();
   } catch (error) {
     if (error instanceof StartError || (error as Error).name === 'StoreError') {
-      process.stderr.write(`error: ${(error as Error).message}\n`);
+      process.stderr.write(`error: ${withAdvice(error as Error)}\n`);
     } else log.fatal({ err: error }, 'the start failed');
     return EXIT_FAILED;
   }

@@ -4,8 +4,10 @@ import { ConfigError, type ConfigFlags, loadConfig, showAddress } from './config
 import { notifySystemd } from './engine.ts';
 import { createLog } from './log.ts';
 import { NodeDaemon } from './node-daemon.ts';
+import { fewOpenFiles } from './open-files.ts';
 import { StartError } from './ports.ts';
 import { outliveReaders, stopOnSignals } from './serve.ts';
+import { withAdvice } from './start-advice.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_CONFIG = 2;
@@ -32,6 +34,8 @@ export async function serveNode(flags: ConfigFlags, version: string): Promise<nu
     people: process.stderr.isTTY === true ? say : null,
     tee: (line) => book.write(line),
   });
+  const few = fewOpenFiles(config);
+  if (few !== null) log.warn(few);
   process.on('uncaughtException', (error) => {
     // A broken invariant: what carries on after it may serve wrong data.
     log.fatal({ err: error }, 'ashlar stops: an invariant does not hold');
@@ -45,9 +49,9 @@ export async function serveNode(flags: ConfigFlags, version: string): Promise<nu
   try {
     await daemon.start();
   } catch (error) {
-    const { name, message } = error as Error;
+    const { name } = error as Error;
     if (error instanceof StartError || name === 'StoreError' || name === 'ObjectStoreError') {
-      process.stderr.write(`error: ${message}\n`);
+      process.stderr.write(`error: ${withAdvice(error as Error)}\n`);
     } else {
       log.fatal({ err: error }, 'the start failed');
     }

@@ -12,7 +12,9 @@ import { Daemon } from './daemon.ts';
 import { notifySystemd, openEngine } from './engine.ts';
 import { createLog } from './log.ts';
 import { openObjects } from './objects.ts';
+import { fewOpenFiles } from './open-files.ts';
 import { StartError } from './ports.ts';
+import { withAdvice } from './start-advice.ts';
 import { StatusLine } from './status-line.ts';
 
 const EXIT_FAILED = 1;
@@ -44,6 +46,8 @@ export async function serve(flags: ConfigFlags, version: string): Promise<number
     node: config.node.name,
     people: interactive ? say : null,
   });
+  const few = fewOpenFiles(config);
+  if (few !== null) log.warn(few);
   process.on('uncaughtException', (error) => {
     // A broken invariant: what carries on after it may serve wrong data. The pool is left as a crash would leave it.
     log.fatal({ err: error }, 'ashlar stops: an invariant does not hold');
@@ -71,7 +75,7 @@ export async function serve(flags: ConfigFlags, version: string): Promise<number
     await daemon.start();
   } catch (error) {
     if (error instanceof StartError || (error as Error).name === 'StoreError') {
-      process.stderr.write(`error: ${(error as Error).message}\n`);
+      process.stderr.write(`error: ${withAdvice(error as Error)}\n`);
       log.debug({ err: error }, 'the start failed');
     } else {
       log.fatal({ err: error }, 'the start failed');

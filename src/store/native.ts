@@ -322,7 +322,7 @@ export function native(): NativeAddon {
   } catch (error) {
     throw new StoreError(
       'STORE_UNSUPPORTED',
-      `the native engine at ${path} does not load (${String(error)}); build it again with "npm run build:native"`,
+      `the native engine at ${path} does not load (${String(error)}); build it again: npm run build:native, in ${packageFolder()}`,
       { cause: error },
     );
   }
@@ -342,8 +342,16 @@ function findAddon(): string {
   }
   throw new StoreError(
     'STORE_UNSUPPORTED',
-    `the native engine is not built (no ${ADDON_PATH} in any folder above ${here}); build it with "npm run build:native"`,
+    `the native engine is not built (no ${ADDON_PATH} in any folder above ${here}); build it: npm run build:native, in ${packageFolder()}`,
   );
+}
+
+/** Where npm scripts are run from: an npm that runs no scripts of what it installs leaves the engine to be built there. */
+function packageFolder(): string {
+  const here = dirname(fileURLToPath(import.meta.url));
+  for (let folder = here; dirname(folder) !== folder; folder = dirname(folder))
+    if (existsSync(join(folder, 'package.json'))) return folder;
+  return here;
 }
 
 /**

@@ -78,6 +78,14 @@ test('where all is well nothing is said', () => {
   assert.deepEqual(told({}), []);
 });
 
+test('files that run out are told of before no host is let in', () => {
+  const files = (open: number): string[] =>
+    told({}, [aDaemon('n1', `process_open_fds ${open}\nprocess_max_fds 1000`)]);
+  assert.deepEqual(files(800), []);
+  assert.deepEqual(files(801), ['care: node n1 has 801 of 1000 files open that it may']);
+  assert.match(files(960)[0]!, /^broken: node n1 has 960/);
+});
+
 test('a volume says what it is, who uses it, and why', () => {
   assert.deepEqual(told({ volumes: [aVolume('Offline', { sessions: 2 })] }), [
     'broken: volume db is Offline (2 sessions use it): why it is so',
