@@ -79,8 +79,8 @@ test('snapshots are taken, listed and deleted under the names that people write'
   const made = await ashlar('create', 'snapshot', 'monday', '--volume', 'kept', '--volume', 'demo');
   assert.equal(made.out, 'snapshot/kept.monday created\n', made.err);
   const table = (await ashlar('get', 'snapshots')).out.split('\n');
-  assert.match(table[0]!, /^NAME +VOLUME +USED +REFERENCED +WRITTEN +AGE$/);
-  assert.match(table[1]!, /^demo\.monday +demo +0 +0 +0 +\d+s$/);
+  assert.match(table[0]!, /^NAME +VOLUME +STATUS +SIZE +USED +REFERENCED +WRITTEN +AGE$/);
+  assert.match(table[1]!, /^demo\.monday +demo +Ready +1Gi +0 +0 +0 +\d+s$/);
   assert.match((await ashlar('describe', 'snapshot', 'kept@monday')).out, /^Name: +kept\.monday$/m);
   const refused = await ashlar('delete', 'volume', 'kept');
   assert.match(refused.err, /has 1 snapshots: kept@monday\. Delete them first/);

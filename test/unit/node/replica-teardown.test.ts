@@ -31,7 +31,11 @@ async function tornDown(volume: {
   const host = { promises: () => [], delete: async () => {} };
   const found = { pool: { volume: () => null }, replicas: { host } };
   let isDown = false;
-  const writer = { removeFinalizer: async () => void (isDown = true) };
+  const writer = {
+    removeFinalizer: async () => {
+      isDown = true;
+    },
+  };
   const keeper = new ReplicaKeeper(
     around as unknown as NodeSurroundings,
     { find: () => found } as unknown as OpenPools,
