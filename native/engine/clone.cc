@@ -16,6 +16,8 @@ void PoolImpl::CloneSnapshot(uint32_t snapshot, const Uuid& id, std::string_view
   if (status != Status::kOk) {
   } else if (s == nullptr || s->kind != RecordKind::kSnapshot || s->creating || s->delete_logged) {
     status = Status::kNotFound;
+  } else if (s->head->rolling) {
+    status = Status::kBusy;  // Snapshots after the one it goes back to are about to go.
   } else if (name.empty() || name.size() > 255) {
     status = Status::kInvalid;
   } else if (by_name_.find(name) != by_name_.end()) {
@@ -45,12 +47,18 @@ void PoolImpl::CloneSnapshot(uint32_t snapshot, const Uuid& id, std::string_view
   Leave();
 }
 
-// After a checkpoint: what waited for its snapshot to be in both superblocks.
+bool PoolImpl::MustWait(const VolumeState* snapshot, const ControlOp* control) {
+  return snapshot->supers < 2 ||
+         (control->kind == LogKind::kRollback && control->volume->moves > 0);
+}
+
+// After a checkpoint: what waited for its snapshot to be in both superblocks. After the last move
+// of a volume: its rollback.
 void PoolImpl::StartWaitingControls() {
   std::vector<std::pair<VolumeState*, ControlOp*>> waiting;
   waiting.swap(waiting_controls_);
   for (const auto& [snapshot, control] : waiting) {
-    if (snapshot->supers < 2) {
+    if (MustWait(snapshot, control)) {
       waiting_controls_.emplace_back(snapshot, control);
       continue;
     }

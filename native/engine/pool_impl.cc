@@ -292,6 +292,7 @@ void PoolImpl::Submit(Op* op) {
   }
   op->engine = state;
   ++volume->in_flight;
+  volume->moves += (op->flags & kOpMove) != 0;
   ++in_flight_ops_;
   switch (op->kind) {
     case OpKind::kRead:
@@ -414,6 +415,8 @@ void PoolImpl::FinishOp(OpState* state) {
 void PoolImpl::FuaFlushed(void* context, Status status) {
   OpState* state = static_cast<OpState*>(context);
   --state->volume->in_flight;
+  const bool moved = (state->op->flags & kOpMove) != 0;
+  if (moved && --state->volume->moves == 0 && !Faulted()) StartWaitingControls();
   --in_flight_ops_;
   CompleteOp(state->op, status, state->failed_lba);
   free_states_.push_back(state);

@@ -88,6 +88,7 @@ struct VolumeState {
   uint64_t delete_cursor = 0;
   bool dirty = false;      // In dirty_records_.
   uint32_t in_flight = 0;  // Operations that may still touch it.
+  uint32_t moves = 0;      // Of those, a rebalance's: a rollback waits for them.
   Progress progress;
   uint64_t durable_contig = 0;  // What the last completed flush covered.
   uint64_t flush_contig = 0;    // What the one under way will.
@@ -532,6 +533,7 @@ class PoolImpl final : public Pool {
   void ServeParked();
 
   // --- clone.cc ---
+  static bool MustWait(const VolumeState* snapshot, const ControlOp* control);
   void StartWaitingControls();
   void ApplyClone(VolumeState* clone);
 
@@ -880,7 +882,8 @@ class PoolImpl final : public Pool {
   std::vector<VolumeState*> cut_records_;  // What the checkpoint to come, or under way, writes.
   std::vector<VolumeState*> fresh_;        // Snapshots that one superblock reaches.
   std::vector<VolumeState*> reclaim_;      // To be deleted, or counted anew.
-  std::vector<std::pair<VolumeState*, ControlOp*>> waiting_controls_;  // For a snapshot's supers.
+  // Clones and rollbacks: for a snapshot's supers, or the moves of their volume.
+  std::vector<std::pair<VolumeState*, ControlOp*>> waiting_controls_;
   std::vector<DiffOp> diffs_;
   std::vector<Op*> parked_;  // On snapshots that no superblock reaches yet.
   uint32_t slot_hint_ = 0;

@@ -25,7 +25,8 @@ void PoolImpl::RollbackVolume(uint32_t handle, uint32_t snapshot, uint64_t versi
   } else if (v == nullptr || v->kind != RecordKind::kVolume || v->creating || v->delete_logged ||
              s == nullptr || s->head != v || s->creating || s->delete_logged) {
     status = Status::kNotFound;
-  } else if (v->state != RecordState::kLive || v->in_flight > 0) {
+  } else if (v->state != RecordState::kLive || v->rolling || v->in_flight > v->moves) {
+    // A rebalance's moves end by themselves, and no more of them begin.
     status = Status::kBusy;
   } else {
     for (const VolumeState* later : v->line) {
@@ -49,7 +50,7 @@ void PoolImpl::RollbackVolume(uint32_t handle, uint32_t snapshot, uint64_t versi
     control->version = version;
     control->done = done;
     control->context = context;
-    if (s->supers == 2) {
+    if (!MustWait(s, control)) {
       StartControl(control);
     } else {
       ++in_flight_ops_;

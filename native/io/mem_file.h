@@ -76,13 +76,17 @@ class MemFile : public BlockFile {
   std::function<int32_t(const IoRequest&)> fail;
   // Completes queued requests in another order than they came in.
   std::function<size_t(size_t)> pick;
+  // Queued requests that are not executed for now.
+  std::function<bool(const IoRequest&)> hold;
   uint64_t reads = 0, writes = 0, flushes = 0;
 
  private:
   int Deliver(size_t count) {
     int delivered = 0;
     for (; count > 0 && !queue_.empty(); --count) {
-      const size_t at = pick ? pick(std::min(count, queue_.size())) : 0;
+      size_t at = pick ? pick(std::min(count, queue_.size())) : 0;
+      while (hold && at < queue_.size() && hold(*queue_[at])) ++at;
+      if (at == queue_.size()) break;
       IoRequest* request = queue_[at];
       queue_.erase(queue_.begin() + static_cast<std::ptrdiff_t>(at));
       if (kicked_ > 0) --kicked_;

@@ -8,140 +8,16 @@
 #include <random>
 
 #include "native/engine/log_format.h"
-#include "native/engine/pool.h"
-#include "native/io/mem_file.h"
+#include "native/test/single_disk_host.h"
 
 namespace ashlar {
 namespace {
 
-constexpr uint64_t kMiB = 1 << 20;
-
-struct Buffer {
-  explicit Buffer(uint64_t blocks)
-      : data(static_cast<uint8_t*>(std::aligned_alloc(4096, blocks * 4096))) {
-    std::memset(data, 0, blocks * 4096);
-  }
-  ~Buffer() { std::free(data); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  uint8_t* data;
-};
-
-void Stamp(uint8_t* block, uint64_t value) {
-  for (int i = 0; i < 512; ++i) reinterpret_cast<uint64_t*>(block)[i] = value * 1000003 + i;
-}
-// 0 for a hole, ~0 for garbage.
-uint64_t ValueOf(const uint8_t* block) {
-  const auto* words = reinterpret_cast<const uint64_t*>(block);
-  bool zero = true;
-  for (int i = 0; i < 512; ++i) zero &= words[i] == 0;
-  if (zero) return 0;
-  for (int i = 1; i < 512; ++i) {
-    if (words[i] != words[0] + static_cast<uint64_t>(i)) return ~0ull;
-  }
-  return words[0] / 1000003;
-}
-
-struct Host {
-  MemFile& file;
-  PoolOptions options;
-  std::unique_ptr<Pool> pool;
-  uint64_t version = 1;
-  uint8_t next_open = 1;
-
-  explicit Host(MemFile& f) : file(f) {}
-
-  Status Format() {
-    FormatOptions format;
-    format.name = "test";
-    for (int i = 0; i < 16; ++i) format.store_id.bytes[i] = static_cast<uint8_t>(i + 1);
-    return Pool::Format(file, format);
-  }
-  Status Open() {
-    options.open_id.bytes[0] = next_open++;
-    std::string why;
-    Status s = Pool::Open(file, options, &pool, &why);
-    if (s != Status::kOk) ADD_FAILURE() << why;
-    return s;
-  }
-  void Step() {
-    pool->Kick();
-    if (pool->Poll() == 0 && !pool->WantsPoll()) file.Wait();
-  }
-  template <typename F>
-  Status Control(F f) {
-    Status status = Status::kBusy;
-    f([](void* c, Status s) { *static_cast<Status*>(c) = s; }, &status);
-    for (int i = 0; i < 200000 && status == Status::kBusy; ++i) Step();
-    return status;
-  }
-  uint32_t Create(const std::string& name, uint64_t blocks) {
-    uint32_t handle = 0;
-    Uuid id{};
-    EXPECT_EQ(
-        Control([&](DoneFn d, void* c) { pool->CreateVolume(id, name, blocks, &handle, d, c); }),
-        Status::kOk);
-    return handle;
-  }
-  Status Delete(uint32_t handle) {
-    return Control([&](DoneFn d, void* c) { pool->DeleteVolume(handle, d, c); });
-  }
-  Status Checkpoint() {
-    return Control([&](DoneFn d, void* c) { pool->Checkpoint(d, c); });
-  }
-  Status Close() {
-    Status s = Control([&](DoneFn d, void* c) { pool->Close(d, c); });
-    pool.reset();
-    return s;
-  }
-  Status Run(Op* op) {
-    bool ended = false;
-    op->context = &ended;
-    op->done = [](Op* o) { *static_cast<bool*>(o->context) = true; };
-    pool->Submit(op);
-    for (int i = 0; i < 200000 && !ended; ++i) Step();
-    EXPECT_TRUE(ended);
-    return op->status;
-  }
-  Status Write(uint32_t v, uint64_t lba, uint64_t value, uint64_t blocks = 1, uint8_t flags = 0) {
-    Buffer b(blocks);
-    for (uint64_t i = 0; i < blocks; ++i) Stamp(b.data + i * 4096, value + i);
-    Op op;
-    op.kind = OpKind::kWrite;
-    op.flags = flags;
-    op.volume = v;
-    op.lba = lba;
-    op.blocks = blocks;
-    op.data = b.data;
-    op.version = ++version;
-    return Run(&op);
-  }
-  Status Simple(OpKind kind, uint32_t v, uint64_t lba, uint64_t blocks) {
-    Op op;
-    op.kind = kind;
-    op.volume = v;
-    op.lba = lba;
-    op.blocks = blocks;
-    op.version = ++version;
-    return Run(&op);
-  }
-  uint64_t Read(uint32_t v, uint64_t lba) {
-    Buffer b(1);
-    Op op;
-    op.volume = v;
-    op.lba = lba;
-    op.blocks = 1;
-    op.data = b.data;
-    Status s = Run(&op);
-    return s == Status::kOk ? ValueOf(b.data) : ~1ull;
-  }
-  void ExpectClean() {
-    CheckReport report;
-    ASSERT_EQ(Pool::Check(file, true, &report), Status::kOk);
-    for (const auto& f : report.findings) ADD_FAILURE() << f;
-    EXPECT_TRUE(report.clean);
-  }
-};
+using test::Buffer;
+using test::Host;
+using test::kMiB;
+using test::Stamp;
+using test::ValueOf;
 
 class PoolTest : public testing::TestWithParam<bool> {};
 
@@ -681,8 +557,7 @@ struct Model {
       host.pool.reset();
     }
     host.ExpectClean();
-    host.options.prefer_older_superblock = Below(3) == 0;
-    ASSERT_EQ(host.Open(), Status::kOk);
+    ASSERT_EQ(host.Open(Below(3) == 0), Status::kOk);
     handles.clear();
     size_t live = 0;
     for (const VolumeInfo& info : host.pool->Volumes()) {

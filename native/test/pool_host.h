@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -185,5 +186,52 @@ struct PoolHost {
     EXPECT_TRUE(report.clean);
   }
 };
+
+inline void Fill(PoolHost& host, uint32_t volume, uint64_t blocks, uint64_t base) {
+  for (uint64_t lba = 0; lba < blocks; lba += 64) {
+    ASSERT_EQ(host.Write(volume, lba, base + lba, std::min<uint64_t>(64, blocks - lba)),
+              Status::kOk);
+  }
+}
+inline void ExpectFilled(PoolHost& host, uint32_t volume, uint64_t blocks, uint64_t base) {
+  for (uint64_t lba = 0; lba < blocks; ++lba) {
+    ASSERT_EQ(host.Read(volume, lba), base + lba) << "block " << lba;
+  }
+}
+
+// Flips a byte in every n'th block that is held, of those that `which` takes.
+inline uint64_t Rot(MemFile& medium, uint64_t every, uint64_t from, uint64_t to) {
+  uint64_t rotten = 0;
+  for (uint64_t block = from; block < to; ++block) {
+    if (block % every != 0) continue;
+    bool held = false;
+    uint8_t* data = medium.Block(block);
+    for (int i = 0; i < 4096 && !held; ++i) held = data[i] != 0;
+    if (!held) continue;
+    data[(block * 37) % 4096] ^= 0x10;
+    ++rotten;
+  }
+  return rotten;
+}
+
+// Until no walk is running.
+inline void SettleWalks(PoolHost& host) {
+  for (int i = 0; i < 2000000; ++i) {
+    bool running = false;
+    for (const WalkKind kind : {WalkKind::kScrub, WalkKind::kResilver, WalkKind::kRebalance}) {
+      running |= host.pool->WalkInfo(kind).state == WalkState::kRunning;
+    }
+    if (!running) return host.Settle();
+    host.Step();
+  }
+  FAIL() << "a walk that does not end";
+}
+
+inline uint64_t UsedOf(const PoolHost& host, uint32_t vdev) {
+  for (const VdevInfo& v : host.pool->Vdevs()) {
+    if (v.vdev == vdev) return v.used_blocks;
+  }
+  return 0;
+}
 
 }  // namespace ashlar

@@ -434,8 +434,6 @@ void Workload::Rollback(std::unique_ptr<Control> control, SnapshotHistory* snaps
   }
   Settle(0);
   if (!error_.empty()) return;
-  // What a rebalance has under way is an operation too: the volume is not offline then.
-  if (pool_->WalkInfo(WalkKind::kRebalance).state == WalkState::kRunning) return;
   after = false;
   for (const auto& s : snapshots_) {
     if (after && s->open && s->volume == volume) {

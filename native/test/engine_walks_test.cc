@@ -1,0 +1,433 @@
+// Walks over everything a pool holds: rebalance, resilver, scrub.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "native/test/pool_host.h"
+
+namespace ashlar {
+namespace {
+
+TEST(Walks, ARebalanceGivesANewDeviceItsShareAndGoesOnAfterAKill) {
+  for (const bool immediate : {false, true}) {
+    PoolHost host;
+    for (int i = 0; i < 2; ++i) host.AddMedium(128, immediate);
+    ASSERT_EQ(host.Format({{0}}), Status::kOk);
+    ASSERT_EQ(host.OpenWith({0}), Status::kOk);
+    uint32_t v = host.Create("v", 8192);
+    Fill(host, v, 8192, 1);
+    SnapshotRequest request{v, {}, "kept", ++host.version, nullptr};
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+      host.pool->CreateSnapshots({&request, 1}, 1, d, c);
+    }),
+              Status::kOk);
+    // A quarter is the snapshot's too, and stays where it is.
+    Fill(host, v, 6144, 20000);
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+      DeviceFile file = host.File(1);
+      file.id.bytes[0] = 77;
+      host.pool->AddVdev({file}, d, c);
+    }),
+              Status::kOk);
+    host.Settle();
+    ASSERT_LT(UsedOf(host, 1), 600u);
+    const auto start = [&](DoneFn d, void* c) { host.pool->StartRebalance(d, c); };
+    ASSERT_EQ(host.Control(start), Status::kOk);
+    for (int i = 0; i < 100000 && host.pool->WalkInfo(WalkKind::kRebalance).healed_blocks < 500;
+         ++i) {
+      host.Step();
+    }
+    // A host's write in the middle of it stands.
+    ASSERT_EQ(host.Write(v, 6000, 999999), Status::kOk);
+    ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    EXPECT_EQ(host.pool->WalkInfo(WalkKind::kRebalance).state, WalkState::kRunning);
+    host.pool.reset();
+    ASSERT_EQ(host.OpenWith({1, 0}), Status::kOk) << host.why;
+    v = host.Handle("v");
+    SettleWalks(host);
+    const WalkStatus walk = host.pool->WalkInfo(WalkKind::kRebalance);
+    EXPECT_EQ(walk.state, WalkState::kDone);
+    EXPECT_GT(walk.healed_blocks, 2000u);
+    ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    const uint64_t full = UsedOf(host, 0), fresh = UsedOf(host, 1);
+    EXPECT_GT(fresh * 10, full * 7) << full << " " << fresh;
+    for (uint64_t lba = 0; lba < 8192; ++lba) {
+      const uint64_t want = lba == 6000 ? 999999 : lba < 6144 ? 20000 + lba : lba + 1;
+      ASSERT_EQ(host.Read(v, lba), want) << lba;
+    }
+    const uint32_t kept = host.pool->Snapshots(v).at(0).handle;
+    for (uint64_t lba = 0; lba < 8192; lba += 7) ASSERT_EQ(host.Read(kept, lba), lba + 1);
+    ASSERT_EQ(host.Close(), Status::kOk);
+    host.ExpectClean({0, 1});
+  }
+}
+
+// A block that a snapshot has got since the walk looked at it would be on the medium twice, and be
+// told as changed.
+TEST(Walks, ARebalanceMovesNothingThatASnapshotTookMeanwhile) {
+  for (int steps = 0; steps < 24; ++steps) {
+    SCOPED_TRACE(steps);
+    PoolHost host;
+    for (int i = 0; i < 2; ++i) host.AddMedium(32);
+    ASSERT_EQ(host.Format({{0}}), Status::kOk);
+    ASSERT_EQ(host.OpenWith({0}), Status::kOk);
+    const uint32_t v = host.Create("v", 2048);
+    Fill(host, v, 2048, 1);
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+      DeviceFile file = host.File(1);
+      file.id.bytes[0] = 77;
+      host.pool->AddVdev({file}, d, c);
+    }),
+              Status::kOk);
+    host.Settle();
+    const auto start = [&](DoneFn d, void* c) { host.pool->StartRebalance(d, c); };
+    ASSERT_EQ(host.Control(start), Status::kOk);
+    for (int i = 0; i < steps; ++i) host.Step();
+    uint32_t handle = 0;
+    SnapshotRequest request{v, {}, "kept", ++host.version, &handle};
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+      host.pool->CreateSnapshots({&request, 1}, 1, d, c);
+    }),
+              Status::kOk);
+    SettleWalks(host);
+    std::vector<MapRun> runs;
+    uint64_t next = 0;
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+      host.pool->Changed(handle, v, 0, 100, &runs, &next, d, c);
+    }),
+              Status::kOk);
+    EXPECT_EQ(runs.size(), 0u) << runs[0].lba << " and " << runs[0].blocks;
+  }
+}
+
+// A volume goes back to a snapshot while its blocks are on the move: the moves under way end first.
+TEST(Walks, AVolumeIsRolledBackInTheMiddleOfARebalance) {
+  PoolHost host;
+  for (int i = 0; i < 2; ++i) host.AddMedium(32);
+  ASSERT_EQ(host.Format({{0}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0}), Status::kOk);
+  uint32_t v = host.Create("v", 2048);
+  Fill(host, v, 512, 1);
+  uint32_t kept = 0;
+  SnapshotRequest request{v, {}, "kept", ++host.version, &kept};
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+    host.pool->CreateSnapshots({&request, 1}, 1, d, c);
+  }),
+            Status::kOk);
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  Fill(host, v, 2048, 5000);
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+    DeviceFile file = host.File(1);
+    file.id.bytes[0] = 77;
+    host.pool->AddVdev({file}, d, c);
+  }),
+            Status::kOk);
+  host.Settle();
+  // The new device does not answer: what moves there is under way.
+  bool moving = false;
+  host.media[1]->hold = [&moving](const IoRequest& r) {
+    moving |= r.kind == IoKind::kWrite;
+    return r.kind == IoKind::kWrite;
+  };
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->StartRebalance(d, c); }),
+            Status::kOk);
+  for (int i = 0; i < 1000 && !moving; ++i) host.Step();
+  ASSERT_TRUE(moving);
+  struct Answer {
+    bool ended = false;
+    Status status = Status::kBusy;
+  } back, second;
+  const auto done = [](void* c, Status s) { *static_cast<Answer*>(c) = {true, s}; };
+  host.pool->RollbackVolume(v, kept, ++host.version, true, done, &back);
+  host.pool->RollbackVolume(v, kept, ++host.version, true, done, &second);
+  for (int i = 0; i < 100; ++i) host.Step();
+  EXPECT_FALSE(back.ended);
+  // A second one meanwhile is too many.
+  EXPECT_TRUE(second.ended);
+  EXPECT_EQ(second.status, Status::kBusy);
+  host.media[1]->hold = nullptr;
+  for (int i = 0; i < 100000 && !back.ended; ++i) host.Step();
+  ASSERT_TRUE(back.ended);
+  ASSERT_EQ(back.status, Status::kOk);
+  SettleWalks(host);
+  EXPECT_GT(host.pool->WalkInfo(WalkKind::kRebalance).healed_blocks, 0u);
+  ExpectFilled(host, v, 512, 1);
+  for (uint64_t lba = 512; lba < 2048; ++lba) ASSERT_EQ(host.Read(v, lba), 0u) << lba;
+  std::vector<MapRun> runs;
+  uint64_t next = 0;
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+    host.pool->Changed(kept, v, 0, 100, &runs, &next, d, c);
+  }),
+            Status::kOk);
+  EXPECT_EQ(runs.size(), 0u);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean({0, 1});
+  ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk) << host.why;
+  v = host.Handle("v");
+  ExpectFilled(host, v, 512, 1);
+}
+
+TEST(Walks, AReturningHalfGetsWhatItMissedAndNoMore) {
+  for (const bool immediate : {false, true}) {
+    PoolHost host;
+    host.AddMedium(64, immediate);
+    host.AddMedium(64, immediate);
+    ASSERT_EQ(host.Format({{0, 1}}), Status::kOk);
+    ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk);
+    const uint32_t v = host.Create("v", 8192);
+    Fill(host, v, 8192, 1);
+    ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    ASSERT_EQ(
+        host.Control([&](DoneFn d, void* c) { host.pool->OfflineDevice(host.Device(1).id, d, c); }),
+        Status::kOk);
+    EXPECT_EQ(host.Device(1).state, DeviceState::kOffline);
+    Fill(host, v, 512, 9000);
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+      host.pool->OnlineDevice(host.Device(1).id, {}, 0, d, c);
+    }),
+              Status::kOk);
+    EXPECT_EQ(host.Device(1).state, DeviceState::kResilvering);
+    SettleWalks(host);
+    EXPECT_EQ(host.Device(1).state, DeviceState::kInSync);
+    const WalkStatus status = host.pool->WalkInfo(WalkKind::kResilver);
+    EXPECT_EQ(status.state, WalkState::kDone);
+    EXPECT_GE(status.healed_blocks, 512u);
+    EXPECT_LT(status.healed_blocks, 800u);  // And the pages that changed with them.
+    ASSERT_EQ(host.Close(), Status::kOk);
+    host.ExpectClean({0, 1});
+    ASSERT_EQ(host.OpenWith({1}), Status::kOk) << host.why;
+    ExpectFilled(host, host.Handle("v"), 512, 9000);
+  }
+}
+
+TEST(Walks, AMissingHalfIsResilveredWhenItIsBack) {
+  PoolHost host;
+  for (int i = 0; i < 3; ++i) host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0, 1, 2}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0, 1, 2}), Status::kOk);
+  const uint32_t v = host.Create("v", 4096);
+  Fill(host, v, 4096, 1);
+  ASSERT_EQ(host.Flush(v), Status::kOk);
+  host.pool.reset();
+  for (auto& medium : host.media) medium->PowerCut();
+  ASSERT_EQ(host.OpenWith({0, 2}), Status::kOk);
+  Fill(host, host.Handle("v"), 256, 7000);
+  ASSERT_EQ(host.Flush(host.Handle("v")), Status::kOk);
+  host.pool.reset();
+  ASSERT_EQ(host.OpenWith({0, 1, 2}), Status::kOk) << host.why;
+  SettleWalks(host);
+  EXPECT_EQ(host.Device(1).state, DeviceState::kInSync);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean({0, 1, 2});
+  ASSERT_EQ(host.OpenWith({1}), Status::kOk) << host.why;
+  ExpectFilled(host, host.Handle("v"), 256, 7000);
+  EXPECT_EQ(host.Read(host.Handle("v"), 300), 301u);
+}
+
+// What a head shares with its newest snapshot, the walk leaves to the snapshot. Deleted before its
+// turn, it leaves it to nobody; unless the walk goes back.
+TEST(Walks, ASnapshotThatIsDeletedBeforeTheWalkReachesItIsMissedByNobody) {
+  for (const bool scrub : {false, true}) {
+    PoolHost host;
+    host.AddMedium(64);
+    host.AddMedium(64);
+    ASSERT_EQ(host.Format({{0, 1}}), Status::kOk);
+    ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk);
+    const uint32_t v = host.Create("v", 1024);
+    const uint32_t other = host.Create("other", 40000);
+    if (!scrub) {
+      ASSERT_EQ(host.Control(
+                    [&](DoneFn d, void* c) { host.pool->OfflineDevice(host.Device(1).id, d, c); }),
+                Status::kOk);
+    }
+    Fill(host, v, 1024, 5000);
+    for (uint64_t leaf = 0; leaf < 300; ++leaf) {
+      ASSERT_EQ(host.Write(other, leaf * 128, leaf + 1), Status::kOk);
+    }
+    SnapshotRequest request;
+    uint32_t s = 0;
+    request.volume = v;
+    request.name = "one";
+    request.version = ++host.version;
+    request.handle = &s;
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+      host.pool->CreateSnapshots({&request, 1}, 0, d, c);
+    }),
+              Status::kOk);
+    for (int i = 0; i < 3; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    const WalkKind kind = scrub ? WalkKind::kScrub : WalkKind::kResilver;
+    if (scrub) {
+      // Rotten on one side, in a block that head and snapshot share.
+      for (uint64_t block = 0; block < 64 * kMiB / 4096; ++block) {
+        if (StampOf(host.media[1]->Block(block)) == 5777) host.media[1]->Block(block)[9] ^= 1;
+      }
+      ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->StartScrub(d, c); }), Status::kOk);
+    } else {
+      ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+        host.pool->OnlineDevice(host.Device(1).id, {}, 0, d, c);
+      }),
+                Status::kOk);
+    }
+    const uint64_t begun = scrub ? 100 : 60;
+    auto seen = [&] {
+      const WalkStatus status = host.pool->WalkInfo(kind);
+      return scrub ? status.done_blocks : status.healed_blocks;
+    };
+    for (int i = 0; i < 100000 && seen() < begun; ++i) host.Step();
+    ASSERT_LT(seen(), 700u);
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->DeleteSnapshot(s, d, c); }),
+              Status::kOk);
+    SettleWalks(host);
+    EXPECT_EQ(host.pool->WalkInfo(kind).state, WalkState::kDone);
+    EXPECT_EQ(host.Device(1).state, DeviceState::kInSync);
+    if (scrub) {
+      EXPECT_EQ(host.pool->WalkInfo(kind).healed_blocks, 1u);
+    }
+    EXPECT_EQ(host.pool->WalkInfo(kind).damaged_blocks, 0u);
+    ASSERT_EQ(host.Close(), Status::kOk);
+    host.ExpectClean({0, 1});
+    ASSERT_EQ(host.OpenWith({1}), Status::kOk) << host.why;
+    ExpectFilled(host, host.Handle("v"), 1024, 5000);
+  }
+}
+
+TEST(Walks, AResilverGoesOnAfterARestart) {
+  for (uint64_t seed = 0; seed < 12; ++seed) {
+    std::mt19937_64 rng(seed);
+    PoolHost host;
+    host.AddMedium(64);
+    host.AddMedium(64);
+    host.AddMedium(64);
+    ASSERT_EQ(host.Format({{0, 1}}), Status::kOk);
+    ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk);
+    uint32_t v = host.Create("v", 8192);
+    Fill(host, v, 8192, 1);
+    std::vector<uint64_t> model(8192);
+    for (uint64_t i = 0; i < 8192; ++i) model[i] = i + 1;
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+      host.pool->AttachDevice(host.Device(1).id, host.File(2), true, d, c);
+    }),
+              Status::kOk);
+    // Restarts in the middle, by kill or by power cut, with writes in between.
+    uint32_t restarts = 0;
+    for (int round = 0; round < 200 && restarts < 5; ++round) {
+      for (uint64_t steps = rng() % 40; steps > 0; --steps) host.Step();
+      const uint64_t lba = rng() % 8192;
+      ASSERT_EQ(host.Write(v, lba, 100000 + static_cast<uint64_t>(round)), Status::kOk);
+      model[lba] = 100000 + static_cast<uint64_t>(round);
+      if (rng() % 4 == 0) {
+        ASSERT_EQ(host.Checkpoint(), Status::kOk);
+      }
+      if (rng() % 6 != 0) continue;
+      const bool power = rng() % 2 == 0;
+      if (power) {
+        ASSERT_EQ(host.Flush(v), Status::kOk);
+      }
+      host.pool.reset();
+      if (power) {
+        for (auto& medium : host.media) medium->PowerCut();
+      }
+      ++restarts;
+      Status status = host.OpenWith({0, 1, 2});
+      if (status == Status::kForeign) status = host.OpenWith({0, 2});  // It has left.
+      ASSERT_EQ(status, Status::kOk) << host.why;
+      v = host.Handle("v");
+    }
+    SettleWalks(host);
+    EXPECT_EQ(host.Device(2).state, DeviceState::kInSync);
+    EXPECT_EQ(host.pool->Devices().size(), 2u);
+    ASSERT_EQ(host.Close(), Status::kOk);
+    host.ExpectClean({0, 2});
+    ASSERT_EQ(host.OpenWith({2}), Status::kOk) << host.why;
+    for (uint64_t lba = 0; lba < 8192; ++lba) {
+      ASSERT_EQ(host.Read(host.Handle("v"), lba), model[lba])
+          << "seed " << seed << " block " << lba;
+    }
+  }
+}
+
+TEST(Walks, ScrubFindsAndHealsEverySide) {
+  PoolHost host;
+  host.AddMedium(64);
+  host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0, 1}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk);
+  const uint32_t v = host.Create("v", 4096);
+  Fill(host, v, 4096, 1);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  for (uint64_t block = 600; block < 16000; ++block) {
+    if (block % 10 == 3) Rot(*host.media[0], 1, block, block + 1);
+    if (block % 10 == 7) Rot(*host.media[1], 1, block, block + 1);
+  }
+  ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk) << host.why;
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->StartScrub(d, c); }), Status::kOk);
+  SettleWalks(host);
+  const WalkStatus status = host.pool->WalkInfo(WalkKind::kScrub);
+  EXPECT_EQ(status.state, WalkState::kDone);
+  EXPECT_GT(status.healed_blocks, 700u);
+  EXPECT_EQ(status.damaged_blocks, 0u);
+  EXPECT_GT(host.Device(0).checksum_errors, 300u);
+  EXPECT_GT(host.Device(1).checksum_errors, 300u);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean({0, 1});
+  ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk);
+  EXPECT_EQ(host.pool->WalkInfo(WalkKind::kScrub).ended_s, status.ended_s);
+}
+
+TEST(Walks, ScrubNamesWhatItCannotHeal) {
+  PoolHost host;
+  host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0}), Status::kOk);
+  const uint32_t v = host.Create("v", 4096);
+  Fill(host, v, 4096, 1);
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  std::vector<uint64_t> bad;
+  for (uint64_t block = 500; block < 16000; ++block) {
+    const uint64_t value = StampOf(host.media[0]->Block(block));
+    if (value == 0 || value == ~0ull || block % 100 != 0) continue;
+    host.media[0]->Block(block)[17] ^= 1;
+    bad.push_back(value - 1);
+  }
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->StartScrub(d, c); }), Status::kOk);
+  SettleWalks(host);
+  std::vector<uint64_t> found;
+  for (const DamagedBlock& block : host.pool->Damage()) {
+    EXPECT_EQ(block.volume, "v");
+    found.push_back(block.lba);
+  }
+  std::sort(bad.begin(), bad.end());
+  std::sort(found.begin(), found.end());
+  EXPECT_EQ(found, bad);
+  EXPECT_EQ(host.pool->WalkInfo(WalkKind::kScrub).damaged_blocks, bad.size());
+  EXPECT_EQ(host.pool->Stats().state, PoolState::kOpen);
+}
+
+TEST(Walks, AScrubIsPausedAndGoesOnAfterARestart) {
+  PoolHost host;
+  host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0}), Status::kOk);
+  const uint32_t v = host.Create("v", 8192);
+  Fill(host, v, 8192, 1);
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->StartScrub(d, c); }), Status::kOk);
+  for (int i = 0; i < 20; ++i) host.Step();
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->StopScrub(false, d, c); }),
+            Status::kOk);
+  const uint64_t done = host.pool->WalkInfo(WalkKind::kScrub).done_blocks;
+  EXPECT_GT(done, 0u);
+  EXPECT_LT(done, 8192u);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0}), Status::kOk);
+  EXPECT_EQ(host.pool->WalkInfo(WalkKind::kScrub).state, WalkState::kPaused);
+  const uint64_t reads = host.media[0]->reads;
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->StartScrub(d, c); }), Status::kOk);
+  SettleWalks(host);
+  EXPECT_EQ(host.pool->WalkInfo(WalkKind::kScrub).state, WalkState::kDone);
+  EXPECT_GT(host.media[0]->reads, reads);
+}
+
+}  // namespace
+}  // namespace ashlar
