@@ -20,7 +20,7 @@ void RotLeaf(MemFile& file, uint64_t index) {
   const test::SpacePages pages = test::FindSpacePages(file);
   const auto page = pages.find({0, index});
   ASSERT_TRUE(page != pages.end() && page->second.size() >= 2) << "leaf " << index;
-  test::RotSpacePage(file, page->second);
+  test::RotSpacePage(page->second);
 }
 
 void Fill(Host* host, uint32_t volume, uint64_t from, uint64_t to) {

@@ -55,7 +55,7 @@ bool Driver::OpenPool() {
   options.prefer_older_superblock = Chance(20);
   options.rebuild_space = rebuild_;
   std::string why;
-  if (Pool::Open(*file_, options, &pool_, &why) != Status::kOk) {
+  if (Pool::Open(Files(), options, &pool_, &why) != Status::kOk) {
     return Fail("the pool does not open: " + why);
   }
   if (pool_->Stats().log_damaged) return Fail("the log is called damaged");
@@ -96,6 +96,7 @@ bool Driver::Match() {
 // Closed, or killed with nothing under way: then too nothing that was acknowledged may be missing.
 bool Driver::Reopen() {
   if (!Wait(0)) return false;
+  CountMoves();
   ++counts_.reopenings;
   if (Chance(50)) {
     if (Do([this](DoneFn done, void* c) { pool_->Close(done, c); }) != Status::kOk) {
@@ -109,16 +110,12 @@ bool Driver::Reopen() {
       op.kind = OpKind::kFlush;
       Volume* v = Pick();
       op.volume = v == nullptr ? 0 : v->handle;
-      bool ended = v == nullptr;
-      op.context = &ended;
-      op.done = [](Op* o) { *static_cast<bool*>(o->context) = true; };
-      if (v != nullptr) pool_->Submit(&op);
-      while (!ended) Step();
-      if (v != nullptr && op.status != Status::kOk) return Fail("a flush failed");
+      if (v != nullptr && RunOp(&op) != Status::kOk) return Fail("a flush failed");
     }
-    pool_.reset();
-    file_->DropQueue();
-    if (cut && !volumes_.empty()) file_->PowerCut();
+    Kill();
+    if (cut && !volumes_.empty()) {
+      for (const auto& medium : media_) medium->PowerCut();
+    }
   }
   pool_.reset();
   if (!CheckOffline()) return false;
@@ -132,8 +129,10 @@ bool Driver::OpenRotten() {
   ++counts_.rotten;
   // Of all of it, any opening has to learn.
   rebuild_ = Chance(50);
-  for (const auto& [place, blocks] : test::FindSpacePages(*file_)) {
-    if (!rebuild_ || Chance(30)) test::RotSpacePage(*file_, blocks);
+  test::SpacePages pages;
+  for (const auto& medium : media_) test::AddSpacePages(*medium, &pages);
+  for (const auto& [place, copies] : pages) {
+    if (!rebuild_ || Chance(30)) test::RotSpacePage(copies);
   }
   const bool opened = Open();
   rebuild_ = false;
@@ -146,7 +145,10 @@ bool Driver::OpenRotten() {
 bool Driver::CheckOffline() {
   ++counts_.checks;
   CheckReport report;
-  if (Pool::Check(*file_, false, &report) != Status::kOk) return Fail("the check cannot walk");
+  std::string why;
+  if (Pool::Check(Files(), false, &report, &why) != Status::kOk) {
+    return Fail("the check cannot walk: " + why);
+  }
   if (!report.clean) {
     constexpr size_t kShown = 5;
     std::string all;
@@ -160,7 +162,10 @@ bool Driver::CheckOffline() {
 
 bool Driver::Step() {
   pool_->Kick();
-  if (pool_->Poll() == 0 && !pool_->WantsPoll()) file_->Wait();
+  if (pool_->Poll() > 0 || pool_->WantsPoll()) return true;
+  for (const auto& medium : media_) {
+    if (medium->Wait() > 0) break;
+  }
   return true;
 }
 
@@ -176,14 +181,19 @@ std::string Driver::Run() {
   small_ = Chance(25);
   lines_ = Chance(50) ? 1 : 4;
   depth_ = small_ || Chance(20) ? 0 : static_cast<uint32_t>(1 + Below(24));
-  file_ =
-      std::make_unique<MemFile>(small_ ? (16 + Below(16)) << 20 : uint64_t{1} << 30, Chance(30));
-  if (Chance(50)) file_->pick = [this](size_t n) { return Below(n); };
+  immediate_ = Chance(30);
+  const uint64_t devices = Chance(50) ? 1 : 2 + Below(2);
+  PoolLayout layout;
+  for (uint64_t i = 0; i < devices; ++i) {
+    // A small pool of one device runs full, and one of several does.
+    AddMedium(!small_ ? uint64_t{1} << 30 : (devices == 1 ? 16 + Below(16) : 8 + Below(12)) << 20);
+    layout.data.push_back({Files().back()});
+  }
   FormatOptions format;
   format.name = "model";
   format.log_bytes = Chance(50) ? 256 << 10 : 0;
   for (uint8_t& byte : format.store_id.bytes) byte = static_cast<uint8_t>(rng_());
-  if (Pool::Format(*file_, format) != Status::kOk) return "formatting failed";
+  if (Pool::Format(layout, format) != Status::kOk) return "formatting failed";
   if (!Open()) return error_;
   while (counts_.operations < options_.operations && error_.empty()) {
     ++counts_.operations;
@@ -227,9 +237,11 @@ std::string Driver::Run() {
       if (Do([this](DoneFn done, void* c) { pool_->Checkpoint(done, c); }) != Status::kOk) {
         Fail("a checkpoint failed");
       }
-    } else if (dice < 47) {
+    } else if (dice < 46) {
+      Chance(30) ? AddDevice() : Rebalance();
+    } else if (dice < 48) {
       Reopen();
-    } else if (dice < 49) {
+    } else if (dice < 50) {
       if (Wait(0)) CompareVolume(v);
     } else if (dice < 55) {
       if (Wait(0)) CompareChanged(v);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <random>
 #include <string>
@@ -21,7 +22,17 @@ struct DriverOptions {
 struct DriverCounts {
   uint64_t operations = 0, blocks_compared = 0, reopenings = 0, kills = 0, checks = 0, refusals = 0,
            installs = 0, deletions = 0, snapshots = 0, clones = 0, promotions = 0, rollbacks = 0,
-           resumed_rollbacks = 0, diffs = 0, held_back = 0, rotten = 0;
+           resumed_rollbacks = 0, diffs = 0, held_back = 0, rotten = 0,
+           devices = 0, rebalances = 0, moved_blocks = 0;
+  // Nothing but counts in here.
+  void Add(const DriverCounts& other) {
+    constexpr size_t kCounts = sizeof(DriverCounts) / sizeof(uint64_t);
+    uint64_t mine[kCounts], theirs[kCounts];
+    std::memcpy(mine, this, sizeof mine);
+    std::memcpy(theirs, &other, sizeof theirs);
+    for (size_t i = 0; i < kCounts; ++i) mine[i] += theirs[i];
+    std::memcpy(static_cast<void*>(this), mine, sizeof mine);
+  }
 };
 
 class Driver {
@@ -50,10 +61,18 @@ class Driver {
   bool OpenPool();
   bool Match();
   bool Reopen();
+  void Kill();
+  void AddMedium(uint64_t bytes);
+  std::vector<DeviceFile> Files() const;
+  bool AddDevice();
+  bool Rebalance();
+  void CountMoves();
   bool Step();
   bool Wait(uint32_t limit);
   template <typename F>
   Status Do(F start);
+  Status RunOp(Op* op);
+  Status TagOf(const Volume& v, uint64_t lba, BlockTag* tag);
 
   void SubmitWrite(Volume* v);
   void SubmitUnmap(Volume* v);
@@ -89,7 +108,9 @@ class Driver {
   DriverOptions options_;
   DriverCounts counts_;
   Rng rng_;
-  std::unique_ptr<MemFile> file_;
+  std::vector<std::unique_ptr<MemFile>> media_;
+  bool immediate_ = false;  // Media answer at once.
+  uint64_t moved_ = 0;      // By the rebalance under way, as counted.
   std::unique_ptr<Pool> pool_;
   std::vector<std::unique_ptr<Volume>> volumes_;
   std::map<std::string, std::vector<uint8_t>> blobs_;

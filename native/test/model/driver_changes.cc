@@ -203,19 +203,9 @@ bool Driver::Resize() {
   for (uint64_t lba = 0; lba < size; ++lba) {
     if (v->blocks[lba].kind != BlockKind::kUnknown) continue;
     BlockTag tag;
-    Op op;
-    op.kind = OpKind::kTags;
-    op.volume = v->handle;
-    op.lba = lba;
-    op.blocks = 1;
-    op.tags = &tag;
-    bool ended = false;
-    op.context = &ended;
-    op.done = [](Op* o) { *static_cast<bool*>(o->context) = true; };
-    pool_->Submit(&op);
-    while (!ended) Step();
-    if (op.status != Status::kOk || tag.kind == BlockKind::kData)
+    if (TagOf(*v, lba, &tag) != Status::kOk || tag.kind == BlockKind::kData) {
       return Fail("data beyond the end");
+    }
     v->blocks[lba] = {tag.kind, tag.version, 0, v->cloned && tag.kind == BlockKind::kHole};
   }
   return true;

@@ -6,6 +6,26 @@
 
 namespace ashlar::model {
 
+// To its end, alone.
+Status Driver::RunOp(Op* op) {
+  bool ended = false;
+  op->context = &ended;
+  op->done = [](Op* o) { *static_cast<bool*>(o->context) = true; };
+  pool_->Submit(op);
+  while (!ended) Step();
+  return op->status;
+}
+
+Status Driver::TagOf(const Volume& v, uint64_t lba, BlockTag* tag) {
+  Op op;
+  op.kind = OpKind::kTags;
+  op.volume = v.handle;
+  op.lba = lba;
+  op.blocks = 1;
+  op.tags = tag;
+  return RunOp(&op);
+}
+
 bool Driver::CompareSnapshot(const Volume& v, const Snapshot& s) {
   Volume frozen;
   frozen.name = v.name + "@" + s.name;

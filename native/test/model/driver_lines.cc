@@ -178,8 +178,7 @@ bool Driver::KillInRollback(Volume* v, size_t at) {
   for (uint64_t left = Below(Chance(50) ? 10 : 100); left > 0 && status == Status::kBusy; --left) {
     Step();
   }
-  pool_.reset();
-  file_->DropQueue();
+  Kill();
   if (status != Status::kBusy && status != Status::kOk) return Fail("a rollback failed");
   ++counts_.kills;
   if (!CheckOffline() || !OpenPool()) return false;
@@ -223,18 +222,7 @@ bool Driver::HasRolledBack(Volume* v, const Snapshot& to, uint64_t version, bool
   for (uint64_t lba = 0; lba < v->size; ++lba) {
     if (v->blocks[lba].Same(to.blocks[lba])) continue;
     BlockTag tag;
-    Op op;
-    op.kind = OpKind::kTags;
-    op.volume = v->handle;
-    op.lba = lba;
-    op.blocks = 1;
-    op.tags = &tag;
-    bool ended = false;
-    op.context = &ended;
-    op.done = [](Op* o) { *static_cast<bool*>(o->context) = true; };
-    pool_->Submit(&op);
-    while (!ended) Step();
-    if (op.status != Status::kOk) return Fail("a block's tag cannot be read");
+    if (TagOf(*v, lba, &tag) != Status::kOk) return Fail("a block's tag cannot be read");
     *has = to.blocks[lba].kind == BlockKind::kData ? tag.version == version
                                                    : tag.kind != BlockKind::kData;
     return true;

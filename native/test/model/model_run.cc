@@ -61,23 +61,7 @@ int Job(const Options& options, uint64_t job, int out, volatile uint64_t* at) {
       PrintReplay(options, seed);
       return 1;
     }
-    const DriverCounts& c = driver.counts();
-    sum.operations += c.operations;
-    sum.blocks_compared += c.blocks_compared;
-    sum.reopenings += c.reopenings;
-    sum.kills += c.kills;
-    sum.checks += c.checks;
-    sum.refusals += c.refusals;
-    sum.installs += c.installs;
-    sum.deletions += c.deletions;
-    sum.snapshots += c.snapshots;
-    sum.clones += c.clones;
-    sum.promotions += c.promotions;
-    sum.rollbacks += c.rollbacks;
-    sum.resumed_rollbacks += c.resumed_rollbacks;
-    sum.diffs += c.diffs;
-    sum.held_back += c.held_back;
-    sum.rotten += c.rotten;
+    sum.Add(driver.counts());
   }
   return write(out, &sum, sizeof sum) == sizeof sum ? 0 : 1;
 }
@@ -116,22 +100,7 @@ int Main(int argc, char** argv) {
   }
   DriverCounts sum, one;
   while (read(pipes[0], &one, sizeof one) == sizeof one) {
-    sum.operations += one.operations;
-    sum.blocks_compared += one.blocks_compared;
-    sum.reopenings += one.reopenings;
-    sum.kills += one.kills;
-    sum.checks += one.checks;
-    sum.refusals += one.refusals;
-    sum.installs += one.installs;
-    sum.deletions += one.deletions;
-    sum.snapshots += one.snapshots;
-    sum.clones += one.clones;
-    sum.promotions += one.promotions;
-    sum.rollbacks += one.rollbacks;
-    sum.resumed_rollbacks += one.resumed_rollbacks;
-    sum.diffs += one.diffs;
-    sum.held_back += one.held_back;
-    sum.rotten += one.rotten;
+    sum.Add(one);
   }
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -140,10 +109,11 @@ int Main(int argc, char** argv) {
       "%llu seeds, %llu operations in %.1f s: %llu installs, %llu refused for want of space, %llu "
       "deletions, %llu snapshots, %llu clones, %llu promotions, %llu rollbacks (%llu gone on with "
       "after a kill), %llu refused for what depends on it, %llu diffs, %llu "
-      "reopenings (%llu without a close, %llu with a space map that had rotted), %llu offline checks, %llu blocks compared: %s\n",
+      "reopenings (%llu without a close, %llu with a space map that had rotted), %llu devices added, %llu rebalances (%llu blocks moved), %llu offline checks, %llu blocks compared: %s\n",
       n(options.seeds), n(sum.operations), seconds, n(sum.installs), n(sum.refusals),
       n(sum.deletions), n(sum.snapshots), n(sum.clones), n(sum.promotions), n(sum.rollbacks),
-      n(sum.resumed_rollbacks), n(sum.held_back), n(sum.diffs), n(sum.reopenings), n(sum.kills), n(sum.rotten),
+      n(sum.resumed_rollbacks), n(sum.held_back), n(sum.diffs), n(sum.reopenings), n(sum.kills),
+      n(sum.rotten), n(sum.devices), n(sum.rebalances), n(sum.moved_blocks),
       n(sum.checks), n(sum.blocks_compared), good ? "none differs" : "FAILED");
   return good ? 0 : 1;
 }
