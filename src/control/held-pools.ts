@@ -3,7 +3,7 @@
 import type { ScrubSpec } from '../kinds/index.ts';
 import type { FoundPool, Pool, PoolLayout } from '../store/index.ts';
 
-export type PoolStep = 'Making' | 'Serving' | 'Exporting' | 'Destroying';
+export type PoolStep = 'Making' | 'Importing' | 'Serving' | 'Exporting' | 'Destroying';
 
 /** A line of the list of pools. */
 export interface KeptPool {

@@ -6,7 +6,9 @@
 // finished or undone at the next start by that step, and what a step has done already it finds done:
 //
 //   Making       nobody has heard of it: devices that carry its id are cleared, and it is forgotten
-//   Serving      opened, by the labels of its devices; one that cannot be is tried again until it can
+//   Importing    opened like one that is served, and served from then on
+//   Serving      opened, by the labels of its devices; one that cannot be is tried again until it can, one that says it was
+//                exported is not: that was done on another machine, which may have it
 //   Exporting    closed for another machine, and forgotten
 //   Destroying   empty when that was asked: its labels are cleared, and it is forgotten
 //
@@ -148,6 +150,10 @@ export class PoolHost {
         case 'Making':
           await this.#unmake(held);
           log.info({ pool: kept.name }, 'a pool whose creation never finished was undone');
+          return;
+        case 'Importing':
+          await this.#open(held);
+          await this.#step(held, 'Serving');
           return;
         case 'Serving':
           await this.#open(held);
@@ -306,13 +312,14 @@ export class PoolHost {
         );
       }
       const { id, paths } = chosen;
-      const kept: KeptPool = { name, id, paths, step: 'Serving' };
+      const kept: KeptPool = { name, id, paths, step: 'Importing' };
       const held: Held = { kept, pool: null, why: '', clashes: [], openedAt: now() };
       if (dryRun) return { ...this.#show(held), why: 'it is not imported: a dry run' };
       this.#held.set(name, held);
       try {
         await this.#keep();
         await this.#open(held, chosen);
+        await this.#step(held, 'Serving');
       } catch (error) {
         if (held.pool === null) await this.#forget(held);
         throw translate(name, error);
@@ -500,6 +507,13 @@ export class PoolHost {
       throw new StoreError(
         'STORE_NOT_FOUND',
         `none of its devices is there: ${held.kept.paths.join(', ')}. Connect them; it is opened by itself`,
+      );
+    }
+    // Opened, it would lose the mark, and whoever imports it elsewhere would not be alone with it.
+    if (held.kept.step === 'Serving' && found.exported) {
+      throw new StoreError(
+        'STORE_IN_USE',
+        `its devices say that it was exported, which was not done here: another machine may have it. Forget it here (ashlar export pool ${name} --force), and import it where it belongs`,
       );
     }
     const pool = await media.open(found.paths);

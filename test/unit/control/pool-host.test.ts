@@ -276,6 +276,22 @@ test('a pool in use is not exported, one that was not exported not imported, nam
   assert.equal(there.controller.find('db')?.status.pool, 'tank');
 });
 
+test('a pool that came back exported, which was not done here, is left to whoever has it', async () => {
+  const machine = await aTank('db');
+  const other = new Machine();
+  for (const [path, label] of machine.labels) other.labels.set(path, label);
+  const there = await other.daemon();
+  await there.pools.import('tank', { pool: null, places: null, force: true }, false);
+  await there.pools.export('tank', { force: false });
+  const { pools } = await machine.daemon();
+  assert.equal(pools.find('tank')?.pool, null);
+  assert.match(pools.find('tank')?.why ?? '', /exported, which was not done here/);
+  assert.ok([...machine.labels.values()].every(({ exported }) => exported));
+  await pools.export('tank', { force: true });
+  const again = await pools.import('tank', { pool: null, places: null, force: false }, false);
+  assert.ok(again.pool !== null, again.why);
+});
+
 test('a faulted pool takes its own volumes along, and no others; it is exported by force', async () => {
   const machine = await aTank('db');
   const { pools, controller } = await machine.daemon();
