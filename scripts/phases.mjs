@@ -108,7 +108,7 @@ export function listPhases(root) {
         [
           ['build/native-crash/crash_states', '--mutants', '--states', '3000'],
           // From seeds in whose states they show soon; without a mutant those are clean. 9 has a directed test in
-          // native/test/engine_devices_test.cc: no seed that was tried deletes the one snapshot at the one moment.
+          // native/test/engine_walks_test.cc: no seed that was tried deletes the one snapshot at the one moment.
           [...deviceMutant('10'), '--seed', '100'],
           [...deviceMutant('11'), '--seed', '1'],
           [...deviceMutant('12'), '--seed', '31', ...labels],

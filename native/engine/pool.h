@@ -105,7 +105,7 @@ struct PoolOptions {
   uint64_t walk_bytes_per_second = 0;  // Of scrub, resilver, rebalance. 0: as fast as it goes.
   // Where a test wants the older of the two superblock generations (S3).
   bool prefer_older_superblock = false;
-  // The space map's unreadable pages are made anew from what everything else owns (S9).
+  // The space map's unreadable pages are made anew from what everything else owns (H6).
   bool rebuild_space = false;
 };
 
@@ -121,7 +121,7 @@ struct PoolStats {
   uint64_t metadata_blocks = 0;
   uint64_t pending_free_blocks = 0;
   uint64_t free_blocks = 0;
-  // S9: in parts of the space map that cannot be read; not among the free ones. The next opening
+  // H6: in parts of the space map that cannot be read; not among the free ones. The next opening
   // makes them anew.
   uint64_t unknown_blocks = 0;
   uint64_t rebuilt_pages = 0;  // Of the space map, by this opening.
