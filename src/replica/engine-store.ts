@@ -238,18 +238,22 @@ export class EngineStore implements MemberStore, BlockOpOwner {
       this.#volume.submit(op, 0, 0);
       return;
     }
-    const start = (): boolean => {
-      if (!this.#ops.withTags(op, blocks)) return false;
-      const payload = this.#ops.room(blocks);
-      if (payload === null) return false;
-      op.payload = payload;
-      op.ended = READ_DONE;
-      op.begin(BlockOpKind.Read, lba, blocks, payload.buffer, 0, false, this);
-      op.lower = this;
-      this.#volume.submitTagged(op, 0, 0);
-      return true;
-    };
-    if (!start()) this.#ops.wait(start);
+    if (!this.#startRead(op, lba, blocks)) {
+      this.#ops.wait(() => this.#startRead(op, lba, blocks));
+    }
+  }
+
+  /** False: there is no memory for it now. */
+  #startRead(op: ReplicaOp, lba: number, blocks: number): boolean {
+    if (!this.#ops.withTags(op, blocks)) return false;
+    const payload = this.#ops.room(blocks);
+    if (payload === null) return false;
+    op.payload = payload;
+    op.ended = READ_DONE;
+    op.begin(BlockOpKind.Read, lba, blocks, payload.buffer, 0, false, this);
+    op.lower = this;
+    this.#volume.submitTagged(op, 0, 0);
+    return true;
   }
 
   /** Is this the end of blocks that are in the volume? Hot: the pool is asked only beyond what it last said. */
@@ -288,10 +292,17 @@ export class EngineStore implements MemberStore, BlockOpOwner {
     op.payload = null;
     this.#ops.give(op);
     const good = status === IoStatus.Ok ? payload : null;
-    this.#options.gate.post((nowMs) => {
-      this.#core!.onRead(nowMs, token, status, failedLba, good);
+    const { gate } = this.#options;
+    if (gate.enter()) {
+      this.#core!.onRead(gate.nowMs, token, status, failedLba, good);
       payload?.release();
-    });
+      gate.leave();
+    } else {
+      gate.post((nowMs) => {
+        this.#core!.onRead(nowMs, token, status, failedLba, good);
+        payload?.release();
+      });
+    }
     this.#ops.retry();
   }
 

@@ -12,7 +12,7 @@ export class ReadPath {
   readonly table = new ReadTable();
   parked: BlockOp[] = [];
   #turn = 0;
-  /** Whom the last read went to. */
+  /** Whom the last read went to, or null: it has been answered to since, and the next one begins a run. */
   #last: Peer | null = null;
   /** Sent for every read, filled anew each time. */
   readonly #message: Read = {
@@ -81,11 +81,11 @@ export class ReadPath {
       }
     }
     if (best === null || core.config.readPolicy !== ReadPolicy.LeastOutstanding) return best;
-    // In runs: frames to one member leave in one system call and come back in one. A quarter of what is under way apart,
-    // all members have enough to do; with few reads each goes to the least busy, in turn.
-    const slack = this.table.liveCount >> 2;
+    // In runs: frames to one member leave in one system call and come back in one. What a host asks for in one go is a run, up to
+    // half of what is under way: so all members have enough to do. Few reads go to the least busy, in turn.
+    const slack = this.table.liveCount >> 1;
     const last = this.#last;
-    if (slack > 0 && stays && last!.outstandingReads < best.outstandingReads + slack) return last;
+    if (stays && last!.outstandingReads < best.outstandingReads + slack) return last;
     this.#last = best;
     return best;
   }
@@ -107,6 +107,7 @@ export class ReadPath {
 
   onDone(nowMs: number, peer: Peer, message: ReadDone): void {
     const core = this.#core;
+    this.#last = null;
     const slot = this.table.find(message.id);
     if (slot === null || slot.peer !== peer.index) return;
     const { op } = slot;

@@ -95,3 +95,26 @@ test('localFirst asks the replica here, roundRobin each in turn', () => {
   configure({});
   assert.deepEqual(readSome(), [0, 1, 2]);
 });
+
+test('leastOutstanding asks each in turn one at a time, and in runs what is asked for in one go', () => {
+  const { scenario, coordinator, configure } = aVolume();
+  configure({ readPolicy: ReadPolicy.LeastOutstanding });
+  const asked: number[] = [];
+  const { network } = scenario.cluster;
+  const send = network.send.bind(network);
+  network.send = (connection, toMember, message) => {
+    if (toMember && message.type === MessageType.Read) asked.push(connection.member);
+    send(connection, toMember, message);
+  };
+  for (let n = 0; n < 6; n += 1) scenario.ok(scenario.read(coordinator, n % 4));
+  assert.deepEqual([...asked].sort(), [0, 0, 1, 1, 2, 2]);
+  asked.length = 0;
+  const all = Array.from({ length: 48 }, (_, n) => scenario.read(coordinator, n % 4));
+  const runs = asked.filter((member, at) => member !== asked[at - 1]).length;
+  assert.ok(runs <= 16, `${runs} runs: ${asked}`);
+  for (const member of [0, 1, 2]) {
+    const count = asked.filter((one) => one === member).length;
+    assert.ok(count >= 5 && count <= 32, `${count} of 48 to member ${member}`);
+  }
+  for (const one of all) scenario.ok(one);
+});
