@@ -182,6 +182,7 @@ test('writes that are lost with the caches of replicas while a stream is receive
     assert.equal(control.exporter.exposed.has(controller.iqn('copy')), false);
     assert.match(isOf('copy').conditions?.[0]?.message ?? '', /is not whole/);
 
+    await control.whole('far'); // It is on the same nodes.
     await transfers.receive('copy', send(), place);
     await control.whole('copy');
     for (const lba of [7, 300, 500]) assert.equal(await control.read('copy', lba), 1, `${lba}`);
