@@ -164,6 +164,10 @@ export class VolumeController implements Controller {
       ...ignoredFields(volume.spec),
       ...ignoredFields(followed?.spec ?? {}).map((text) => `VolumePolicy ${policy}: ${text}`),
     ];
+    if (policy !== undefined && followed === null) {
+      const text = `spec.policy: there is no VolumePolicy "${policy}" yet; it is followed once there is`;
+      events.record(volume, 'Warning', 'PolicyMissing', text);
+    }
     if (ignored.length > 0) events.record(volume, 'Warning', 'PolicyIgnored', ignored.join('; '));
   }
 
@@ -248,17 +252,23 @@ export class VolumeController implements Controller {
       });
     // Not on its witness's node; but data comes before votes.
     const apart = placeBeside(this.#staying(this.#witnessesOf(volume)));
-    const { pools, missing } = apart.missing === '' ? apart : placeBeside([]);
+    const { pools, missing: why } = apart.missing === '' ? apart : placeBeside([]);
+    const claim = volume.spec.storagePoolClaim;
+    const isClaimMissing = claim !== undefined && catalog.get(STORAGE_POOL_CLAIM, claim) === null;
+    const missing =
+      why !== '' && all.length === 0 && isClaimMissing
+        ? `there is no StoragePoolClaim "${claim}" (spec.storagePoolClaim)`
+        : why;
     if (volume.status?.mode === 'single') {
       // Its data is in the one that it was made with, and another would be empty: its node gives that one a record first.
       const stays = volume.status.conditions?.find(({ type }) => type === MEMBERS_AS_WANTED);
       const isHere = staying.length > 0 || !this.#isGone(volume.status.target?.nodeName ?? '');
-      const why = !isHere
+      const waits = !isHere
         ? 'its one replica is on a node that is gone'
         : pools.length === 0
           ? missing
           : (stays?.message ?? 'there is a place: its one replica gets a record first');
-      return { made: [], missing: why };
+      return { made: [], missing: waits };
     }
     // What begins from another volume begins where that is, and is told how it is kept before it gets more.
     if (source !== undefined && !first && volume.status?.mode === undefined) {

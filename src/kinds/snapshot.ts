@@ -2,8 +2,15 @@
 // `ashlar node`, where the objects say what is wanted. What of it a program does not do, it refuses in words
 // (foreignSnapshotFields).
 import { type Static, Type } from 'typebox';
-import type { KindDefinition, SpecObject, StatusCause } from '../apiserver/index.ts';
+import {
+  ApiError,
+  type KindDefinition,
+  type ObjectClient,
+  type SpecObject,
+  type StatusCause,
+} from '../apiserver/index.ts';
 import { formatBytes } from '../base/index.ts';
+import { VOLUME } from './ashlar.ts';
 import { age, closed, column, statusOnly } from './common.ts';
 import { type ForeignFields, type Program, refuseForeign } from './foreign.ts';
 
@@ -162,5 +169,38 @@ export function checkSnapshot({ volumeName, alsoVolumes = [] }: SnapshotSpec): S
 
 export const SNAPSHOT: KindDefinition<Snapshot> = {
   ...SNAPSHOT_DECLARATION,
-  validate: ({ spec }) => checkSnapshot(spec),
+  validate: async ({ spec }, before, { client }) => [
+    ...checkSnapshot(spec),
+    ...(before === null ? await checkVolumes(spec, client) : checkFixed(spec, before.spec)),
+  ],
 };
+
+/** One of a volume that nobody has made would wait without a word. */
+async function checkVolumes(
+  { volumeName, alsoVolumes = [] }: SnapshotSpec,
+  client: ObjectClient,
+): Promise<StatusCause[]> {
+  const causes: StatusCause[] = [];
+  for (const [index, name] of [volumeName, ...alsoVolumes].entries()) {
+    const found = await client.get(VOLUME, null, name).catch((error: unknown) => {
+      if (error instanceof ApiError && error.reason === 'NotFound') return null;
+      throw error;
+    });
+    if (found !== null) continue;
+    const field = index === 0 ? 'spec.volumeName' : `spec.alsoVolumes[${index - 1}]`;
+    const message = `there is no volume '${name}': ashlar get volumes`;
+    causes.push({ reason: 'FieldValueNotFound', field, message });
+  }
+  return causes;
+}
+
+/** What was taken is of what was named then. */
+function checkFixed(spec: SnapshotSpec, before: SnapshotSpec): StatusCause[] {
+  return (['volumeName', 'alsoVolumes'] as const)
+    .filter((name) => JSON.stringify(spec[name] ?? []) !== JSON.stringify(before[name] ?? []))
+    .map((name) => ({
+      reason: 'FieldValueForbidden',
+      field: `spec.${name}`,
+      message: 'is fixed at creation; take another one',
+    }));
+}

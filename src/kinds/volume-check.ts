@@ -65,7 +65,9 @@ export function checkPolicy(policy: PolicyLike, path: string): StatusCause[] {
   }
   const { limits } = policy;
   whole('limits.iops', limits?.iops, 10, 10_000_000);
-  whole('limits.iopsBurst', limits?.iopsBurst, 1, (limits?.iops ?? 0) * 600);
+  if (limits?.iopsBurst !== undefined && limits.iops === undefined) {
+    bad('limits.iopsBurst', `needs ${path}.limits.iops`);
+  } else whole('limits.iopsBurst', limits?.iopsBurst, 1, (limits?.iops ?? 0) * 600);
   whole('limits.queueDepth', limits?.queueDepth, 1, 4096);
   bytes('limits.bandwidth', limits?.bandwidth, 65_536);
   bytes('limits.bandwidthBurst', limits?.bandwidthBurst, 4096);
