@@ -36,7 +36,7 @@ export function listPhases(root) {
   const units = folders.flatMap((folder) => testFiles(root, folder));
   const sims = testFiles(root, 'test/sim', '.sim.js');
   const severalNodes = testFiles(root, 'test/e2e/walkthrough').filter((name) =>
-    /\/(three-nodes|node-gone|store-moved|secured-nodes|growing|replicated-snapshots)\.test\.js$/.test(
+    /\/(three-nodes|node-gone|store-moved|secured-nodes|growing|outgrow|replicated-snapshots)\.test\.js$/.test(
       name,
     ),
   );
