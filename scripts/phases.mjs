@@ -75,7 +75,7 @@ export function listPhases(root) {
       id: 'unit',
       title: 'unit and contract tests',
       files: units,
-      commands: [[...tap, ...units]],
+      commands: [[...tap, `--test-concurrency=${jobs}`, ...units]],
       limitS: 900,
     },
     {
@@ -194,7 +194,7 @@ export function listPhases(root) {
       id: 'cli',
       title: 'the command line against a real daemon',
       files: cli,
-      commands: [[...tap, ...cli]],
+      commands: [[...tap, `--test-concurrency=${jobs}`, ...cli]],
       limitS: 600,
     },
     {

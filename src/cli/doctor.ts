@@ -117,6 +117,14 @@ function judgeDaemons({ nodes, nowMs }: Facts, tell: Tell): void {
         'replace its files; they are taken within 5 s, nothing is restarted (docs/operations.md, Certificates)',
       );
     }
+    for (const { name, labels } of metrics) {
+      if (name !== 'ashlar_deleted_pool_files') continue;
+      tell(
+        'broken',
+        `the pool file ${labels['path']} of node ${node} was removed or replaced while it is open: all in it is gone when the daemon ends`,
+        "do not restart it; its log says how the file is saved (docs/operations.md, A pool's file is gone)",
+      );
+    }
     const [open, most] = [value('process_open_fds'), value('process_max_fds')];
     if (open !== null && most !== null && open > most * MOST_FILES) {
       tell(

@@ -4,6 +4,7 @@ import { statfsSync } from 'node:fs';
 import { type MetricsRegistry, shown } from '../metrics/index.ts';
 import type { FollowedCertificates } from './certificates.ts';
 import type { Config } from './config/index.ts';
+import { deletedPoolFiles } from './deleted-files.ts';
 
 export interface HostMetricsSource {
   readonly dataDir: string;
@@ -46,6 +47,13 @@ export function addHostMetrics(registry: MetricsRegistry, source: HostMetricsSou
         const value = endOf(pem);
         return value === null ? [] : [{ labels: { key }, value }];
       }),
+    ),
+  );
+  const deleted =
+    'Open files of pools that were removed or replaced: what they hold ends with this process';
+  registry.registerMetric(
+    shown('ashlar_deleted_pool_files', 'gauge', deleted, () =>
+      deletedPoolFiles().map(({ path }) => ({ labels: { path }, value: 1 })),
     ),
   );
   const clock = 'The time of this machine, in seconds since 1970';

@@ -11,6 +11,7 @@ import {
   type PortalAddress,
   showAddress,
 } from './config/index.ts';
+import { DeletedFileWatch } from './deleted-files.ts';
 import { type Engine, type EngineOptions, notifySystemd, openEngine } from './engine.ts';
 import { createLog } from './log.ts';
 import { fewOpenFiles } from './open-files.ts';
@@ -167,8 +168,10 @@ export async function replica(flags: ConfigFlags, version: string): Promise<numb
   const period = Number(process.env['WATCHDOG_USEC'] ?? 0);
   const watchdog =
     period > 0 ? setInterval(() => notifySystemd('WATCHDOG=1'), period / 3000).unref() : undefined;
+  const deleted = new DeletedFileWatch(new SystemClock(), log);
   const why = await Promise.race([stopped.then(() => ''), daemon.faulted]);
   clearInterval(watchdog);
+  deleted.stop();
   // S9: after a failed flush only a fresh opening may be believed; the service manager starts one.
   if (why !== '') return EXIT_FAILED;
   await daemon.stop();

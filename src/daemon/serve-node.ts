@@ -1,6 +1,9 @@
 // `ashlar node` as a process: flags, the words on the screen, signals, systemd, the exit code.
+
+import { SystemClock } from '../base/index.ts';
 import { LogBook } from '../node/index.ts';
 import { ConfigError, type ConfigFlags, loadConfig, showAddress } from './config/index.ts';
+import { DeletedFileWatch } from './deleted-files.ts';
 import { notifySystemd } from './engine.ts';
 import { createLog } from './log.ts';
 import { NodeDaemon } from './node-daemon.ts';
@@ -65,7 +68,9 @@ export async function serveNode(flags: ConfigFlags, version: string): Promise<nu
   say('Ctrl-C stops.');
   notifySystemd('READY=1\nSTATUS=serving');
   const watchdog = startWatchdog(daemon);
+  const deleted = new DeletedFileWatch(new SystemClock(), log);
   await stopped;
+  deleted.stop();
   clearInterval(watchdog);
   await daemon.stop();
   say('Stopped.');

@@ -1,5 +1,6 @@
 // `ashlar serve` as a process: flags, the words on the screen, signals, systemd, the exit code.
 import type { Logger } from 'pino';
+import { SystemClock } from '../base/index.ts';
 import {
   type Config,
   ConfigError,
@@ -9,6 +10,7 @@ import {
   showAddress,
 } from './config/index.ts';
 import { Daemon } from './daemon.ts';
+import { DeletedFileWatch } from './deleted-files.ts';
 import { notifySystemd, openEngine } from './engine.ts';
 import { createLog } from './log.ts';
 import { openObjects } from './objects.ts';
@@ -100,8 +102,10 @@ export async function serve(flags: ConfigFlags, version: string): Promise<number
   );
   notifySystemd('READY=1\nSTATUS=serving');
   const watchdog = startWatchdog(daemon);
+  const deleted = new DeletedFileWatch(new SystemClock(), log);
 
   await stopped;
+  deleted.stop();
   clearInterval(watchdog);
   const faulted = daemon.activity().fault !== '';
   await daemon.stop();

@@ -78,6 +78,12 @@ test('where all is well nothing is said', () => {
   assert.deepEqual(told({}), []);
 });
 
+test('a pool file that was removed is told of while it can be saved', () => {
+  assert.deepEqual(told({}, [aDaemon('n1', 'ashlar_deleted_pool_files{path="/p.img"} 1')]), [
+    'broken: the pool file /p.img of node n1 was removed or replaced while it is open: all in it is gone when the daemon ends',
+  ]);
+});
+
 test('files that run out are told of before no host is let in', () => {
   const files = (open: number): string[] =>
     told({}, [aDaemon('n1', `process_open_fds ${open}\nprocess_max_fds 1000`)]);
