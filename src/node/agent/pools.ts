@@ -320,16 +320,17 @@ export class PoolKeeper implements Controller {
     }
     // Null is not empty: what cannot be opened, and its volumes counted, is not erased.
     if (there !== null) await this.#openAt(pool, there);
+    const placed = await this.#writer.liveList(REPLICA, Label.Pool, name);
+    // Nothing may come into it between this look and its end.
     const open = this.#open.get(name);
     const held = open?.volumes().length ?? 0;
-    const placed = await this.#writer.liveList(REPLICA, Label.Pool, name);
     if (held + placed.length > 0) {
       await this.#fails(pool, 'InUse', `it still holds ${Math.max(held, placed.length)} replicas`);
       return TRY_AGAIN_MS / 10;
     }
+    await this.#close(name);
     // With some of its labels cleared it cannot be opened any more, and need not be.
     if (open !== null) await this.#sayErasing(pool);
-    await this.#close(name);
     // Only what is ours is erased.
     const ours = open === null && !isErasing ? null : await this.#oursAt(pool);
     if (ours !== null) {

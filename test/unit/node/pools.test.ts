@@ -287,6 +287,36 @@ test('a deleted pool that cannot be opened says how to finish, and goes so; its 
   await plane.stop();
 });
 
+test('a pool is not erased into which something came while it was looked for replicas', async () => {
+  const plane = await aFreePlane();
+  await plane.server.create(POOL, onDevices('tank', 'blockdevice-1'));
+  await isOnline(plane, 'tank');
+  const path = join(folder, 'disk-1');
+  const { list } = plane.server;
+  let looks = 0;
+  plane.server.list = (async (kind: unknown, options?: { labelSelector?: string }) => {
+    const found = await list.call(plane.server, kind as never, options as never);
+    if (kind === REPLICA && /=tank$/.test(options?.labelSelector ?? '')) looks += 1;
+    // The first look is the API's, before it is deleted at all.
+    if (looks === 2) {
+      const pool = plane.media.pools.get(path);
+      // As a coordinator makes it over the wire.
+      if (pool?.volume('new') === null) {
+        await pool.createVolume({ id: randomUUID(), name: 'new', sizeBlocks: 64 });
+      }
+    }
+    return found;
+  }) as typeof list;
+  await plane.server.delete(POOL, null, 'tank');
+  await plane.until('it says what it holds', async () => {
+    const { status } = await plane.server.get<Pool>(POOL, null, 'tank');
+    return /still holds 1 replica/.test(status?.conditions?.[0]?.message ?? '');
+  });
+  plane.server.list = list;
+  assert.ok(plane.media.pools.get(path)?.volume('new') !== null);
+  await plane.stop();
+});
+
 test('an erasure that was killed in the middle ends, though what is left cannot be opened', async () => {
   const plane = await aFreePlane();
   await plane.server.create(POOL, onDevices('tank', 'blockdevice-1'));
