@@ -65,6 +65,8 @@ export const ReplicaStatus = Type.Object(
 export type ReplicaStatus = Static<typeof ReplicaStatus>;
 export type RebuildStatus = NonNullable<ReplicaStatus['rebuild']>;
 
+const FIXED = ['volumeName', 'nodeName', 'poolName', 'witness'] as const;
+
 export type Replica = SpecObject<ReplicaSpec, ReplicaStatus>;
 export const REPLICA: KindDefinition<Replica> = {
   group: 'ashlar.io',
@@ -78,6 +80,13 @@ export const REPLICA: KindDefinition<Replica> = {
   shortNames: ['arep'],
   fields: { spec: ReplicaSpec, status: ReplicaStatus },
   required: ['spec'],
+  // Its bytes do not follow: elsewhere it would be looked for in vain, and here it would be nobody's.
+  validate: ({ spec }, before) =>
+    FIXED.filter((field) => before !== null && spec[field] !== before.spec[field]).map((field) => ({
+      reason: 'FieldValueInvalid',
+      field: `spec.${field}`,
+      message: `${spec[field]}: is fixed at creation; replicas move as their node is drained (ashlar drain) or their pool exported`,
+    })),
   columns: [
     column('Volume', 'Whose copy it is.', ({ spec }) => spec.volumeName),
     column('Node', 'Where it is.', ({ spec }) => spec.nodeName),

@@ -14,6 +14,7 @@ import {
   PERSISTENT_VOLUME,
   POOL,
   REPLICA,
+  type Replica,
   SNAPSHOT,
   STORAGE_CLASS,
   STORAGE_POOL_CLAIM,
@@ -568,4 +569,27 @@ test('a device that holds something, or is in use, is not taken; the claim says 
     /blockdevice-2 on node-1 holds an XFS file system/,
   );
   assert.equal((await world.all(POOL)).length, 1);
+});
+
+test('a replica that somebody edits stays where it is: the field is named', async () => {
+  const world = await aWorld(3);
+  await world.server.create(CLAIM, aClaim('cstor-pvc'));
+  await world.settle();
+  const [{ metadata }] = (await world.all(REPLICA)) as [Replica];
+  for (const [field, value] of [
+    ['nodeName', 'node-9'],
+    ['poolName', 'elsewhere'],
+    ['volumeName', 'other'],
+    ['witness', true],
+  ] as const) {
+    const change = { type: 'merge', body: { spec: { [field]: value } } } as const;
+    await assert.rejects(
+      world.server.patch(REPLICA, null, metadata.name, change),
+      new RegExp(`spec\\.${field}: .*is fixed at creation`),
+    );
+  }
+  await world.server.patch(REPLICA, null, metadata.name, {
+    type: 'merge',
+    body: { metadata: { labels: { tier: 'gold' } } },
+  });
 });
