@@ -147,6 +147,8 @@ export class ForgetController implements Controller {
     }
     const gone = `${members.length - left.length} of its ${members.length} members are on nodes that are gone for good`;
     if (left.length < Math.floor(members.length / 2) + 1) return gone;
+    // It has no coordinator: the one that has it serves it.
+    if (status?.mode === 'single') return '';
     // V2: as its coordinator told of them last.
     const hasSource = left.some((replica) => replica.status?.state === 'InSync');
     return hasSource ? '' : `${gone}, and none that is left was in sync`;

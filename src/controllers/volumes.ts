@@ -70,6 +70,8 @@ interface Placed {
   readonly made: readonly Replica[];
   /** Why some cannot be had; empty: all can. */
   readonly missing: string;
+  /** Of one that cannot be given others yet: places that they could have. */
+  readonly places?: number;
 }
 
 interface Wanted {
@@ -103,6 +105,12 @@ export class VolumeController implements Controller {
     ]),
     trigger(POOL, (pool, catalog) => [
       ...namesOf(catalog.where(UNSETTLED_VOLUMES, 'yes')),
+      // Those that are well, and are to go from where they are.
+      ...catalog
+        .all(NODE)
+        .filter(({ spec }) => spec.drain === true)
+        .flatMap(({ metadata }) => catalog.where(REPLICAS_ON_NODE, metadata.name))
+        .map(({ spec }) => spec.volumeName),
       ...(isLeaving(pool)
         ? catalog.where(REPLICAS_IN_POOL, pool.metadata.name).map(({ spec }) => spec.volumeName)
         : []),
@@ -230,7 +238,9 @@ export class VolumeController implements Controller {
     const count = wanted.replicas - staying.length;
     if (count <= 0) return { made: [], missing: '' };
     const sizeBytes = quantityBytes(volume.spec.size) ?? 0;
-    const source = await this.#sourcePools(volume);
+    // One that knows how it is kept has what it begins from, or gets it where it is.
+    const isSingle = volume.status?.mode === 'single';
+    const source = isSingle ? undefined : await this.#sourcePools(volume);
     if (source === null) return { made: [], missing: 'what it begins from is not ready' };
     const all = catalog.all(POOL).filter((pool) => mayHold(volume, pool));
     // Also after a restart between two of them.
@@ -259,16 +269,16 @@ export class VolumeController implements Controller {
       why !== '' && all.length === 0 && isClaimMissing
         ? `there is no StoragePoolClaim "${claim}" (spec.storagePoolClaim)`
         : why;
-    if (volume.status?.mode === 'single') {
+    if (isSingle) {
       // Its data is in the one that it was made with, and another would be empty: its node gives that one a record first.
-      const stays = volume.status.conditions?.find(({ type }) => type === MEMBERS_AS_WANTED);
-      const isHere = staying.length > 0 || !this.#isGone(volume.status.target?.nodeName ?? '');
+      const stays = volume.status?.conditions?.find(({ type }) => type === MEMBERS_AS_WANTED);
+      const isHere = staying.length > 0 || !this.#isGone(volume.status?.target?.nodeName ?? '');
       const waits = !isHere
         ? 'its one replica is on a node that is gone'
         : pools.length === 0
           ? missing
           : (stays?.message ?? 'there is a place: its one replica gets a record first');
-      return { made: [], missing: waits };
+      return { made: [], missing: waits, places: isHere ? pools.length : 0 };
     }
     // What begins from another volume begins where that is, and is told how it is kept before it gets more.
     if (source !== undefined && !first && volume.status?.mode === undefined) {
@@ -456,7 +466,7 @@ export class VolumeController implements Controller {
   async #report(
     volume: Volume,
     wanted: Wanted,
-    { made, missing }: Placed,
+    { made, missing, places = 0 }: Placed,
     placedWitness: Placed,
     expected: readonly string[],
   ): Promise<void> {
@@ -510,6 +520,7 @@ export class VolumeController implements Controller {
         wanted: wanted.replicas,
         placed: replicas.length,
         inSync: inSync.length,
+        ...(places > 0 ? { places } : {}),
       };
       status.observedGeneration = volume.metadata.generation ?? 0;
       status.conditions ??= [];

@@ -503,6 +503,12 @@ export const VolumeStatus = Type.Object(
           wanted: Type.Integer({ description: 'Copies that are wanted.' }),
           placed: Type.Integer({ description: 'Copies that have a place.' }),
           inSync: Type.Integer({ description: 'Copies that hold all that was written.' }),
+          places: Type.Optional(
+            Type.Integer({
+              description:
+                'Of a volume in mode single that is to have more: places for further copies.',
+            }),
+          ),
         },
         { description: 'How many copies it has.' },
       ),

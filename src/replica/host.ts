@@ -288,7 +288,7 @@ export class ReplicaHost {
       const halfMade = source !== null && known?.record === null && known.base === null;
       if (known !== null && !halfMade) return known;
       const { pool } = this.#options;
-      const name = `${REPLICA_PREFIX}${volumeId}/${replicaId}`;
+      const name = storeName(volumeId, replicaId);
       if (halfMade) {
         // A crash came before its last step: nobody was told of it, and nothing was written there.
         this.#replicas.delete(keyOf(volumeId, replicaId));
@@ -373,22 +373,8 @@ export class ReplicaHost {
     return this.#exclusively(async () => {
       const { volumeId, replicaId, from, version } = wanted;
       const { pool, log } = this.#options;
-      const name = `${REPLICA_PREFIX}${volumeId}/${replicaId}`;
-      const known = this.find(volumeId, replicaId);
-      if (known !== null && known.promised > (known.base?.epoch ?? 0)) {
-        throw new ReplicaRefusal('Exists', `replica ${replicaId} has been coordinated already`);
-      }
-      if (known === null && pool.volume(name) !== null) {
-        throw new ReplicaRefusal('Faulted', `replica ${replicaId} is there and cannot be opened`);
-      }
-      if (known !== null) {
-        this.#replicas.delete(keyOf(volumeId, replicaId));
-        known.end();
-        await known.ended();
-        await pool.deleteVolume(name, { withSnapshots: true });
-      }
+      await this.#discard(volumeId, replicaId, from);
       const cut = `${from}@${ADOPTED}`;
-      if (pool.snapshot(cut) !== null) await pool.deleteSnapshot(cut);
       const request = { volume: from, name: ADOPTED, id: randomUUID() };
       const { epoch, op: opNumber } = version;
       await pool.createSnapshots([{ ...request, epoch, opNumber }], Date.now());
@@ -397,7 +383,7 @@ export class ReplicaHost {
         await pool.deleteSnapshot(cut);
         throw new ReplicaRefusal('Exists', `${from} has snapshots of its own`);
       }
-      const volume = await this.#cloneAt(cut, version, name, 0);
+      const volume = await this.#cloneAt(cut, version, storeName(volumeId, replicaId), 0);
       this.#replicas.set(
         keyOf(volumeId, replicaId),
         new HostedReplica(this.#options, volume, volumeId, replicaId),
@@ -406,12 +392,67 @@ export class ReplicaHost {
     });
   }
 
-  /** The volume that a replica was made of by `adopt` goes, and the blocks are the replica's. Done already is done. */
+  /** Whether something is left of a try to make that replica of the volume, which is still there. */
+  isAdopting(volumeId: string, replicaId: string, from: string): boolean {
+    const { pool } = this.#options;
+    if (pool.volume(from) === null) return false;
+    const isMade = pool.volume(storeName(volumeId, replicaId)) !== null;
+    return isMade || pool.snapshot(`${from}@${ADOPTED}`) !== null;
+  }
+
+  /** What keeps the volume from being adopted, beside what a try left: the names of its snapshots, without the volume's. */
+  snapshotsOf(from: string): string[] {
+    const all = this.#options.pool.snapshots(from).map(({ shortName }) => shortName);
+    return all.filter((name) => name !== ADOPTED);
+  }
+
+  /**
+   * What a try to make a replica of a volume left goes: the volume is what counts. Rejects with ReplicaRefusal where a
+   * coordinator has had the replica, or where there is nothing but it; with StoreError. Done already is done.
+   */
+  discardAdopted(volumeId: string, replicaId: string, from: string): Promise<void> {
+    return this.#exclusively(() => this.#discard(volumeId, replicaId, from));
+  }
+
+  async #discard(volumeId: string, replicaId: string, from: string): Promise<void> {
+    const { pool } = this.#options;
+    const name = storeName(volumeId, replicaId);
+    const known = this.find(volumeId, replicaId);
+    if (known !== null && known.promised > (known.base?.epoch ?? 0)) {
+      throw new ReplicaRefusal('Exists', `replica ${replicaId} has been coordinated already`);
+    }
+    if (known === null && pool.volume(name) !== null) {
+      throw new ReplicaRefusal('Faulted', `replica ${replicaId} is there and cannot be opened`);
+    }
+    // It would be the only one that has the data.
+    if (pool.volume(from) === null) throw new ReplicaRefusal('NotFound', `there is no ${from}`);
+    if (known !== null) {
+      this.#replicas.delete(keyOf(volumeId, replicaId));
+      known.end();
+      await known.ended();
+      try {
+        await pool.deleteVolume(name, { withSnapshots: true });
+      } catch (error) {
+        // It is still there, and asked for again it must be found.
+        const again = new HostedReplica(this.#options, known.volume, volumeId, replicaId);
+        this.#replicas.set(keyOf(volumeId, replicaId), again);
+        throw error;
+      }
+    }
+    const cut = `${from}@${ADOPTED}`;
+    if (pool.snapshot(cut) !== null) await pool.deleteSnapshot(cut);
+  }
+
+  /**
+   * The volume that a replica was made of by `adopt` goes, and the blocks are the replica's. Done already is done. Rejects with
+   * ReplicaRefusal where that volume was written to after its cut: the replica has not got that.
+   */
   dropAdopted(volumeId: string, replicaId: string, from: string): Promise<void> {
     return this.#exclusively(async () => {
       const { pool, log } = this.#options;
       const replica = this.find(volumeId, replicaId);
       if (replica === null || pool.volume(from) === null) return;
+      await this.#assertNewest(replica, from);
       await handOn(pool, from);
       await pool.deleteVolume(from, { withSnapshots: true });
       log.info(
@@ -420,6 +461,44 @@ export class ReplicaHost {
       );
       await this.#dropUnnamed(`${replica.volume.name}@${ADOPTED}`);
     });
+  }
+
+  /** Rejects as `dropAdopted` would; resolves where there is nothing to compare. */
+  assertNewest(volumeId: string, replicaId: string, from: string): Promise<void> {
+    return this.#exclusively(async () => {
+      const replica = this.find(volumeId, replicaId);
+      if (replica !== null) await this.#assertNewest(replica, from);
+    });
+  }
+
+  /** By its versions (E1), and by its blocks: one that was opened and never written to begins its versions anew. */
+  async #assertNewest({ replicaId, volume, base }: HostedReplica, from: string): Promise<void> {
+    const { pool } = this.#options;
+    const before = pool.volume(from)?.info();
+    if (before === undefined) return;
+    // Which of the two is the other's clone depends on how far an earlier `dropAdopted` came.
+    const { origin } = volume.info();
+    const cut = [
+      [origin, from],
+      [before.origin, volume.name],
+    ].find(([of, whose]) => of?.startsWith(`${whose}@`) === true)?.[0];
+    const isAbove = base === null || compare({ epoch: before.epoch, op: before.op }, base) > 0;
+    if (!isAbove && cut != null && !(await this.#hasChangedSince(cut, from))) return;
+    throw new ReplicaRefusal(
+      'Exists',
+      `${from} was written to after replica ${replicaId} was made of it: the replica is older`,
+    );
+  }
+
+  async #hasChangedSince(cut: string, from: string): Promise<boolean> {
+    const { pool } = this.#options;
+    const { sizeBlocks } = pool.volume(from)!.info();
+    for (let lba = 0; lba < sizeBlocks; ) {
+      const { extents, nextLba } = await pool.changedBetween(cut, from, lba, 1);
+      if (extents.length > 0) return true;
+      lba = nextLba;
+    }
+    return false;
   }
 
   begin(record: VolumeRecord, replicaId: string): Promise<HostedReplica> {
@@ -483,11 +562,8 @@ export class ReplicaHost {
   async #dropOrphans(): Promise<void> {
     const { pool, log } = this.#options;
     const isOrphan = (name: string): boolean => {
-      const [, volumeId, replicaId] = name.split('/');
-      return (
-        name.startsWith(BRANCH_PREFIX) &&
-        pool.volume(`${REPLICA_PREFIX}${volumeId}/${replicaId}`) === null
-      );
+      const [, volumeId = '', replicaId = ''] = name.split('/');
+      return name.startsWith(BRANCH_PREFIX) && pool.volume(storeName(volumeId, replicaId)) === null;
     };
     for (const { name } of pool.volumes().filter((volume) => isOrphan(volume.name))) {
       try {
@@ -534,14 +610,19 @@ export class ReplicaHost {
   }
 }
 
-/** The snapshot that a replica is adopted from. */
-const ADOPTED = 'adopted';
+/** The snapshot that a replica is adopted from. No object can be called so, and none of a user's snapshots is. */
+const ADOPTED = '_adopted';
 
 /** They become parts of a name. */
 const ID = /^[A-Za-z0-9][-A-Za-z0-9.]{0,99}$/;
 
 function keyOf(volumeId: string, replicaId: string): string {
   return `${volumeId}/${replicaId}`;
+}
+
+/** In the pool. */
+function storeName(volumeId: string, replicaId: string): string {
+  return `${REPLICA_PREFIX}${keyOf(volumeId, replicaId)}`;
 }
 
 export function notHere(volumeId: string, replicaId: string): ReplicaRefusal {

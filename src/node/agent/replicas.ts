@@ -6,6 +6,7 @@ import { type KindDefinition, setCondition } from '../../apiserver/index.ts';
 import { IoStatus } from '../../block/index.ts';
 import {
   type Controller,
+  copySnapshotName,
   Finalizer,
   hasFinalizer,
   isDeleting,
@@ -13,6 +14,7 @@ import {
   REPLICAS_IN_POOL,
   REPLICAS_OF_VOLUME,
   REPLICAS_ON_NODE,
+  SNAPSHOTS_OF_VOLUME,
   stateOfPool,
   trigger,
   type Writer,
@@ -164,13 +166,17 @@ export class ReplicaKeeper implements Controller {
     store: StoreVolume,
   ): Promise<void> {
     const { source } = volume.spec;
-    if (source === undefined || isFilled(store)) return;
+    if (source === undefined) return;
+    if (isFilled(store)) {
+      await this.#dropCut(volume, pool); // A crash may have come before it went.
+      return;
+    }
     const { log, events, buffers, turn, catalog } = this.#around;
     const { volumeName } = replica.spec;
     const named = source.snapshot === undefined ? null : catalog.get(SNAPSHOT, source.snapshot);
     const of = source.volume ?? named?.spec.volumeName ?? '';
     // Of a volume in use, what it holds at one moment.
-    const short = source.snapshot ?? `copy-${volume.metadata.uid}`;
+    const short = source.snapshot ?? copySnapshotName(volume.metadata.uid);
     let from = pool.snapshot(`${of}@${short}`);
     if (from === null && source.volume !== undefined) {
       const served = this.#serving.volume(of);
@@ -190,8 +196,15 @@ export class ReplicaKeeper implements Controller {
         else reject(new StoreError('STORE_IO', `that ${volumeName} is filled could not be kept`));
       });
     });
-    if (source.volume !== undefined) await pool.deleteSnapshot(from.name);
+    await this.#dropCut(volume, pool);
     events.record(replica, 'Normal', 'Filled', `with what ${from.name} holds`);
+  }
+
+  /** What a volume was copied from another by, which only stands in that one's way. */
+  async #dropCut(volume: Volume, pool: StorePool): Promise<void> {
+    const of = volume.spec.source?.volume;
+    const full = `${of}@${copySnapshotName(volume.metadata.uid)}`;
+    if (of !== undefined && pool.snapshot(full) !== null) await pool.deleteSnapshot(full);
   }
 
   /**
@@ -304,7 +317,7 @@ export class ReplicaKeeper implements Controller {
     volume: Volume | null,
     { pool, replicas }: OpenPool,
   ): Promise<number | undefined> {
-    const { log } = this.#around;
+    const { log, catalog } = this.#around;
     if (!hasFinalizer(replica, Finalizer.Replica)) return undefined;
     const { volumeName, poolName } = replica.spec;
     const id = memberIdOf(replica);
@@ -321,16 +334,19 @@ export class ReplicaKeeper implements Controller {
     // Of a replicated one that stays its coordinator has let go, and may run here, on a replica in another pool.
     const isLetGo = volume?.status?.mode === 'replicated' && !isDeleting(volume);
     if (this.#serving.isServed(volumeName) && !isLetGo) return TRY_AGAIN_MS / 10;
-    const store = pool.volume(volumeName);
-    if (store !== null && isStoreOf(replica, store) && volume?.status?.mode !== 'replicated') {
-      await pool.deleteVolume(volumeName);
-      log.info({ volume: volumeName, pool: poolName }, 'a replica is deleted');
-    }
+    // First: what a try to give the volume a record left is a clone of it.
     for (const entry of replicas?.host.promises() ?? []) {
       if (entry.replicaId !== id) continue;
       const { volumeId, promised } = entry;
       await replicas?.host.delete(volumeId, id, promised);
       log.info({ volume: volumeName, pool: poolName, replica: id }, 'a replica is deleted');
+    }
+    const store = pool.volume(volumeName);
+    if (store !== null && isStoreOf(replica, store) && volume?.status?.mode !== 'replicated') {
+      // Of those that no object names: tries and copies that broke off.
+      const withSnapshots = catalog.where(SNAPSHOTS_OF_VOLUME, volumeName).length === 0;
+      await pool.deleteVolume(volumeName, { withSnapshots });
+      log.info({ volume: volumeName, pool: poolName }, 'a replica is deleted');
     }
     // What it was made of, when it was the only one; the deletion came before that had gone.
     if (pool.volume(volumeName)?.id === replica.metadata.uid) {

@@ -204,6 +204,13 @@ export class SnapshotKeeper implements Controller {
     const { volumeName } = snapshot.spec;
     const full = `${volumeName}@${name}`;
     let taken = pool.snapshot(full);
+    if (taken !== null && taken.id !== uid) {
+      // What it holds is not what this one is asked for.
+      throw new StoreError(
+        'STORE_EXISTS',
+        `pool ${pool.name} holds another snapshot ${full} (${taken.id}), which is not this one`,
+      );
+    }
     if (taken === null) {
       const volume = this.#volumes.volume(volumeName);
       if (volume === null) return TRY_AGAIN_MS; // It is served in a moment.
@@ -222,7 +229,9 @@ export class SnapshotKeeper implements Controller {
     const { log } = this.#around;
     if (!hasFinalizer(snapshot, Finalizer.Snapshot)) return;
     const full = `${snapshot.spec.volumeName}@${snapshot.metadata.name}`;
-    if (pool.snapshot(full) !== null) {
+    const there = pool.snapshot(full);
+    // Its head alone knows the id of one that a group has not told of yet.
+    if (there !== null && (isBeside(snapshot) || there.id === cutIdOf(snapshot))) {
       await pool.deleteSnapshot(full);
       log.info({ volume: snapshot.spec.volumeName, snapshot: full }, 'a snapshot is deleted');
     }

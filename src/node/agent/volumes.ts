@@ -310,6 +310,14 @@ export class VolumeKeeper implements Controller, Serving {
       });
       return TRY_AGAIN_MS;
     }
+    if (!this.#coordinated.has(name)) {
+      await this.#withdraw(name); // It was served in place a moment ago, by a view that was behind.
+      try {
+        await this.#outgrowing.assertNewest(object);
+      } catch (error) {
+        throw new CannotServe((error as Error).message);
+      }
+    }
     const coordinated = this.#coordinated.get(name) ?? this.#openCoordinator(object, members);
     this.#configure(object, coordinated);
     const changed = await this.#changeMembers(object, coordinated, members);
@@ -693,6 +701,7 @@ export class VolumeKeeper implements Controller, Serving {
       .where(REPLICAS_OF_VOLUME, name)
       .find(({ spec }) => spec.nodeName === nodeName);
     if (replica === undefined || isDeleting(replica)) return null;
+    if (!this.#outgrowing.isSettled(object)) return null;
     const open = this.#open.find(replica.spec.poolName);
     const store = open?.pool.volume(name) ?? null;
     const member = open?.replicas?.host.find(object.metadata.uid, memberIdOf(replica)) ?? null;

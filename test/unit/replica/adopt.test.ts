@@ -4,74 +4,8 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
-import { SystemClock, silentLog, Turn } from '../../../src/base/index.ts';
-import {
-  BlockOp,
-  BlockOpKind,
-  DataBufferPool,
-  IoStatus,
-  MAX_BUFFER_BYTES,
-} from '../../../src/block/index.ts';
-import { ReplicaHost } from '../../../src/replica/host.ts';
-import { MemoryPool, type StoreVolume } from '../../../src/store/index.ts';
-import { initialRecord } from '../../../src/wire/record.ts';
-
-const ID = { volumeId: 'v-uid', replicaId: 'r1' };
-const STORE = 'replica/v-uid/r1';
-
-class APool {
-  readonly turn = new Turn();
-  readonly pool = new MemoryPool({ name: 'p', turn: this.turn });
-  readonly buffers = new DataBufferPool(new ArrayBuffer(MAX_BUFFER_BYTES * 4));
-  readonly host = new ReplicaHost({
-    pool: this.pool,
-    buffers: this.buffers,
-    turn: this.turn,
-    clock: new SystemClock(),
-    log: silentLog,
-    leaseMs: 1000,
-  });
-
-  async begin(): Promise<StoreVolume> {
-    this.host.start();
-    return await this.pool.createVolume({ id: randomUUID(), name: 'db', sizeBlocks: 64 });
-  }
-
-  async io(volume: StoreVolume, kind: BlockOpKind, lba: number, op: number, byte = 0) {
-    const data = this.buffers.allocate(4096)!;
-    data.bytes.fill(byte, 0, 4096);
-    const status = await new Promise<IoStatus>((resolve) => {
-      const owner = { onBlockDone: (_op: BlockOp, ended: IoStatus) => resolve(ended) };
-      const block = new BlockOp().begin(kind, lba, 1, data, 0, false, owner);
-      block.lower = owner;
-      this.turn.enter();
-      volume.submit(block, 1, op);
-      this.turn.leave();
-    });
-    assert.equal(status, IoStatus.Ok);
-    const [first] = data.bytes;
-    data.release();
-    return first;
-  }
-
-  adopt(op: number): Promise<void> {
-    return this.host.adopt({ ...ID, from: 'db', version: { epoch: 1, op } });
-  }
-
-  async record(op: number): Promise<void> {
-    const { identity } = this.host.find(ID.volumeId, ID.replicaId)!.identity;
-    const { storeId, openId, bootId } = identity;
-    const member = { replicaId: ID.replicaId, storeId, openId, bootId, witness: false };
-    const base = { epoch: 1, op };
-    const blobs = [{ key: 'scsi.pr', value: Uint8Array.of(7) }];
-    const of = { volumeId: ID.volumeId, sizeBlocks: 64, members: [member], base, blobs };
-    await this.host.begin(initialRecord(of), ID.replicaId);
-  }
-
-  get store(): StoreVolume {
-    return this.pool.volume(STORE)!;
-  }
-}
+import { BlockOpKind } from '../../../src/block/index.ts';
+import { APool, ID, STORE } from './adopting.ts';
 
 test('what it held at the cut is the replica, with its first record; then it stands alone', async () => {
   const a = new APool();
@@ -137,4 +71,67 @@ test('a volume with snapshots of its own is left as it is', async () => {
     a.pool.snapshots('db').map(({ name }) => name),
     ['db@mine'],
   );
+});
+
+test('the volume is not thrown away for a replica that is older', async () => {
+  for (const [op, isNewVersion] of [
+    [3, true],
+    [2, false], // Opened anew, and its versions began at the cut's: the block tells.
+  ] as const) {
+    const a = new APool();
+    const db = await a.begin();
+    await a.io(db, BlockOpKind.Write, 3, 1, 0x33);
+    await a.adopt(2);
+    await a.record(2);
+    await a.host.assertNewest(ID.volumeId, ID.replicaId, 'db');
+    await a.io(db, BlockOpKind.Write, 3, op, 0x44);
+    const older = /db was written to after replica r1 was made of it/;
+    await assert.rejects(a.host.assertNewest(ID.volumeId, ID.replicaId, 'db'), older, `${op}`);
+    await assert.rejects(a.host.dropAdopted(ID.volumeId, ID.replicaId, 'db'), older);
+    assert.equal(await a.io(db, BlockOpKind.Read, 3, 0), 0x44, `new version: ${isNewVersion}`);
+  }
+});
+
+test('its end that was interrupted half way goes on', async () => {
+  const a = new APool();
+  const db = await a.begin();
+  await a.io(db, BlockOpKind.Write, 3, 1, 0x33);
+  await a.adopt(2);
+  await a.record(2);
+  await a.pool.promoteVolume(STORE);
+  await a.host.dropAdopted(ID.volumeId, ID.replicaId, 'db');
+  assert.deepEqual(a.held, [STORE]);
+});
+
+test('what a try left goes without a trace, but not where it is all there is', async () => {
+  const a = new APool();
+  const db = await a.begin();
+  await a.io(db, BlockOpKind.Write, 3, 1, 0x33);
+  const isLeft = (): boolean => a.host.isAdopting(ID.volumeId, ID.replicaId, 'db');
+  assert.equal(isLeft(), false);
+  await a.adopt(2);
+  await a.record(2);
+  assert.equal(isLeft(), true);
+  assert.deepEqual(a.host.snapshotsOf('db'), []);
+  await a.host.discardAdopted(ID.volumeId, ID.replicaId, 'db');
+  await a.host.discardAdopted(ID.volumeId, ID.replicaId, 'db'); // Done already is done.
+  assert.equal(isLeft(), false);
+  assert.deepEqual(a.held, ['db']);
+  await a.adopt(2);
+  await a.record(2);
+  await a.host.dropAdopted(ID.volumeId, ID.replicaId, 'db');
+  assert.equal(isLeft(), false);
+  await assert.rejects(a.host.discardAdopted(ID.volumeId, ID.replicaId, 'db'), /there is no db/);
+  assert.deepEqual(a.held, [STORE]);
+});
+
+test("a user's snapshot is none of a try's, whatever it is called", async () => {
+  const a = new APool();
+  await a.begin();
+  const mine = { volume: 'db', name: 'adopted', id: randomUUID(), epoch: 1, opNumber: 1 };
+  await a.pool.createSnapshots([mine], 0);
+  assert.deepEqual(a.host.snapshotsOf('db'), ['adopted']);
+  await assert.rejects(a.adopt(2), /has snapshots of its own/);
+  assert.deepEqual(a.held, ['db', 'db@adopted']);
+  assert.equal(a.pool.snapshot('db@adopted')?.id, mine.id);
 });
