@@ -140,12 +140,18 @@ export class PoolKeeper implements Controller {
       await open.close();
       throw new StoreError('STORE_NOT_FOUND', `opened pool ${open.id}, not ${id}`);
     }
-    const served = await this.#around.serveReplicas?.(open);
-    this.#open.set(name, {
-      pool: open,
-      replicas: served?.node ?? null,
-      replicaAddress: served?.address ?? '',
-    });
+    try {
+      const served = await this.#around.serveReplicas?.(open);
+      this.#open.set(name, {
+        pool: open,
+        replicas: served?.node ?? null,
+        replicaAddress: served?.address ?? '',
+      });
+    } catch (error) {
+      // Open and nobody's, it could not be opened again.
+      await open.close();
+      throw error;
+    }
     open.onFault((why) => {
       log.error({ pool: name, why }, 'a pool is faulted');
       void this.report(name);
@@ -272,9 +278,10 @@ export class PoolKeeper implements Controller {
         if (strays.length > 0) status.strayVolumes = strays;
       });
     } finally {
-      // Whoever did not keep its identity finds it as it was.
-      const kept = (await this.#writer.live<Pool>(POOL, null, name))?.status?.id === only.id;
-      await (kept || !only.exported ? open.close() : open.exportPool());
+      // Whoever did not keep its identity finds it as it was. Where nobody can say whether it was kept, it may have been.
+      const live = await this.#writer.live<Pool>(POOL, null, name).catch(() => undefined);
+      const isKept = live === undefined || live?.status?.id === only.id;
+      await (isKept || !only.exported ? open.close() : open.exportPool());
     }
     log.info({ pool: name, id: only.id, paths: only.paths }, 'a pool is taken in');
     return { ...only, exported: false };

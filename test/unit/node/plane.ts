@@ -142,6 +142,7 @@ export class Plane {
   readonly server: ResourceServer;
   exporter = new NodeFakeExporter();
   agent!: NodeAgent;
+  serveReplicas: NodeSurroundings['serveReplicas'] = null;
   #stops: (() => Promise<void> | void)[] = [];
 
   constructor() {
@@ -196,7 +197,7 @@ export class Plane {
       isAlone: true,
       directoryPoolBytes: 1 << 30,
       replication: null,
-      serveReplicas: null,
+      serveReplicas: this.serveReplicas,
     };
     this.agent = new NodeAgent({
       around: () => node,

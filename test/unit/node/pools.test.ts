@@ -338,3 +338,69 @@ test('an erasure that was killed in the middle ends, though what is left cannot 
   assert.equal(await claimOf(plane, 'blockdevice-1'), undefined);
   await plane.stop();
 });
+
+test('a pool whose taking in is cut short is not left open', async () => {
+  const plane = await aFreePlane();
+  await plane.server.create(POOL, onDevices('tank', 'blockdevice-1'));
+  const tank = await isOnline(plane, 'tank');
+  await actOn(plane, tank, 'export', {});
+  await isGone(plane, 'tank');
+  const counts = countUse(plane);
+  const { updateStatus, get } = plane.server;
+  let isDown = false;
+  plane.server.updateStatus = (async (kind: never, object: Pool) => {
+    if (object.metadata.name !== 'cold' || object.status?.id === undefined || isDown) {
+      return await updateStatus.call(plane.server, kind, object);
+    }
+    isDown = true;
+    throw new Error('the API is away');
+  }) as typeof updateStatus;
+  plane.server.get = (async (kind: never, namespace: never, name: string) => {
+    if (!isDown || name !== 'cold') return await get.call(plane.server, kind, namespace, name);
+    plane.server.get = get;
+    throw new Error('the API is away');
+  }) as typeof get;
+  await plane.server.create(POOL, {
+    metadata: { name: 'cold' },
+    spec: { nodeName: 'node-1', import: { pool: 'tank', force: false } },
+  });
+  await plane.until('it was tried', async () => isDown && counts.opened > 0);
+  await plane.until('it is closed again', async () => counts.closed === counts.opened);
+  await plane.stop();
+});
+
+test('a pool that cannot be served to coordinators is not left open', async () => {
+  const plane = await aFreePlane();
+  const counts = countUse(plane);
+  let tries = 0;
+  plane.serveReplicas = async () => {
+    tries += 1;
+    throw new StoreError('STORE_IO', 'its address is taken');
+  };
+  await plane.stop();
+  await plane.start();
+  await plane.server.create(POOL, onDevices('tank', 'blockdevice-1'));
+  await plane.until('it is tried', async () => tries > 0);
+  await plane.until('it is closed again', async () => counts.closed === counts.opened);
+  await plane.stop();
+});
+
+/** How often pools were opened, and closed. */
+function countUse(plane: Plane): { opened: number; closed: number } {
+  const counts = { opened: 0, closed: 0 };
+  const { open } = plane.media;
+  plane.media.open = async (paths) => {
+    const pool = await open.call(plane.media, paths);
+    counts.opened += 1;
+    const { exportPool } = pool;
+    pool.close = async () => {
+      counts.closed += 1;
+    };
+    pool.exportPool = async () => {
+      counts.closed += 1;
+      await exportPool.call(pool);
+    };
+    return pool;
+  };
+  return counts;
+}
