@@ -17,6 +17,8 @@ const MAX_STREAMS = 4096;
 /** The head of a log's answer waits so long for its first lines. */
 const HEAD_MS = 1000;
 const BOOKMARK_MS = 30_000;
+/** Whoever has not taken what is left of an answer so long after its end is cut off. */
+const TAKE_MS = 30_000;
 /** Within the time that proxies allow; clients begin anew. */
 const STANDARD_TIMEOUT_S = 1800;
 /** What a timer can count. */
@@ -24,6 +26,12 @@ const MAX_TIMEOUT_S = 2_000_000;
 
 export class Streams {
   readonly #open = new Set<() => void>();
+  readonly #takeMs: number;
+
+  /** `takeMs`: what is left of an answer that has ended must be taken within that. */
+  constructor(takeMs: number = TAKE_MS) {
+    this.#takeMs = takeMs;
+  }
 
   get count(): number {
     return this.#open.size;
@@ -53,6 +61,7 @@ export class Streams {
     const isInitialEndTold = wantsBookmarks && request.initialEvents === true;
     let told = '';
     let first = true;
+    let isInitial = request.initialEvents ?? ['', '0'].includes(request.resourceVersion ?? '');
     const shaped = (object: KubeObject): unknown => {
       if (shape.as === 'partial') return partialOf(object, shape.version);
       if (shape.as === 'object') return object;
@@ -77,16 +86,18 @@ export class Streams {
               () =>
                 lineOf({ type, object: shaped(object) }),
           ),
+          isInitial,
         );
       },
       onInitialEnd: (resourceVersion) => {
+        isInitial = false;
         if (isInitialEndTold) tellBookmark(resourceVersion, true);
       },
       onEnd: (error) => {
         const status =
           error instanceof ApiError ? error : new ApiError('InternalError', error.message);
         stream.lines([() => lineOf({ type: 'ERROR', object: status.toStatus() })]);
-        stream.endWhenTaken();
+        end();
       },
     });
     const stream = this.#begin(http, reply, 'application/json', () => handle.close());
@@ -96,13 +107,22 @@ export class Streams {
       if (wantsBookmarks && now !== null && now !== told) tellBookmark(now, false);
     };
     const bookmarks = setInterval(tellProgress, BOOKMARK_MS);
+    let cutOff: NodeJS.Timeout | undefined;
+    /** Nothing more comes: what is left is taken, or not. */
+    const end = (): void => {
+      handle.close();
+      clearInterval(bookmarks);
+      cutOff ??= setTimeout(() => stream.cut(), this.#takeMs);
+      stream.endWhenTaken();
+    };
     const deadline = setTimeout(() => {
       tellProgress();
-      stream.endWhenTaken();
+      end();
     }, timeoutS * 1000);
     stream.onEnd(() => {
       clearInterval(bookmarks);
       clearTimeout(deadline);
+      clearTimeout(cutOff);
     });
   }
 
@@ -156,14 +176,18 @@ export class Streams {
       this.#open.delete(end);
       for (const step of atEnd) step();
       raw.end();
+      if (raw.writableFinished || raw.destroyed) return;
+      const late = setTimeout(() => raw.destroy(), this.#takeMs).unref();
+      for (const event of ['finish', 'close']) raw.once(event, () => clearTimeout(late));
     };
     this.#open.add(end);
     raw.on('close', end);
     raw.on('error', end);
-    const waiting = new WaitingLines(raw, () => {
+    const cut = (): void => {
       end();
       raw.destroy();
-    });
+    };
+    const waiting = new WaitingLines(raw, cut);
     atEnd.push(() => waiting.drop());
     let isRoom: () => void = () => {};
     raw.on('drain', () => isRoom());
@@ -182,8 +206,10 @@ export class Streams {
     if (raw.destroyed) end();
     return {
       write,
-      lines: (lines: readonly (() => string)[]): void => waiting.add(lines),
+      lines: (lines: readonly (() => string)[], initial = false): void =>
+        waiting.add(lines, initial),
       endWhenTaken: (): void => waiting.whenEmpty(end),
+      cut,
       end,
       onEnd: (step: () => void): void => {
         if (ended) step();

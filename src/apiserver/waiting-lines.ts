@@ -14,6 +14,8 @@ export class WaitingLines {
   readonly #cut: () => void;
   #waiting: (() => string)[] = [];
   #next = 0;
+  /** Of those that wait, how many are there to begin with: they come first, and say nothing of the reader's pace. */
+  #initial = 0;
   #atEmpty: (() => void) | null = null;
   #over = false;
 
@@ -29,10 +31,14 @@ export class WaitingLines {
     return this.#waiting.length - this.#next;
   }
 
-  /** However many come at once: those that were there already are what counts. */
-  add(lines: readonly (() => string)[]): void {
+  /**
+   * However many come at once: those that were there already are what counts. `initial`: what there is, before anything
+   * that changes: these are not counted at all.
+   */
+  add(lines: readonly (() => string)[], initial = false): void {
     if (this.#over) return;
-    if (this.count > this.#maxLines) {
+    if (initial) this.#initial += lines.length;
+    else if (this.count - this.#initial > this.#maxLines) {
       this.drop();
       this.#cut();
       return;
@@ -52,12 +58,14 @@ export class WaitingLines {
     this.#over = true;
     this.#waiting = [];
     this.#next = 0;
+    this.#initial = 0;
   }
 
   #pump(): void {
     while (this.#next < this.#waiting.length && this.#raw.writableLength < MAX_UNSENT_BYTES) {
       const line = this.#waiting[this.#next]!;
       this.#next += 1;
+      if (this.#initial > 0) this.#initial -= 1;
       this.#raw.write(line());
       if (this.#over) return;
     }

@@ -4,6 +4,11 @@ import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { after, before, test } from 'node:test';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { WatchSink } from '../../../src/apiserver/client.ts';
+import type { KindDefinition } from '../../../src/apiserver/kind.ts';
+import type { ResourceServer } from '../../../src/apiserver/resources.ts';
+import { Streams } from '../../../src/apiserver/streams.ts';
 import { MAX_UNSENT_BYTES, WaitingLines } from '../../../src/apiserver/waiting-lines.ts';
 import { aWidget, WIDGETS, type Widget } from './builders.ts';
 import { ApiUnderTest, linesOf } from './http-client.ts';
@@ -131,6 +136,18 @@ test('a version that is no longer known ends a watch with 410, as an event', asy
 /** A socket that takes nothing until it is told to. */
 class StuckResponse extends EventEmitter {
   writableLength = 0;
+  writableFinished = false;
+  destroyed = false;
+  ended = false;
+  writeHead(): void {}
+  flushHeaders(): void {}
+  end(): void {
+    this.ended = true;
+  }
+  destroy(): void {
+    this.destroyed = true;
+    this.emit('close');
+  }
   readonly written: string[] = [];
   write(text: string): void {
     this.written.push(text);
@@ -185,4 +202,71 @@ test('a reader who takes nothing is cut off, and nothing is kept for him', () =>
   assert.equal(cuts, 1);
   assert.equal(lines.count, 0);
   assert.equal(raw.written.length, 1);
+});
+
+test('a list that is longer than what may wait gets through while things change', () => {
+  const raw = new StuckResponse();
+  let cuts = 0;
+  const cut = (): void => {
+    cuts += 1;
+  };
+  const lines = new WaitingLines(raw as unknown as ServerResponse, cut, 10);
+  const line = () => 'x'.repeat(MAX_UNSENT_BYTES);
+  lines.add(
+    Array.from({ length: 30 }, () => line),
+    true,
+  );
+  for (let n = 0; n < 11; n += 1) lines.add([line]);
+  assert.deepEqual([cuts, lines.count], [0, 40]);
+  // Once the list is taken, what waits is what has changed.
+  for (let n = 0; n < 29; n += 1) raw.take();
+  assert.equal(lines.count, 11);
+  lines.add([line]);
+  assert.equal(cuts, 1);
+});
+
+/** A watch whose reader takes nothing, and what its server may tell it. */
+function stuckWatch(takeMs: number, timeoutSeconds: string) {
+  const raw = new StuckResponse();
+  const streams = new Streams(takeMs);
+  const told = { closed: 0, sink: null as WatchSink | null };
+  const server = {
+    now: () => new Date(),
+    watch: (_kind: unknown, _request: unknown, sink: WatchSink) => {
+      told.sink = sink;
+      const close = (): void => {
+        told.closed += 1;
+      };
+      return { close, progress: () => null };
+    },
+  };
+  const query = new Map([['timeoutSeconds', timeoutSeconds]]);
+  const http = { raw: { socket: {} } } as unknown as FastifyRequest;
+  const reply = { raw, hijack() {} } as unknown as FastifyReply;
+  const shape = { as: 'object', format: 'json' } as const;
+  const resources = server as unknown as ResourceServer;
+  const kind = WIDGETS as unknown as KindDefinition;
+  streams.watch(resources, kind, 'v1', query, {}, shape, http, reply);
+  const object = { metadata: { name: 'x'.repeat(MAX_UNSENT_BYTES) } };
+  const event = { type: 'ADDED' as const, object: object as never };
+  return { raw, streams, told, event };
+}
+
+test('a watch whose time is over hears nothing more, and is cut off from a reader who takes nothing', async () => {
+  const { raw, streams, told, event } = stuckWatch(300, '1');
+  told.sink?.onEvents([event, event]);
+  await new Promise((resolve) => setTimeout(resolve, 1150));
+  assert.deepEqual([told.closed > 0, raw.destroyed, streams.count], [true, false, 1]);
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  assert.deepEqual([raw.destroyed, streams.count], [true, 0]);
+});
+
+test('so is one whose last lines are handed on, and not taken', async () => {
+  const { raw, streams, told, event } = stuckWatch(50, '0');
+  told.sink?.onEvents([event]);
+  told.sink?.onEnd(new Error('over'));
+  raw.take();
+  assert.deepEqual([raw.ended, raw.destroyed, streams.count], [true, false, 0]);
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  assert.equal(raw.destroyed, true);
 });
