@@ -472,8 +472,9 @@ export class ResourceServer implements ObjectClient {
         kind.defaults?.(next, before);
         await this.#check(kind, next, before, subresource, options);
       }
-      // Who owns what may be changed by itself, too.
-      const isSame = sameJson(stripped(next), stripped(before)) && !ownersSent(sent, before);
+      // Who owns what may be changed by itself, too; a change of the status leaves that as it is.
+      const isOfOwners = subresource === '' && ownersSent(sent, before) !== null;
+      const isSame = sameJson(stripped(next), stripped(before)) && !isOfOwners;
       if (isSame && (operation === 'Update' || sameJson(next, before))) {
         return this.#present(kind, version, before);
       }

@@ -76,7 +76,8 @@ export const SECRET: KindDefinition<Secret> = {
         message: 'is not base64; use stringData for plain text',
       }));
     for (const key of Object.keys(secret.data ?? {})) {
-      if (SECRET_KEY.test(key)) continue;
+      // One that was kept before there was this rule must not stand against every change of the others.
+      if (SECRET_KEY.test(key) || Object.hasOwn(before?.data ?? {}, key)) continue;
       const message = "is no key: use letters, digits, '-', '_' and '.', at most 253";
       causes.push({ reason: 'FieldValueInvalid', field: `data[${key.slice(0, 120)}]`, message });
     }

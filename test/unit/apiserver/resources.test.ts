@@ -243,6 +243,16 @@ test('owners of fields can be written: moved to another manager, or all taken aw
   assert.equal((await apply('third-hand', 3)).spec.size, 3);
 });
 
+test('owners that are sent along with a status change nothing, and are no change', async () => {
+  const { server } = await aServer();
+  const made = await server.create<Widget>(WIDGETS, aWidget('a'), { fieldManager: 'one' });
+  const managedFields = made.metadata.managedFields!.map((entry) => ({ ...entry, manager: 'two' }));
+  const sent = { ...made, metadata: { ...made.metadata, managedFields } };
+  const { metadata } = await server.updateStatus<Widget>(WIDGETS, sent);
+  assert.equal(metadata.resourceVersion, made.metadata.resourceVersion);
+  assert.deepEqual(metadata.managedFields, made.metadata.managedFields);
+});
+
 test('kubectl that applied by itself has the server go on without a conflict', async () => {
   const { server } = await aServer();
   const key = 'kubectl.kubernetes.io/last-applied-configuration';

@@ -38,3 +38,14 @@ test('keys are names of files', async () => {
   const sent = { metadata: { name: 's' }, stringData: { 'a/b': 'x', '.ok-1': 'x' } };
   await assert.rejects(aServer().create(SECRET, sent), names('data[a/b]'));
 });
+
+test('a key that was kept before there was a rule stands against no change of the others', async () => {
+  const before = { metadata: { name: 's' }, type: 'Opaque', data: { 'a/b': 'eA==' } };
+  const refused = async (data: object) => {
+    const changed = { ...before, data } as unknown as Secret;
+    const causes = await SECRET.validate?.(changed, before as unknown as Secret, {} as never);
+    return causes?.map(({ field }) => field);
+  };
+  assert.deepEqual(await refused({ 'a/b': 'eQ==', c: 'eA==' }), []);
+  assert.deepEqual(await refused({ 'a/b': 'eA==', 'c/d': 'eA==' }), ['data[c/d]']);
+});
