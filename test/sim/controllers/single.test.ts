@@ -89,10 +89,13 @@ test('a snapshot stays with the one replica that holds it, while that is there a
   await world.pass(70_000);
   // Its node is away for a while.
   world.nodes.get(only!.spec.nodeName)!.alive = false;
-  await world.server.delete(NODE, null, other);
   await world.server.delete(EXTERNAL_SNAPSHOT, 'default', 'snapshot-cstor');
   await world.server.delete(CLAIM, 'default', 'cstor-pvc');
+  await world.pass(2000);
+  assert.ok((await world.get(VOLUME, name))?.metadata.deletionTimestamp !== undefined);
+  await world.server.delete(NODE, null, other);
   await world.pass(20_000);
+  assert.equal(await world.get(REPLICA, 'extra'), null, 'the node is forgotten');
   const left = await world.all(SNAPSHOT);
   assert.equal(left.length, 1, 'its node deletes it when it is back');
   world.nodes.get(only!.spec.nodeName)!.alive = true;
