@@ -3,6 +3,7 @@
 
 const RULE_NAMES = [
   'C8_underWayFails',
+  'C9_fuaByRecord',
   'E1_epochInVersion',
   'E2_fence',
   'E2_promiseDurable',

@@ -2,6 +2,7 @@
 // end well; with its rule switched off (T5) the checker must find a violation. A scenario throws `Violation`, or returns.
 import { IoStatus } from '../../src/block/index.ts';
 import { CoordinatorPhase, SyncPolicy } from '../../src/volume/coordinator/interfaces.ts';
+import { WRITE_CACHE_BLOB } from '../../src/volume/coordinator/write-cache.ts';
 import { MemberState } from '../../src/wire/record.ts';
 import type { Rules } from '../../src/wire/rules.ts';
 import { Violation } from './checker.ts';
@@ -979,6 +980,55 @@ export const cachesLost: Directed = (rules, trace = false) => {
   powerCut(scenario, []);
 };
 
+/**
+ * C9: the power goes everywhere at each step of turning the write cache off, while a host writes; nobody need declare a loss from
+ * the record on. `late`: one member does not store the record in time, and a re-activation adopts it (V8).
+ */
+function cacheTurnedOffUntil(
+  rules: Rules,
+  trace: boolean,
+  late: boolean,
+  cutAfterMs: number,
+): boolean {
+  const recordTimeoutMs = late ? 20 : patient.recordTimeoutMs;
+  const config = { ...patient, recordTimeoutMs };
+  const scenario = new Scenario({ rules, members: 3, blocks: 64, config, trace });
+  const first = scenario.activate(0);
+  scenario.ok(scenario.write(first, 0));
+  if (late) scenario.clogDown(0, 2);
+  let isOff = false;
+  first.event(() =>
+    first.core!.putBlob(first.clock.now(), WRITE_CACHE_BLOB, Uint8Array.of(0), (error) => {
+      isOff = error === null;
+    }),
+  );
+  const { epoch } = first.core!;
+  let lba = 0;
+  const write = (): void => {
+    lba = (lba + 2) % 64; // Apart, so that each is lost by itself.
+    scenario.write(first, lba, 1, isOff);
+    scenario.run(0.2);
+  };
+  if (late) {
+    const isAnew = () => first.core!.epoch > epoch && first.core!.phase === CoordinatorPhase.Active;
+    while (!isAnew()) write();
+  }
+  const endMs = scenario.nowMs + cutAfterMs;
+  while (scenario.nowMs < endMs) write();
+  if (!powerCut(scenario, [])) throw new Violation('nobody is active');
+  return isOff;
+}
+
+export const cacheTurnedOff: Directed = (rules, trace = false) => {
+  for (const late of [false, true]) {
+    let stepsAfter = 0;
+    for (let step = 0; stepsAfter < 5; step += 1) {
+      if (step > 200) throw new Error('the write cache is still not off');
+      if (cacheTurnedOffUntil(rules, trace, late, step * 0.2)) stepsAfter += 1;
+    }
+  }
+};
+
 /** B1: a member that was stale since an op loses that op with its cache while it is away. */
 export const cacheLostWhileAway: Directed = (rules, trace = false) => {
   const scenario = new Scenario({ rules, members: 3, blocks: 8, config: patient, trace });
@@ -1166,6 +1216,7 @@ export const DIRECTED = {
   flushByOne,
   flushBeforeOps,
   cachesLost,
+  cacheTurnedOff,
   cacheLostWhileAway,
   ownWrite,
   promotedEarly,

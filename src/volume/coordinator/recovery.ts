@@ -11,6 +11,7 @@ import { AlarmKind, type ControlDone, CoordinatorPhase } from './interfaces.ts';
 import { BACKOFF_MS, LOSS_WAIT_FACTOR, POLL_MS } from './limits.ts';
 import type { Peer } from './peer.ts';
 import { activationRecord } from './record-change.ts';
+import { isWriteCacheOff } from './write-cache.ts';
 
 export class Recovery {
   readonly #core: Core;
@@ -154,11 +155,7 @@ export class Recovery {
 
   /** V6 does not apply where every ack was durable (C9). */
   #volatileCache(promisers: readonly Promiser[]): boolean {
-    for (const { promise } of promisers) {
-      const blob = promise.record?.blobs.find(({ key }) => key === WRITE_CACHE_BLOB);
-      if (blob === undefined || blob.value[0] !== 0) return true;
-    }
-    return false;
+    return promisers.some(({ promise: { record } }) => record === null || !isWriteCacheOff(record));
   }
 
   #startReconcile(nowMs: number, adoption: Adoption): void {
@@ -283,6 +280,3 @@ export class Recovery {
     return BACKOFF_MS + this.#core.options.random.below(BACKOFF_MS * 2 ** this.backoffs);
   }
 }
-
-/** The blob that says whether the volume has a volatile write cache (C9): one byte, 0 when not. */
-export const WRITE_CACHE_BLOB = 'volume.writeCache';

@@ -7,6 +7,7 @@ import type { Core } from './core.ts';
 import { AlarmKind, CoordinatorPhase, SyncPolicy } from './interfaces.ts';
 import type { RingEntry } from './op-ring.ts';
 import { bitCount, type Peer } from './peer.ts';
+import { isWriteCacheOff } from './write-cache.ts';
 
 export class WritePath {
   readonly #core: Core;
@@ -108,7 +109,7 @@ export class WritePath {
     apply.kind = write ? ChangeKind.Write : ChangeKind.Unmap;
     apply.lba = op.lba;
     apply.blocks = op.blocks;
-    apply.fua = op.fua;
+    apply.fua = op.fua || (core.rules.C9_fuaByRecord && this.#isThrough());
     apply.allAppliedOp = core.ring.first - 1; // W10.
     apply.crcs = null;
     apply.data = null;
@@ -129,6 +130,15 @@ export class WritePath {
     }
     apply.data = null;
     return true;
+  }
+
+  /**
+   * C9: V6 goes by the records that members have, so an op is durable when it is acked from the proposal on that turns the
+   * cache off (R1 covers what went before it), and until one is committed that turns it on. Who asked for it hears later.
+   */
+  #isThrough(): boolean {
+    const { record, proposal } = this.#core;
+    return isWriteCacheOff(record!) || (proposal !== null && isWriteCacheOff(proposal.record));
   }
 
   /** N1, N2: short of credit, the fullest member goes if enough remain. */
