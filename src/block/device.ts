@@ -26,7 +26,7 @@ export interface MapExtent {
 export interface BlockDeviceListener {
   /** The geometry changed (online growth): hosts get 06h/2Ah/09h. */
   onResized(): void;
-  /** The write cache was turned on or off, by a host or by an operator: hosts get 06h/2Ah/01h. */
+  /** The write cache is on, or off and all durable: turned so by a host or by an operator: hosts get 06h/2Ah/01h. */
   onWriteCacheChanged(): void;
 }
 
@@ -41,7 +41,10 @@ export interface BlockDevice {
   /** Read it each time: it changes on resize. */
   readonly geometry: Geometry;
   readonly readOnly: boolean;
-  /** The volatile write cache (WCE). When off, every write behaves as FUA (C9). Kept durably. */
+  /**
+   * The volatile write cache (WCE). When off, every write behaves as FUA (C9). Kept durably. While it is being turned off it
+   * counts as on, and after that has failed too.
+   */
   readonly writeCache: boolean;
 
   /**
@@ -50,6 +53,7 @@ export interface BlockDevice {
    */
   submit(op: BlockOp): void;
 
+  /** Off: `done` comes, and `writeCache` tells, when all that was acknowledged from the cache is durable. */
   setWriteCache(enabled: boolean, done: (status: IoStatus) => void): void;
 
   /** At most `maxExtents` runs from `lba` on, the first beginning at `lba`, adjacent and alternating. Not a hot path. */

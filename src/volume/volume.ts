@@ -23,9 +23,9 @@ import {
   type StoreVolumeInfo,
 } from '../store/types.ts';
 import { AccessMode, Admission } from './admission.ts';
+import { WRITE_CACHE_BLOB } from './coordinator/write-cache.ts';
 import { SlowPath } from './slow-path.ts';
 
-const WRITE_CACHE_KEY = 'volume.writeCache';
 const METADATA_PREFIX = 'scsi.';
 /** E1: the operation number has 40 bits; at its end the epoch moves on. */
 const MAX_OP_NUMBER = 2 ** 40 - 1;
@@ -97,7 +97,12 @@ export class Volume implements BlockDevice, BlockOpOwner {
   readonly #slowPath: SlowPath;
   readonly #listeners: BlockDeviceListener[] = [];
   #geometry: Geometry;
+  /** As hosts are told: off only once what was acknowledged from it is durable. */
   #writeCache: boolean;
+  /** Changes go down as FUA: from the answer of the store that keeps the setting. */
+  #writesThrough: boolean;
+  /** Who waits for the cache to be drained and flushed since it was last turned off; null: that is not under way. */
+  #turningOff: ((status: IoStatus) => void)[] | null = null;
   #epoch: number;
   #opNumber = 0;
   #flushing = 0;
@@ -120,7 +125,8 @@ export class Volume implements BlockDevice, BlockOpOwner {
     // A fresh epoch at each opening: a version is never used twice, whatever of the last opening was lost (E1).
     this.#epoch = info.epoch + 1;
     this.#geometry = this.#geometryOf(info.sizeBlocks);
-    this.#writeCache = options.store.getBlob(WRITE_CACHE_KEY)?.[0] !== 0;
+    this.#writeCache = options.store.getBlob(WRITE_CACHE_BLOB)?.[0] !== 0;
+    this.#writesThrough = !this.#writeCache;
     this.#slowPath = new SlowPath({
       ratio: this.#ratio,
       logicalBlockBytes: this.#logicalBlockBytes,
@@ -197,19 +203,52 @@ export class Volume implements BlockDevice, BlockOpOwner {
   }
 
   setWriteCache(enabled: boolean, done: (status: IoStatus) => void): void {
-    this.store.putBlob(WRITE_CACHE_KEY, Uint8Array.of(enabled ? 1 : 0), (status) => {
+    this.store.putBlob(WRITE_CACHE_BLOB, Uint8Array.of(enabled ? 1 : 0), (status) => {
       if (status !== IoStatus.Ok) {
         done(status);
         return;
       }
-      const changes = this.#writeCache !== enabled;
-      this.#writeCache = enabled;
-      if (changes) for (const listener of this.#listeners) listener.onWriteCacheChanged();
-      if (enabled) done(IoStatus.Ok);
-      // What was acknowledged from the cache must be durable before the host hears that there is none (C9). So must what
-      // went down as a cached write and is acknowledged only now: such a one may end after the flush.
-      else this.#whenCachedEnded(() => void this.#slowPath.flush().then(done));
+      this.#writesThrough = !enabled;
+      if (!enabled) {
+        this.#drainCache(done);
+        return;
+      }
+      this.#turningOff = null; // Whoever waits for that hears of its flush; it is no longer the last word.
+      this.#showWriteCache(true);
+      done(IoStatus.Ok);
     });
+  }
+
+  /**
+   * What was acknowledged from the cache must be durable before anybody hears that there is none (C9). So must what went down
+   * as a cached write and is acknowledged only now: such a one may end after the flush. Whoever asks meanwhile waits too,
+   * and whoever asks after a failure begins again.
+   */
+  #drainCache(done: (status: IoStatus) => void): void {
+    if (!this.#writeCache) {
+      done(IoStatus.Ok);
+      return;
+    }
+    if (this.#turningOff !== null) {
+      this.#turningOff.push(done);
+      return;
+    }
+    const waiting = [done];
+    this.#turningOff = waiting;
+    const flushed = (status: IoStatus): void => {
+      if (this.#turningOff === waiting) {
+        this.#turningOff = null;
+        if (status === IoStatus.Ok) this.#showWriteCache(false);
+      }
+      for (const waiter of waiting) waiter(status);
+    };
+    this.#whenCachedEnded(() => void this.#slowPath.flush().then(flushed));
+  }
+
+  #showWriteCache(enabled: boolean): void {
+    if (this.#writeCache === enabled) return;
+    this.#writeCache = enabled;
+    for (const listener of this.#listeners) listener.onWriteCacheChanged();
   }
 
   #whenCachedEnded(ended: () => void): void {
@@ -265,7 +304,7 @@ export class Volume implements BlockDevice, BlockOpOwner {
   /** All that is kept beside its blocks, as its store calls it. */
   keptBlobs(): { readonly key: string; readonly value: Uint8Array }[] {
     const keys = Object.values(METADATA_KEYS).map((key) => METADATA_PREFIX + key);
-    return [WRITE_CACHE_KEY, ...keys].flatMap((key) => {
+    return [WRITE_CACHE_BLOB, ...keys].flatMap((key) => {
       const value = this.store.getBlob(key);
       return value === null ? [] : [{ key, value }];
     });
@@ -350,7 +389,7 @@ export class Volume implements BlockDevice, BlockOpOwner {
   /** Everything on its way to the store passes here: the version is given at issue (W2). */
   #toStore(op: BlockOp): void {
     if (op.kind === BlockOpKind.Write || op.kind === BlockOpKind.Unmap) {
-      if (!this.#writeCache) op.fua = true;
+      if (this.#writesThrough) op.fua = true;
       this.#nextVersion();
       this.store.submit(op, this.#epoch, this.#opNumber);
     } else {

@@ -176,6 +176,69 @@ test('turning the write cache off flushes what was on its way as a cached write,
   await Promise.all([read, later]);
 });
 
+test('who turns the write cache off again waits for the flush that is under way; till then it is on (C9)', async () => {
+  const { store, volume, run } = setUp();
+  const heard: boolean[] = [];
+  volume.listen({ onResized() {}, onWriteCacheChanged: () => heard.push(volume.writeCache) });
+  await run('cached', Write, 0, 1);
+  store.hold = true;
+  const answers: [string, IoStatus][] = [];
+  const turnOff = (name: string) =>
+    volume.setWriteCache(false, (status) => answers.push([name, status]));
+  turnOff('first');
+  turnOff('second');
+  assert.deepEqual(answers, []);
+  assert.deepEqual([volume.writeCache, heard], [true, []], 'its content is not durable yet');
+  assert.deepEqual(store.log.slice(1), ['4:0+0'], 'one flush for both');
+  store.complete();
+  await new Promise(setImmediate);
+  assert.deepEqual(answers, [
+    ['first', IoStatus.Ok],
+    ['second', IoStatus.Ok],
+  ]);
+  assert.deepEqual([volume.writeCache, heard], [false, [false]]);
+  turnOff('third');
+  assert.equal(answers.length, 3, 'off is off');
+  assert.equal(store.log.length, 2);
+});
+
+test('a write cache whose flush failed is not off, and is flushed again by who turns it off again (C9)', async () => {
+  const { store, volume, run } = setUp();
+  await run('cached', Write, 0, 1);
+  const turnOff = () => new Promise<IoStatus>((done) => volume.setWriteCache(false, done));
+  store.hold = true;
+  const first = turnOff();
+  store.failNext = IoStatus.IoError;
+  store.complete();
+  assert.equal(await first, IoStatus.IoError);
+  assert.equal(volume.writeCache, true);
+  const second = turnOff();
+  assert.deepEqual(store.log.slice(1), ['4:0+0', '4:0+0']);
+  store.complete();
+  assert.equal(await second, IoStatus.Ok);
+  assert.equal(volume.writeCache, false);
+});
+
+test('a write cache that is turned on while it is being turned off stays on, and is drained anew later', async () => {
+  const { store, volume, run } = setUp();
+  store.hold = true;
+  const turn = (on: boolean) => new Promise<IoStatus>((done) => volume.setWriteCache(on, done));
+  const off = turn(false);
+  assert.equal(await turn(true), IoStatus.Ok);
+  const cached = run('cached', Write, 0, 1);
+  assert.equal(store.versions.at(-1)?.[3], false);
+  const again = turn(false);
+  store.complete(0); // The first flush, which the write came after.
+  assert.equal(await off, IoStatus.Ok);
+  assert.equal(volume.writeCache, true);
+  store.complete(0);
+  await cached;
+  assert.equal(store.log.at(-1), '4:0+0');
+  store.complete(0);
+  assert.equal(await again, IoStatus.Ok);
+  assert.equal(volume.writeCache, false);
+});
+
 test('an update reads, changes and writes with the range held; it may decline', async () => {
   const { store, run } = setUp();
   await run('w', Write, 5, 1, { data: Buffer.alloc(4096, 3) });
