@@ -24,6 +24,9 @@ class NullDevice implements BlockDevice {
   setWriteCache(_enabled: boolean, done: (status: IoStatus) => void): void {
     done(IoStatus.Ok);
   }
+  confirmServed(done: (status: IoStatus) => void): void {
+    done(IoStatus.Ok);
+  }
   mapStatus(_lba: number, _most: number, done: (status: IoStatus, extents: []) => void): void {
     done(IoStatus.Ok, []);
   }

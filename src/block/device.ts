@@ -64,6 +64,12 @@ export interface BlockDevice {
   ): void;
 
   /**
+   * For an answer that rests on nothing but this process's memory: Ok when the device is served from here and nowhere else
+   * now, which may take a round trip; Offline when it is not, or no longer (E5). `done` may come before it returns.
+   */
+  confirmServed(done: (status: IoStatus) => void): void;
+
+  /**
    * A small blob kept durably with the device: persistent reservations under APTPL, saved mode pages. At most
    * 64 KiB. `done` comes after it reached stable storage. Writes apply in the order of the calls.
    */

@@ -91,6 +91,10 @@ export class MemoryDevice implements BlockDevice {
     done(IoStatus.Ok);
   }
 
+  confirmServed(done: (status: IoStatus) => void): void {
+    done(IoStatus.Ok);
+  }
+
   mapStatus(
     lba: number,
     maxExtents: number,

@@ -293,6 +293,11 @@ export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, 
     );
   }
 
+  /** Whether it is the active coordinator (E5). `done` comes from inside the core. */
+  confirm(done: (serves: boolean) => void): void {
+    this.#inTurn(() => this.#gate.post((nowMs) => this.#core.confirm(nowMs, done)));
+  }
+
   crossScrub(lba: number, blocks: number): Promise<void> {
     return this.#control((nowMs, done) => this.#core.crossScrub(nowMs, lba, blocks, done));
   }

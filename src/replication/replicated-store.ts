@@ -59,6 +59,13 @@ export class ReplicatedStore implements VolumeStore {
     return this.#coordinator.getBlob(key);
   }
 
+  confirmServed(done: (status: IoStatus) => void): void {
+    this.#coordinator.confirm((serves) => {
+      // From inside the core: who asked may begin the next thing.
+      queueMicrotask(() => done(serves ? IoStatus.Ok : IoStatus.Offline));
+    });
+  }
+
   /** As a member in sync has it; where none can tell, all is mapped (SBC-4: a mapped block may read as zeros). */
   mapStatus(
     lba: number,

@@ -192,6 +192,10 @@ export class Throttle implements BlockDevice {
     this.#device.mapStatus(lba, maxExtents, done);
   }
 
+  confirmServed(done: (status: IoStatus) => void): void {
+    this.#device.confirmServed(done);
+  }
+
   saveMetadata(key: string, value: Uint8Array | null, done: (status: IoStatus) => void): void {
     this.#device.saveMetadata(key, value, done);
   }

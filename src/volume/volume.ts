@@ -34,7 +34,11 @@ const MAX_OP_NUMBER = 2 ** 40 - 1;
 export type VolumeStore = Pick<
   StoreVolume,
   'id' | 'name' | 'submit' | 'resize' | 'putBlob' | 'getBlob' | 'mapStatus'
-> & { info(): Pick<StoreVolumeInfo, 'sizeBlocks' | 'epoch' | 'mappedBlocks'> };
+> & {
+  info(): Pick<StoreVolumeInfo, 'sizeBlocks' | 'epoch' | 'mappedBlocks'>;
+  /** See BlockDevice. Not there where nobody else can serve it. */
+  confirmServed?(done: (status: IoStatus) => void): void;
+};
 
 export interface VolumeOptions {
   readonly store: VolumeStore;
@@ -291,6 +295,11 @@ export class Volume implements BlockDevice, BlockOpOwner {
         })),
       );
     });
+  }
+
+  confirmServed(done: (status: IoStatus) => void): void {
+    if (this.store.confirmServed === undefined) done(IoStatus.Ok);
+    else this.store.confirmServed(done);
   }
 
   saveMetadata(key: string, value: Uint8Array | null, done: (status: IoStatus) => void): void {

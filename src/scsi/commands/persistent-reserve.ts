@@ -36,6 +36,11 @@ function inCommand(
   name: string,
   data: (reservations: Reservations) => Buffer,
 ): Command {
+  const answer = (execution: Execution, reservations: Reservations): void => {
+    // SPC-2 §5.5.1: while RESERVE holds the unit, even for the nexus that sent it.
+    if (reservations.reserved) execution.endWith(ScsiStatus.ReservationConflict);
+    else execution.reply(data(reservations), execution.cdb.readUInt16BE(7));
+  };
   return {
     opcode: PR_IN,
     serviceAction,
@@ -44,9 +49,7 @@ function inCommand(
     access: Access.Always,
     execute(execution) {
       const reservations = reservationsOf(execution.lu);
-      // SPC-2 §5.5.1: while RESERVE holds the unit, even for the nexus that sent it.
-      if (reservations.reserved) execution.endWith(ScsiStatus.ReservationConflict);
-      else execution.reply(data(reservations), execution.cdb.readUInt16BE(7));
+      reservations.whenServed(execution, () => answer(execution, reservations));
     },
   };
 }

@@ -7,10 +7,12 @@ import { ScsiStatus } from '../task.ts';
 
 function executeReserve(execution: Execution): void {
   const reservations = reservationsOf(execution.lu);
-  const { nexus } = execution.nexus;
-  const compatible = reservations.compatible(nexus);
-  if (compatible ?? reservations.reserve(nexus)) execution.good();
-  else execution.endWith(ScsiStatus.ReservationConflict);
+  reservations.whenServed(execution, () => {
+    const { nexus } = execution.nexus;
+    const compatible = reservations.compatible(nexus);
+    if (compatible ?? reservations.reserve(nexus)) execution.good();
+    else execution.endWith(ScsiStatus.ReservationConflict);
+  });
 }
 
 function executeRelease(execution: Execution): void {

@@ -159,6 +159,18 @@ export class Reservations implements ReservationHooks {
     this.#refresh();
   }
 
+  /**
+   * Goes on once it is sure that the unit is served from here (E5), for what only this process knows; else the execution ends.
+   * ✗ a coordinator that another has replaced, and that nobody wrote through since, tells a host that the unit is its own.
+   */
+  whenServed(execution: Execution, goOn: () => void): void {
+    this.#unit.device.confirmServed((status) => {
+      if (execution.aborted) execution.stop();
+      else if (status === IoStatus.Ok) goOn();
+      else execution.failIo(status);
+    });
+  }
+
   // PERSISTENT RESERVE OUT.
 
   /** Runs a transition in its turn, and ends the execution. */
@@ -189,14 +201,10 @@ export class Reservations implements ReservationHooks {
       return;
     }
     if (outcome.state === this.#state) {
-      execution.good();
+      this.whenServed(execution, () => execution.good());
       return;
     }
     const saved = encodeSavedState(outcome.state);
-    if (saved === null && !this.#kept) {
-      this.#commit(execution, outcome, change.abortsTasks);
-      return;
-    }
     if (saved !== null && saved.length > MAX_SAVED_BYTES) {
       refuse(execution, { kind: 'noRoom' });
       return;
@@ -204,7 +212,7 @@ export class Reservations implements ReservationHooks {
     this.#saving = true;
     // Until the device answers nobody sees the new state. If it fails the old one stands; the pool has faulted then, and
     // what it kept is read again when it opens.
-    this.#unit.device.saveMetadata(SAVED_STATE_KEY, saved, (status) => {
+    const settled = (status: IoStatus): void => {
       assert(this.#saving);
       this.#saving = false;
       if (status === IoStatus.Ok) {
@@ -214,7 +222,10 @@ export class Reservations implements ReservationHooks {
         execution.failIo(status);
       }
       this.#next();
-    });
+    };
+    const { device } = this.#unit;
+    if (saved === null && !this.#kept) device.confirmServed(settled);
+    else device.saveMetadata(SAVED_STATE_KEY, saved, settled);
   }
 
   #commit(execution: Execution, outcome: Changed, abortsTasks: boolean): void {

@@ -463,6 +463,10 @@ export class Coordinator implements CoordinatorEvents {
     this.#core.questions.listMapped(nowMs, fromLba, maxRuns, done);
   }
 
+  confirm(nowMs: number, done: (serves: boolean) => void): void {
+    this.#core.leases.confirm(nowMs, done);
+  }
+
   crossScrub(nowMs: number, lba: number, blocks: number, done: ControlDone): void {
     this.#core.scrubs.crossScrub(nowMs, lba, blocks, done);
   }

@@ -48,6 +48,7 @@ export class Holding {
 
   endHeld(): void {
     for (const { op } of this.held.splice(0)) this.#core.answer(op, IoStatus.Offline);
+    this.#core.leases.endConfirms(false);
   }
 
   /** Every operation without an answer is held again, in the order of its version: to be issued as a new op (V8). */

@@ -240,6 +240,8 @@ export interface CoordinatorEvents {
   getBlob(key: string): Uint8Array | null;
   /** What a member in sync has from `fromLba` on, for GET LBA STATUS. */
   listMapped(nowMs: number, fromLba: number, maxRuns: number, done: MapListed): void;
+  /** E5: whether it is the active one, under a lease, which is waited for. `done` is called from within some event. */
+  confirm(nowMs: number, done: (serves: boolean) => void): void;
   /** H5, over a range of at most 4 096 blocks. */
   crossScrub(nowMs: number, lba: number, blocks: number, done: ControlDone): void;
   /**

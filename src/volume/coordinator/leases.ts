@@ -22,6 +22,8 @@ export class Leases {
   /** Since when there has been no pause between heartbeats: silence before it is nobody's fault (W4). */
   steadySinceMs = Number.NEGATIVE_INFINITY;
   untilMs = Number.NEGATIVE_INFINITY;
+  /** Answers that no member takes part in, and that wait for a lease. */
+  #confirming: ((serves: boolean) => void)[] = [];
 
   constructor(core: Core) {
     this.#core = core;
@@ -99,6 +101,36 @@ export class Leases {
     if (lapsed) core.writes.recheckAll(nowMs);
     else core.reads.retryParked(nowMs);
     core.questions.onLease(nowMs);
+    if (this.#confirming.length > 0 && this.#mayConfirm(nowMs)) this.endConfirms(true);
+  }
+
+  /**
+   * E5, for an answer that no member takes part in: true under a lease, when nobody else can be active, and as soon as there is
+   * one; false once this coordinator stops, is deposed, or closes its sessions.
+   */
+  confirm(nowMs: number, done: (serves: boolean) => void): void {
+    const core = this.#core;
+    core.nowMs = nowMs;
+    const { expired, stopping } = core.holding;
+    if (core.phase === CoordinatorPhase.Idle || expired || stopping !== null) {
+      done(false);
+      return;
+    }
+    this.use(nowMs);
+    if (this.#mayConfirm(nowMs)) {
+      done(true);
+      return;
+    }
+    this.#confirming.push(done);
+    core.holding.stall(nowMs);
+  }
+
+  #mayConfirm(nowMs: number): boolean {
+    return this.#core.phase === CoordinatorPhase.Active && this.holds(nowMs);
+  }
+
+  endConfirms(serves: boolean): void {
+    for (const done of this.#confirming.splice(0)) done(serves);
   }
 
   /** Until when a majority (of both lists, R5) has promised nobody else. */

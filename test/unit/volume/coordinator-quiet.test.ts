@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { IoStatus } from '../../../src/block/index.ts';
+import { CoordinatorPhase } from '../../../src/volume/coordinator/interfaces.ts';
 import { MessageType } from '../../../src/wire/messages.ts';
 import { MemberState } from '../../../src/wire/record.ts';
 import { Scenario } from '../../sim/scenario.ts';
@@ -85,6 +86,40 @@ test('what is mapped is told though a member goes away while the question waits 
   });
   scenario.run(200);
   assert.deepEqual(found, [1]);
+});
+
+test('who asks after a quiet time whether the volume is still served from here hears it under a new lease (E5)', () => {
+  const { scenario, coordinator } = aVolume();
+  scenario.ok(scenario.write(coordinator, 1));
+  const ask = (): { answer: boolean | null } => {
+    const asked: { answer: boolean | null } = { answer: null };
+    coordinator.event(() =>
+      coordinator.core!.confirm(coordinator.clock.now(), (serves) => {
+        asked.answer = serves;
+      }),
+    );
+    return asked;
+  };
+  assert.equal(ask().answer, true, 'under a lease at once');
+  scenario.run(29_000);
+  const asked = ask();
+  assert.equal(asked.answer, null);
+  scenario.run(200);
+  assert.equal(asked.answer, true);
+
+  // Another takes the volume over in a quiet time, and this one has not heard of it yet.
+  scenario.run(29_000);
+  const next = scenario.activate(1);
+  scenario.ok(scenario.write(next, 1));
+  assert.equal(
+    coordinator.core?.phase,
+    CoordinatorPhase.Active,
+    'it takes itself for the active one',
+  );
+  const late = ask();
+  assert.equal(late.answer, null);
+  scenario.until('it is told', () => late.answer !== null);
+  assert.equal(late.answer, false);
 });
 
 test('a replica is not late because nobody asked it for long; one that dies in a quiet time is left out (W4)', () => {

@@ -492,6 +492,64 @@ describe('APTPL', () => {
   });
 });
 
+describe('what only this process knows of reservations', () => {
+  /** The device answers when the test does. */
+  function asked(harness: Harness): ((status: IoStatus) => void)[] {
+    const waiting: ((status: IoStatus) => void)[] = [];
+    harness.device.confirmServed = (done) => waiting.push(done);
+    return waiting;
+  }
+
+  it('changes, and is told, once the device says that it is served from here (E5)', () => {
+    const harness = bothRegistered();
+    ok(harness, Reserve, { key: 2n, type: WE, nexus: harness.other });
+    const waiting = asked(harness);
+    const preempt = harness.start(outCdb(Preempt, WE, 24), {
+      data: outList({ key: 1n, newKey: 2n }),
+    });
+    assert.equal(preempt.outcome, null);
+    assert.equal(writes(harness, harness.other), ScsiStatus.Good, 'nothing has changed yet');
+    waiting.shift()!(IoStatus.Ok);
+    assert.equal(preempt.outcome!.status, ScsiStatus.Good);
+    tur(harness, harness.other);
+    assert.equal(writes(harness, harness.other), ScsiStatus.ReservationConflict);
+
+    const readKeys = harness.start(cdb(0x5e, 0, 0, 0, 0, 0, 0, 0xff, 0xff));
+    assert.equal(readKeys.outcome, null);
+    waiting.shift()!(IoStatus.Ok);
+    assert.equal(readKeys.outcome!.data.readUInt32BE(4), 8, 'one key');
+    const again = harness.start(outCdb(Reserve, WE, 24), { data: outList({ key: 1n }) });
+    assert.equal(again.outcome, null, 'nor is the holder told that it is that still');
+    waiting.shift()!(IoStatus.Ok);
+    assert.equal(again.outcome!.status, ScsiStatus.Good);
+  });
+
+  it('is not answered by who is replaced', () => {
+    const harness = new Harness();
+    const waiting = asked(harness);
+    const register = harness.start(outCdb(Register, 0, 24), { data: outList({ newKey: 1n }) });
+    const reserve = harness.start(cdb(0x16), { nexus: harness.other });
+    assert.equal(waiting.length, 2);
+    for (const answer of waiting.splice(0)) answer(IoStatus.Offline);
+    for (const { outcome } of [register, reserve]) assert.equal(outcome!.key, 0x02);
+    harness.device.confirmServed = (done) => done(IoStatus.Ok);
+    assert.deepEqual(keys(harness), []);
+  });
+
+  it('does not change for a task that was aborted meanwhile', () => {
+    const harness = new Harness();
+    const waiting = asked(harness);
+    const reserve = harness.start(cdb(0x16), { tag: 77 });
+    const abort = harness.manage(TaskManagement.AbortTask, { tag: 77 });
+    assert.equal(abort.response, null);
+    waiting.shift()!(IoStatus.Ok);
+    assert.equal(reserve.outcome!.aborted, true);
+    assert.notEqual(abort.response, null);
+    harness.device.confirmServed = (done) => done(IoStatus.Ok);
+    harness.good(cdb(0x16), { nexus: harness.other });
+  });
+});
+
 describe('RESERVE and RELEASE', () => {
   const [reserve, release] = [cdb(0x16), cdb(0x17)];
 
