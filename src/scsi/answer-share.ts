@@ -12,14 +12,23 @@ export class AnswerShare {
   readonly #turn: Turn;
   #heldBytes = 0;
   #waiting: Execution[] = [];
+  /** The execution being served: it alone may pass those that wait. */
+  #served: Execution | null = null;
   #armed = false;
 
   constructor(turn: Turn) {
     this.#turn = turn;
   }
 
-  /** Whether an answer of `bytes` may take a buffer now. One at a time always may. */
-  admits(bytes: number): boolean {
+  /**
+   * Whether the answer of `bytes` may take a buffer now: not before those that wait, or small ones would keep a large one
+   * waiting for ever. One at a time always may.
+   */
+  admits(execution: Execution, bytes: number): boolean {
+    return (this.#waiting.length === 0 || this.#served === execution) && this.#hasRoom(bytes);
+  }
+
+  #hasRoom(bytes: number): boolean {
     return this.#heldBytes === 0 || this.#heldBytes + bytes <= MAX_ANSWER_BYTES;
   }
 
@@ -30,6 +39,10 @@ export class AnswerShare {
   /** The transport is done with the buffer, and gives it back. */
   give(buffer: DataBuffer): void {
     this.#heldBytes -= buffer.capacityBytes;
+    this.#arm();
+  }
+
+  #arm(): void {
     if (this.#waiting.length === 0 || this.#armed) return;
     this.#armed = true;
     queueMicrotask(() => {
@@ -46,16 +59,20 @@ export class AnswerShare {
   /** Takes an aborted execution out. */
   forget(execution: Execution): void {
     const at = this.#waiting.indexOf(execution);
-    if (at >= 0) this.#waiting.splice(at, 1);
+    if (at < 0) return;
+    this.#waiting.splice(at, 1);
+    if (at === 0) this.#arm(); // Those behind it may be smaller.
   }
 
   #serve(): void {
     this.#turn.enter();
     // Who asks again takes its place in the share, or joins the queue for the arena. `bytes` is the READ's length.
     for (let head = this.#waiting[0]; head !== undefined; head = this.#waiting[0]) {
-      if (!this.admits(head.bytes)) break;
+      if (!this.#hasRoom(head.bytes)) break;
       this.#waiting.shift();
+      this.#served = head;
       head.resume();
+      this.#served = null;
     }
     this.#turn.leave();
   }

@@ -193,7 +193,7 @@ export class Execution implements BlockOpOwner {
    */
   takeAnswerBuffer(bytes: number, step: Step): DataBuffer | null {
     const { answers } = this.nexus;
-    if (!answers.admits(bytes)) {
+    if (!answers.admits(this, bytes)) {
       answers.wait(this);
       this.#step = step;
       this.state = ExecutionState.AwaitingBuffer;
