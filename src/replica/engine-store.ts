@@ -22,6 +22,7 @@ import { EngineOps, type ReplicaOp } from './engine-ops.ts';
 import { KeptRecord } from './kept-record.ts';
 import type { MemberEvents, MemberStore, OpenedState } from './member-interfaces.ts';
 import { ReplicaSnapshots } from './replica-snapshots.ts';
+import { UnnamedSnapshots } from './unnamed-snapshots.ts';
 
 export interface EngineStoreOptions {
   readonly pool: Pool;
@@ -48,6 +49,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
   /** Branches that are being made or sealed, and when the last of them ends. */
   #branching = 0;
   #lastBranch: Promise<void> = Promise.resolve();
+  readonly #unnamed: UnnamedSnapshots;
   /** What changes the pool beside the volume's blocks. */
   readonly #work = new Set<Promise<unknown>>();
 
@@ -60,6 +62,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
     this.#kept = new KeptRecord(volume);
     const snapshots = new ReplicaSnapshots(pool, volume);
     this.#snapshots = snapshots;
+    this.#unnamed = new UnnamedSnapshots(snapshots);
     const done = (token: number, status: IoStatus): void => this.#done(token, status);
     this.#copies = new EngineCopies({ pool, volume, snapshots, ops: this.#ops, gate, done });
     const { promised, witness } = this.#kept;
@@ -166,9 +169,12 @@ export class EngineStore implements MemberStore, BlockOpOwner {
       if (marks.holeFloor !== undefined) this.#holeFloor = marks.holeFloor;
     }
     const status = await this.#kept.write(record, hint);
-    // P3. After the record that does not name them: one that a crash leaves behind is dropped with the next record. So is what a
-    // branch under way may stand on: another record follows it, and this one does not wait for it (R3).
-    if (status === IoStatus.Ok && this.#branching === 0) await this.#snapshots.drop(dropSnapshots);
+    if (status !== IoStatus.Ok) return status;
+    // P3. After the record that does not name them: one that a crash leaves behind is dropped with the next record. What a branch
+    // under way may stand on goes at its end: no other record need come, and this one does not wait for it (R3).
+    const branching = this.#branching > 0;
+    this.#unnamed.recordKept(record, dropSnapshots, branching);
+    if (!branching) await this.#unnamed.drop();
     return status;
   }
 
@@ -342,6 +348,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
 
   takeSnapshot(snapshotId: string, _name: string, version: Version, token: number): void {
     this.#answerWith(token, async () => {
+      await this.#unnamed.takenAnew(snapshotId);
       await this.#snapshots.take(snapshotId, version);
       return IoStatus.Ok;
     });
@@ -365,7 +372,7 @@ export class EngineStore implements MemberStore, BlockOpOwner {
       turn.leave();
     };
     const branch = async (): Promise<{ status: IoStatus; complete: boolean }> => {
-      const complete = await this.#alone(() =>
+      const complete = await this.#alone(snapshotId, () =>
         this.#snapshots.branch(snapshotId, version, this.#holeFloor),
       );
       return { status: IoStatus.Ok, complete };
@@ -375,25 +382,41 @@ export class EngineStore implements MemberStore, BlockOpOwner {
 
   sealSnapshot(snapshotId: string, version: Version, token: number): void {
     this.#answerWith(token, async () => {
-      const isSealed = await this.#alone(() => this.#snapshots.seal(snapshotId, version));
+      const isSealed = await this.#alone(snapshotId, () =>
+        this.#snapshots.seal(snapshotId, version),
+      );
       return isSealed ? IoStatus.Ok : IoStatus.IoError;
     });
   }
 
   /** One branch is worked on at a time: a new coordinator may ask for what the one before it asked for. */
-  #alone<T>(work: () => Promise<T>): Promise<T> {
+  #alone<T>(id: string, work: () => Promise<T>): Promise<T> {
     this.#branching += 1;
+    this.#unnamed.branched(id);
     const run = this.#lastBranch.then(() => {
       if (this.#closed) throw new StoreError('STORE_CLOSED', `${this.#volume.name} is closed`);
       return work();
     });
-    this.#lastBranch = run.then(
-      () => undefined,
-      () => undefined,
-    );
-    return run.finally(() => {
+    const end = (): Promise<void> => this.#endBranch();
+    const ended = run.then(end, end);
+    this.#lastBranch = ended;
+    this.#work.add(ended);
+    void ended.then(() => this.#work.delete(ended));
+    return run;
+  }
+
+  /** Before another begins. Never rejects. */
+  async #endBranch(): Promise<void> {
+    try {
+      // A record that comes meanwhile leaves its own to this one, too.
+      while (this.#branching === 1 && !this.#closed && this.#unnamed.some) {
+        await this.#unnamed.drop();
+      }
+    } catch {
+      // What cannot be dropped now goes with the next record.
+    } finally {
       this.#branching -= 1;
-    });
+    }
   }
 
   // ------------------------------------------------------------------------------------------------------------- parts

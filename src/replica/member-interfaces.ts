@@ -55,7 +55,8 @@ export interface MemberStore {
   savePromise(epoch: number, token: number): void;
   /**
    * Durable before `onStoreDone`. Everything before it was flushed (R1). Also: grows the volume to `sizeBlocks`, raises
-   * the floor below which holes may lose their version (B7), deletes the snapshots that `dropSnapshots` names.
+   * the floor below which holes may lose their version (B7), deletes the snapshots that `dropSnapshots` names: before
+   * `onStoreDone`, or at the end of the branches that are under way, which it does not wait for (R3).
    */
   saveRecord(
     record: VolumeRecord,
@@ -96,7 +97,8 @@ export interface MemberStore {
   /**
    * B6: makes the branch of a snapshot from the next newer snapshot here, or from the volume as it is now; goes on with one
    * that is there. Durable before `onBranched`, which says whether the snapshot with that very cut is here already. Changes of
-   * the volume may be under way, all of versions above the cut; no `saveRecord` is called until it is answered.
+   * the volume may be under way, all of versions above the cut, and so may `saveRecord`, whose record need not name the snapshot
+   * any more: what is made of it then is deleted by itself.
    */
   branchSnapshot(snapshotId: string, version: Version, token: number): void;
   /**

@@ -79,10 +79,21 @@ class AStore {
   branch = (id: string, op: number) => this.#ok(() => this.store.branchSnapshot(id, at(op), 1));
   seal = (id: string, op: number) => this.#ok(() => this.store.sealSnapshot(id, at(op), 1));
 
-  /** A record that does not name them. */
+  /** A record that does not name them, but all else that is there. */
   async drop(...ids: string[]): Promise<void> {
-    const record = initialRecord({ volumeId: 'v', sizeBlocks: 64, members: [] });
-    await this.#ok(() => this.store.saveRecord(record, ZERO_VERSION, ZERO_VERSION, ids, 1));
+    await this.#ok(() => this.keep(ids));
+  }
+
+  /** As `drop`, with the answer for whoever waits for one. */
+  keep(dropped: readonly string[]): void {
+    const { store } = this;
+    const ids = [...store.snapshots(), ...store.branches()];
+    const snapshots = ids
+      .filter((id) => !dropped.includes(id))
+      .map((id) => ({ id, name: id, createdMs: 0, version: at(1), sizeBlocks: 64, holders: [] }));
+    const first = initialRecord({ volumeId: 'v', sizeBlocks: 64, members: [] });
+    const unnamed = ids.filter((id) => dropped.includes(id));
+    store.saveRecord({ ...first, snapshots }, ZERO_VERSION, ZERO_VERSION, unnamed, 1);
   }
 
   /** What the pool has beside the volume, by its names without `replica/v/r1` and `branch/v/r1/`. */
@@ -149,6 +160,47 @@ test('a snapshot of another cut is made anew, though an older one began from it'
   await a.seal('t', 31);
   await a.drop('s', 't');
   assert.deepEqual(a.left(), []);
+});
+
+/** A branch of `s` that is held up in its making until `goOn`; what happens there is answered in the order of the calls. */
+async function aBranchUnderWay() {
+  const a = await AStore.make();
+  await a.take('t', 30);
+  await a.take('u', 40);
+  const { cloneSnapshot } = a.pool;
+  let goOn: () => void = () => {};
+  const mayGoOn = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  a.pool.cloneSnapshot = async (...of: Parameters<typeof cloneSnapshot>) => {
+    await mayGoOn;
+    return await cloneSnapshot.apply(a.pool, of);
+  };
+  a.store.branchSnapshot('s', at(10), 1);
+  const ended = async (): Promise<void> => {
+    goOn();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  };
+  return { a, ended };
+}
+
+test('what a record does not name goes at the end of the branch that was under way, and the branch too', async () => {
+  const { a, ended } = await aBranchUnderWay();
+  await a.drop('u'); // Names neither `s`, which is not there yet.
+  assert.deepEqual(a.left(), ['@t', '@u'], 'the record does not wait for the branch');
+  await ended();
+  assert.deepEqual(a.left(), ['@t']);
+});
+
+test('what the last record names stays at the end of a branch, and so does what was taken since', async () => {
+  const { a, ended } = await aBranchUnderWay();
+  await a.drop('t', 'u');
+  await a.drop('t'); // It has `u` again.
+  await a.take('t', 50); // And another `t`.
+  await a.take('v', 60);
+  await ended();
+  assert.deepEqual(a.left(), ['@t', '@u', '@v']);
+  assert.equal(a.pool.snapshot(`${VOLUME}@t`)?.snapshotInfo().op, 50);
 });
 
 function aHost(pool: MemoryPool): ReplicaHost {
