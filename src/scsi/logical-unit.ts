@@ -30,12 +30,13 @@ export interface TargetFace {
   copyCandidates(): Iterable<LogicalUnit>;
 }
 
-/** What is writing here by many operations: EXTENDED COPY, whose task may be in the task set of another unit. */
+/** What is writing here by many operations, or about to: EXTENDED COPY, whose task may be in the task set of another unit. */
 export interface Visitor {
   readonly nexus: Nexus;
-  /** Stops it. `waiter` hears when nothing of it can land here any more (C6); its own unit answers it. */
+  /** Stops it. `waiter` hears when nothing of it can land here any more (C6), perhaps at once; its own unit answers it. */
   evict(waiter: AbortWaiter): void;
-  whenEnded(waiter: AbortWaiter): void;
+  /** `waiter` hears when the writes that it has under way here have ended. False: there are none, and it hears nothing. */
+  awaitWrites(waiter: AbortWaiter): boolean;
 }
 
 export interface LogicalUnitOptions {
@@ -372,9 +373,7 @@ export class LogicalUnit {
       running += 1;
     }
     for (const visitor of this.visitors) {
-      if (!select(visitor.nexus)) continue;
-      visitor.whenEnded(waiter);
-      running += 1;
+      if (select(visitor.nexus) && visitor.awaitWrites(waiter)) running += 1;
     }
     return running;
   }

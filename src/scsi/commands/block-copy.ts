@@ -35,6 +35,8 @@ class Lane implements BlockOpOwner {
   readonly #op = new BlockOp();
   #byteOffset = 0;
   #bytes = 0;
+  /** Its write is under way. */
+  writing = false;
 
   constructor(copy: BlockCopy, buffer: DataBuffer) {
     this.#copy = copy;
@@ -54,6 +56,7 @@ class Lane implements BlockOpOwner {
   }
 
   onBlockDone(op: BlockOp, status: IoStatus): void {
+    this.writing = false;
     // Fencing is exact: who lost the right to write meanwhile does not write what it has just read.
     if (op.kind !== BlockOpKind.Read || status !== IoStatus.Ok || !this.#copy.mayWrite()) {
       this.#copy.carried(this, status);
@@ -66,6 +69,7 @@ class Lane implements BlockOpOwner {
     const zeros = this.buffer.bytes.compare(ZEROS, 0, this.#bytes, 0, this.#bytes) === 0;
     const kind = zeros ? BlockOpKind.Unmap : BlockOpKind.Write;
     const data = zeros ? null : this.buffer;
+    this.writing = true;
     destination.device.submit(this.#op.begin(kind, lba, blocks, data, 0, false, this));
   }
 }
@@ -78,6 +82,10 @@ export class BlockCopy implements Visitor {
   readonly #denial: () => number;
   readonly #done: (copy: BlockCopy, status: IoStatus) => void;
   #waiters: AbortWaiter[] = [];
+  /** Who waits for the writes that these lanes had under way. */
+  #writesAwaited: { readonly lanes: Set<Lane>; readonly waiter: AbortWaiter }[] = [];
+  #begun = false;
+  readonly #lanes: Lane[] = [];
   readonly #idle: Lane[] = [];
   readonly #buffers: DataBuffer[] = [];
   /** From the end to the beginning: the destination overlaps the source from above. */
@@ -122,11 +130,20 @@ export class BlockCopy implements Visitor {
 
   evict(waiter: AbortWaiter): void {
     this.denied = Asc.CopyThirdPartyDeviceFailure;
-    this.whenEnded(waiter);
+    if (this.#begun) {
+      this.#waiters.push(waiter);
+      return;
+    }
+    // It still waits for its first buffer, and will not begin.
+    this.range.destination.visitors.delete(this);
+    waiter.onAborted();
   }
 
-  whenEnded(waiter: AbortWaiter): void {
-    this.#waiters.push(waiter);
+  awaitWrites(waiter: AbortWaiter): boolean {
+    const lanes = new Set(this.#lanes.filter((lane) => lane.writing));
+    if (lanes.size === 0) return false;
+    this.#writesAwaited.push({ lanes, waiter });
+    return true;
   }
 
   start(): void {
@@ -134,14 +151,22 @@ export class BlockCopy implements Visitor {
       this.#done(this, IoStatus.Ok);
       return;
     }
+    // From here on: who takes the unit away, or resets it, does so from under one that waits for a buffer, too.
+    const { visitors } = this.range.destination;
+    visitors.add(this);
+    this.#execution.whenEnded({ onAborted: () => visitors.delete(this) });
     startWithBuffer.set(this.#execution, this);
     takeFirstBuffer(this.#execution);
   }
 
   /** The first buffer is waited for, and is the execution's; more are taken if they are to be had. */
   begin(first: DataBuffer): void {
-    this.#idle.push(new Lane(this, first));
-    this.range.destination.visitors.add(this);
+    this.#begun = true;
+    if (this.stopping) {
+      this.#end();
+      return;
+    }
+    this.#addLane(first);
     const distanceBytes = this.#distanceBytes();
     // Chunks of ranges that overlap must go one after the other: what one writes another may still have to read.
     const chunks = Math.ceil(this.range.bytes / CHUNK_BYTES);
@@ -151,9 +176,15 @@ export class BlockCopy implements Visitor {
       const buffer = pool.allocate(CHUNK_BYTES);
       if (buffer === null) break;
       this.#buffers.push(buffer);
-      this.#idle.push(new Lane(this, buffer));
+      this.#addLane(buffer);
     }
     this.#pump();
+  }
+
+  #addLane(buffer: DataBuffer): void {
+    const lane = new Lane(this, buffer);
+    this.#lanes.push(lane);
+    this.#idle.push(lane);
   }
 
   /** How far apart source and destination begin: Infinity on different devices. */
@@ -189,7 +220,16 @@ export class BlockCopy implements Visitor {
     assert(this.#busy >= 0);
     this.#idle.push(lane);
     if (status !== IoStatus.Ok && this.#status === IoStatus.Ok) this.#status = status;
+    if (this.#writesAwaited.length > 0) this.#written(lane);
     this.#pump();
+  }
+
+  #written(lane: Lane): void {
+    for (const awaited of [...this.#writesAwaited]) {
+      if (!awaited.lanes.delete(lane) || awaited.lanes.size > 0) continue;
+      this.#writesAwaited.splice(this.#writesAwaited.indexOf(awaited), 1);
+      awaited.waiter.onAborted();
+    }
   }
 
   #end(): void {

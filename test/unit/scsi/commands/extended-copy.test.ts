@@ -1,7 +1,13 @@
 // EXTENDED COPY and RECEIVE COPY RESULTS.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { BlockOpKind, IoStatus, MemoryDevice } from '../../../../src/block/index.ts';
+import { setImmediate as nextLoop } from 'node:timers/promises';
+import {
+  BlockOpKind,
+  type DataBuffer,
+  IoStatus,
+  MemoryDevice,
+} from '../../../../src/block/index.ts';
 import { identityOf } from '../../../../src/scsi/identity.ts';
 import {
   aNexus,
@@ -267,6 +273,94 @@ describe('EXTENDED COPY', () => {
     assert.deepEqual([pending.outcome?.key, pending.outcome?.code], [0x0a, 0x0d01]);
     assert.ok(device.bytes.subarray(4 * MIB).every((byte) => byte === 0));
     assert.equal(harness.pool.freeBytes, 32 * MIB);
+  });
+
+  /** As `aCopyOnItsWay`, but it waits for its first buffer; `free` gives it one. */
+  function aCopyThatWaits() {
+    const harness = new Harness({}, { arenaBytes: 4 * MIB });
+    const device = new MemoryDevice({ bytes: 8 * MIB, logicalBlockBytes: 512 });
+    harness.target.addUnit(3, device, OTHER_UUID);
+    harness.run(cdb(0));
+    harness.run(cdb(0), { lun: 3, nexus: harness.other });
+    pattern(8 * MIB).copy(harness.device.bytes);
+    const taken: DataBuffer[] = [];
+    for (let buffer = harness.pool.allocate(4096); buffer !== null; ) {
+      taken.push(buffer);
+      buffer = harness.pool.allocate(4096);
+    }
+    taken.pop()!.release(); // For the parameter list.
+    const segments = [segment({ to: 1, blocks: 12288, destination: 0 })];
+    const data = list([target(), target(OTHER_UUID)], segments);
+    const pending = harness.start(copyCdb(data.length), { data, tag: 77 });
+    assert.equal(pending.outcome, null);
+    const free = async (): Promise<void> => {
+      for (const buffer of taken) buffer.release();
+      await nextLoop();
+      await nextLoop();
+    };
+    return { harness, device, pending, free };
+  }
+
+  it('that waits for its first buffer writes nothing to a unit that was taken away, or reset, meanwhile', async () => {
+    const ends = [
+      ({ target: device }: Harness, done: () => void): void => device.removeUnit(3, done),
+      (harness: Harness, done: () => void): void => {
+        const others = { lun: 3, nexus: harness.other };
+        if (harness.manage(TaskManagement.LogicalUnitReset, others).response === 0) done();
+      },
+    ];
+    for (const end of ends) {
+      const { harness, device, pending, free } = aCopyThatWaits();
+      const told = { done: false };
+      end(harness, () => {
+        told.done = true;
+      });
+      assert.ok(told.done, 'nothing of it is on the way');
+      await free();
+      assert.deepEqual([pending.outcome?.key, pending.outcome?.code], [0x0a, 0x0d01]);
+      assert.ok(device.bytes.every((byte) => byte === 0));
+      assert.equal(harness.pool.freeBytes, 4 * MIB);
+    }
+  });
+
+  it('that is aborted while it waits for its first buffer leaves nothing that others wait for', async () => {
+    const { harness, pending, free } = aCopyThatWaits();
+    assert.equal(harness.manage(TaskManagement.AbortTask, { tag: 77 }).response, 0);
+    assert.equal(pending.outcome?.aborted, true);
+    assert.equal(harness.target.unit(3)!.visitors.size, 0);
+    await free();
+    assert.equal(harness.pool.freeBytes, 4 * MIB);
+  });
+
+  it('is waited for by a PREEMPT there only with what it is writing, where it may go on', () => {
+    const out = (action: number, key: number, actionKey: number): [Buffer, { data: Buffer }] => {
+      const data = Buffer.alloc(24);
+      data.writeBigUInt64BE(BigInt(key), 0);
+      data.writeBigUInt64BE(BigInt(actionKey), 8);
+      return [cdb(0x5f, action, 0x05, 0, 0, 0, 0, 0, data.length), { data }];
+    };
+    const { harness, device, pending } = aCopyOnItsWay((world) => {
+      for (const [nexus, key] of [
+        [world.nexus, 1],
+        [world.other, 2],
+      ] as const) {
+        const [bytes, options] = out(0, 0, key);
+        world.good(bytes, { ...options, lun: 3, nexus });
+      }
+    });
+    const [bytes, options] = out(4, 2, 1);
+    const preempt = harness.start(bytes, { ...options, lun: 3, nexus: harness.other });
+    const answered = (): number | undefined => preempt.outcome?.status;
+    for (let left = device.held.length; left > 0; left -= 1) {
+      assert.equal(answered(), undefined);
+      device.release();
+    }
+    assert.equal(answered(), ScsiStatus.Good);
+    const copied = (): number | undefined => pending.outcome?.status;
+    assert.ok(device.held.length > 0);
+    assert.equal(copied(), undefined);
+    device.releaseAll();
+    assert.equal(copied(), ScsiStatus.Good);
   });
 
   it('ends for PREEMPT AND ABORT there, and nothing of it lands after the answer', () => {
