@@ -2,7 +2,7 @@
 // found again when it starts.
 //
 // What there is is kept in a list beside the data, a step ahead of the devices: a pool is listed as Making before a device
-// is touched, as Exporting before its hosts lose it, as Destroying before a label goes. Whatever a crash cuts short is
+// is touched, as Exporting before its hosts lose it, as Clearing before a label goes. Whatever a crash cuts short is
 // finished or undone at the next start by that step, and what a step has done already it finds done:
 //
 //   Making       nobody has heard of it: devices that carry its id are cleared, and it is forgotten
@@ -10,7 +10,11 @@
 //   Serving      opened, by the labels of its devices; one that cannot be is tried again until it can, one that says it was
 //                exported is not: that was done on another machine, which may have it
 //   Exporting    closed for another machine, and forgotten
-//   Destroying   empty when that was asked: its labels are cleared, and it is forgotten
+//   Destroying   empty when that was asked: looked at again, and served if it is not; else closed for good, and then
+//   Clearing     empty, and nobody's any more: its labels are cleared, and it is forgotten
+//
+// A step that could not be written is not taken, although it may be found in the list after a crash: so none but Clearing
+// takes away what cannot be brought back, and a pool that is Clearing is never served again.
 //
 // The daemon's own pool is listed only once its devices are others than the configuration names.
 import type { Clock, Log, Timer } from '../base/index.ts';
@@ -169,8 +173,10 @@ export class PoolHost {
           return;
         }
         case 'Destroying':
+          await this.#lookAndClear(held);
+          return;
+        case 'Clearing':
           await this.#clear(held);
-          log.info({ pool: kept.name }, 'a pool is destroyed');
           return;
       }
     } catch (error) {
@@ -412,14 +418,14 @@ export class PoolHost {
   async destroy(name: string): Promise<void> {
     await this.#exclusively(async () => {
       this.assertDestroyable(name);
-      const { controller, log } = this.#options;
+      const { controller } = this.#options;
       const held = this.#foreign(name, 'destroyed');
       await this.#step(held, 'Destroying');
       await controller.detach(name);
       // Between the look above and this nothing new could begin there, and what had begun has ended.
       if (held.pool!.volumes().length > 0) {
-        await this.#step(held, 'Serving');
         held.clashes = await controller.attach(name, held.pool!);
+        await this.#step(held, 'Serving');
         this.assertDestroyable(name);
       }
       held.leave?.();
@@ -427,12 +433,12 @@ export class PoolHost {
       held.pool = null;
       try {
         await closeAnyhow(pool);
+        await this.#step(held, 'Clearing');
         await this.#clear(held);
       } catch (error) {
         held.why = `it is being destroyed: ${(error as Error).message}`;
         throw translate(name, error);
       }
-      log.info({ pool: name }, 'a pool is destroyed');
     });
   }
 
@@ -500,27 +506,10 @@ export class PoolHost {
 
   /** Opens it, by its labels, and serves what it holds. */
   async #open(held: Held, seen?: FoundPool): Promise<void> {
-    const { controller, media, onOpen, log } = this.#options;
+    const { controller, onOpen, log } = this.#options;
     const { name, id } = held.kept;
     const found = seen ?? (await this.#locate(held.kept));
-    if (found === null) {
-      throw new StoreError(
-        'STORE_NOT_FOUND',
-        `none of its devices is there: ${held.kept.paths.join(', ')}. Connect them; it is opened by itself`,
-      );
-    }
-    // Opened, it would lose the mark, and whoever imports it elsewhere would not be alone with it.
-    if (held.kept.step === 'Serving' && found.exported) {
-      throw new StoreError(
-        'STORE_IN_USE',
-        `its devices say that it was exported, which was not done here: another machine may have it. Forget it here (ashlar export pool ${name} --force), and import it where it belongs`,
-      );
-    }
-    const pool = await media.open(found.paths);
-    if (pool.id !== id) {
-      await pool.close();
-      throw new StoreError('STORE_FOREIGN_DEVICE', `opened pool ${pool.id}, not ${id}`);
-    }
+    const pool = await this.#reopen(held.kept, found);
     const clashes = controller.clashes(pool);
     if (seen !== undefined && clashes.length > 0) {
       // As it was found: the mark went with the opening.
@@ -537,7 +526,30 @@ export class PoolHost {
     if (leave !== undefined) held.leave = leave;
     held.clashes = await controller.attach(name, pool);
     await this.#keepPaths(held, []);
-    log.info({ pool: name, id, paths: found.paths }, 'a pool is open');
+    log.info({ pool: name, id, paths: held.kept.paths }, 'a pool is open');
+  }
+
+  /** Nobody uses it yet. `found`: where it is, null for nowhere. */
+  async #reopen({ name, id, paths, step }: KeptPool, found: FoundPool | null): Promise<Pool> {
+    if (found === null) {
+      throw new StoreError(
+        'STORE_NOT_FOUND',
+        `none of its devices is there: ${paths.join(', ')}. Connect them; it is opened by itself`,
+      );
+    }
+    // Opened, it would lose the mark, and whoever imports it elsewhere would not be alone with it.
+    if (step !== 'Importing' && found.exported) {
+      throw new StoreError(
+        'STORE_IN_USE',
+        `its devices say that it was exported, which was not done here: another machine may have it. Forget it here (ashlar export pool ${name} --force), and import it where it belongs`,
+      );
+    }
+    const pool = await this.#options.media.open(found.paths);
+    if (pool.id !== id) {
+      await pool.close();
+      throw new StoreError('STORE_FOREIGN_DEVICE', `opened pool ${pool.id}, not ${id}`);
+    }
+    return pool;
   }
 
   /** Where it was; else anywhere on this machine, or beside where its files were. */
@@ -567,11 +579,31 @@ export class PoolHost {
     await this.#forget(held);
   }
 
+  /**
+   * Goes on with a destruction of which no label is gone yet. It may have been refused: what was made there since, or ended
+   * before the crash, was acknowledged. Throws while the pool cannot be looked into.
+   */
+  async #lookAndClear(held: Held): Promise<void> {
+    const { log } = this.#options;
+    const pool = await this.#reopen(held.kept, await this.#locate(held.kept));
+    const volumes = pool.volumes().length;
+    await closeAnyhow(pool);
+    if (volumes === 0) {
+      await this.#step(held, 'Clearing');
+      await this.#clear(held);
+      return;
+    }
+    await this.#step(held, 'Serving');
+    log.warn({ pool: held.kept.name, volumes }, 'a pool is not destroyed: it holds volumes');
+    await this.#open(held);
+  }
+
   async #clear(held: Held): Promise<void> {
-    const { media } = this.#options;
+    const { media, log } = this.#options;
     const found = await this.#locate(held.kept);
     if (found !== null) await media.wipe(found.paths);
     await this.#forget(held);
+    log.info({ pool: held.kept.name }, 'a pool is destroyed');
   }
 
   async #forget(held: Held): Promise<void> {
@@ -579,10 +611,17 @@ export class PoolHost {
     await this.#keep();
   }
 
+  /** Rejects where it cannot be kept: the pool is then at the step that it was at, for the next write too. */
   async #step(held: Held, step: PoolStep): Promise<void> {
-    const { made: _, ...kept } = held.kept;
+    const before = held.kept;
+    const { made: _, ...kept } = before;
     held.kept = { ...kept, step };
-    await this.#keep();
+    try {
+      await this.#keep();
+    } catch (error) {
+      held.kept = before;
+      throw error;
+    }
   }
 
   async #keepPaths(held: Held, joining: readonly string[]): Promise<void> {

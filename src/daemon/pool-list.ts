@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import type { KeptPool, PoolList } from '../control/index.ts';
 import { StartError } from './ports.ts';
 
-const STEPS = ['Making', 'Importing', 'Serving', 'Exporting', 'Destroying'];
+const STEPS = ['Making', 'Importing', 'Serving', 'Exporting', 'Destroying', 'Clearing'];
 
 export class PoolListFile implements PoolList {
   readonly path: string;

@@ -27,6 +27,8 @@ class Machine {
   stepsLeft = Number.POSITIVE_INFINITY;
   diesAfter = false;
   dead = false;
+  /** The list's disk is full. */
+  full = false;
 
   /** One effect on what outlives the daemon. */
   async step(effect: () => void): Promise<void> {
@@ -49,10 +51,12 @@ class Machine {
       media: this.#media(),
       list: {
         read: () => this.list,
-        write: (kept) =>
-          this.step(() => {
+        write: async (kept) => {
+          if (this.full) throw new Error('ENOSPC');
+          await this.step(() => {
             this.list = structuredClone(kept);
-          }),
+          });
+        },
       },
       clock: new ManualClock(),
       now: () => new Date('2026-11-01T00:00:00Z'),
@@ -224,6 +228,40 @@ test('a destruction is done or has not begun; labels of half a pool are cleared 
     },
   );
   assert.ok(steps >= 8, `${steps} steps`);
+});
+
+test('what could not be written is not taken: volumes made afterwards outlive a restart', async () => {
+  for (const call of ['destroy', 'export'] as const) {
+    const machine = await aTank(null);
+    const { pools, controller } = await machine.daemon();
+    machine.full = true;
+    const asked = call === 'destroy' ? pools.destroy('tank') : pools.export('tank', { force: false });
+    await assert.rejects(asked, /ENOSPC/);
+    machine.full = false;
+    await controller.create(aManifest('db', { pool: 'tank' }), { dryRun: false });
+    // Something else that is written with the same list.
+    await pools.setScrub('pool', { every: '30d' });
+    for (let start = 0; start < 2; start += 1) {
+      const after = await machine.daemon();
+      assert.equal(after.pools.find('tank')?.why, '', call);
+      assert.equal(after.controller.find('db')?.status.state, 'Healthy', call);
+    }
+  }
+});
+
+test('a destruction that a crash cut short takes no volume with it', async () => {
+  // A creation that was under way ended before the crash, and was acknowledged.
+  const machine = await aTank('db');
+  machine.list = machine.list.map((kept) => ({ ...kept, step: 'Destroying' }));
+  for (let start = 0; start < 2; start += 1) {
+    const { pools, controller } = await machine.daemon();
+    assert.equal(pools.find('tank')?.why, '');
+    assert.equal(controller.find('db')?.status.state, 'Healthy');
+    assert.deepEqual(
+      machine.list.map(({ step }) => step),
+      ['Serving'],
+    );
+  }
 });
 
 test('an import is served or can be made again; its volumes are never lost', async () => {
