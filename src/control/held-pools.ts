@@ -23,6 +23,8 @@ export interface KeptPool {
   readonly step: PoolStep;
   /** Files that were made for it. */
   readonly made?: readonly string[];
+  /** It is to be imported although its devices do not say that it was exported. */
+  readonly force?: boolean;
   /** When it is scrubbed, and how fast. */
   readonly scrub?: ScrubSpec;
   /** The daemon's own. */

@@ -6,7 +6,8 @@
 // finished or undone at the next start by that step, and what a step has done already it finds done:
 //
 //   Making       nobody has heard of it: devices that carry its id are cleared, and it is forgotten
-//   Importing    opened like one that is served, and served from then on
+//   Importing    nobody has heard of it: opened and served if its devices say that it was exported, or that was not asked
+//                for; else another machine may have imported it since, and it is forgotten. It is Serving before hosts see it
 //   Serving      opened, by the labels of its devices; one that cannot be is tried again until it can, one that says it was
 //                exported is not: that was done on another machine, which may have it
 //   Exporting    closed for another machine, and forgotten
@@ -156,8 +157,7 @@ export class PoolHost {
           log.info({ pool: kept.name }, 'a pool whose creation never finished was undone');
           return;
         case 'Importing':
-          await this.#open(held);
-          await this.#step(held, 'Serving');
+          await this.#goOnImporting(held);
           return;
         case 'Serving':
           await this.#open(held);
@@ -318,14 +318,14 @@ export class PoolHost {
         );
       }
       const { id, paths } = chosen;
-      const kept: KeptPool = { name, id, paths, step: 'Importing' };
+      const { force } = request;
+      const kept: KeptPool = { name, id, paths, step: 'Importing', ...(force && { force }) };
       const held: Held = { kept, pool: null, why: '', clashes: [], openedAt: now() };
       if (dryRun) return { ...this.#show(held), why: 'it is not imported: a dry run' };
       this.#held.set(name, held);
       try {
         await this.#keep();
         await this.#open(held, chosen);
-        await this.#step(held, 'Serving');
       } catch (error) {
         if (held.pool === null) await this.#forget(held);
         throw translate(name, error);
@@ -333,6 +333,25 @@ export class PoolHost {
       log.info({ pool: name, id, paths }, 'a pool is imported');
       return this.#show(held);
     });
+  }
+
+  /** What a crash cut short: whoever asked for it was told nothing, or that it failed. */
+  async #goOnImporting(held: Held): Promise<void> {
+    const { log } = this.#options;
+    const { name, id, force = false } = held.kept;
+    const found = await this.#locate(held.kept);
+    if (found !== null && !found.exported && !force) {
+      await this.#forget(held);
+      log.warn({ pool: name, id }, 'an import did not end, and another machine may have the pool');
+      return;
+    }
+    try {
+      await this.#open(held, found ?? undefined);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      await this.#forget(held);
+      log.warn({ pool: name, id, err: error }, 'an import did not end, and cannot be gone on with');
+    }
   }
 
   async #choose(name: string, { pool, places }: ImportRequest): Promise<FoundPool> {
@@ -510,14 +529,21 @@ export class PoolHost {
     const { name, id } = held.kept;
     const found = seen ?? (await this.#locate(held.kept));
     const pool = await this.#reopen(held.kept, found);
-    const clashes = controller.clashes(pool);
-    if (seen !== undefined && clashes.length > 0) {
-      // As it was found: the mark went with the opening.
-      await (seen.exported ? pool.exportPool() : pool.close());
-      throw conflict(
-        name,
-        `pool ${name} has volumes of names that are taken here: ${clashes.join(', ')}. Two targets cannot have one name: send or delete one of each, then import it`,
-      );
+    if (held.kept.step === 'Importing') {
+      try {
+        const clashes = controller.clashes(pool);
+        if (clashes.length > 0) {
+          throw conflict(
+            name,
+            `pool ${name} has volumes of names that are taken here: ${clashes.join(', ')}. Two targets cannot have one name: send or delete one of each, then import it`,
+          );
+        }
+        await this.#step(held, 'Serving');
+      } catch (error) {
+        // As it was found: the mark went with the opening.
+        await (found?.exported === true ? pool.exportPool() : pool.close());
+        throw error;
+      }
     }
     held.pool = pool;
     held.why = '';
@@ -614,7 +640,7 @@ export class PoolHost {
   /** Rejects where it cannot be kept: the pool is then at the step that it was at, for the next write too. */
   async #step(held: Held, step: PoolStep): Promise<void> {
     const before = held.kept;
-    const { made: _, ...kept } = before;
+    const { made: _, force: _force, ...kept } = before;
     held.kept = { ...kept, step };
     try {
       await this.#keep();

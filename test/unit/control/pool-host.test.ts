@@ -288,6 +288,40 @@ test('an import is served or can be made again; its volumes are never lost', asy
   assert.ok(steps >= 4, `${steps} steps`);
 });
 
+test('an import that did not end is not gone on with once another machine has the pool', async () => {
+  for (const force of [false, true]) {
+    const machine = await aTank('db');
+    const before = await machine.daemon();
+    await before.pools.export('tank', { force: false });
+    const { pools } = await machine.daemon();
+    machine.stepsLeft = 1; // It is listed, and not opened.
+    await assert.rejects(pools.import('tank', { pool: null, places: null, force }, false));
+    assert.deepEqual(
+      machine.list.map(({ step }) => step),
+      ['Importing'],
+    );
+    for (const label of machine.labels.values()) label.exported = false;
+    const after = await machine.daemon();
+    assert.equal(after.pools.find('tank') !== null, force);
+    assert.equal(machine.list.length, force ? 1 : 0);
+    assert.equal(after.controller.find('db') !== null, force);
+  }
+});
+
+test('an import that did not end, of a pool with names that were taken since, leaves it as it was', async () => {
+  const machine = await aTank('db');
+  const before = await machine.daemon();
+  await before.pools.export('tank', { force: false });
+  const { pools, controller } = await machine.daemon();
+  await controller.create(aManifest('db'), { dryRun: false });
+  machine.list = [{ name: 'tank', id: [...machine.labels.values()][0]!.pool.id, paths: ['/a', '/b'], step: 'Importing' }];
+  const after = await machine.daemon();
+  assert.equal(pools.find('tank'), null);
+  assert.equal(after.pools.find('tank'), null);
+  assert.deepEqual(machine.list, []);
+  assert.ok([...machine.labels.values()].every(({ exported }) => exported));
+});
+
 test('a pool in use is not exported, one that was not exported not imported, names are not taken twice', async () => {
   const machine = await aTank('db');
   const { pools, controller } = await machine.daemon();
