@@ -15,6 +15,16 @@ void Put(uint8_t** at, const T& value) {
   *at += sizeof value;
 }
 
+// Whether calls may change a volume. What is called behind a rollback that waits would be logged
+// before it.
+Status MayEdit(const VolumeState* v) {
+  if (v == nullptr || v->kind != RecordKind::kVolume || v->creating || v->delete_logged) {
+    return Status::kNotFound;
+  }
+  if (v->rolling) return Status::kBusy;
+  return v->state == RecordState::kLive ? Status::kOk : Status::kNotFound;
+}
+
 }  // namespace
 
 uint32_t PoolImpl::HeightFor(uint64_t leaves) {
@@ -90,10 +100,8 @@ void PoolImpl::ResizeVolume(uint32_t handle, uint64_t size_blocks, DoneFn done, 
   Enter();
   VolumeState* v = FindVolume(handle);
   Status status = MayChange();
+  if (status == Status::kOk) status = MayEdit(v);
   if (status != Status::kOk) {
-  } else if (v == nullptr || v->kind != RecordKind::kVolume || v->creating || v->delete_logged ||
-             v->state != RecordState::kLive) {
-    status = Status::kNotFound;
   } else if (size_blocks < v->pending_size || size_blocks > kPhysBlockMask) {
     status = Status::kInvalid;
   }
@@ -116,11 +124,8 @@ void PoolImpl::DeleteVolume(uint32_t handle, DoneFn done, void* context, bool wi
   Enter();
   VolumeState* v = FindVolume(handle);
   Status status = MayChange();
-  if (status != Status::kOk) {
-  } else if (v == nullptr || v->kind != RecordKind::kVolume || v->creating || v->delete_logged ||
-             v->state != RecordState::kLive) {
-    status = Status::kNotFound;
-  } else {
+  if (status == Status::kOk) status = MayEdit(v);
+  if (status == Status::kOk) {
     for (const auto& [name, snapshot] : v->snapshots) {
       if (!with_snapshots) status = Status::kHasSnapshots;
       if (HasLiveClones(snapshot)) status = Status::kHasClones;
@@ -149,11 +154,8 @@ void PoolImpl::PutBlob(uint32_t handle, std::string_view key, std::span<const ui
   BlobStore* store = handle == 0 ? &pool_blobs_ : v != nullptr ? &v->blobs : nullptr;
   Status status = MayChange();
   uint64_t slot = 0;
+  if (status == Status::kOk && handle != 0) status = MayEdit(v);
   if (status != Status::kOk) {
-  } else if (store == nullptr ||
-             (v != nullptr && (v->kind != RecordKind::kVolume || v->creating || v->delete_logged ||
-                               v->state != RecordState::kLive))) {
-    status = Status::kNotFound;
   } else if (key.empty() || key.size() > kBlobKeyBytes || value.size() > kBlobBytes) {
     status = Status::kInvalid;
   } else if (auto it = store->slots.find(key); it != store->slots.end()) {
@@ -191,16 +193,9 @@ void PoolImpl::PutBlob(uint32_t handle, std::string_view key, std::span<const ui
 void PoolImpl::SetMarks(uint32_t handle, const VolumeMarks& marks, DoneFn done, void* context) {
   Enter();
   VolumeState* v = FindVolume(handle);
-  Status status = Status::kOk;
-  if (state_ == PoolState::kFaulted) {
-    status = Status::kIoError;
-  } else if (state_ == PoolState::kClosed || closing_) {
-    status = Status::kOffline;
-  } else if (options_.read_only) {
-    status = Status::kReadOnly;
-  } else if (v == nullptr || v->kind != RecordKind::kVolume || v->creating || v->delete_logged ||
-             v->state != RecordState::kLive) {
-    status = Status::kNotFound;
+  Status status = MayChange();
+  if (status == Status::kOk) status = MayEdit(v);
+  if (status != Status::kOk) {
   } else if (!marks.set_hole_floor && !marks.set_contig) {
     status = Status::kInvalid;
   }

@@ -149,6 +149,49 @@ TEST_P(LineTest, NothingIsClonedFromASnapshotThatARollbackWillTakeAway) {
   host.ExpectClean();
 }
 
+// A rollback that waits is logged later than what is called after it: a volume that is deleted
+// meanwhile would come back half, and what it grew by would be gone.
+TEST_P(LineTest, WhatARollbackWaitsToDoToAVolumeNothingElseChanges) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 4000);
+  ASSERT_EQ(host.Write(v, 0, 1, 1000), Status::kOk);
+  const uint32_t one = host.Snapshot(v, "one");
+  ASSERT_EQ(host.Write(v, 0, 5000, 1000), Status::kOk);
+  Status answers[5] = {};
+  int ended = 0;
+  struct Answer {
+    Status* status;
+    int* ended;
+  } contexts[5];
+  const auto done = [](void* c, Status s) {
+    *static_cast<Answer*>(c)->status = s;
+    ++*static_cast<Answer*>(c)->ended;
+  };
+  for (int i = 0; i < 5; ++i) contexts[i] = {&answers[i], &ended};
+  const std::vector<uint8_t> value(100, 7);
+  VolumeMarks marks;
+  marks.set_hole_floor = true;
+  // No superblock reaches the snapshot yet: it waits.
+  host.pool->RollbackVolume(v, one, ++host.version, true, done, &contexts[0]);
+  host.pool->DeleteVolume(v, done, &contexts[1], true);
+  host.pool->ResizeVolume(v, 8000, done, &contexts[2]);
+  host.pool->SetMarks(v, marks, done, &contexts[3]);
+  host.pool->PutBlob(v, "settings", value, done, &contexts[4]);
+  for (int i = 0; i < 100000 && ended < 5; ++i) host.Step();
+  ASSERT_EQ(ended, 5);
+  EXPECT_EQ(answers[0], Status::kOk);
+  for (int i = 1; i < 5; ++i) EXPECT_EQ(answers[i], Status::kBusy) << i;
+  host.Settle();
+  EXPECT_EQ(host.ReadAll(v, 0, 1000)[999], 1000u);
+  ASSERT_EQ(host.Delete(v, true), Status::kOk);
+  host.Settle();
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean();
+}
+
 // A map that grew by levels since its snapshot and was then emptied: its root is null, and what the
 // snapshot holds lies below a place where neither has a page.
 TEST_P(LineTest, AHeadThatGrewAndWasEmptiedLacksAllOfItsSnapshot) {
