@@ -87,6 +87,9 @@ Status Pool::Open(const std::vector<DeviceFile>& files, const PoolOptions& optio
     // longer replay.
     PoolOptions older = options;
     older.prefer_older_superblock = true;
+    // At the first go: it erases the newer superblock, and a second would not know any more what
+    // that one says had been flushed.
+    older.rebuild_space = true;
     std::string second;
     status = recover(older, &second);
     if (status != Status::kOk) status = Status::kCorrupt;
