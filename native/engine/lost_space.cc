@@ -264,6 +264,7 @@ void PoolImpl::RebuildSpace() {
   if (rebuild.lost.empty()) return;
   rebuild.FindOwners();
   bool inner = false;
+  if (!rebuild.whole) known_owned_ = rebuild.bits;
   for (auto& [group, words] : rebuild.bits) {
     // Below what cannot be read elsewhere may lie any block that nobody seems to own.
     for (uint32_t bit = 0; !rebuild.whole && bit < range_.Capacity(group); ++bit) {

@@ -916,6 +916,9 @@ class PoolImpl final : public Pool {
   uint64_t lost_free_ = 0;
   uint64_t lost_pending_ = 0;  // Of pending_blocks_: those in there, which do not come back.
   uint64_t rebuilt_pages_ = 0;
+  // Until the log is replayed, of the groups that were made anew while something else could not be
+  // read: what is known to be owned. All else there counts as in use because nobody knows.
+  std::map<uint64_t, std::vector<uint64_t>> known_owned_;
   bool opening_now_ = true;        // Until the checkpoint that ends the opening.
   bool rebuild_wanted_ = false;    // This opening met a page that cannot be read.
 

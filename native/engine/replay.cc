@@ -144,6 +144,7 @@ Status PoolImpl::ReplayLog(std::string* why) {
     }
     if (rebuild_wanted_) return Status::kOk;  // It begins anew.
   }
+  known_owned_.clear();
   pending_old_.clear();
   for (const auto& [from, to] : replay.pending) {
     // Runs stay inside groups: they were split when loaded, and only ever shrink.
@@ -320,7 +321,7 @@ void PoolImpl::ReplaySnapshot(Replay* replay, const LogEntry& entry) {
 }
 
 // Takes blocks that an entry names, as the write did. They are free, or were pending and have been
-// reused since (the older superblock's view). Anything else is not a history that this engine
+// reused since (the older superblock's view); or nobody knew (lost_space.cc). Anything else is not a history that this engine
 // writes.
 bool PoolImpl::ReplayAlloc(Replay* replay, const std::vector<Run>& runs,
                            std::vector<PhysRun>* out) {
@@ -340,6 +341,15 @@ bool PoolImpl::ReplayAlloc(Replay* replay, const std::vector<Run>& runs,
     --it;
     return phys < it->second ? it : replay->pending.end();
   };
+  // In use only because nobody knew. A log that puts something there does know: it was free.
+  auto owned = [this](uint64_t phys) -> uint64_t* {
+    const auto it = known_owned_.find(GroupOf(phys));
+    return it == known_owned_.end() ? nullptr : &it->second[BitOf(phys) >> 6];
+  };
+  auto unclaimed = [this, owned](uint64_t phys) {
+    const uint64_t* word = owned(phys);
+    return word != nullptr && ((*word >> (BitOf(phys) & 63)) & 1) == 0;
+  };
   for (const Run& part : parts) {
     Page* leaf = nullptr;
     if (WaitPage(&space_, GroupOf(part.phys), true, &leaf) != Got::kHere) {
@@ -348,7 +358,7 @@ bool PoolImpl::ReplayAlloc(Replay* replay, const std::vector<Run>& runs,
     }
     for (uint64_t k = 0; k < part.blocks; ++k) {
       if (Group::AnySet(leaf->space_leaf(), BitOf(part.phys + k), 1) &&
-          pending(part.phys + k) == replay->pending.end()) {
+          pending(part.phys + k) == replay->pending.end() && !unclaimed(part.phys + k)) {
         return false;
       }
     }
@@ -365,12 +375,17 @@ bool PoolImpl::ReplayAlloc(Replay* replay, const std::vector<Run>& runs,
     if (WaitPage(&space_, GroupOf(part.phys), true, &leaf) != Got::kHere) return false;
     for (uint64_t phys = part.phys; phys < part.phys + part.blocks; ++phys) {
       auto it = pending(phys);
-      if (it == replay->pending.end()) continue;
-      const auto [from, to] = *it;
-      replay->pending.erase(it);
-      if (from < phys) replay->pending[from] = phys;
-      if (phys + 1 < to) replay->pending[phys + 1] = to;
-      --pending_blocks_;
+      if (it != replay->pending.end()) {
+        const auto [from, to] = *it;
+        replay->pending.erase(it);
+        if (from < phys) replay->pending[from] = phys;
+        if (phys + 1 < to) replay->pending[phys + 1] = to;
+        --pending_blocks_;
+      } else if (unclaimed(phys)) {
+        *owned(phys) |= 1ull << (BitOf(phys) & 63);
+      } else {
+        continue;
+      }
       Touch(leaf);
       Group::ClearBits(leaf->space_leaf(), BitOf(phys), 1);
       --leaf->used;

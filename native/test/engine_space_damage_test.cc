@@ -198,6 +198,21 @@ TEST(SpaceDamage, TheWholeTreeIsMadeAnew) {
   }
 }
 
+// Both copies of a page of a volume's map, and its old versions.
+void RotMapLeaf(MemFile& file, uint64_t index) {
+  std::vector<uint64_t> copies;
+  file.EachBlock([&copies, index](uint64_t block, const uint8_t* data) {
+    PageHeader header;
+    std::memcpy(&header, data, sizeof header);
+    if (header.magic == kPageMagic && header.role == Role::kMap && header.level == 0 &&
+        header.index == index) {
+      copies.push_back(block);
+    }
+  });
+  ASSERT_GE(copies.size(), 2u);
+  for (const uint64_t block : copies) std::memset(file.Block(block) + 100, 0, 100);
+}
+
 // Where a page of a map is gone too, what lay below it is known to nobody: it stays in use.
 TEST(SpaceDamage, WhatNobodyKnowsStaysInUse) {
   constexpr uint64_t kBlocks = 16 * 1024;
@@ -209,16 +224,7 @@ TEST(SpaceDamage, WhatNobodyKnowsStaysInUse) {
   Fill(&host, volume, 0, kBlocks);
   ASSERT_EQ(host.Close(), Status::kOk);
   RotLeaf(file, 0);
-  std::vector<uint64_t> copies;
-  file.EachBlock([&copies](uint64_t block, const uint8_t* data) {
-    PageHeader header;
-    std::memcpy(&header, data, sizeof header);
-    if (header.magic == kPageMagic && header.role == Role::kMap && header.level == 0 &&
-        header.index == 3) {
-      copies.push_back(block);
-    }
-  });
-  for (const uint64_t block : copies) std::memset(file.Block(block) + 100, 0, 100);
+  RotMapLeaf(file, 3);
   host.options.rebuild_space = true;
   ASSERT_EQ(host.Open(), Status::kOk);
   host.options.rebuild_space = false;
@@ -237,6 +243,91 @@ TEST(SpaceDamage, WhatNobodyKnowsStaysInUse) {
   EXPECT_EQ(report.unmarked_blocks, 0u);
   EXPECT_EQ(report.doubly_owned_blocks, 0u);
   EXPECT_GT(report.leaked_blocks, 0u);
+}
+
+// All of the group counts as in use then; what was written there, flushed and acknowledged since
+// the last checkpoint is in the log, and comes back all the same. Twice: once from the log, once
+// from what the opening made of it.
+TEST(SpaceDamage, WhatTheLogHoldsIsNotLostWhereNobodyKnows) {
+  constexpr uint64_t kBlocks = 16 * 1024;
+  for (const bool whole_tree : {false, true}) {
+    SCOPED_TRACE(whole_tree);
+    MemFile file(512 * kMiB, true);
+    Host host(file);
+    ASSERT_EQ(host.Format(), Status::kOk);
+    ASSERT_EQ(host.Open(), Status::kOk);
+    uint32_t volume = host.Create("v", kBlocks);
+    Fill(&host, volume, 0, kBlocks / 2);
+    ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    // Anew, and for the first time.
+    for (uint64_t lba = 4 * kLeafEntries; lba < kBlocks / 2; lba += 64) {
+      ASSERT_EQ(host.Write(volume, lba, 500000 + lba, 64), Status::kOk);
+    }
+    Fill(&host, volume, 4 * kLeafEntries, kBlocks);
+    ASSERT_EQ(host.Simple(OpKind::kFlush, volume, 0, 0), Status::kOk);
+    host.pool.reset();
+    file.DropQueue();
+    RotLeaf(file, 0);
+    if (whole_tree) RotLeaf(file, 1);
+    RotMapLeaf(file, 3);
+
+    for (int opening = 0; opening < 2; ++opening) {
+      ASSERT_EQ(host.Open(), Status::kOk);
+      volume = host.pool->Volumes().at(0).handle;
+      EXPECT_EQ(host.pool->Stats().dropped_entries, 0u);
+      ExpectFilled(&host, volume, 0, 3 * kLeafEntries);
+      ExpectFilled(&host, volume, 4 * kLeafEntries, kBlocks);
+      ASSERT_EQ(host.Close(), Status::kOk);
+      CheckReport report;
+      ASSERT_EQ(Pool::Check(file, true, &report), Status::kOk);
+      EXPECT_EQ(report.unmarked_blocks, 0u);
+      EXPECT_EQ(report.doubly_owned_blocks, 0u);
+      EXPECT_EQ(report.bad_data_blocks, 0u);
+    }
+  }
+}
+
+// The newest superblock leads to a damaged page, and the one before it to a space map that must be
+// made anew: what the newest says of the log is known to the end. A write that it calls flushed,
+// and whose data rotted, is damaged; what was there before it is not served in its place.
+TEST(SpaceDamage, WhatTheNewerSuperblockSaysIsKnownToTheEnd) {
+  MemFile file(256 * kMiB, true);
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  uint32_t volume = host.Create("v", 4096);
+  Fill(&host, volume, 0, 1024);
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  ASSERT_EQ(host.Write(volume, 7, 777777), Status::kOk);
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  host.pool.reset();
+  file.DropQueue();
+  uint64_t born = 0;
+  std::vector<std::pair<uint64_t, uint64_t>> records;
+  uint64_t data_block = 0;
+  file.EachBlock([&](uint64_t block, const uint8_t* data) {
+    PageHeader header;
+    std::memcpy(&header, data, sizeof header);
+    if (header.magic == kPageMagic && header.role == Role::kCatalog) {
+      born = std::max(born, header.born);
+      records.emplace_back(header.born, block);
+    }
+    if (test::ValueOf(data) == 777777) data_block = block;
+  });
+  ASSERT_GT(data_block, 0u);
+  for (const auto& [when, block] : records) {
+    if (when == born) std::memset(file.Block(block) + 100, 0x5a, 100);
+  }
+  std::memset(file.Block(data_block), 0x5a, 4096);
+  test::RotSpaceMap(file);
+
+  ASSERT_EQ(host.Open(), Status::kOk);
+  volume = host.pool->Volumes().at(0).handle;
+  EXPECT_GT(host.pool->Stats().rebuilt_pages, 0u);
+  EXPECT_EQ(host.pool->Stats().dropped_entries, 0u);
+  EXPECT_EQ(host.Simple(OpKind::kVerify, volume, 7, 1), Status::kDamaged);
+  ASSERT_EQ(host.Close(), Status::kOk);
 }
 
 }  // namespace
