@@ -58,16 +58,41 @@ struct PoolImpl::SpaceRebuild {
   struct Place {
     uint32_t level;
     uint64_t index;
+    uint64_t start, end;  // The groups below it.
   };
 
   PoolImpl& pool;
-  std::vector<Place> lost;
-  std::map<uint64_t, std::vector<uint64_t>> bits;  // Of the lost groups.
-  std::vector<uint64_t> used;                      // By region.
-  uint64_t pages = 0;                              // Copies, as Superblock::metadata_blocks.
-  bool whole = true;  // Nothing else is damaged that would say what is owned.
+  std::vector<Place> lost;  // In the order of their groups.
+  // Below an inner page that is lost were pages that nothing names any more: blocks in use in other
+  // groups. All groups are counted then.
+  bool all = false;
+  // What is owned in the groups that are counted. Those that are not there are empty.
+  std::map<uint64_t, std::vector<uint64_t>> bits;
+  std::vector<uint64_t> used;  // By region.
+  uint64_t pages = 0;          // Copies, as Superblock::metadata_blocks.
+  bool whole = true;           // Nothing else is damaged that would say what is owned.
 
   explicit SpaceRebuild(PoolImpl& p) : pool(p), used(p.range_.count) {}
+
+  // The page that is lost with a group. Null: it can be read.
+  const Place* LostWith(uint64_t group) const {
+    const auto after =
+        std::upper_bound(lost.begin(), lost.end(), group,
+                         [](uint64_t g, const Place& place) { return g < place.start; });
+    if (after == lost.begin()) return nullptr;
+    const Place& place = *std::prev(after);
+    return group < place.end ? &place : nullptr;
+  }
+  // What the map is to say of a group.
+  void Fill(uint64_t group, uint64_t* words) const {
+    const auto it = bits.find(group);
+    std::fill_n(words, kGroupWords, 0);
+    if (it != bits.end()) std::copy_n(it->second.data(), kGroupWords, words);
+    // Below what cannot be read elsewhere may lie any block that nobody seems to own.
+    for (uint32_t bit = 0; !whole && bit < pool.range_.Capacity(group); ++bit) {
+      words[bit >> 6] |= 1ull << (bit & 63);
+    }
+  }
 
   // A walk is bound by its reads: those of a page's children go together.
   template <typename Wanted>
@@ -103,9 +128,10 @@ struct PoolImpl::SpaceRebuild {
     if (ptr.null()) return;
     Page* page = Load(&pool.space_, level, index);
     if (page == nullptr) {
-      lost.push_back({level, index});
-      const uint64_t end = std::min((index + 1) * pool.LeafSpan(level), pool.GroupCount());
-      for (uint64_t g = index * pool.LeafSpan(level); g < end; ++g) bits[g].resize(kGroupWords);
+      const uint64_t start = index * pool.LeafSpan(level);
+      const uint64_t end = std::min(start + pool.LeafSpan(level), pool.GroupCount());
+      lost.push_back({level, index, start, end});
+      all |= level > 0;
       return;
     }
     if (level == 0) return Count(index, page->space_leaf()->words);
@@ -121,10 +147,12 @@ struct PoolImpl::SpaceRebuild {
 
   void Own(uint64_t phys) {
     if (!pool.range_.Holds(phys)) return;
-    const auto it = bits.find(pool.GroupOf(phys));
-    if (it == bits.end()) return;
+    const uint64_t group = pool.GroupOf(phys);
+    if (!all && LostWith(group) == nullptr) return;
+    std::vector<uint64_t>& words = bits[group];
+    words.resize(kGroupWords);
     const uint32_t bit = pool.BitOf(phys);
-    it->second[bit >> 6] |= 1ull << (bit & 63);
+    words[bit >> 6] |= 1ull << (bit & 63);
   }
   void OwnPage(const PagePtr& ptr) {
     for (const uint64_t phys : ptr.addr) Own(phys);
@@ -215,14 +243,10 @@ struct PoolImpl::SpaceRebuild {
   // --- The new pages ---
 
   bool AnyBelow(uint32_t level, uint64_t index) const {
-    const uint64_t end = (index + 1) * pool.LeafSpan(level);
-    for (auto it = bits.lower_bound(index * pool.LeafSpan(level));
-         it != bits.end() && it->first < end; ++it) {
-      if (std::any_of(it->second.begin(), it->second.end(), [](uint64_t w) { return w != 0; })) {
-        return true;
-      }
-    }
-    return false;
+    const uint64_t start = index * pool.LeafSpan(level);
+    if (!whole) return start < pool.GroupCount();
+    const auto it = bits.lower_bound(start);
+    return it != bits.end() && it->first < start + pool.LeafSpan(level);
   }
 
   void Make(uint32_t level, uint64_t index, Page* parent) {
@@ -230,8 +254,9 @@ struct PoolImpl::SpaceRebuild {
     pool.MarkDirty(page);
     ++pool.rebuilt_pages_;
     if (level == 0) {
-      std::copy_n(bits[index].data(), kGroupWords, page->space_leaf()->words);
+      Fill(index, page->space_leaf()->words);
       pool.CountPage(page);
+      Count(index, page->space_leaf()->words);
       return;
     }
     ++page->pins;
@@ -255,31 +280,71 @@ struct PoolImpl::SpaceRebuild {
     }
     Make(place.level, place.index, parent);
   }
+
+  // The pages that can be read, where all owners are known.
+  void Correct(uint32_t level, uint64_t index, const PagePtr& ptr) {
+    if (ptr.null()) return;
+    const Place* gone = LostWith(index * pool.LeafSpan(level));
+    if (gone != nullptr && gone->level >= level) return;
+    Page* page = Load(&pool.space_, level, index);
+    if (page == nullptr) {
+      pool.rebuild_wanted_ = true;
+      return;
+    }
+    if (level > 0) {
+      ++page->pins;
+      Prefetch(&pool.space_, page, [](const PagePtr& p) { return !p.null(); });
+      for (uint64_t i = 0; i < kFanOut; ++i) {
+        Correct(level - 1, index * kFanOut + i, page->inner()->slots[i]);
+      }
+      --page->pins;
+      return;
+    }
+    uint64_t words[kGroupWords];
+    Fill(index, words);
+    Count(index, words);
+    if (std::equal(words, words + kGroupWords, page->space_leaf()->words)) return;
+    pool.Touch(page);
+    std::copy_n(words, kGroupWords, page->space_leaf()->words);
+    pool.CountPage(page);
+    ++pool.rebuilt_pages_;
+  }
 };
 
-void PoolImpl::RebuildSpace() {
+// In use only because nobody knew. A log that puts something there does know: it was free.
+bool PoolImpl::IsUnclaimed(uint64_t phys) const {
+  if (guessed_.empty()) return false;
+  const uint64_t group = GroupOf(phys);
+  const auto after = guessed_.upper_bound(group);
+  if (after == guessed_.begin() || group >= std::prev(after)->second) return false;
+  const auto it = known_owned_.find(group);
+  return it == known_owned_.end() ||
+         ((it->second[BitOf(phys) >> 6] >> (BitOf(phys) & 63)) & 1) == 0;
+}
 
+void PoolImpl::Claim(uint64_t phys) {
+  std::vector<uint64_t>& words = known_owned_[GroupOf(phys)];
+  words.resize(kGroupWords);
+  words[BitOf(phys) >> 6] |= 1ull << (BitOf(phys) & 63);
+}
+
+void PoolImpl::RebuildSpace() {
   SpaceRebuild rebuild(*this);
   rebuild.FindLost(space_.root.height, 0, space_.root.ptr);
   if (rebuild.lost.empty()) return;
   rebuild.FindOwners();
-  bool inner = false;
-  if (!rebuild.whole) known_owned_ = rebuild.bits;
-  for (auto& [group, words] : rebuild.bits) {
-    // Below what cannot be read elsewhere may lie any block that nobody seems to own.
-    for (uint32_t bit = 0; !rebuild.whole && bit < range_.Capacity(group); ++bit) {
-      words[bit >> 6] |= 1ull << (bit & 63);
-    }
-    rebuild.Count(group, words.data());
+  if (rebuild.all && rebuild.whole) {
+    std::fill(rebuild.used.begin(), rebuild.used.end(), 0);
+    rebuild.Correct(space_.root.height, 0, space_.root.ptr);
   }
-  for (const SpaceRebuild::Place& place : rebuild.lost) {
-    rebuild.Replace(place);
-    inner |= place.level > 0;
-  }
+  for (const SpaceRebuild::Place& place : rebuild.lost) rebuild.Replace(place);
   bits_used_ = 0;
   for (uint32_t r = 0; r < range_.count; ++r) bits_used_ += regions_[r].used = rebuild.used[r];
   // The pages below an inner one are gone with it.
-  if (inner && rebuild.whole) metadata_blocks_ = rebuild.pages;
+  if (rebuild.all && rebuild.whole) metadata_blocks_ = rebuild.pages;
+  if (rebuild.whole) return;
+  for (const SpaceRebuild::Place& place : rebuild.lost) guessed_[place.start] = place.end;
+  known_owned_ = std::move(rebuild.bits);
 }
 
 }  // namespace ashlar

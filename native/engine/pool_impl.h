@@ -614,6 +614,8 @@ class PoolImpl final : public Pool {
   bool IsLost(uint64_t group) const;
   void LoseSpace(uint64_t group);
   void RebuildSpace();
+  bool IsUnclaimed(uint64_t phys) const;
+  void Claim(uint64_t phys);
 
   // --- repair.cc ---
   void AddPlaces(Repair* repair, uint64_t phys);
@@ -916,8 +918,10 @@ class PoolImpl final : public Pool {
   uint64_t lost_free_ = 0;
   uint64_t lost_pending_ = 0;  // Of pending_blocks_: those in there, which do not come back.
   uint64_t rebuilt_pages_ = 0;
-  // Until the log is replayed, of the groups that were made anew while something else could not be
-  // read: what is known to be owned. All else there counts as in use because nobody knows.
+  // Until the log is replayed: the groups that were made anew while something else could not be
+  // read, from the first to the one behind the last, and what is known to be owned. All else in
+  // them counts as in use because nobody knows.
+  std::map<uint64_t, uint64_t> guessed_;
   std::map<uint64_t, std::vector<uint64_t>> known_owned_;
   bool opening_now_ = true;        // Until the checkpoint that ends the opening.
   bool rebuild_wanted_ = false;    // This opening met a page that cannot be read.

@@ -144,6 +144,7 @@ Status PoolImpl::ReplayLog(std::string* why) {
     }
     if (rebuild_wanted_) return Status::kOk;  // It begins anew.
   }
+  guessed_.clear();
   known_owned_.clear();
   pending_old_.clear();
   for (const auto& [from, to] : replay.pending) {
@@ -341,15 +342,6 @@ bool PoolImpl::ReplayAlloc(Replay* replay, const std::vector<Run>& runs,
     --it;
     return phys < it->second ? it : replay->pending.end();
   };
-  // In use only because nobody knew. A log that puts something there does know: it was free.
-  auto owned = [this](uint64_t phys) -> uint64_t* {
-    const auto it = known_owned_.find(GroupOf(phys));
-    return it == known_owned_.end() ? nullptr : &it->second[BitOf(phys) >> 6];
-  };
-  auto unclaimed = [this, owned](uint64_t phys) {
-    const uint64_t* word = owned(phys);
-    return word != nullptr && ((*word >> (BitOf(phys) & 63)) & 1) == 0;
-  };
   for (const Run& part : parts) {
     Page* leaf = nullptr;
     if (WaitPage(&space_, GroupOf(part.phys), true, &leaf) != Got::kHere) {
@@ -358,7 +350,7 @@ bool PoolImpl::ReplayAlloc(Replay* replay, const std::vector<Run>& runs,
     }
     for (uint64_t k = 0; k < part.blocks; ++k) {
       if (Group::AnySet(leaf->space_leaf(), BitOf(part.phys + k), 1) &&
-          pending(part.phys + k) == replay->pending.end() && !unclaimed(part.phys + k)) {
+          pending(part.phys + k) == replay->pending.end() && !IsUnclaimed(part.phys + k)) {
         return false;
       }
     }
@@ -381,8 +373,8 @@ bool PoolImpl::ReplayAlloc(Replay* replay, const std::vector<Run>& runs,
         if (from < phys) replay->pending[from] = phys;
         if (phys + 1 < to) replay->pending[phys + 1] = to;
         --pending_blocks_;
-      } else if (unclaimed(phys)) {
-        *owned(phys) |= 1ull << (BitOf(phys) & 63);
+      } else if (IsUnclaimed(phys)) {
+        Claim(phys);
       } else {
         continue;
       }

@@ -198,6 +198,31 @@ TEST(SpaceDamage, TheWholeTreeIsMadeAnew) {
   }
 }
 
+// The leaves below an inner page that is lost have their places in other groups, which can be read:
+// nobody uses them any more.
+TEST(SpaceDamage, WhatLayBelowALostInnerPageIsFreeAgain) {
+  constexpr uint64_t kBlocks = 8 * 1024;
+  MemFile file(uint64_t{24} * 1024 * kMiB);
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  uint32_t volume = host.Create("v", kBlocks);
+  Fill(&host, volume, 0, kBlocks);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  const test::SpacePages pages = test::FindSpacePages(file);
+  ASSERT_TRUE(pages.count({2, 0}) > 0 && pages.count({1, 1}) > 0 && pages.count({0, 0}) > 0);
+  test::RotSpacePage(pages.at({1, 0}));
+
+  host.options.rebuild_space = true;
+  ASSERT_EQ(host.Open(), Status::kOk);
+  host.options.rebuild_space = false;
+  volume = host.pool->Volumes().at(0).handle;
+  EXPECT_GT(host.pool->Stats().rebuilt_pages, 2u);
+  ExpectFilled(&host, volume, 0, kBlocks);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean();
+}
+
 // Both copies of a page of a volume's map, and its old versions.
 void RotMapLeaf(MemFile& file, uint64_t index) {
   std::vector<uint64_t> copies;
