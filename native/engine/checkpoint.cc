@@ -177,6 +177,11 @@ void PoolImpl::Cut() {
   } else {
     sb_next_.compatible_features &= ~kFeatureSpaceLost;
   }
+  if (space_guessed_) {
+    sb_next_.compatible_features |= kFeatureSpaceGuessed;
+  } else {
+    sb_next_.compatible_features &= ~kFeatureSpaceGuessed;
+  }
   sb_next_.log_sequence = cut_sequence_ = apply_sequence_;
   sb_next_.log_predecessor_crc = apply_crc_;
   sb_next_.log_opening = opening_;

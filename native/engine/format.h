@@ -126,6 +126,9 @@ struct Superblock {
 // Superblock::compatible_features: pages of the space map could not be read. The next opening that
 // may write makes them anew (H6).
 inline constexpr uint64_t kFeatureSpaceLost = 1;
+// Pages of it were made anew while not all owners were known: more may be marked there than is in
+// use. The next opening tries to find out again.
+inline constexpr uint64_t kFeatureSpaceGuessed = 2;
 static_assert(offsetof(Superblock, crc) == kBlockBytes - 4);
 static_assert(sizeof(Superblock) == kBlockBytes && std::is_trivially_copyable_v<Superblock>);
 

@@ -4,14 +4,20 @@
 // is freed in them stays on the pending list, nothing is taken there; the superblock says that it
 // is so. Met or said at an opening: the page is made anew, before the log is replayed. A block is
 // in use if anything that the superblock reaches owns it, which is what a walk over all trees finds
-// out (the offline check does the same, S15). Until the checkpoint that ends the opening nothing
-// has been written: a crash leaves the work to the next opening.
+// out (the offline check does the same, S15). Where that walk meets damage elsewhere, what nobody
+// seems to own may be in use below it: it stays so, but for what the log puts there, and every
+// opening tries again to find out. Until the checkpoint that ends the opening nothing has been
+// written: a crash leaves the work to the next opening.
 #include <algorithm>
 #include <cassert>
 
 #include "native/engine/pool_impl.h"
 
 namespace ashlar {
+namespace {
+// What the medium would not give, it may give a moment later.
+constexpr int kReads = 4;
+}  // namespace
 
 bool PoolImpl::IsLost(uint64_t group) const {
 
@@ -64,7 +70,7 @@ struct PoolImpl::SpaceRebuild {
   PoolImpl& pool;
   std::vector<Place> lost;  // In the order of their groups.
   // Below an inner page that is lost were pages that nothing names any more: blocks in use in other
-  // groups. All groups are counted then.
+  // groups. All groups are counted then, and where an opening before had to guess.
   bool all = false;
   // What is owned in the groups that are counted. Those that are not there are empty.
   std::map<uint64_t, std::vector<uint64_t>> bits;
@@ -106,12 +112,18 @@ struct PoolImpl::SpaceRebuild {
   }
 
   Page* Load(Tree* tree, uint32_t level, uint64_t index) {
-    for (;;) {
+    for (int read = 1;;) {
       Page* page = nullptr;
       const Got got = pool.GetPage(tree, level, index, nullptr, &page);
       if (got == Got::kHere) return page;
-      if (got != Got::kLoading) return nullptr;
-      pool.WaitIo();
+      if (got == Got::kLoading) {
+        pool.WaitIo();
+        continue;
+      }
+      Page* bad = pool.cache_.Find(tree, level, index);
+      if (bad == nullptr || !bad->unread || read == kReads) return nullptr;
+      pool.cache_.Remove(bad);
+      ++read;
     }
   }
 
@@ -163,6 +175,8 @@ struct PoolImpl::SpaceRebuild {
   template <typename Leaf>
   void Walk(Tree* tree, uint32_t level, uint64_t index, const PagePtr& ptr, uint64_t bound,
             Leaf leaf) {
+    // Nothing needs to be made, and nothing can be made better.
+    if (lost.empty() && !whole) return;
     if (ptr.null() || ptr.born <= bound) return;
     OwnPage(ptr);
     Page* page = Load(tree, level, index);
@@ -330,9 +344,13 @@ void PoolImpl::Claim(uint64_t phys) {
 
 void PoolImpl::RebuildSpace() {
   SpaceRebuild rebuild(*this);
+  space_guessed_ = (sb_.compatible_features & kFeatureSpaceGuessed) != 0;
+  rebuild.all = space_guessed_;
   rebuild.FindLost(space_.root.height, 0, space_.root.ptr);
-  if (rebuild.lost.empty()) return;
+  if (rebuild.lost.empty() && !space_guessed_) return;
   rebuild.FindOwners();
+  if (rebuild.lost.empty() && !rebuild.whole) return;
+  space_guessed_ = !rebuild.whole;
   if (rebuild.all && rebuild.whole) {
     std::fill(rebuild.used.begin(), rebuild.used.end(), 0);
     rebuild.Correct(space_.root.height, 0, space_.root.ptr);

@@ -47,6 +47,7 @@ struct Page {
   bool loading = false;
   bool bad = false;  // Neither copy could be read. Kept, without content, until someone may wait
                      // for another try.
+  bool unread = false;  // Bad, and the medium would not give all of its copies: another try may.
   bool dirty = false;
   bool assigned = false;  // Inside a cut: it has its new addresses.
   bool in_checkpoint = false;

@@ -922,6 +922,7 @@ class PoolImpl final : public Pool {
   // read, from the first to the one behind the last, and what is known to be owned. All else in
   // them counts as in use because nobody knows.
   std::map<uint64_t, uint64_t> guessed_;
+  bool space_guessed_ = false;  // There are such groups, from this opening or one before.
   std::map<uint64_t, std::vector<uint64_t>> known_owned_;
   bool opening_now_ = true;        // Until the checkpoint that ends the opening.
   bool rebuild_wanted_ = false;    // This opening met a page that cannot be read.

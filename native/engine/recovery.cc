@@ -156,7 +156,8 @@ Status PoolImpl::Recover(const std::vector<DeviceFile>& files, std::string* why)
   if (Status s = devices_.Assemble(files, options_.read_only, why); s != Status::kOk) return s;
   if (Status s = ReadSuperblocks(why); s != Status::kOk) return s;
   if (Status s = LoadState(why); s != Status::kOk) return s;
-  if (options_.rebuild_space || (sb_.compatible_features & kFeatureSpaceLost) != 0) RebuildSpace();
+  constexpr uint64_t kNotKnown = kFeatureSpaceLost | kFeatureSpaceGuessed;
+  if (options_.rebuild_space || (sb_.compatible_features & kNotKnown) != 0) RebuildSpace();
   if (Status s = ReplayLog(why); s != Status::kOk) return s;
   if (Faulted()) {
     *why = fault_;

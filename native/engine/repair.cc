@@ -90,6 +90,7 @@ void PoolImpl::RepairReadDone(EngineIo* io) {
     repair->good = true;
   } else {
     place.state = Repair::State::kBad;
+    repair->unread |= result != 0;
     DeviceSet::Device* device = devices_.device(place.device);
     if (result == 0 && !repair->expected && device != nullptr) ++device->record.checksum_errors;
   }

@@ -20,6 +20,7 @@ struct Repair {
   std::vector<Place> places;
   size_t at = 0;
   bool good = false;
+  bool unread = false;    // A place could not be read: what it holds is not known.
   bool expected = false;  // After a crash: what is bad is nobody's fault.
   bool is_page = false;
   PageIdentity identity{};  // Of a page.

@@ -196,6 +196,7 @@ void PoolImpl::FinishLoad(EngineIo* io) {
 void PoolImpl::LoadRepaired(Repair* repair) {
   Page* page = static_cast<Page*>(repair->owner);
   if (repair->good) std::memcpy(page->data, repair->buffer, kBlockBytes);
+  page->unread = !repair->good && repair->unread;
   EndLoad(page, repair->good);
 }
 
