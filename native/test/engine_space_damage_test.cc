@@ -67,6 +67,29 @@ TEST(SpaceDamage, NothingIsPutWhereNobodyKnowsWhatIsFree) {
   host.ExpectClean();
 }
 
+// The check says what is not known, and counts none of it as wrong.
+TEST(SpaceDamage, WhatNothingSaysIsNoContradiction) {
+  constexpr uint64_t kBlocks = 8 * 1024;
+  MemFile file(256 * kMiB);
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t volume = host.Create("v", kBlocks);
+  Fill(&host, volume, 0, kBlocks);
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  RotLeaf(file, 0);
+  CheckReport report;
+  ASSERT_EQ(Pool::Check(file, true, &report), Status::kOk);
+  EXPECT_FALSE(report.clean);
+  EXPECT_GE(report.bad_metadata_pages, 2u);
+  EXPECT_EQ(report.unmarked_blocks, 0u);
+  EXPECT_EQ(report.leaked_blocks, 0u);
+  EXPECT_TRUE(std::any_of(report.findings.begin(), report.findings.end(), [](const auto& finding) {
+    return finding.find("the next opening makes") != std::string::npos;
+  }));
+}
+
 // While the pool is open: its free blocks count for nothing, so that it is full before a checkpoint
 // finds no place.
 TEST(SpaceDamage, APoolThatFillsUpHasPlaceForItsCheckpoints) {
