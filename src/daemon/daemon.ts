@@ -24,7 +24,7 @@ import type { ObjectStore } from '../objects/index.ts';
 import { type Pool, STORE_BLOCK_BYTES } from '../store/index.ts';
 import { FollowedCertificates, followTls } from './certificates.ts';
 import { type Config, isLoopback, type PortalAddress, showAddress } from './config/index.ts';
-import type { Engine, EngineOptions } from './engine.ts';
+import { type Engine, type EngineOptions, notifySystemd } from './engine.ts';
 import { addHostMetrics, hostOf } from './host-metrics.ts';
 import { PoolListFile } from './pool-list.ts';
 import { NativePoolMedia } from './pool-media.ts';
@@ -275,7 +275,14 @@ export class Daemon {
       own,
       ownPath: config.pool.path,
       controller,
-      media: new NativePoolMedia({ turn, buffers, cacheBytes: config.pool.cacheBytes }),
+      media: new NativePoolMedia({
+        turn,
+        buffers,
+        cacheBytes: config.pool.cacheBytes,
+        clock: this.#clock,
+        log,
+        notify: notifySystemd,
+      }),
       list,
       clock: this.#clock,
       now: () => new Date(),

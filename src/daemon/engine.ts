@@ -1,6 +1,6 @@
 // The medium side of the daemon: the arena, the native checksum, and the pool, made the first time it is started.
 import { dirname } from 'node:path';
-import { setCrc32c, type Turn } from '../base/index.ts';
+import { SystemClock, setCrc32c, type Turn } from '../base/index.ts';
 import { DataBufferPool } from '../block/index.ts';
 import type { KeptPool } from '../control/index.ts';
 import {
@@ -15,6 +15,7 @@ import {
   setSpin,
 } from '../store/index.ts';
 import type { Config } from './config/index.ts';
+import { givenTime } from './long-opening.ts';
 import { planPool } from './pool-file.ts';
 import { everyDevice, findPoolsIn } from './pool-media.ts';
 import { StartError } from './ports.ts';
@@ -48,7 +49,11 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   setSpin(config.cpu.spinMicroseconds);
   const buffers = new DataBufferPool(arena);
   const open = async (paths: readonly string[]): Promise<Pool> =>
-    await openPool({ paths, cacheBytes, turn, buffers });
+    await givenTime(openPool({ paths, cacheBytes, turn, buffers }), {
+      clock: new SystemClock(),
+      notify: notifySystemd,
+      tell: progress,
+    });
   if (options.kept != null) {
     return { pool: await open(await devicesOf(options.kept, path)), buffers, note: '' };
   }

@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import type { Turn } from '../base/index.ts';
+import type { Clock, Log, Turn } from '../base/index.ts';
 import type { DataBufferPool } from '../block/index.ts';
 import type { ExaminedDevice, NewPool, PoolMedia } from '../control/index.ts';
 import {
@@ -27,6 +27,7 @@ import {
   probePool,
   StoreError,
 } from '../store/index.ts';
+import { givenTime } from './long-opening.ts';
 
 const BY_ID = '/dev/disk/by-id';
 /** Marks are looked for so far from either end, as the engine does before it formats. */
@@ -38,6 +39,10 @@ export interface NativePoolMediaOptions {
   readonly turn: Turn;
   readonly buffers: DataBufferPool;
   readonly cacheBytes: number;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Tells the service manager. */
+  readonly notify: (text: string) => void;
 }
 
 export class NativePoolMedia implements PoolMedia {
@@ -93,8 +98,9 @@ export class NativePoolMedia implements PoolMedia {
   }
 
   async open(paths: readonly string[]): Promise<Pool> {
-    const { turn, buffers, cacheBytes } = this.#options;
-    return await openPool({ paths, turn, buffers, cacheBytes });
+    const { turn, buffers, cacheBytes, clock, notify, log } = this.#options;
+    const tell = (message: string): void => log.warn({ paths }, message);
+    return await givenTime(openPool({ paths, turn, buffers, cacheBytes }), { clock, notify, tell });
   }
 
   async wipe(paths: readonly string[]): Promise<void> {
