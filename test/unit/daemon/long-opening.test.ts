@@ -8,8 +8,12 @@ test('a long opening asks for more time until it ends; a short one asks for none
     const clock = new ManualClock();
     const asked: string[] = [];
     const told: string[] = [];
-    const end = Promise.withResolvers<string>();
-    const opened = givenTime(end.promise, {
+    let resolve: (pool: string) => void = () => {};
+    let reject: (error: Error) => void = () => {};
+    const opening = new Promise<string>((...ends) => {
+      [resolve, reject] = ends;
+    });
+    const opened = givenTime(opening, {
       clock,
       notify: (text) => asked.push(text),
       tell: (message) => told.push(message),
@@ -22,8 +26,8 @@ test('a long opening asks for more time until it ends; a short one asks for none
     assert.ok(asked.every((text) => text === 'EXTEND_TIMEOUT_USEC=120000000'));
     assert.equal(told.length, 1);
     const before = asked.length;
-    if (fails) end.reject(new Error('no'));
-    else end.resolve('pool');
+    if (fails) reject(new Error('no'));
+    else resolve('pool');
     if (fails) await assert.rejects(opened, /no/);
     else assert.equal(await opened, 'pool');
     clock.advance(600_000);
