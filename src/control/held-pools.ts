@@ -4,13 +4,7 @@ import type { ScrubSpec } from '../kinds/index.ts';
 import type { FoundPool, Pool, PoolLayout } from '../store/index.ts';
 
 /** src/control/pool-host.ts says what each means. */
-export type PoolStep =
-  | 'Making'
-  | 'Importing'
-  | 'Serving'
-  | 'Exporting'
-  | 'Destroying'
-  | 'Clearing';
+export type PoolStep = 'Making' | 'Importing' | 'Serving' | 'Exporting' | 'Destroying' | 'Clearing';
 
 /** A line of the list of pools. */
 export interface KeptPool {

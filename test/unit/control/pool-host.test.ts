@@ -235,7 +235,8 @@ test('what could not be written is not taken: volumes made afterwards outlive a 
     const machine = await aTank(null);
     const { pools, controller } = await machine.daemon();
     machine.full = true;
-    const asked = call === 'destroy' ? pools.destroy('tank') : pools.export('tank', { force: false });
+    const asked =
+      call === 'destroy' ? pools.destroy('tank') : pools.export('tank', { force: false });
     await assert.rejects(asked, /ENOSPC/);
     machine.full = false;
     await controller.create(aManifest('db', { pool: 'tank' }), { dryRun: false });
@@ -314,7 +315,14 @@ test('an import that did not end, of a pool with names that were taken since, le
   await before.pools.export('tank', { force: false });
   const { pools, controller } = await machine.daemon();
   await controller.create(aManifest('db'), { dryRun: false });
-  machine.list = [{ name: 'tank', id: [...machine.labels.values()][0]!.pool.id, paths: ['/a', '/b'], step: 'Importing' }];
+  machine.list = [
+    {
+      name: 'tank',
+      id: [...machine.labels.values()][0]!.pool.id,
+      paths: ['/a', '/b'],
+      step: 'Importing',
+    },
+  ];
   const after = await machine.daemon();
   assert.equal(pools.find('tank'), null);
   assert.equal(after.pools.find('tank'), null);
