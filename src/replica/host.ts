@@ -98,6 +98,11 @@ export class HostedReplica implements MemberTransport {
     return { identity, blank: this.record === null, promised, base };
   }
 
+  /** It holds records alone. */
+  get witness(): boolean {
+    return this.#store.opened.witness;
+  }
+
   /** Of one made from a snapshot: its cut. Null: it was made empty. */
   get base(): Version | null {
     return baseOf(this.volume);
@@ -155,7 +160,7 @@ export class HostedReplica implements MemberTransport {
       throw new ReplicaRefusal('Exists', `replica ${this.replicaId} has a record already`);
     }
     // A witness holds no blocks: where those of the others begin is nothing to it.
-    const base = this.#store.opened.witness ? record.allApplied : (this.base ?? ZERO_VERSION);
+    const base = this.witness ? record.allApplied : (this.base ?? ZERO_VERSION);
     const isFirst = record.n === 1 && compare(record.allApplied, base) === 0;
     if (record.epoch !== base.epoch || !isFirst || record.volumeId !== this.volumeId) {
       throw new ReplicaRefusal('Invalid', 'this is not the first record of that volume');
@@ -285,14 +290,19 @@ export class ReplicaHost {
         throw new ReplicaRefusal('Invalid', 'volume and replica ids are letters, digits, - and .');
       }
       const known = this.find(volumeId, replicaId);
-      const halfMade = source !== null && known?.record === null && known.base === null;
+      const isBegun = known !== null && (known.record !== null || known.promised > 0);
+      // What it is made as, it says itself with the last step.
+      const halfMade =
+        known !== null &&
+        !isBegun &&
+        ((source !== null && known.base === null) || (witness && !known.witness));
       if (known !== null && !halfMade) return known;
       const { pool } = this.#options;
       const name = storeName(volumeId, replicaId);
       if (halfMade) {
         // A crash came before its last step: nobody was told of it, and nothing was written there.
         this.#replicas.delete(keyOf(volumeId, replicaId));
-        known?.end();
+        known.end();
         await pool.deleteVolume(name);
       }
       if (pool.volume(name) !== null) {

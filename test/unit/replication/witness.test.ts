@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Volume } from '../../../src/volume/index.ts';
 import { ACluster, BlockOpKind, IoStatus, run } from './cluster.ts';
+import { memoryOf } from './whole.ts';
 
 async function put(cluster: ACluster, volume: Volume, lba: number, value: number): Promise<void> {
   const data = cluster.buffers.allocate(4096)!;
@@ -63,6 +64,33 @@ test('a witness is replaced by another, then by a copy, and comes back; either c
     const found: number[] = [];
     for (const lba of [1, 2, 3, 4, 5, 6]) found.push(await get(cluster, volume, lba));
     assert.deepEqual(found, [11, 22, 33, 44, 55, 66]);
+  } finally {
+    await cluster.stop();
+  }
+});
+
+test('a witness whose making was cut short before it said that it is one is made anew', async () => {
+  const cluster = await new ACluster(3).start();
+  try {
+    const node = cluster.nodes[2]!;
+    const pool = memoryOf(node);
+    const { createVolume } = pool;
+    pool.createVolume = async (wanted) => {
+      const volume = await createVolume.call(pool, wanted);
+      volume.putBlob = (_key, _value, done) => done(IoStatus.IoError);
+      return volume;
+    };
+    await assert.rejects(cluster.makeVolume(64, 3, { witness: true }), /replica.witness failed/);
+    node.stop();
+    pool.createVolume = createVolume;
+    const [half] = pool.volumes();
+    assert.equal(half?.getBlob('replica.witness'), null);
+    await node.start();
+    await cluster.makeVolume(64, 3, { witness: true });
+    cluster.open();
+    await cluster.serving();
+    assert.equal(roles(cluster), 'v-r1 v-r2 v-r3:W');
+    assert.notEqual(pool.volume('replica/v/v-r3')?.getBlob('replica.witness'), null);
   } finally {
     await cluster.stop();
   }
