@@ -242,6 +242,7 @@ void PoolBinding::Start(const int32_t* record) {
   op.kind = static_cast<OpKind>(kind);
   op.flags = (record[0] >> 8 & 1) != 0 ? kOpFua : 0;
   if ((record[0] >> 9 & 1) != 0) op.flags |= kOpAtomic;
+  if ((record[0] >> 10 & 1) != 0) op.flags |= kOpOffer;
   op.volume = static_cast<uint32_t>(record[2]);
   op.lba = lba;
   op.blocks = blocks;

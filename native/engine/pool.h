@@ -33,6 +33,9 @@ enum class OpKind : uint8_t {
 inline constexpr uint8_t kOpFua = 1;
 // Write, at most kMaxAtomicBlocks: a crash leaves all of it or nothing of it (C7).
 inline constexpr uint8_t kOpAtomic = 2;
+// Read: `data` brings what the blocks are to be (H3). One that is damaged here is rewritten in its
+// place, for every tree that has it, where these are the bytes that its checksum is of.
+inline constexpr uint8_t kOpOffer = 8;
 inline constexpr uint8_t kOpMove = 4;  // The engine's own: to a vdev that is emptier.
 inline constexpr uint32_t kMaxAtomicBlocks = 256;
 

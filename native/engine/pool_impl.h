@@ -621,7 +621,7 @@ class PoolImpl final : public Pool {
   void AddPlaces(Repair* repair, uint64_t phys);
   Repair* NewRepair(void* owner, void (PoolImpl::*done)(Repair*), uint32_t index);
   void RepairData(uint64_t phys, uint32_t crc, void* owner, void (PoolImpl::*done)(Repair*),
-                  uint32_t index, bool expected = false);
+                  uint32_t index, bool expected = false, const uint8_t* offer = nullptr);
   void RepairPage(const PagePtr& ptr, const PageIdentity& identity, void* owner,
                   void (PoolImpl::*done)(Repair*));
   bool RepairMatches(const Repair* repair, const uint8_t* block) const;

@@ -58,7 +58,9 @@ void PoolImpl::ReadPiece(Piece* piece) {
   }
   const MapLeaf* leaf = page->map_leaf();
   const uint32_t base = piece->lba & (kLeafEntries - 1);
+  const bool offers = !verify && (piece->op->op->flags & kOpOffer) != 0;
   const bool again = piece->retried;
+  if (offers) piece->retried = true;  // All places are looked at right away.
   uint64_t wanted[2] = {piece->bad[0], piece->bad[1]};
   piece->bad[0] = piece->bad[1] = 0;
   piece->ios = 1;  // Not to end before the last I/O is out.
@@ -74,13 +76,14 @@ void PoolImpl::ReadPiece(Piece* piece) {
       continue;
     }
     if (leaf->kind[e] != kEntryData) {
-      if (!verify) std::memset(piece->data + i * kBlockBytes, 0, kBlockBytes);
+      if (!verify && !offers) std::memset(piece->data + i * kBlockBytes, 0, kBlockBytes);
       ++i;
       continue;
     }
-    if (again) {
+    if (again || offers) {
       ++piece->ios;
-      RepairData(leaf->phys[e], leaf->crc[e], piece, &PoolImpl::ReadRepaired, i);
+      RepairData(leaf->phys[e], leaf->crc[e], piece, &PoolImpl::ReadRepaired, i, false,
+                 offers ? piece->data + i * kBlockBytes : nullptr);
       ++i;
       continue;
     }
@@ -125,6 +128,10 @@ void PoolImpl::ReadRepaired(Repair* repair) {
   const uint32_t i = repair->index;
   if (repair->good) {
     std::memcpy(piece->data + i * kBlockBytes, repair->buffer, kBlockBytes);
+    if (repair->offer != nullptr && !repair->places.empty()) {
+      const uint64_t phys = repair->places.front().phys;
+      std::erase_if(damage_, [phys](const DamagedBlock& known) { return known.phys == phys; });
+    }
   } else {
     SetBit(piece->bad, i);
   }

@@ -160,6 +160,10 @@ export class EngineCopies implements BlockOpOwner {
 
   install(message: Install, token: number): void {
     const { copy, mode, join, branchOf } = message;
+    if (mode === InstallMode.Repair && branchOf !== null) {
+      this.#mendSnapshot(copy, branchOf, token);
+      return;
+    }
     const volume = branchOf === null ? this.#volume : this.#snapshots.unsealedVolume(branchOf);
     if (volume === null) {
       this.#done(token, IoStatus.IoError);
@@ -187,6 +191,42 @@ export class EngineCopies implements BlockOpOwner {
       at = end;
     }
     ended(IoStatus.Ok);
+  }
+
+  /** H3, of a snapshot: its blocks stay where they are, and who shares them is mended with it. */
+  #mendSnapshot(
+    { lba, blocks, kinds, data: payload }: BlockCopies,
+    id: string,
+    token: number,
+  ): void {
+    const from = this.#pool.snapshot(this.#snapshots.nameOf(id));
+    const data = payload as BytesPayload | null;
+    const isWhole = kinds.every((kind) => kind === BlockKind.Data);
+    if (from === null || data === null || !isWhole || lba + blocks > from.info().sizeBlocks) {
+      this.#done(token, IoStatus.IoError);
+      return;
+    }
+    data.retain();
+    const op = this.#ops.take(token);
+    const start = (): boolean => {
+      const room = this.#ops.room(blocks); // The engine reads into it.
+      if (room === null) return false;
+      const end = data.byteOffset + blocks * STORE_BLOCK_BYTES;
+      room.bytes.set(data.bytes.subarray(data.byteOffset, end));
+      op.payload = room;
+      op.offers = true;
+      op.ended = (_op, status) => {
+        data.release();
+        this.#ops.give(op);
+        this.#done(token, status);
+        this.#ops.retry();
+      };
+      op.begin(BlockOpKind.Read, lba, blocks, room.buffer, 0, false, this);
+      op.lower = this;
+      from.submit(op, 0, 0);
+      return true;
+    };
+    if (!start()) this.#ops.wait(start);
   }
 
   #installRun(

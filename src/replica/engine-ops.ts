@@ -128,6 +128,7 @@ export class EngineOps {
     op.slot = slot;
     op.guard = WriteGuard.Newer;
     op.tagsOnly = false;
+    op.offers = false;
     op.ended = null;
     return op;
   }

@@ -529,7 +529,7 @@ export class NativePool implements Pool, Flushable {
   #recordTags(op: StoreOp, at: number): void {
     const lanes = this.#submission;
     if (op.tagsOnly) lanes[at] = STORE_OP_TAGS;
-    else lanes[at] = lanes[at]! | (op.guard << 16);
+    else lanes[at] = lanes[at]! | (op.guard << 16) | (op.offers ? 0x400 : 0);
     const { tags } = op;
     assert(tags !== null || (op.guard === WriteGuard.Newer && !op.tagsOnly));
     if (tags === null) return;

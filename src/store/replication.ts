@@ -109,4 +109,9 @@ export class StoreOp extends BlockOp {
   guard: WriteGuard = WriteGuard.Newer;
   /** Sets the kind to STORE_OP_TAGS: reads the tags alone. */
   tagsOnly = false;
+  /**
+   * H3: a Read whose data brings what the blocks are to be. One that is damaged is rewritten in its place, for the volume and every
+   * snapshot that share it, where these are the bytes that its checksum is of; else it ends as Damaged.
+   */
+  offers = false;
 }

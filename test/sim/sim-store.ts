@@ -507,6 +507,9 @@ export class SimStore implements MemberStore {
     const values = copy.data === null ? [] : [...(copy.data as SimPayload).values];
     this.#change(
       () => {
+        if (mode === InstallMode.Repair && branchOf !== null) {
+          return this.#mendSnapshot(branchOf, copy, values);
+        }
         const branch = branchOf === null ? null : this.#branch(branchOf);
         if (branch === undefined) return IoStatus.IoError;
         const cells = branch === null ? this.cells : branch.cells;
@@ -530,6 +533,25 @@ export class SimStore implements MemberStore {
       },
       (status) => this.#events!.onStoreDone(this.#clock(), token, status),
     );
+  }
+
+  /** H3: in its place, for whoever shares it. */
+  #mendSnapshot(id: string, copy: BlockCopies, values: readonly number[]): IoStatus {
+    const snapshot = this.#state.snapshots.find((one) => one.id === id);
+    if (snapshot === undefined || copy.blocks !== 1) return IoStatus.IoError;
+    const { lba } = copy;
+    const old = snapshot.cells[lba];
+    if (old === undefined) return IoStatus.IoError;
+    const isIt = old.epoch === copy.epochs[0] && old.op === copy.ops[0] && old.value === values[0];
+    if (!isIt) return IoStatus.Damaged;
+    const mended = { ...old, rotten: null };
+    const mend = (cells: readonly Cell[]): Cell[] =>
+      cells.map((cell, at) => (at === lba && cell.rotten !== null && cell === old ? mended : cell));
+    const inAll = <T extends { readonly cells: readonly Cell[] }>(all: readonly T[]): T[] =>
+      all.map((one) => ({ ...one, cells: mend(one.cells) }));
+    this.#state.snapshots = inAll(this.#state.snapshots);
+    this.#durable.snapshots = inAll(this.#durable.snapshots);
+    return IoStatus.Ok;
   }
 
   #takes(mode: number, join: Version, epoch: number, op: number, old: Cell): boolean {

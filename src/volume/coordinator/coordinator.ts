@@ -177,7 +177,7 @@ export class Coordinator implements CoordinatorEvents {
       case MessageType.Changed:
         if (core.questions.onMapped(message)) return;
         core.progressMs = nowMs;
-        if (core.questions.onAnswer(message)) return;
+        if (core.questions.onAnswer(nowMs, message)) return;
         if (core.recovery.reconcile?.onChanged(index, message)) return;
         if (core.missed.onChanged(nowMs, index, message)) return;
         for (const rebuild of core.rebuilds.running.values()) {
@@ -188,7 +188,7 @@ export class Coordinator implements CoordinatorEvents {
         return;
       case MessageType.CopyData:
         core.progressMs = nowMs;
-        if (core.questions.onAnswer(message)) return;
+        if (core.questions.onAnswer(nowMs, message)) return;
         if (core.repairs.onData(nowMs, peer, message)) return;
         if (core.recovery.reconcile?.onCopyData(index, message)) return;
         if (core.missed.onCopyData(nowMs, index, message)) return;

@@ -12,6 +12,8 @@ export const MAX_LISTED_RUNS = 1024;
 export const MAX_PEERS = 30;
 /** Reads under way to members. */
 export const MAX_READS = 65_536;
+/** Damaged blocks of snapshots that are mended at a time, one block each. */
+export const MAX_REPAIRS = 64;
 /** How often a core that waits for something looks again. */
 export const POLL_MS = 100;
 /** Rivals for an epoch wait at least so long, and up to eight times as long, before they ask again. */

@@ -1,6 +1,6 @@
 // Questions that one member answers: what is mapped, what a snapshot holds, what has changed since.
 import { IoStatus } from '../../block/index.ts';
-import { type Changed, type CopyData, MessageType } from '../../wire/messages.ts';
+import { BlockKind, type Changed, type CopyData, MessageType } from '../../wire/messages.ts';
 import { ZERO_VERSION } from '../../wire/version.ts';
 import type { Core } from './core.ts';
 import { type AskDone, CoordinatorPhase, type MapListed, type Question } from './interfaces.ts';
@@ -11,13 +11,22 @@ export interface MapQuery {
   readonly done: MapListed;
 }
 
+interface Asked {
+  readonly peer: Peer;
+  readonly snapshotId: string;
+  readonly question: Question;
+  /** Peers that have it damaged. */
+  readonly tried: number;
+  readonly done: AskDone;
+}
+
 export class Questions {
   readonly #core: Core;
   readonly #mapQueries = new Map<number, MapQuery>();
   /** Those that came while there was no lease (E3), and wait for one. */
   #waiting: { readonly fromLba: number; readonly maxRuns: number; readonly done: MapListed }[] = [];
   /** Questions to one member each, by id. */
-  readonly #asked = new Map<number, { readonly peer: Peer; readonly done: AskDone }>();
+  readonly #asked = new Map<number, Asked>();
 
   constructor(core: Core) {
     this.#core = core;
@@ -81,22 +90,33 @@ export class Questions {
   }
 
   ask(nowMs: number, snapshotId: string, question: Question, done: AskDone): void {
+    this.#core.leases.use(nowMs);
+    this.#askNext({ snapshotId, question, tried: 0, done });
+  }
+
+  /** Who is in sync and holds the snapshot. */
+  #holders(snapshotId: string, tried: number): Peer[] {
     const core = this.#core;
-    core.leases.use(nowMs);
     const held = core.record?.snapshots.find(({ id }) => id === snapshotId);
-    const peers = core.peers.filter(
+    return core.peers.filter(
       (peer): peer is Peer =>
         peer !== undefined &&
-        (core.inSync & ~core.leaving & peer.bit) !== 0 &&
+        (core.inSync & ~core.leaving & ~tried & peer.bit) !== 0 &&
         held?.holders.includes(peer.replicaId) === true,
     );
+  }
+
+  #askNext({ snapshotId, question, tried, done }: Omit<Asked, 'peer'>): void {
+    const core = this.#core;
+    const held = core.record?.snapshots.find(({ id }) => id === snapshotId);
+    const peers = this.#holders(snapshotId, tried);
     const peer = peers[core.options.random.below(peers.length || 1)];
     if (held === undefined || peer === undefined || core.phase !== CoordinatorPhase.Active) {
       done(null);
       return;
     }
     const id = core.nextId++;
-    this.#asked.set(id, { peer, done });
+    this.#asked.set(id, { peer, snapshotId, question, tried, done });
     const { epoch } = core;
     if (question.kind === 'changed') {
       const { fromLba, toLba, maxEntries } = question;
@@ -119,10 +139,22 @@ export class Questions {
     }
   }
 
-  onAnswer(message: Changed | CopyData): boolean {
+  onAnswer(nowMs: number, message: Changed | CopyData): boolean {
     const asked = this.#asked.get(message.id);
     if (asked === undefined) return false;
     this.#asked.delete(message.id);
+    const damaged = damagedIn(message);
+    const { peer, snapshotId } = asked;
+    const tried = asked.tried | peer.bit;
+    if (damaged.length > 0) {
+      // W9: another holder delivers, and this one is mended from those that have it whole (H3).
+      const others = this.#holders(snapshotId, peer.bit).map(({ index }) => index);
+      this.#core.repairs.mendSnapshot(nowMs, peer, damaged, { snapshotId, holders: others });
+      if (this.#holders(snapshotId, tried).length > 0) {
+        this.#askNext({ ...asked, tried });
+        return true;
+      }
+    }
     asked.done(message);
     return true;
   }
@@ -135,4 +167,14 @@ export class Questions {
       asked.done(null);
     }
   }
+}
+
+function damagedIn(message: Changed | CopyData): number[] {
+  if (message.type !== MessageType.CopyData || message.copy === null) return [];
+  const { lba, kinds } = message.copy;
+  const found: number[] = [];
+  kinds.forEach((kind, index) => {
+    if (kind === BlockKind.Damaged) found.push(lba + index);
+  });
+  return found;
 }

@@ -189,6 +189,7 @@ export class ReadPath {
     core.repairs.next(nowMs, {
       bad: peer.index,
       lba: failedLba,
+      snapshotId: null,
       sources: sources.map((other) => other.index),
       read,
       asked: peer.index,

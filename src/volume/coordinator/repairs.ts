@@ -10,17 +10,25 @@ import {
 import { ZERO_VERSION } from '../../wire/version.ts';
 import type { Core } from './core.ts';
 import { AlarmKind } from './interfaces.ts';
-import { POLL_MS } from './limits.ts';
+import { MAX_REPAIRS, POLL_MS } from './limits.ts';
 import type { Peer } from './peer.ts';
 
 export interface Repair {
   readonly bad: number;
   readonly lba: number;
+  /** That it is damaged in; null: in the volume as it is now. */
+  readonly snapshotId: string | null;
   readonly sources: number[];
   /** A read that waits for it, or null. */
   readonly read: BlockOp | null;
   /** The peer whose answer it waits for. */
   asked: number;
+}
+
+/** A snapshot, and the peers that have what it holds. */
+export interface SnapshotPlaces {
+  readonly snapshotId: string;
+  readonly holders: readonly number[];
 }
 
 export class Repairs {
@@ -54,8 +62,19 @@ export class Repairs {
       id,
       lba: repair.lba,
       blocks: 1,
-      snapshotId: null,
+      snapshotId: repair.snapshotId,
     });
+  }
+
+  /** Those blocks of a snapshot, from who else holds it. What is too much at a time is found again. */
+  mendSnapshot(nowMs: number, bad: Peer, lbas: readonly number[], of: SnapshotPlaces): void {
+    if (bad.hello?.branches !== true) return; // It would take it for a block of its volume.
+    for (const lba of lbas) {
+      if (this.running.size >= MAX_REPAIRS) return;
+      const { snapshotId, holders } = of;
+      const repair = { bad: bad.index, lba, snapshotId, read: null, asked: bad.index };
+      this.next(nowMs, { ...repair, sources: [...holders] });
+    }
   }
 
   onData(nowMs: number, _peer: Peer, message: CopyData): boolean {
@@ -75,7 +94,7 @@ export class Repairs {
       type: MessageType.Install,
       epoch: core.epoch,
       id,
-      branchOf: null,
+      branchOf: repair.snapshotId,
       mode: InstallMode.Repair,
       join: ZERO_VERSION,
       copy,

@@ -1,0 +1,58 @@
+// Goal: a block that rots on the medium in a snapshot's place is delivered by another replica, and is whole on the medium
+// afterwards, for the snapshot and for the volume that shares it (W9, H3).
+// Method: pools of the engine in files, one of them changed beneath it.
+import assert from 'node:assert/strict';
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { test } from 'node:test';
+import { pieceIn } from '../../../src/replication/rollback.ts';
+import { ACluster, BlockOpKind, IoStatus, run } from './cluster.ts';
+import { contents, write } from './whole.ts';
+
+const BLOCKS = 64;
+
+/** Where the block that is filled with `byte` lies in the file. */
+function placeOf(path: string, byte: number): number {
+  const at = readFileSync(path).indexOf(Buffer.alloc(4096, byte));
+  assert.ok(at > 0 && at % 4096 === 0, `${at}`);
+  return at;
+}
+
+test('what rots in a snapshot on one replica comes from the others, and is mended where it is', async () => {
+  const cluster = await new ACluster(3).startOnDisk();
+  try {
+    await cluster.makeVolume(BLOCKS, 3);
+    cluster.open();
+    const volume = await cluster.serving();
+    await write(cluster, volume, 5, 0xa5);
+    await write(cluster, volume, 6, 0xb6);
+    assert.equal(await run(volume, cluster.turn, BlockOpKind.Flush, 0, 0, null), IoStatus.Ok);
+    const { coordinator } = cluster.volume!;
+    await coordinator.takeSnapshot({ id: 's', name: 's', createdMs: 0 });
+    await write(cluster, volume, 6, 0xc7); // Block 5 is the volume's too, 6 the snapshot's alone.
+    await cluster.until('all have it', () =>
+      cluster.volume!.status().members.every(({ lagOps }) => lagOps === 0),
+    );
+    const [bad] = cluster.nodes;
+    const path = bad!.pool.devices.list()[0]!.path;
+    const places = [0xa5, 0xb6].map((byte) => placeOf(path, byte));
+    const file = openSync(path, 'r+');
+    for (const at of places) writeSync(file, Buffer.alloc(4096, 0xee), 0, 4096, at);
+    closeSync(file);
+
+    const question = { kind: 'copy', lba: 5, blocks: 2 } as const;
+    for (let round = 0; round < 20; round += 1) {
+      const piece = await coordinator.ask('s', question, pieceIn);
+      assert.ok(piece !== null, 'another holder has it');
+      const { bytes } = piece;
+      assert.deepEqual([bytes[0], bytes[4095], bytes[4096], bytes[8191]], [0xa5, 0xa5, 0xb6, 0xb6]);
+    }
+    const isMended = (): boolean => {
+      const now = readFileSync(path);
+      return places.every((at, index) => now[at] === [0xa5, 0xb6][index]);
+    };
+    await cluster.until('it is mended', isMended);
+    assert.deepEqual((await contents(bad!, 'v-r1', BLOCKS)).slice(5, 7), [0xa5, 0xc7]);
+  } finally {
+    await cluster.stop();
+  }
+});
