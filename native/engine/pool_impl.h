@@ -675,6 +675,7 @@ class PoolImpl final : public Pool {
   void TaskWritten(WalkTask* task);
   void EndTask(WalkTask* task);
   void ReportDamage(const VolumeState* owner, uint64_t lba, uint64_t phys);
+  void ForgetDamage(uint64_t phys, uint64_t blocks);
   void FillTokens();
   bool WalkWantsPoll() const;
   void StepWalk();

@@ -128,10 +128,6 @@ void PoolImpl::ReadRepaired(Repair* repair) {
   const uint32_t i = repair->index;
   if (repair->good) {
     std::memcpy(piece->data + i * kBlockBytes, repair->buffer, kBlockBytes);
-    if (repair->offer != nullptr && !repair->places.empty()) {
-      const uint64_t phys = repair->places.front().phys;
-      std::erase_if(damage_, [phys](const DamagedBlock& known) { return known.phys == phys; });
-    }
   } else {
     SetBit(piece->bad, i);
   }

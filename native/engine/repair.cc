@@ -73,10 +73,14 @@ void PoolImpl::StepRepair(Repair* repair) {
   (this->*repair->done)(repair);
   repair->left = 1;
   if (repair->good && !options_.read_only && !Faulted()) {
+    repair->mended = true;
     for (const Repair::Place& place : repair->places) {
       if (place.state != Repair::State::kBad) continue;
       const DeviceSet::Device* device = devices_.device(place.device);
-      if (device == nullptr || !device->Writable()) continue;
+      if (device == nullptr || !device->Writable()) {
+        repair->mended = false;
+        continue;
+      }
       ++repair->left;
       SubmitToDevice(place.device, IoKind::kWrite, BlockOf(place.phys), 1, repair->buffer, repair,
                      &PoolImpl::RepairWriteDone);
@@ -107,7 +111,10 @@ void PoolImpl::RepairWriteDone(EngineIo* io) {
   Repair* repair = static_cast<Repair*>(io->owner);
   if (io->request.result == 0) {
     healed_blocks_ += !repair->expected;
-  } else if (!Faulted()) {
+  } else {
+    repair->mended = false;
+  }
+  if (io->request.result != 0 && !Faulted()) {
     // A place that can neither be read nor written. Alone in its vdev it stays: the block has
     // another copy elsewhere, or the next writer finds another place.
     static_cast<void>(devices_.TakeOut(io->device, DeviceState::kFaulted,
@@ -119,6 +126,9 @@ void PoolImpl::RepairWriteDone(EngineIo* io) {
 
 void PoolImpl::EndRepair(Repair* repair) {
   if (--repair->left > 0) return;
+  if (repair->mended) {
+    for (const Repair::Place& place : repair->places) ForgetDamage(place.phys, 1);
+  }
   std::free(repair->buffer);
   repair->buffer = nullptr;
   free_repairs_.push_back(repair);

@@ -25,8 +25,9 @@ struct Repair {
   bool is_page = false;
   PageIdentity identity{};  // Of a page.
   PagePtr ptr;
-  uint32_t crc = 0;           // Of a data block.
+  uint32_t crc = 0;                // Of a data block.
   const uint8_t* offer = nullptr;  // From a peer: taken where no place has a good one. Or null.
+  bool mended = false;             // Every place has it, as far as is known.
   uint8_t* buffer = nullptr;  // The good block, then one to read into.
   uint32_t left = 0;          // Writes under way.
   // Told once, when it is known whether there is a good copy (`good`, then it is in `buffer`),

@@ -489,6 +489,13 @@ void PoolImpl::ReportDamage(const VolumeState* owner, uint64_t lba, uint64_t phy
   damage_.push_back(std::move(block));
 }
 
+// These places are good again, or nobody's.
+void PoolImpl::ForgetDamage(uint64_t phys, uint64_t blocks) {
+  std::erase_if(damage_, [phys, blocks](const DamagedBlock& known) {
+    return known.phys >= phys && known.phys - phys < blocks;
+  });
+}
+
 // --- The pace ---
 
 // A bucket of bytes that fills with time, and holds a tenth of a second's worth.

@@ -405,6 +405,69 @@ TEST(Walks, ScrubNamesWhatItCannotHeal) {
   EXPECT_EQ(host.pool->Stats().state, PoolState::kOpen);
 }
 
+// A block of a snapshot has no other copy here: what a peer has is written in its place, for all who
+// share it, if it is what the checksum is of (H3).
+TEST(Walks, WhatIsOfferedMendsADamagedBlockInItsPlace) {
+  PoolHost host;
+  host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0}), Status::kOk);
+  const uint32_t v = host.Create("v", 512);
+  Fill(host, v, 512, 1);
+  SnapshotRequest request{v, {}, "kept", ++host.version, nullptr};
+  ASSERT_EQ(host.Control(
+                [&](DoneFn d, void* c) { host.pool->CreateSnapshots({&request, 1}, 1, d, c); }),
+            Status::kOk);
+  ASSERT_EQ(host.Write(v, 6, 999), Status::kOk);  // 5 stays shared, 6 is the snapshot's alone.
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  const uint32_t kept = host.pool->Snapshots(v).at(0).handle;
+  size_t bad = 0;
+  for (uint64_t block = 0; block < 16384; ++block) {
+    const uint64_t value = StampOf(host.media[0]->Block(block));
+    if (value != 6 && value != 7) continue;
+    host.media[0]->Block(block)[17] ^= 1;
+    ++bad;
+  }
+  ASSERT_EQ(bad, 2u);
+  const auto scrub = [&] {
+    EXPECT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->StartScrub(d, c); }), Status::kOk);
+    SettleWalks(host);
+    return host.pool->Damage().size();
+  };
+  ASSERT_EQ(scrub(), 2u);
+  const auto offer = [&](uint32_t volume, uint64_t lba, uint64_t value) {
+    BlockBuffer b(1);
+    StampBlock(b.data, value);
+    Op op;
+    op.flags = kOpOffer;
+    op.volume = volume;
+    op.lba = lba;
+    op.blocks = 1;
+    op.data = b.data;
+    const Status status = host.Run(&op);
+    host.Settle();
+    return status;
+  };
+  EXPECT_EQ(offer(kept, 5, 12345), Status::kDamaged);
+  EXPECT_EQ(host.pool->Damage().size(), 2u);
+  EXPECT_EQ(host.Read(v, 5), ~1ull);
+  EXPECT_EQ(offer(kept, 5, 6), Status::kOk);
+  EXPECT_EQ(host.pool->Damage().size(), 1u);
+  EXPECT_EQ(host.Read(v, 5), 6u);
+  EXPECT_EQ(host.Read(kept, 5), 6u);
+  EXPECT_EQ(offer(kept, 6, 7), Status::kOk);
+  EXPECT_EQ(host.pool->Damage().size(), 0u);
+  EXPECT_EQ(host.Read(kept, 6), 7u);
+  EXPECT_EQ(host.Read(v, 6), 999u);
+  // What is whole stays what it is, whatever is offered.
+  EXPECT_EQ(offer(kept, 7, 12345), Status::kOk);
+  EXPECT_EQ(host.Read(kept, 7), 8u);
+  EXPECT_EQ(scrub(), 0u);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean({0});
+}
+
 TEST(Walks, AScrubIsPausedAndGoesOnAfterARestart) {
   PoolHost host;
   host.AddMedium(64);
