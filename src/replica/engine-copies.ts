@@ -165,7 +165,9 @@ export class EngineCopies implements BlockOpOwner {
       return;
     }
     const volume = branchOf === null ? this.#volume : this.#snapshots.unsealedVolume(branchOf);
-    if (volume === null) {
+    // H3 is of data alone: the engine takes nothing else.
+    const isRepairOfNone = mode === InstallMode.Repair && !isData(copy);
+    if (volume === null || isRepairOfNone) {
       this.#done(token, IoStatus.IoError);
       return;
     }
@@ -182,27 +184,23 @@ export class EngineCopies implements BlockOpOwner {
     };
     let packed = 0;
     for (let at = 0; at < copy.blocks; ) {
-      const isData = copy.kinds[at] === BlockKind.Data;
+      const hasBytes = copy.kinds[at] === BlockKind.Data;
       let end = at + 1;
-      while (end < copy.blocks && (copy.kinds[end] === BlockKind.Data) === isData) end += 1;
+      while (end < copy.blocks && (copy.kinds[end] === BlockKind.Data) === hasBytes) end += 1;
       running += 1;
-      this.#installRun(volume, copy, at, end, isData ? data : null, packed, mode, join, ended);
-      if (isData) packed += end - at;
+      this.#installRun(volume, copy, at, end, hasBytes ? data : null, packed, mode, join, ended);
+      if (hasBytes) packed += end - at;
       at = end;
     }
     ended(IoStatus.Ok);
   }
 
   /** H3, of a snapshot: its blocks stay where they are, and who shares them is mended with it. */
-  #mendSnapshot(
-    { lba, blocks, kinds, data: payload }: BlockCopies,
-    id: string,
-    token: number,
-  ): void {
+  #mendSnapshot(copy: BlockCopies, id: string, token: number): void {
+    const { lba, blocks } = copy;
     const from = this.#pool.snapshot(this.#snapshots.nameOf(id));
-    const data = payload as BytesPayload | null;
-    const isWhole = kinds.every((kind) => kind === BlockKind.Data);
-    if (from === null || data === null || !isWhole || lba + blocks > from.info().sizeBlocks) {
+    const data = copy.data as BytesPayload | null;
+    if (from === null || data === null || !isData(copy) || lba + blocks > from.info().sizeBlocks) {
       this.#done(token, IoStatus.IoError);
       return;
     }
@@ -340,6 +338,10 @@ export class EngineCopies implements BlockOpOwner {
     };
     if (!step()) this.#ops.wait(step);
   }
+}
+
+function isData({ blocks, kinds }: BlockCopies): boolean {
+  return kinds.subarray(0, blocks).every((kind) => kind === BlockKind.Data);
 }
 
 /** Kinds, versions and CRCs of a range that was read, its data blocks moved together. */

@@ -1,6 +1,7 @@
 // A member's store as a model (T2): what is applied, what is durable, and what a crash leaves of the difference. Each
 // change takes effect at some instant before its answer, in no order: a killed process loses what had no
 // effect yet, a machine without power loses any subset of what no flush covered, each block by itself.
+import assert from 'node:assert/strict';
 import { IoStatus } from '../../src/block/index.ts';
 import type {
   MemberEvents,
@@ -505,6 +506,8 @@ export class SimStore implements MemberStore {
   install(message: Install, token: number): void {
     const { mode, join, copy, branchOf } = message;
     const values = copy.data === null ? [] : [...(copy.data as SimPayload).values];
+    const isOfData = copy.kinds.every((kind) => kind === BlockKind.Data);
+    assert(mode !== InstallMode.Repair || isOfData, 'a repair with what is no data (H3)');
     this.#change(
       () => {
         if (mode === InstallMode.Repair && branchOf !== null) {

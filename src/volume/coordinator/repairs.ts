@@ -87,6 +87,11 @@ export class Repairs {
       this.next(nowMs, repair);
       return true;
     }
+    if (copy.kinds[0] !== BlockKind.Data) {
+      // It is another block there: unmapped meanwhile, or not written yet. Nothing is to be mended with that.
+      if (repair.read !== null) core.reads.start(nowMs, repair.read, 0);
+      return true;
+    }
     const id = core.nextId++;
     repair.asked = repair.bad;
     this.running.set(id, repair);
