@@ -193,6 +193,7 @@ Napi::Value PoolBinding::Damage(const Napi::CallbackInfo& info) {
     Napi::Object object = Napi::Object::New(env);
     object.Set("volume", block.volume);
     object.Set("lba", Num(env, block.lba));
+    object.Set("isData", Napi::Boolean::New(env, block.data));
     list.Set(index++, object);
   }
   return list;

@@ -273,6 +273,7 @@ void PoolImpl::Rewind(Group* group, uint32_t bit) {
 
 // From now on waiting: the bit stays set until the next superblock but one (S13).
 void PoolImpl::FreeRun(uint64_t phys, uint64_t blocks) {
+  if (!damage_.empty()) ForgetDamage(phys, blocks);
   pending_blocks_ += blocks;
   if (!lost_.empty() && IsLost(GroupOf(phys))) lost_pending_ += blocks;
   if (!freed_now_.empty()) {

@@ -74,11 +74,15 @@ struct WalkStatus {
   uint64_t seconds_left = 0;  // At the pace so far. 0: not known.
 };
 
-// A block that no copy could heal. `volume` is empty for metadata.
+// A block that no copy could heal. `volume` is empty for the pool's own metadata; of a snapshot it is
+// VOLUME@SNAPSHOT.
 struct DamagedBlock {
   std::string volume;
   uint64_t lba = 0;
   uint64_t phys = 0;
+  uint64_t tree = 0;      // Of `volume`; 0: the pool's own.
+  bool data = false;      // What hosts wrote at `lba`, not metadata.
+  bool scrubbed = false;  // Found by the scrub, not on another walk.
 };
 
 class PoolDevices {
@@ -122,7 +126,7 @@ class PoolDevices {
   virtual void StartRebalance(DoneFn done, void* context) = 0;
   virtual void StopRebalance(bool cancel, DoneFn done, void* context) = 0;
   virtual WalkStatus WalkInfo(WalkKind kind) const = 0;
-  // Of this opening's scrub, the first thousand.
+  // What this opening's scrub found and nothing has mended or overwritten since: the first thousand.
   virtual std::vector<DamagedBlock> Damage() const = 0;
   virtual void SetWalkRate(uint64_t bytes_per_second) = 0;
   // Whether a throttled walk wants Poll to be called now and then.

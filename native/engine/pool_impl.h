@@ -372,7 +372,7 @@ class PoolImpl final : public Pool {
     StopWalk(&rebalance_, cancel, done, context);
   }
   WalkStatus WalkInfo(WalkKind kind) const override;
-  std::vector<DamagedBlock> Damage() const override { return damage_; }
+  std::vector<DamagedBlock> Damage() const override;
   void SetWalkRate(uint64_t bytes_per_second) override;
   bool WantsTick() const override;
   PoolStats Stats() const override;
@@ -674,8 +674,9 @@ class PoolImpl final : public Pool {
   void TaskWriteDone(EngineIo* io);
   void TaskWritten(WalkTask* task);
   void EndTask(WalkTask* task);
-  void ReportDamage(const VolumeState* owner, uint64_t lba, uint64_t phys);
+  void ReportDamage(const Walk* walk, const VolumeState* owner, DamagedBlock block);
   void ForgetDamage(uint64_t phys, uint64_t blocks);
+  void HandDamageOn(uint64_t from, const VolumeState* to, uint64_t phys, uint64_t blocks);
   void FillTokens();
   bool WalkWantsPoll() const;
   void StepWalk();

@@ -87,6 +87,7 @@ void PoolImpl::Retire(VolumeState* head, uint64_t phys, uint32_t blocks, uint64_
   }
   // What a deleted clone has from its origin stays the origin's.
   if (head->state == RecordState::kDeleting) return;
+  if (!damage_.empty() && last != nullptr) HandDamageOn(head->tree, last, phys, count);
   DeadList* list = owner->dead.get();
   list->now.push_back({phys, born, blocks});
   list->blocks += count;

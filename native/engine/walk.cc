@@ -30,6 +30,12 @@ uint64_t UnixSeconds() {
 bool TestBit(const uint64_t* bits, uint32_t i) { return (bits[i >> 6] >> (i & 63)) & 1; }
 void SetBit(uint64_t* bits, uint32_t i) { bits[i >> 6] |= 1ull << (i & 63); }
 
+std::string ShownName(const VolumeState* owner) {
+  if (owner == nullptr) return {};
+  const bool of_head = owner->kind == RecordKind::kSnapshot && owner->head != nullptr;
+  return of_head ? owner->head->name + '@' + owner->name : owner->name;
+}
+
 }  // namespace
 
 bool PoolImpl::Running(const Walk& walk) {
@@ -110,6 +116,7 @@ Tree* PoolImpl::WalkPart(VolumeState* v, uint32_t part, uint64_t* shared) {
 // to show from now on: where the walk has passed the heir already and not yet the snapshot, it goes
 // back. Of snapshots that are deleted oldest first the heir's turn is later in any case.
 void PoolImpl::GoBack(const VolumeState* condemned, const VolumeState* heir) {
+  HandDamageOn(condemned->tree, heir, 0, ~uint64_t{0});
   if (Mutated(Mutant::kWalkNeverGoesBack)) return;
   for (Walk* walk : {&resilver_, &scrub_, &rebalance_}) {
     WalkRecord& r = walk->record;
@@ -165,7 +172,8 @@ bool PoolImpl::VisitLeaf(Walk* walk, Tree* tree, VolumeState* owner, uint64_t ke
       // All of its copies: what is below cannot be looked at, and cannot be read by anybody.
       ++r.damaged_blocks;
       if (tree == &space_) LoseSpace(leaf);
-      ReportDamage(owner, tree->role == Role::kMap ? leaf << kLeafBits : 0, page->load_ptr.addr[0]);
+      ReportDamage(walk, owner,
+                   {{}, tree->role == Role::kMap ? leaf << kLeafBits : 0, page->load_ptr.addr[0]});
       cache_.Remove(page);
       return skip(level);
     }
@@ -194,6 +202,7 @@ bool PoolImpl::VisitLeaf(Walk* walk, Tree* tree, VolumeState* owner, uint64_t ke
       task->blocks = 1;
       task->crc[0] = blob->crc[i];
       task->lba[0] = 0;
+      task->is_blob = true;
       QueueTask(walk, task);
     }
   }
@@ -239,7 +248,7 @@ WalkTask* PoolImpl::NewTask(Walk* walk, uint64_t phys, VolumeState* owner) {
   task->walk = walk;
   task->phys = phys;
   task->blocks = task->first = 0;
-  task->is_page = false;
+  task->is_page = task->is_blob = false;
   task->tree = owner == nullptr ? 0 : owner->tree;
   task->bad[0] = task->bad[1] = task->lost[0] = task->lost[1] = 0;
   task->sides.clear();
@@ -357,7 +366,8 @@ void PoolImpl::TaskRepaired(Repair* repair) {
   } else {
     SetBit(task->lost, i);
     ++walk->record.damaged_blocks;
-    ReportDamage(FindTree(task->tree), task->lba[i], task->phys + i);
+    ReportDamage(walk, FindTree(task->tree),
+                 {{}, task->lba[i], task->phys + i, 0, !task->is_page && !task->is_blob});
   }
   TaskStep(task);
 }
@@ -480,20 +490,45 @@ void PoolImpl::PreferEmptier() {
   }
 }
 
-void PoolImpl::ReportDamage(const VolumeState* owner, uint64_t lba, uint64_t phys) {
-  if (damage_.size() >= kMaxReported) return;
-  DamagedBlock block{owner == nullptr ? std::string() : owner->name, lba, phys};
-  for (const DamagedBlock& known : damage_) {
-    if (known.phys == phys && known.lba == lba && known.volume == block.volume) return;
+void PoolImpl::ReportDamage(const Walk* walk, const VolumeState* owner, DamagedBlock block) {
+  block.volume = ShownName(owner);
+  block.tree = owner == nullptr ? 0 : owner->tree;
+  block.scrubbed = walk->kind == WalkKind::kScrub;
+  for (DamagedBlock& known : damage_) {
+    if (known.phys != block.phys || known.lba != block.lba || known.tree != block.tree) continue;
+    known.scrubbed |= block.scrubbed;
+    return;
   }
-  damage_.push_back(std::move(block));
+  if (damage_.size() < kMaxReported) damage_.push_back(std::move(block));
+}
+
+std::vector<DamagedBlock> PoolImpl::Damage() const {
+  std::vector<DamagedBlock> list = damage_;
+  for (DamagedBlock& block : list) {
+    // Under its present name; one that is gone is shown under its last.
+    const VolumeState* owner = FindTree(block.tree);
+    if (owner != nullptr && !owner->name.empty()) block.volume = ShownName(owner);
+  }
+  return list;
 }
 
 // These places are good again, or nobody's.
 void PoolImpl::ForgetDamage(uint64_t phys, uint64_t blocks) {
-  std::erase_if(damage_, [phys, blocks](const DamagedBlock& known) {
-    return known.phys >= phys && known.phys - phys < blocks;
+  std::erase_if(damage_, [this, phys, blocks](const DamagedBlock& known) {
+    if (known.phys < phys || known.phys - phys >= blocks) return false;
+    uint64_t& count = scrub_.record.damaged_blocks;
+    if (known.scrubbed && count > 0) --count;
+    return true;
   });
+}
+
+// What showed these places is gone, or shows others now: `to` has them.
+void PoolImpl::HandDamageOn(uint64_t from, const VolumeState* to, uint64_t phys, uint64_t blocks) {
+  for (DamagedBlock& known : damage_) {
+    if (known.tree == from && known.phys >= phys && known.phys - phys < blocks) {
+      known.tree = to->tree;
+    }
+  }
 }
 
 // --- The pace ---

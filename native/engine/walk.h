@@ -31,6 +31,7 @@ struct WalkTask {
   uint32_t blocks = 0;
   uint32_t first = 0;  // Of its leaf's entries.
   bool is_page = false;
+  bool is_blob = false;
   PagePtr ptr;
   PageIdentity identity{};
   uint64_t tree = 0;  // Whose: for the report.

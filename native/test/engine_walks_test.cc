@@ -436,6 +436,10 @@ TEST(Walks, WhatIsOfferedMendsADamagedBlockInItsPlace) {
     return host.pool->Damage().size();
   };
   ASSERT_EQ(scrub(), 2u);
+  for (const DamagedBlock& block : host.pool->Damage()) {
+    EXPECT_EQ(block.volume, "v@kept");
+    EXPECT_TRUE(block.data);
+  }
   const auto offer = [&](uint32_t volume, uint64_t lba, uint64_t value) {
     BlockBuffer b(1);
     StampBlock(b.data, value);
@@ -464,6 +468,59 @@ TEST(Walks, WhatIsOfferedMendsADamagedBlockInItsPlace) {
   EXPECT_EQ(offer(kept, 7, 12345), Status::kOk);
   EXPECT_EQ(host.Read(kept, 7), 8u);
   EXPECT_EQ(scrub(), 0u);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean({0});
+}
+
+// The list is of what is damaged now, and of who has it now.
+TEST(Walks, WhatIsDamagedIsOffTheListOnceNobodyHasIt) {
+  PoolHost host;
+  host.AddMedium(64);
+  ASSERT_EQ(host.Format({{0}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0}), Status::kOk);
+  const uint32_t v = host.Create("v", 512);
+  Fill(host, v, 512, 1);
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  for (uint64_t block = 0; block < 16384; ++block) {
+    const uint64_t value = StampOf(host.media[0]->Block(block));
+    if (value >= 5 && value < 8) host.media[0]->Block(block)[17] ^= 1;
+  }
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->StartScrub(d, c); }), Status::kOk);
+  SettleWalks(host);
+  const auto list = [&] {
+    std::string all;
+    for (const DamagedBlock& block : host.pool->Damage()) {
+      all += block.volume + ' ' + std::to_string(block.lba) + ';';
+    }
+    return all;
+  };
+  EXPECT_EQ(list(), "v 4;v 5;v 6;");
+  ASSERT_EQ(host.Write(v, 4, 1000), Status::kOk);
+  EXPECT_EQ(list(), "v 5;v 6;");
+  EXPECT_EQ(host.pool->WalkInfo(WalkKind::kScrub).damaged_blocks, 2u);
+  for (const char* name : {"a", "b"}) {
+    SnapshotRequest request{v, {}, name, ++host.version, nullptr};
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+      host.pool->CreateSnapshots({&request, 1}, 1, d, c);
+    }),
+              Status::kOk);
+    ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  }
+  // The volume has another now, and both snapshots this one.
+  ASSERT_EQ(host.Write(v, 5, 1001), Status::kOk);
+  EXPECT_EQ(list(), "v@b 5;v 6;");
+  for (size_t left : {1u, 0u}) {
+    const uint32_t oldest = host.pool->Snapshots(v).at(0).handle;
+    ASSERT_EQ(
+        host.Control([&](DoneFn d, void* c) { host.pool->DeleteSnapshot(oldest, d, c); }),
+        Status::kOk);
+    for (int i = 0; i < 4; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    host.Settle();
+    EXPECT_EQ(list(), left == 1 ? "v@b 5;v 6;" : "v 6;");
+  }
+  ASSERT_EQ(host.Simple(OpKind::kUnmap, v, 6, 1), Status::kOk);
+  EXPECT_EQ(list(), "");
+  EXPECT_EQ(host.pool->WalkInfo(WalkKind::kScrub).damaged_blocks, 0u);
   ASSERT_EQ(host.Close(), Status::kOk);
   host.ExpectClean({0});
 }

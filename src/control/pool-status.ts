@@ -106,9 +106,10 @@ export function adviceOf({ name, pool, why, paths, clashes }: KnownPool): string
     );
   const damage = pool.devices.damage();
   if (damage.length > 0) {
-    const shown = damage
-      .slice(0, SHOWN_DAMAGE)
-      .map(({ volume, lba }) => (volume === '' ? 'metadata' : `${volume} at ${lba * 4096}`));
+    const shown = damage.slice(0, SHOWN_DAMAGE).map(({ volume, lba, isData }) => {
+      if (isData) return `${volume} at ${lba * STORE_BLOCK_BYTES}`;
+      return volume === '' ? 'metadata' : `metadata of ${volume}`;
+    });
     advice.push(
       `${damage.length} blocks have no good copy (${shown.join(', ')}${damage.length > SHOWN_DAMAGE ? ', …' : ''}): write them again, or restore what lies there`,
     );

@@ -50,10 +50,13 @@ export interface WalkStatus {
   readonly secondsLeft: number | null;
 }
 
-/** A block without a good copy. `volume` is empty for metadata. */
+/** A block without a good copy. */
 export interface DamagedBlock {
+  /** A snapshot's is VOLUME@SNAPSHOT; empty: the pool's own metadata. */
   readonly volume: string;
   readonly lba: number;
+  /** What hosts wrote there; else metadata of the volume. */
+  readonly isData: boolean;
 }
 
 /** A device that joins: a raw block device, or a file to be made. */
@@ -76,7 +79,7 @@ export interface PoolDevices {
   scrubStatus(): WalkStatus;
   resilverStatus(): WalkStatus;
   rebalanceStatus(): WalkStatus;
-  /** What this opening's scrub could not heal: the first thousand. */
+  /** What this opening's scrub could not heal, and nobody has mended or overwritten since: the first thousand. */
   damage(): readonly DamagedBlock[];
 
   /** One device, or the sides of a mirror: new writes use it at once. */

@@ -186,7 +186,7 @@ export interface NativePoolHandle {
   vdevs(): { vdev: number; log: boolean; sizeBlocks: number; usedBlocks: number }[];
   /** 1 scrub, 2 resilver, 3 rebalance. */
   walkInfo(kind: number): NativeWalk | null;
-  damage(): { volume: string; lba: number }[];
+  damage(): { volume: string; lba: number; isData: boolean }[];
   addVdev(controlId: number, media: readonly unknown[]): void;
   attachDevice(
     controlId: number,
