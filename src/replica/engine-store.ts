@@ -14,11 +14,18 @@ import {
 } from '../block/index.ts';
 import { type Pool, STORE_BLOCK_BYTES, StoreError, type StoreVolume } from '../store/index.ts';
 import type { BytesPayload, CoreGate } from '../wire/index.ts';
-import { type Apply, BlockKind, ChangeKind, type Install } from '../wire/messages.ts';
+import {
+  type Apply,
+  BlockKind,
+  ChangeKind,
+  type DamagedPlace,
+  type Install,
+} from '../wire/messages.ts';
 import type { VolumeRecord } from '../wire/record.ts';
 import { isBelow, type Version, ZERO_VERSION } from '../wire/version.ts';
 import { EngineCopies } from './engine-copies.ts';
 import { EngineOps, type ReplicaOp } from './engine-ops.ts';
+import type { FoundDamage } from './found-damage.ts';
 import { KeptRecord } from './kept-record.ts';
 import type { MemberEvents, MemberStore, OpenedState } from './member-interfaces.ts';
 import { ReplicaSnapshots } from './replica-snapshots.ts';
@@ -30,6 +37,7 @@ export interface EngineStoreOptions {
   readonly buffers: DataBufferPool;
   readonly turn: Turn;
   readonly gate: CoreGate;
+  readonly damage: FoundDamage;
 }
 
 export class EngineStore implements MemberStore, BlockOpOwner {
@@ -342,6 +350,10 @@ export class EngineStore implements MemberStore, BlockOpOwner {
 
   digest(lba: number, blocks: number, token: number): void {
     this.#copies.digest(lba, blocks, token);
+  }
+
+  takeDamage(): readonly DamagedPlace[] {
+    return this.#options.damage.take(this.#volume.name);
   }
 
   // ---------------------------------------------------------------------------------------------------------- snapshots

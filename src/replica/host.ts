@@ -15,6 +15,7 @@ import type { CoordinatorMessage, MemberMessage } from '../wire/messages.ts';
 import { compare, findMember, recordNames, type VolumeRecord } from '../wire/record.ts';
 import { type Version, ZERO_VERSION } from '../wire/version.ts';
 import { EngineStore } from './engine-store.ts';
+import { FoundDamage } from './found-damage.ts';
 import { WITNESS_KEY } from './kept-record.ts';
 import { Member } from './member.ts';
 import type { MemberTransport } from './member-interfaces.ts';
@@ -40,6 +41,10 @@ export interface ReplicaHostOptions {
   readonly leaseMs: number;
 }
 
+interface HostedOptions extends ReplicaHostOptions {
+  readonly damage: FoundDamage;
+}
+
 /** What carries a session's messages to the coordinator. */
 export interface SessionLink {
   send(message: MemberMessage): void;
@@ -63,19 +68,14 @@ export class HostedReplica implements MemberTransport {
   readonly volumeId: string;
   readonly replicaId: string;
   readonly volume: StoreVolume;
-  readonly #options: ReplicaHostOptions;
+  readonly #options: HostedOptions;
   readonly #links = new Map<number, SessionLink>();
   #nextSession = 1;
   #gate!: CoreGate;
   #store!: EngineStore;
   #member!: Member;
 
-  constructor(
-    options: ReplicaHostOptions,
-    volume: StoreVolume,
-    volumeId: string,
-    replicaId: string,
-  ) {
+  constructor(options: HostedOptions, volume: StoreVolume, volumeId: string, replicaId: string) {
     this.#options = options;
     this.volume = volume;
     this.volumeId = volumeId;
@@ -190,9 +190,10 @@ export class HostedReplica implements MemberTransport {
   }
 
   #open(): void {
-    const { pool, buffers, turn, clock, leaseMs } = this.#options;
+    const { pool, buffers, turn, clock, leaseMs, damage } = this.#options;
+    const { volume } = this;
     this.#gate = new CoreGate(clock);
-    this.#store = new EngineStore({ pool, volume: this.volume, buffers, turn, gate: this.#gate });
+    this.#store = new EngineStore({ pool, volume, buffers, turn, gate: this.#gate, damage });
     const { volumeId, replicaId } = this;
     this.#member = new Member(clock.nowMs(), { volumeId, replicaId, leaseMs }, this.#store, this);
     this.#store.drive(this.#member);
@@ -206,14 +207,14 @@ export class HostedReplica implements MemberTransport {
 }
 
 export class ReplicaHost {
-  readonly #options: ReplicaHostOptions;
+  readonly #options: HostedOptions;
   readonly #replicas = new Map<string, HostedReplica>();
   /** Changes to the set happen one after the other. */
   #tail: Promise<unknown> = Promise.resolve();
   #fault = '';
 
   constructor(options: ReplicaHostOptions) {
-    this.#options = options;
+    this.#options = { ...options, damage: new FoundDamage(options) };
   }
 
   get poolName(): string {

@@ -10,6 +10,7 @@ import type {
   BlockCopies,
   ChangedRuns,
   CoordinatorMessage,
+  DamagedPlace,
   Install,
   MemberIdentity,
   MemberMessage,
@@ -110,6 +111,8 @@ export interface MemberStore {
   snapshots(): readonly string[];
   /** What is here of others, by their ids: begun and not sealed, or left over. `dropSnapshots` takes it away too. */
   branches(): readonly string[];
+  /** H4: what a scrub found damaged here, to be told now: at most MAX_DAMAGE_TOLD, and again later until it is mended. */
+  takeDamage(): readonly DamagedPlace[];
 }
 
 /** What drives a member core: src/replica/member.ts. */

@@ -117,6 +117,7 @@ export class Member implements MemberEvents {
           sentMs: message.sentMs,
           credit: core.credit(from),
         });
+        this.#tellDamage(from, message.epoch);
         return;
       }
       case MessageType.ReleaseLease:
@@ -362,6 +363,15 @@ export class Member implements MemberEvents {
       message.verifyOnly,
       core.calls.begin(PendingKind.Read, from.id, message.epoch, message.id),
     );
+  }
+
+  /** H4: who is attached mends from others what a scrub found here. */
+  #tellDamage(from: Session, epoch: number): void {
+    const core = this.#core;
+    if (from.attachedEpoch !== epoch || core.entry?.state !== MemberState.InSync) return;
+    const places = core.store.takeDamage();
+    if (places.length === 0) return;
+    core.transport.send(from.id, { type: MessageType.DamageFound, epoch, places });
   }
 
   /** E3, W8: only for the coordinator of the promised epoch, on its stream, under its lease, from a copy in sync. */

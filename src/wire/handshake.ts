@@ -25,8 +25,11 @@ export const WireFeature = {
   HeartbeatFrames: 2,
   /** Copies tell of their blocks in runs: an entry for each block costs more than the block's way. */
   CopyRuns: 4,
+  /** Members tell of what a scrub found damaged (H4). */
+  DamageFound: 8,
 } as const;
-export const ALL_FEATURES = WireFeature.Holes | WireFeature.HeartbeatFrames | WireFeature.CopyRuns;
+export const ALL_FEATURES =
+  WireFeature.Holes | WireFeature.HeartbeatFrames | WireFeature.CopyRuns | WireFeature.DamageFound;
 
 const NONCE_BYTES = 32;
 const MAX_NAME_BYTES = 255;

@@ -9,6 +9,8 @@ export const WIRE_BLOCK_BYTES = 4096;
 export const MAX_DATA_BLOCKS = 1024;
 /** A protobuf message: a listing of changed blocks is the largest, and comes in pages. */
 export const MAX_MESSAGE_BYTES = 256 * 1024;
+/** Of volumes, replicas, snapshots, stores, coordinators. */
+export const MAX_ID_LENGTH = 255;
 /** Before the handshake is through a peer is anybody: it may make us keep this much and no more. */
 export const MAX_HANDSHAKE_BYTES = 4096;
 

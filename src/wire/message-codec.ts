@@ -3,7 +3,8 @@
 import { assertNever } from '../base/index.ts';
 import { IoStatus } from '../block/index.ts';
 import { decodeCopyRuns, encodeCopyRuns } from './copy-runs.ts';
-import { MAX_DATA_BLOCKS } from './limits.ts';
+import { decodeDamageFound, encodeDamageFound } from './damage-codec.ts';
+import { MAX_DATA_BLOCKS, MAX_ID_LENGTH } from './limits.ts';
 import {
   type BlockCopies,
   BlockKind,
@@ -301,6 +302,8 @@ export function encodeMemberMessage(message: MemberMessage, copyRuns: boolean): 
       return refusedCodec.encode(message);
     case MessageType.Branched:
       return branchedCodec.encode(message);
+    case MessageType.DamageFound:
+      return encodeDamageFound(message);
     case MessageType.Applied:
     case MessageType.Flushed:
     case MessageType.ReadDone:
@@ -545,6 +548,10 @@ export function decodeMemberMessage(
       const { epoch, id, status, complete } = said;
       return whole({ type, epoch, id, status, complete });
     }
+    case MessageType.DamageFound: {
+      const said = decodeDamageFound(b, start, end);
+      return said === null ? null : whole(said);
+    }
     case MessageType.Refused: {
       const said = refusedCodec.decode(b, start, end);
       if (said === null || !isEpoch(said.epoch) || !isEpoch(said.promised) || !isCount(said.id))
@@ -561,7 +568,6 @@ export function decodeMemberMessage(
   }
 }
 
-const MAX_ID_LENGTH = 255;
 const MAX_MEMBERS = 16;
 const MAX_OPEN_IDS = 64;
 

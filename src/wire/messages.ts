@@ -55,6 +55,7 @@ export const MessageType = {
   DigestDone: 44,
   Refused: 45,
   Branched: 46,
+  DamageFound: 47,
 } as const;
 export type MessageType = (typeof MessageType)[keyof typeof MessageType];
 
@@ -349,6 +350,27 @@ export interface Branched {
   complete: boolean;
 }
 
+/** Places of one DamageFound: as many as a coordinator mends at a time. */
+export const MAX_DAMAGE_TOLD = 64;
+
+/** A block without a good copy at the member. */
+export interface DamagedPlace {
+  readonly lba: number;
+  /** Of this snapshot, or null: of the volume. */
+  readonly snapshotId: string | null;
+}
+
+/**
+ * H4: what a scrub found damaged there. Follows a HeartbeatReply, and comes again until it is mended; never sent to a
+ * coordinator that does not know WireFeature.DamageFound.
+ */
+export interface DamageFound {
+  type: typeof MessageType.DamageFound;
+  epoch: number;
+  /** At most MAX_DAMAGE_TOLD. */
+  places: readonly DamagedPlace[];
+}
+
 export interface Flushed {
   type: typeof MessageType.Flushed;
   epoch: number;
@@ -479,7 +501,8 @@ export type MemberMessage =
   | Installed
   | DigestDone
   | Refused
-  | Branched;
+  | Branched
+  | DamageFound;
 
 /** The messages that may leave the ordered stream. */
 export function isUnordered(type: MessageType): boolean {

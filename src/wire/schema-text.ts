@@ -351,6 +351,18 @@ message Branched {
   bool complete = 4;
 }
 
+// 47, with feature bit 3.
+message DamageFound {
+  uint32 epoch = 1;
+  message Place {
+    uint64 lba = 1;
+    // Empty: of the volume.
+    string snapshot_id = 2;
+  }
+  // At most 64.
+  repeated Place places = 2;
+}
+
 // --------------------------------------------------------------------------------------- Requests on a management stream
 
 // A management stream is opened with an empty volume_id. Requests by method:

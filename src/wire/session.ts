@@ -620,6 +620,10 @@ export class MemberEnd extends SessionEnd<CoordinatorMessage> {
         ops.frame(header, true);
         return;
       }
+      case MessageType.DamageFound:
+        if (!speaks(ops, WireFeature.DamageFound)) return; // It would end the session.
+        ops.event(message.type, encodeMemberMessage(message, false));
+        return;
       default:
         ops.event(message.type, encodeMemberMessage(message, false));
     }

@@ -146,6 +146,7 @@ const EVENTS: readonly (readonly [number, Uint8Array])[] = [
       { type: MessageType.RecordStored, epoch: 3, n: 1, snapshots: ['s'] },
       { type: MessageType.SnapshotTaken, epoch: 3, op: 7, status: IoStatus.Ok },
       { type: MessageType.Branched, epoch: 3, id: 4, status: IoStatus.Ok, complete: true },
+      { type: MessageType.DamageFound, epoch: 3, places: [{ lba: 5, snapshotId: 's' }] },
       { type: MessageType.CopyData, epoch: 3, id: 1, status: IoStatus.Ok, copy },
       {
         type: MessageType.Refused,

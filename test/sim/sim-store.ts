@@ -14,8 +14,10 @@ import {
   BlockKind,
   type ChangedRuns,
   ChangeKind,
+  type DamagedPlace,
   type Install,
   InstallMode,
+  MAX_DAMAGE_TOLD,
   type Payload,
 } from '../../src/wire/messages.ts';
 import type { VolumeRecord } from '../../src/wire/record.ts';
@@ -132,6 +134,7 @@ export class SimStore implements MemberStore {
   #life = 0;
   #asideMs = 0;
   #faulted = false;
+  #isScrubbed = false;
 
   cells: Cell[];
   /** Values of each block since the last flush; empty: as durable. */
@@ -696,6 +699,28 @@ export class SimStore implements MemberStore {
     const rotten = { ...cell, rotten: -1 - cell.value };
     this.cells[lba] = rotten;
     this.#durableCells[lba] = rotten;
+  }
+
+  /** A scrub: from now on what is rotten is found at once. */
+  scrub(): void {
+    this.#isScrubbed = true;
+  }
+
+  takeDamage(): readonly DamagedPlace[] {
+    if (!this.#isScrubbed || !this.#rules.W9_checksums) return [];
+    const found: DamagedPlace[] = [];
+    const seen = new Set<Cell>();
+    const look = (cells: readonly Cell[], snapshotId: string | null): void => {
+      cells.forEach((cell, lba) => {
+        // What is shared is its oldest owner's.
+        if (cell.rotten === null || seen.has(cell) || found.length === MAX_DAMAGE_TOLD) return;
+        seen.add(cell);
+        found.push({ lba, snapshotId });
+      });
+    };
+    for (const { id, cells } of this.#state.snapshots) look(cells, id);
+    look(this.cells, null);
+    return found;
   }
 
   // ----------------------------------------------------------------------------------------------------------- parts

@@ -297,7 +297,9 @@ class Swarm {
     const cells = cluster.members.map(({ store }) => store.cells[lba]!);
     if (cells.some(({ rotten }) => rotten !== null)) return;
     const name = this.#rng.pick(inSync).replicaId;
-    cluster.members.find(({ replicaId }) => replicaId === name)!.store.rot(lba);
+    const { store } = cluster.members.find(({ replicaId }) => replicaId === name)!;
+    store.rot(lba);
+    if (lba % 2 === 1) store.scrub(); // Found by a scrub there, or else by who reads it (H4, W9).
   }
 
   /** At most a minority loses its store between two repairs. */

@@ -160,6 +160,9 @@ export class Coordinator implements CoordinatorEvents {
         peer.credit = message.credit;
         core.leases.onReply(nowMs, peer, message.sentMs);
         return;
+      case MessageType.DamageFound:
+        core.repairs.onFound(nowMs, peer, message.places);
+        return;
       case MessageType.Applied:
         if (core.phase !== CoordinatorPhase.Active) return;
         peer.credit = message.credit;

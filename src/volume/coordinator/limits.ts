@@ -12,7 +12,7 @@ export const MAX_LISTED_RUNS = 1024;
 export const MAX_PEERS = 30;
 /** Reads under way to members. */
 export const MAX_READS = 65_536;
-/** Damaged blocks of snapshots that are mended at a time, one block each. */
+/** Damaged blocks that no host waits for and that are mended at a time, one copy each. */
 export const MAX_REPAIRS = 64;
 /** How often a core that waits for something looks again. */
 export const POLL_MS = 100;

@@ -148,8 +148,8 @@ export class Questions {
     const tried = asked.tried | peer.bit;
     if (damaged.length > 0) {
       // W9: another holder delivers, and this one is mended from those that have it whole (H3).
-      const others = this.#holders(snapshotId, peer.bit).map(({ index }) => index);
-      this.#core.repairs.mendSnapshot(nowMs, peer, damaged, { snapshotId, holders: others });
+      const places = damaged.map((lba) => ({ lba, snapshotId }));
+      this.#core.repairs.mend(nowMs, peer, places);
       if (this.#holders(snapshotId, tried).length > 0) {
         this.#askNext({ ...asked, tried });
         return true;

@@ -176,13 +176,6 @@ export class ReadPath {
     const op = slot.op!;
     const tried = slot.tried | peer.bit;
     this.give(slot);
-    const sources = core.peers.filter(
-      (other) =>
-        other !== undefined &&
-        other !== peer &&
-        other.connected &&
-        (core.inSync & ~core.leaving & other.bit) !== 0,
-    ) as Peer[];
     const next = core.leases.holds(nowMs) ? this.reader(op.lba, op.blocks, tried) : null;
     const read = next === null ? op : null;
     if (next !== null) this.#send(nowMs, next, op, tried);
@@ -190,7 +183,7 @@ export class ReadPath {
       bad: peer.index,
       lba: failedLba,
       snapshotId: null,
-      sources: sources.map((other) => other.index),
+      sources: core.repairs.sourcesOf(peer, null),
       read,
       asked: peer.index,
     });

@@ -3,13 +3,14 @@ import { type BlockOp, IoStatus } from '../../block/index.ts';
 import {
   BlockKind,
   type CopyData,
+  type DamagedPlace,
   type Installed,
   InstallMode,
   MessageType,
 } from '../../wire/messages.ts';
 import { ZERO_VERSION } from '../../wire/version.ts';
 import type { Core } from './core.ts';
-import { AlarmKind } from './interfaces.ts';
+import { AlarmKind, CoordinatorPhase } from './interfaces.ts';
 import { MAX_REPAIRS, POLL_MS } from './limits.ts';
 import type { Peer } from './peer.ts';
 
@@ -23,12 +24,6 @@ export interface Repair {
   readonly read: BlockOp | null;
   /** The peer whose answer it waits for. */
   asked: number;
-}
-
-/** A snapshot, and the peers that have what it holds. */
-export interface SnapshotPlaces {
-  readonly snapshotId: string;
-  readonly holders: readonly number[];
 }
 
 export class Repairs {
@@ -66,15 +61,48 @@ export class Repairs {
     });
   }
 
-  /** Those blocks of a snapshot, from who else holds it. What is too much at a time is found again. */
-  mendSnapshot(nowMs: number, bad: Peer, lbas: readonly number[], of: SnapshotPlaces): void {
-    if (bad.hello?.branches !== true) return; // It would take it for a block of its volume.
-    for (const lba of lbas) {
+  /** Who in sync, beside the one that has it damaged, has that snapshot; or the volume, where it is null. */
+  sourcesOf(bad: Peer, snapshotId: string | null): number[] {
+    const core = this.#core;
+    const held = core.record?.snapshots.find(({ id }) => id === snapshotId);
+    const has = ({ replicaId }: Peer): boolean =>
+      snapshotId === null || held?.holders.includes(replicaId) === true;
+    const isSource = (peer: Peer | undefined): peer is Peer =>
+      peer !== undefined &&
+      peer !== bad &&
+      peer.connected &&
+      (core.inSync & ~core.leaving & peer.bit) !== 0 &&
+      has(peer);
+    return core.peers.filter(isSource).map(({ index }) => index);
+  }
+
+  /** What a scrub found at a member (H4). */
+  onFound(nowMs: number, bad: Peer, places: readonly DamagedPlace[]): void {
+    const core = this.#core;
+    if (core.phase !== CoordinatorPhase.Active) return;
+    if ((core.inSync & ~core.leaving & bad.bit) === 0) return; // Its rebuild comes first.
+    core.leases.use(nowMs); // It is told of with heartbeats: they come soon again.
+    this.mend(nowMs, bad, places);
+  }
+
+  /** No host waits for these. What is too much at a time is found again. */
+  mend(nowMs: number, bad: Peer, places: readonly DamagedPlace[]): void {
+    if (this.#core.holding.stopping !== null) return;
+    for (const { lba, snapshotId } of places) {
       if (this.running.size >= MAX_REPAIRS) return;
-      const { snapshotId, holders } = of;
-      const repair = { bad: bad.index, lba, snapshotId, read: null, asked: bad.index };
-      this.next(nowMs, { ...repair, sources: [...holders] });
+      // It would take it for a block of its volume.
+      if (snapshotId !== null && bad.hello?.branches !== true) continue;
+      if (this.#isUnderWay(bad.index, lba, snapshotId)) continue;
+      const sources = this.sourcesOf(bad, snapshotId);
+      this.next(nowMs, { bad: bad.index, lba, snapshotId, sources, read: null, asked: bad.index });
     }
+  }
+
+  #isUnderWay(bad: number, lba: number, snapshotId: string | null): boolean {
+    for (const one of this.running.values()) {
+      if (one.bad === bad && one.lba === lba && one.snapshotId === snapshotId) return true;
+    }
+    return false;
   }
 
   onData(nowMs: number, _peer: Peer, message: CopyData): boolean {

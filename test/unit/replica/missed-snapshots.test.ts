@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { SystemClock, silentLog, Turn } from '../../../src/base/index.ts';
 import { DataBufferPool, IoStatus } from '../../../src/block/index.ts';
 import { EngineStore } from '../../../src/replica/engine-store.ts';
+import { FoundDamage } from '../../../src/replica/found-damage.ts';
 import { type HostedReplica, ReplicaHost } from '../../../src/replica/host.ts';
 import type { MemberEvents } from '../../../src/replica/member-interfaces.ts';
 import { MemoryPool, type StoreVolume } from '../../../src/store/index.ts';
@@ -46,6 +47,7 @@ class AStore {
       buffers: new DataBufferPool(new ArrayBuffer(32 * 2 ** 20)),
       turn,
       gate: new CoreGate(new SystemClock()),
+      damage: new FoundDamage({ pool, clock: new SystemClock() }),
     });
     this.store.drive({
       onStoreDone: (_now: number, _token: number, status: IoStatus) =>

@@ -67,3 +67,18 @@ test('what every holder has damaged is told as damaged, and nothing is made of i
   world.scenario.run(1000);
   for (const member of [0, 1, 2]) assert.deepEqual(rottenAt(world, member), [3]);
 });
+
+test('what a scrub finds in a snapshot is mended unread, there and in the volume that shares it', () => {
+  const world = aSnapshot();
+  const { store } = world.scenario.member(0);
+  store.rot(3);
+  store.rot(5);
+  take(world);
+  world.scenario.ok(world.scenario.write(world.coordinator, 5));
+  world.scenario.run(2000);
+  assert.deepEqual(rottenAt(world, 0), [3, 5]);
+  store.scrub();
+  world.scenario.run(3000);
+  assert.deepEqual(rottenAt(world, 0), []);
+  assert.ok(store.cells.every(({ rotten }) => rotten === null));
+});

@@ -214,6 +214,14 @@ const toCoordinator: MemberMessage[] = [
     credit: 2 ** 52,
   },
   { type: MessageType.SnapshotTaken, epoch: 8, op: 77, status: IoStatus.Ok },
+  {
+    type: MessageType.DamageFound,
+    epoch: 8,
+    places: [
+      { lba: 2 ** 45, snapshotId: null },
+      { lba: 0, snapshotId: 'snap-1' },
+    ],
+  },
   { type: MessageType.Flushed, epoch: 8, id: 12_345_678_901, status: IoStatus.IoError },
   {
     type: MessageType.ReadDone,
@@ -440,6 +448,33 @@ test('heartbeats to and from one that knows no frames for them are Events, as be
     world.pair.settle();
     assert.deepEqual(world.memberHeard, [frozen(heartbeat)]);
     assert.deepEqual(world.coordinatorHeard, [frozen(reply)]);
+  }
+});
+
+test('damage is told to nobody who does not know how to hear of it, and never more than fits', () => {
+  const damage = toCoordinator.find(({ type }) => type === MessageType.DamageFound)!;
+  for (const [features, heard] of [
+    [undefined, [frozen(damage)]],
+    [WireFeature.Holes | WireFeature.CopyRuns, []],
+  ] as const) {
+    const world = new World(features);
+    world.pair.inTurn(() => world.member!.send(damage));
+    world.pair.settle();
+    assert.deepEqual(world.coordinatorHeard, heard);
+    assert.deepEqual(world.ends, []);
+  }
+  for (const [count, taken] of [
+    [64, true],
+    [65, false],
+  ] as const) {
+    const places = Array.from({ length: count }, (_, lba) => ({ lba, snapshotId: null }));
+    const world = new World();
+    world.pair.inTurn(() =>
+      world.member!.send({ type: MessageType.DamageFound, epoch: 8, places }),
+    );
+    world.pair.settle();
+    assert.equal(world.coordinatorHeard.length, taken ? 1 : 0);
+    assert.equal(world.ends.length > 0, !taken);
   }
 });
 
