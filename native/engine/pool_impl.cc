@@ -449,8 +449,16 @@ void PoolImpl::PieceWoken(Piece* piece, Status status) {
 
 void PoolImpl::FailPiece(Piece* piece, Status status) {
   // Never hand out what was not verified.
-  if (piece->kind == PieceKind::kRead && piece->data != nullptr)
-    std::memset(piece->data, 0, piece->blocks * kBlockBytes);
+  if (piece->kind == PieceKind::kRead) {
+    const Op* op = piece->op->op;
+    if (piece->data != nullptr) std::memset(piece->data, 0, piece->blocks * kBlockBytes);
+    if (op->tags != nullptr) {
+      // H6: nothing is known of these blocks, and what the memory for tags held was another read's.
+      BlockTag unknown;
+      unknown.result = kTagDamaged;
+      std::fill_n(op->tags + (piece->lba - op->lba), piece->blocks, unknown);
+    }
+  }
   FinishPiece(piece, status, piece->lba);
 }
 

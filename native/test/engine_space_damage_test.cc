@@ -344,6 +344,23 @@ TEST(SpaceDamage, WhatNobodyKnowsStaysInUse) {
   EXPECT_LT(free, (file.size_bytes() / kBlockBytes) - kGroupBlocks);
   ExpectFilled(&host, volume, 0, 3 * kLeafEntries);
   ExpectFilled(&host, volume, 4 * kLeafEntries, kBlocks);
+  // A read with tags tells of each block below the page that it is damaged, whatever its memory held.
+  for (const BlockKind stale : {BlockKind::kEmpty, BlockKind::kData, BlockKind::kHole}) {
+    alignas(kBlockBytes) static uint8_t data[64 * kBlockBytes];
+    BlockTag before{7, 8, stale};
+    std::vector<BlockTag> tags(64, before);
+    Op op;
+    op.volume = volume;
+    op.lba = 3 * kLeafEntries + 32;
+    op.blocks = 64;
+    op.data = data;
+    op.tags = tags.data();
+    ASSERT_EQ(host.Run(&op), Status::kDamaged);
+    for (uint32_t i = 0; i < 64; ++i) {
+      EXPECT_EQ(tags[i].result, kTagDamaged) << "block " << i;
+      EXPECT_EQ(tags[i].version, 0u) << "block " << i;
+    }
+  }
   // What leaves comes back.
   ASSERT_EQ(host.Simple(OpKind::kUnmap, volume, kBlocks / 2, kBlocks / 2), Status::kOk);
   for (int i = 0; i < 3; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);

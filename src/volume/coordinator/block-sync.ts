@@ -349,11 +349,10 @@ export class BlockSync {
     // Nobody has it: the targets must not answer with an older value as if it were this one.
     this.#options.onLost(job.lba);
     if (this.#ended) return;
-    const { epochs, ops } = copy;
-    this.#install(
-      job,
-      uniformCopies(job.lba, 1, BlockKind.Damaged, { epoch: epochs[0]!, op: ops[0]! }),
-    );
+    // Where the page of the map went with the block (H6) its version is known by the listing alone.
+    const told = { epoch: copy.epochs[0]!, op: copy.ops[0]! };
+    const { epoch, op } = told.epoch === 0 && told.op === 0 ? job.decision : told;
+    this.#install(job, uniformCopies(job.lba, 1, BlockKind.Damaged, { epoch, op }));
   }
 
   #finish(job: Job): void {

@@ -29,6 +29,8 @@ export interface Repair {
 export class Repairs {
   readonly #core: Core;
   readonly running = new Map<number, Repair>();
+  /** Reads that began anew once, as another member has no data there. */
+  readonly #anew = new WeakSet<object>();
 
   constructor(core: Core) {
     this.#core = core;
@@ -117,7 +119,16 @@ export class Repairs {
     }
     if (copy.kinds[0] !== BlockKind.Data) {
       // It is another block there: unmapped meanwhile, or not written yet. Nothing is to be mended with that.
-      if (repair.read !== null) core.reads.start(nowMs, repair.read, 0);
+      const { read } = repair;
+      if (read === null) return true;
+      // Once: where each member has lost a part that the other never had as data, it would not end.
+      if (!this.#anew.delete(read)) {
+        this.#anew.add(read);
+        core.reads.start(nowMs, read, 0);
+      } else {
+        read.failedLba = repair.lba;
+        core.answer(read, IoStatus.Damaged);
+      }
       return true;
     }
     const id = core.nextId++;
