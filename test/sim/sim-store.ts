@@ -53,6 +53,9 @@ export interface Cell {
 
 const EMPTY: Cell = { kind: BlockKind.Empty, epoch: 0, op: 0, value: 0, crc: 0, rotten: null };
 
+/** As the engine tells of a block below a page of the map that it cannot read: version zero, which says nothing. */
+const LOST: Cell = { ...EMPTY, kind: BlockKind.Damaged };
+
 const NO_RUNS: ChangedRuns = {
   lbas: new Float64Array(0),
   counts: new Float64Array(0),
@@ -137,6 +140,8 @@ export class SimStore implements MemberStore {
   #isScrubbed = false;
 
   cells: Cell[];
+  /** Blocks below pages of the map that cannot be read any more (H6): nothing is known of them, and nothing can be changed there. */
+  readonly #lost = new Set<number>();
   /** Values of each block since the last flush; empty: as durable. */
   #unflushed = new Map<number, Cell[]>();
   #durableCells: Cell[];
@@ -235,6 +240,7 @@ export class SimStore implements MemberStore {
     this.crash();
     this.storeId = storeId;
     this.openIds = [];
+    this.#lost.clear();
     this.cells.fill(EMPTY);
     this.#durableCells.fill(EMPTY);
     this.#unflushed.clear();
@@ -346,6 +352,7 @@ export class SimStore implements MemberStore {
     const values = message.data === null ? null : [...(message.data as SimPayload).values];
     this.#change(
       () => {
+        if (this.#hasLost(lba, blocks)) return IoStatus.Damaged;
         for (let index = 0; index < blocks; index += 1) {
           const old = this.cells[lba + index]!;
           // W2: a block changes only to a higher version.
@@ -416,7 +423,7 @@ export class SimStore implements MemberStore {
       () => {
         for (let at = lba; at < lba + blocks; at += 1) {
           const cell = this.cells[at]!;
-          const bad = cell.rotten !== null || cell.kind === BlockKind.Damaged;
+          const bad = cell.rotten !== null || cell.kind === BlockKind.Damaged || this.#lost.has(at);
           if (bad && this.#rules.W9_checksums && failedLba < 0) failedLba = at; // W9.
           values.push(cell.rotten !== null ? cell.rotten : cell.value);
           versions.push({ epoch: cell.epoch, op: cell.op });
@@ -447,8 +454,12 @@ export class SimStore implements MemberStore {
         if (cells === undefined) return IoStatus.IoError;
         const found: { lba: number; count: number; cell: Cell }[] = [];
         for (let lba = fromLba; lba < Math.min(toLba, cells.length); lba += 1) {
-          const cell = cells[lba]!;
-          if (compareVersions(cell.epoch, cell.op, since.epoch, since.op) <= 0) continue;
+          let cell = cells[lba]!;
+          // A page knows the highest version below it.
+          if (branchOf === null && this.#lost.has(lba)) {
+            if (!this.#mayHaveLost(since)) continue;
+            cell = LOST;
+          } else if (compareVersions(cell.epoch, cell.op, since.epoch, since.op) <= 0) continue;
           const last = found[found.length - 1];
           if (
             last !== undefined &&
@@ -486,7 +497,9 @@ export class SimStore implements MemberStore {
       () => {
         const snapshot = this.#state.snapshots.find(({ id }) => id === snapshotId);
         const cells = snapshotId === null ? this.cells : (snapshot?.cells ?? []);
-        const range = Array.from({ length: blocks }, (_, index) => cells[lba + index] ?? EMPTY);
+        const range = Array.from({ length: blocks }, (_, index) =>
+          snapshotId === null && this.#lost.has(lba + index) ? LOST : (cells[lba + index] ?? EMPTY),
+        );
         const kinds = range.map((cell) =>
           cell.rotten !== null && this.#rules.W9_checksums ? BlockKind.Damaged : cell.kind,
         );
@@ -518,6 +531,7 @@ export class SimStore implements MemberStore {
         }
         const branch = branchOf === null ? null : this.#branch(branchOf);
         if (branch === undefined) return IoStatus.IoError;
+        if (branch === null && this.#hasLost(copy.lba, copy.blocks)) return IoStatus.Damaged;
         const cells = branch === null ? this.cells : branch.cells;
         let at = 0;
         for (let index = 0; index < copy.blocks; index += 1) {
@@ -699,6 +713,29 @@ export class SimStore implements MemberStore {
     const rotten = { ...cell, rotten: -1 - cell.value };
     this.cells[lba] = rotten;
     this.#durableCells[lba] = rotten;
+  }
+
+  /** H6: both copies of a page of the map go bad. What a snapshot has is on pages of its own here. */
+  loseMap(lba: number, blocks: number): void {
+    for (let at = lba; at < lba + blocks; at += 1) this.#lost.add(at);
+  }
+
+  /** It was the way to the medium. */
+  findMap(): void {
+    this.#lost.clear();
+  }
+
+  #hasLost(lba: number, blocks: number): boolean {
+    for (let at = lba; at < lba + blocks; at += 1) if (this.#lost.has(at)) return true;
+    return false;
+  }
+
+  #mayHaveLost(since: Version): boolean {
+    for (const at of this.#lost) {
+      const { epoch, op } = this.cells[at]!;
+      if (compareVersions(epoch, op, since.epoch, since.op) > 0) return true;
+    }
+    return false;
   }
 
   /** A scrub: from now on what is rotten is found at once. */

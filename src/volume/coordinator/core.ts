@@ -126,6 +126,7 @@ export class Core {
   }
 
   answer(op: BlockOp, status: IoStatus): void {
+    if (this.repairs.anew.size > 0) this.repairs.anew.delete(op);
     op.lower.onBlockDone(op, status);
   }
 

@@ -175,7 +175,13 @@ export class ReadPath {
     const core = this.#core;
     const op = slot.op!;
     const tried = slot.tried | peer.bit;
+    // A hedge: the other member answers, and once; this copy is mended all the same.
+    const isAnswered = this.table.hasOther(slot);
     this.give(slot);
+    if (isAnswered) {
+      core.repairs.mend(nowMs, peer, [{ lba: failedLba, snapshotId: null }]);
+      return;
+    }
     const next = core.leases.holds(nowMs) ? this.reader(op.lba, op.blocks, tried) : null;
     const read = next === null ? op : null;
     if (next !== null) this.#send(nowMs, next, op, tried);

@@ -29,8 +29,8 @@ export interface Repair {
 export class Repairs {
   readonly #core: Core;
   readonly running = new Map<number, Repair>();
-  /** Reads that began anew once, as another member has no data there. */
-  readonly #anew = new WeakSet<object>();
+  /** Reads that began anew once, as another member has no data there. Ops are pooled: `Core.answer` takes them off. */
+  readonly anew = new Set<BlockOp>();
 
   constructor(core: Core) {
     this.#core = core;
@@ -122,8 +122,8 @@ export class Repairs {
       const { read } = repair;
       if (read === null) return true;
       // Once: where each member has lost a part that the other never had as data, it would not end.
-      if (!this.#anew.delete(read)) {
-        this.#anew.add(read);
+      if (!this.anew.has(read)) {
+        this.anew.add(read);
         core.reads.start(nowMs, read, 0);
       } else {
         read.failedLba = repair.lba;
