@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace ashlar {
 
@@ -11,7 +12,14 @@ namespace ashlar {
 // followed by b.
 uint32_t Crc32c(const void* data, size_t bytes, uint32_t seed = 0);
 
-// The table-driven form, whatever the processor: the other one's oracle in tests.
+// The table-driven form, whatever the processor: the others' oracle in tests.
 uint32_t Crc32cPortable(const void* data, size_t bytes, uint32_t seed = 0);
+
+struct Crc32cForm {
+  const char* name;
+  uint32_t (*run)(const uint8_t* data, size_t bytes, uint32_t state);  // `state` is ~seed.
+};
+// What this processor can do, the best first: Crc32c is that one.
+std::span<const Crc32cForm> Crc32cForms();
 
 }  // namespace ashlar

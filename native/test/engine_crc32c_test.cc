@@ -21,17 +21,26 @@ TEST(Crc32c, MatchesTheVectorsOfRfc7143) {
   EXPECT_EQ(Crc32c("123456789", 9), 0xE3069283u);
 }
 
-TEST(Crc32c, TheFastFormEqualsThePortableOneAtEveryLengthAndSplit) {
+TEST(Crc32c, EveryFormEqualsThePortableOneAtEveryLengthAndSplit) {
   std::vector<uint8_t> data(20000);
   std::mt19937 random(1);
   for (auto& b : data) b = static_cast<uint8_t>(random());
-  for (size_t n = 0; n < 5000; n += (n < 600 ? 1 : 61)) {
-    ASSERT_EQ(Crc32c(data.data() + 3, n), Crc32cPortable(data.data() + 3, n)) << n;
+  for (const Crc32cForm& form : Crc32cForms()) {
+    const auto run = [&form](const uint8_t* p, size_t n, uint32_t seed) {
+      return ~form.run(p, n, ~seed);
+    };
+    for (size_t n = 0; n < 5000; n += (n < 600 ? 1 : 61)) {
+      const auto seed = static_cast<uint32_t>(random());
+      const uint8_t* const p = data.data() + n % 67;
+      ASSERT_EQ(run(p, n, seed), Crc32cPortable(p, n, seed)) << form.name << " " << n;
+    }
+    const uint32_t whole = Crc32cPortable(data.data(), data.size());
+    for (size_t at = 0; at < data.size(); at += 997) {
+      const uint32_t first = run(data.data(), at, 0);
+      EXPECT_EQ(run(data.data() + at, data.size() - at, first), whole) << form.name << " " << at;
+    }
   }
-  const uint32_t whole = Crc32c(data.data(), data.size());
-  for (size_t at = 0; at < data.size(); at += 997) {
-    EXPECT_EQ(Crc32c(data.data() + at, data.size() - at, Crc32c(data.data(), at)), whole);
-  }
+  EXPECT_EQ(Crc32c(data.data(), data.size()), Crc32cPortable(data.data(), data.size()));
 }
 
 }  // namespace
