@@ -38,7 +38,7 @@ class BlockFile {
   // Takes a request. Nothing is promised of order between requests in flight: a flush covers only
   // writes whose `done` came before the flush was submitted (S11: fdatasync).
   virtual void Submit(IoRequest* request) = 0;
-  // Sends what Submit gathered. Called once a batch.
+  // Sends what Submit gathered; some may be on their way before. Called once a batch.
   virtual void Kick() = 0;
   // Delivers what has completed, without waiting. Returns how many.
   virtual int Poll() = 0;

@@ -3,6 +3,7 @@
 // on disk and in RAM.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -170,6 +171,34 @@ TEST_P(MediumTest, EveryBackendMovesTheBytesAndAnswersOnce) {
     Finish(*file, &big);
     EXPECT_EQ(big.request.result, 0);
     EXPECT_EQ(megabyte.data[8192], 1 + (1 + static_cast<int>(backend)) % 250);
+  }
+}
+
+// A medium with nothing to do begins with a read before the batch is whole; a batch that is never
+// kicked is then on its way in part, and what is left of it goes with Kick.
+TEST_P(MediumTest, ReadsAreSentAsTheyCome) {
+  ASSERT_TRUE(Create({}).ok());
+  std::unique_ptr<MediumFile> file;
+  ASSERT_TRUE(OpenMedium(path_, {.backend = MediumBackend::kUring}, &file).ok());
+  if (std::string(file->backend()) != "io_uring") GTEST_SKIP() << "no io_uring here";
+  // More than the ring has slots.
+  constexpr size_t kCount = 300;
+  Aligned data(kCount * 4096);
+  std::vector<Counted> reads(kCount);
+  for (size_t index = 0; index < kCount; ++index) {
+    Prepare(&reads[index], IoKind::kRead, index * 4096, 4096, data.data + index * 4096);
+    file->Submit(&reads[index].request);
+    if (index > 0) continue;
+    pollfd watched{file->event_fd(), POLLIN, 0};
+    ASSERT_EQ(poll(&watched, 1, 10'000), 1);
+    EXPECT_EQ(file->Poll(), 1);
+    EXPECT_EQ(reads[0].done, 1);
+  }
+  file->Kick();
+  while (file->in_flight() > 0) file->Wait();
+  for (const Counted& read : reads) {
+    EXPECT_EQ(read.done, 1);
+    EXPECT_EQ(read.request.result, 0);
   }
 }
 
