@@ -1,7 +1,7 @@
 // The API's client: all that the command line knows of ashlar.
 import { readFileSync } from 'node:fs';
-import { type IncomingMessage, request as requestHttp } from 'node:http';
-import { request as requestHttps } from 'node:https';
+import { Agent as HttpAgent, type IncomingMessage, request as requestHttp } from 'node:http';
+import { Agent as HttpsAgent, request as requestHttps } from 'node:https';
 import { Readable } from 'node:stream';
 
 export const STANDARD_API = '127.0.0.1:9808';
@@ -240,7 +240,7 @@ export class Client {
           headers,
           ...tls,
           ...(timeoutMs === 0 ? {} : { timeout: timeoutMs }),
-          ...(stream === null ? {} : { agent: false }),
+          ...(stream === null ? {} : { agent: ownConnection(isTls) }),
         },
         resolve,
       );
@@ -270,6 +270,14 @@ export class Client {
       : "Is 'ashlar serve' running? Another address: --api or ASHLAR_API";
     return new Unreachable(`cannot reach the API at ${this.address}: ${why}. ${hint}`, { cause });
   }
+}
+
+/**
+ * For a stream: a connection of its own, which this side ends. With `Connection: close` the server would end it behind an
+ * early answer, with the rest of the stream unread; that is a reset, and takes the answer along if it has not been read.
+ */
+function ownConnection(isTls: boolean): HttpAgent {
+  return isTls ? new HttpsAgent({ keepAlive: true }) : new HttpAgent({ keepAlive: true });
 }
 
 const GET: Call = {
