@@ -411,6 +411,11 @@ export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, 
     this.#gate.post((nowMs) => this.#core.onDisconnected(nowMs, peer));
   }
 
+  onLinkRefused(peer: number, reason: string): void {
+    const replica = this.#links[peer]?.replicaId;
+    this.#options.log.warn({ replica, reason }, 'a replica cannot be reached');
+  }
+
   onLinkMessage(peer: number, message: MemberMessage): void {
     const gate = this.#gate;
     assert(gate.enter(), 'a message from inside the core');

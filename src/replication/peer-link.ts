@@ -25,6 +25,8 @@ export interface PeerLinkOwner {
   onLinkUp(peer: number): void;
   /** `reason`: in words; empty when this end left. */
   onLinkDown(peer: number, reason: string): void;
+  /** It is not up, and a try ended so: once for each reason until it is up again. */
+  onLinkRefused(peer: number, reason: string): void;
   onLinkMessage(peer: number, message: MemberMessage): void;
   readTarget(peer: number, id: number): BlockOp | null;
 }
@@ -43,6 +45,8 @@ export interface PeerLinkOptions {
 
 const LEAST_PAUSE_MS = 100;
 const MOST_PAUSE_MS = 2000;
+/** Reasons until it is up again: more are none that a person needs. */
+const MOST_TOLD = 8;
 
 export class PeerLink implements PeerNodeUser, CoordinatorEndHandler {
   readonly #options: PeerLinkOptions;
@@ -56,6 +60,8 @@ export class PeerLink implements PeerNodeUser, CoordinatorEndHandler {
   #closed = false;
   #reason = 'no address is known for it';
   #status = 0;
+  /** Reasons that the owner has heard since it was up: they may take turns. */
+  readonly #told = new Set<string>();
   readonly #target: { bytes: Uint8Array; byteOffset: number } = {
     bytes: new Uint8Array(0),
     byteOffset: 0,
@@ -131,12 +137,14 @@ export class PeerLink implements PeerNodeUser, CoordinatorEndHandler {
     this.#connection = null;
     this.#reason = reason;
     this.#status = WireStatus.Unavailable;
+    this.#tell(reason);
   }
 
   // Of the session.
 
   onOpen(): void {
     this.#up = true;
+    this.#told.clear();
     this.#pauseMs = 0;
     this.#options.owner.onLinkUp(this.#options.peer);
   }
@@ -162,7 +170,11 @@ export class PeerLink implements PeerNodeUser, CoordinatorEndHandler {
     this.#up = false;
     this.#end = null;
     this.#reason = reason;
-    if (wasUp) this.#options.owner.onLinkDown(this.#options.peer, reason);
+    if (wasUp) {
+      // The connection may go with it, for the same reason.
+      this.#told.add(reason);
+      this.#options.owner.onLinkDown(this.#options.peer, reason);
+    } else this.#tell(reason);
     this.#again();
   }
 
@@ -179,6 +191,12 @@ export class PeerLink implements PeerNodeUser, CoordinatorEndHandler {
       handler: this,
     });
     if (!end.ended) this.#end = end;
+  }
+
+  #tell(reason: string): void {
+    if (this.#closed || this.#told.has(reason) || this.#told.size >= MOST_TOLD) return;
+    this.#told.add(reason);
+    this.#options.owner.onLinkRefused(this.#options.peer, reason);
   }
 
   #again(): void {

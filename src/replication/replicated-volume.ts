@@ -12,6 +12,7 @@ import { Volume } from '../volume/index.ts';
 import { MemberState, type VolumeRecord } from '../wire/record.ts';
 import type { CoordinatorNode } from './coordinator-node.ts';
 import { type CoordinatorListener, CoordinatorShell } from './coordinator-shell.ts';
+import { linkAdvice } from './link-advice.ts';
 import type { NodeAddress } from './peer-link.ts';
 import { ReplicatedStore } from './replicated-store.ts';
 
@@ -149,10 +150,7 @@ export class ReplicatedVolume implements CoordinatorListener {
             'it catches up by itself when the daemon there was started again.',
         );
       } else if (!connected) {
-        lines.push(
-          `Replica ${replicaId} cannot be reached (${link}): is its node up, does "ashlar replica" run there? ` +
-            'It catches up by itself when it is back.',
-        );
+        lines.push(linkAdvice(replicaId, link));
       } else if (state === 'Blank') {
         lines.push(
           `Replica ${replicaId} is not the one that the volume knows (a new or older disk): it is not believed, ` +

@@ -68,7 +68,8 @@ export class ANode {
     this.pool = new MemoryPool({ name });
   }
 
-  async start(): Promise<void> {
+  /** `security`: of this run alone, where it is another one. */
+  async start(security = this.#security): Promise<void> {
     const { pool, buffers, turn } = this;
     this.replicas = new ReplicaNode({
       pool,
@@ -79,7 +80,7 @@ export class ANode {
       log: this.#log.child({ node: this.name }),
       node: this.name,
       software: 'ashlar test',
-      ...this.#security,
+      ...security,
       timeouts: DEFAULT_TIMEOUTS,
       leaseMs: QUICK.leaseMs,
       maxConnections: 16,

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
-import { SystemClock, SystemRandom, silentLog, Turn } from '../../../src/base/index.ts';
+import { type Log, SystemClock, SystemRandom, silentLog, Turn } from '../../../src/base/index.ts';
 import { DataBufferPool } from '../../../src/block/index.ts';
 import type { TlsIdentity } from '../../../src/net/index.ts';
 import { CoordinatorNode, ReplicaNode } from '../../../src/replication/index.ts';
@@ -215,6 +215,54 @@ test('TLS and a secret together: both must be right', async () => {
     assert.match(await asks(withTls(other), at), /secret/);
     assert.notEqual(await asks(withTls(theirs, SECRET), at), 'welcome');
   });
+});
+
+/** A replica comes back with `wrong`: what the volume's operator reads, and the coordinator's log has; then the right one. */
+async function comesBackWrong(
+  good: Security,
+  wrong: Security,
+): Promise<{ said: string; logged: string[] }> {
+  const logged: string[] = [];
+  const log: Log = {
+    ...silentLog,
+    child: () => log,
+    warn: (facts, message) => logged.push(`${message}: ${JSON.stringify(facts)}`),
+  };
+  const cluster = new ACluster(3, log, good);
+  let said = '';
+  await withVolume(cluster, { blocks: 256, replicas: 3 }, async () => {
+    const [, away] = cluster.nodes;
+    away!.stop();
+    await degraded(cluster);
+    await away!.start(wrong);
+    await cluster.until('it is told why', () => {
+      said = cluster.volume!.advice().join('\n');
+      return /v-r2/.test(said) && !/ECONNREFUSED|closed by the peer|leaving|being tried/.test(said);
+    });
+    away!.stop();
+    await away!.start();
+    await healthy(cluster);
+  });
+  return { said, logged };
+}
+
+test('a replica with another secret is not said to be down: the advice and the log name the secret', async () => {
+  const { said, logged } = await comesBackWrong(clear(SECRET), clear(WRONG));
+  assert.match(
+    said,
+    /v-r2 is there and not let in .*secrets of the two sides differ.*replication\.secretFile/,
+  );
+  assert.doesNotMatch(said, /is its node up/);
+  const tries = logged.filter((line) =>
+    /a replica cannot be reached: .*secrets of the two sides differ/.test(line),
+  );
+  assert.equal(tries.length, 1, 'once, however often it is tried');
+});
+
+test('a replica with a certificate that has expired is not said to be down: the advice names the certificate', async () => {
+  const { said } = await comesBackWrong(withTls(ours), withTls(expired));
+  assert.match(said, /v-r2 is there, and .*certificate \(.*expired.*"Certificates"/);
+  assert.doesNotMatch(said, /is its node up/);
 });
 
 test('a whole volume over mutual TLS: large and small I/O, a replica that goes, comes back and is rebuilt', async () => {
