@@ -254,16 +254,23 @@ function judgeVolumes({ objects }: Facts, tell: Tell): void {
     const used = sessions > 0 ? ` (${sessions} sessions use it)` : '';
     const isDown = phase === 'Failed' || state === 'Offline';
     const shown = phase === 'Failed' ? phase : state;
+    const advice = adviceOf(volume);
+    const message = messageOf(volume);
+    // Under serve the condition says the advice once more: it is told once, where what to do is told.
+    const why = message === advice ? countOf(volume) : `: ${message}`;
     tell(
       isDown ? 'broken' : 'care',
-      `volume ${name} is ${shown}${used}: ${messageOf(volume)}`,
-      adviceOf(volume) || (state === 'Rebuilding' ? 'wait' : `ashlar describe volume ${name}`),
+      `volume ${name} is ${shown}${used}${why}`,
+      advice || (state === 'Rebuilding' ? 'wait' : `ashlar describe volume ${name}`),
     );
   }
 }
 
 function judgeReplicas({ objects }: Facts, tell: Tell): void {
-  // A silent node says it once for all its replicas, and a volume for those of its own that are Rebuilding.
+  // A silent node says it once for all its replicas, and a volume for those of its own that its advice names.
+  const named = new Map(
+    (objects.get('volumes') ?? []).map((volume) => [volume.metadata.name, adviceOf(volume)]),
+  );
   const silent = new Set(
     (objects.get('nodes') ?? [])
       .filter((node) => conditionOf(node, 'Ready')?.status !== 'True')
@@ -274,6 +281,7 @@ function judgeReplicas({ objects }: Facts, tell: Tell): void {
     if (phase !== 'Failed' && phase !== 'Offline') continue;
     if (silent.has(String(replica.spec?.['nodeName']))) continue;
     const { name } = replica.metadata;
+    if (named.get(String(replica.spec?.['volumeName']))?.includes(`Replica ${name} `)) continue;
     const todo = `ashlar describe replica ${name}`;
     tell('care', `replica ${name} is ${phase}: ${messageOf(replica)}`, todo);
   }
@@ -336,6 +344,15 @@ function messageOf({ status }: Seen): string {
 function adviceOf({ status }: Seen): string {
   const { advice } = (status ?? {}) as { advice?: readonly string[] };
   return (advice ?? []).join(' ');
+}
+
+/** How many of its replicas are in sync, where it has several. */
+function countOf({ status }: Seen): string {
+  const { wanted = 0, inSync } = (status?.['replicas'] ?? {}) as {
+    wanted?: number;
+    inSync?: number;
+  };
+  return wanted > 1 && inSync !== undefined ? `: ${inSync} of ${wanted} replicas in sync` : '';
 }
 
 function numberOf({ status }: Seen, key: string): number | null {

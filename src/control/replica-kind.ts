@@ -1,5 +1,10 @@
 // Replicas as objects of the API: one a copy of a volume, shown, never written. What is wanted stands in the volume.
-import { type KindDefinition, PolledBackend, READ_VERBS } from '../apiserver/index.ts';
+import {
+  type Condition,
+  type KindDefinition,
+  PolledBackend,
+  READ_VERBS,
+} from '../apiserver/index.ts';
 import type { Clock } from '../base/index.ts';
 import { REPLICA, type Replica, rebuildStatus } from '../kinds/index.ts';
 import { STORE_BLOCK_BYTES } from '../store/types.ts';
@@ -46,7 +51,23 @@ function present(volume: WantedVolume, facts: ReplicaFacts): Replica {
       lagBytes: facts.lagBytes,
       ...rebuildOf(facts),
       lastFault: facts.lastFault,
+      conditions: [readyOf(facts)],
     },
+  };
+}
+
+/** Why it is as it is. Since when is not known: what is polled has no memory. */
+function readyOf(facts: ReplicaFacts): Condition {
+  const phase = phaseOf(facts);
+  if (phase === 'Healthy' || phase === 'Witness') {
+    return { type: 'Ready', status: 'True', reason: facts.state, message: 'in sync' };
+  }
+  const { connected, state, lastFault, linkReason } = facts;
+  return {
+    type: 'Ready',
+    status: 'False',
+    reason: connected ? state : 'Offline',
+    message: (connected ? lastFault : linkReason || lastFault) || phase.toLowerCase(),
   };
 }
 

@@ -102,6 +102,27 @@ test('a volume says what it is, who uses it, and why', () => {
   assert.match(told({ volumes: [aVolume('', { phase: 'Failed' })] })[0]!, /^broken: .*is Failed/);
 });
 
+test('what a volume of serve advises is told once, and its replica that it names not again', () => {
+  const advice = 'Replica db-r3 cannot be reached (why): is its node up?';
+  const volume = aVolume('Degraded', {
+    advice: [advice],
+    replicas: { wanted: 3, placed: 3, inSync: 2 },
+    conditions: [is('Ready', 'True', advice)],
+  });
+  const replica = (name: string): Seen => ({
+    metadata: { name },
+    spec: { volumeName: 'db' },
+    status: { phase: 'Offline', conditions: [is('Ready', 'False', 'why')] },
+  });
+  const objects = { volumes: [volume], replicas: [replica('db-r3'), replica('db-r2')] };
+  assert.deepEqual(told(objects), [
+    'care: volume db is Degraded: 2 of 3 replicas in sync',
+    'care: replica db-r2 is Offline: why',
+  ]);
+  const facts: Facts = { nowMs: NOW_MS, nodes: [], objects: new Map(Object.entries(objects)) };
+  assert.equal(judge(facts)[0]?.todo, advice);
+});
+
 test('pools: state, room, errors', () => {
   const pool = (status: object): string[] =>
     told({ pools: [{ metadata: { name: 'p' }, status: { phase: 'Online', ...status } }] });
