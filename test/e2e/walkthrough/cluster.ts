@@ -1,11 +1,12 @@
 // Nodes of ashlar as real processes, with files that stand in for disks, and the tools that people use on them: kubectl,
 // the `ashlar` command, and an iSCSI initiator that is not ours (qemu-io).
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Finished, run } from '../support/process.ts';
+import { Looks } from './looks.ts';
 
 const MAIN = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
 const START_LIMIT_MS = 90_000;
@@ -148,9 +149,13 @@ export class Cluster {
     if (stdout === '') throw new Error(`ashlar kubeconfig: ${stderr}`);
     writeFileSync(this.#kubeconfig, stdout);
     this.#api = node.api;
+    const { ASHLAR_TOKEN_FILE: tokenFile, ASHLAR_CA_FILE: caFile = null } = this.#env;
+    const token = tokenFile === undefined ? null : readFileSync(tokenFile, 'utf8').trim();
+    this.#looks = new Looks({ address: node.api, token, caFile });
   }
 
   #api = '';
+  #looks: Looks | null = null;
 
   readonly kubectl: Tool = (...args) =>
     run('kubectl', ['--kubeconfig', this.#kubeconfig, ...args], {
@@ -176,10 +181,13 @@ export class Cluster {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  /** The object as JSON, or null. */
-  async get<T = Record<string, never>>(...args: string[]): Promise<T | null> {
-    const { status, stdout } = await this.kubectl('get', ...args, '-o', 'json');
-    return status === 0 ? (JSON.parse(stdout) as T) : null;
+  /** The object as JSON, or null; without a name all of the kind, or kinds. */
+  async get<T = Record<string, never>>(
+    kinds: string,
+    name?: string,
+    namespace?: string,
+  ): Promise<T | null> {
+    return ((await this.#looks?.get(kinds, name, namespace)) ?? null) as T | null;
   }
 
   /** Waits until it is so; the last look is in the failure. */

@@ -350,9 +350,10 @@ test(`the leader killed ${KILLS} times at random instants: nothing leaks, nothin
   const names = Object.keys(operations.all);
   const done = new Map<string, number>();
   for (let kill = FIRST; kill < FIRST + KILLS; kill += 1) {
-    const lease = await cluster.get<{ spec: { holderIdentity: string } }>(
-      ...['leases', '-n', 'openebs', 'controllers'],
-    );
+    interface Lease {
+      spec: { holderIdentity: string };
+    }
+    const lease = await cluster.get<Lease>('leases', 'controllers', 'openebs');
     const leader = nodeOf(lease?.spec.holderIdentity.split('_')[0]);
     const [other] = cluster.nodes.filter((node) => node !== leader);
     await cluster.pointTo(other!);
