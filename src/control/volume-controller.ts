@@ -197,8 +197,17 @@ export class VolumeController {
 
   /** The name of the pool that the volume behind a target is in. */
   poolNameOf(iqn: string): string {
+    return (this.#table.get(this.#volumeOf(iqn))?.place ?? this.#table.own).name;
+  }
+
+  #volumeOf(iqn: string): string {
     const [volume = ''] = iqn.slice(this.#table.iqn('').length).split('.'); // A snapshot's: VOLUME.NAME.
-    return (this.#table.get(volume)?.place ?? this.#table.own).name;
+    return volume;
+  }
+
+  /** The pool behind a target. */
+  poolBehind(iqn: string): Pool {
+    return this.#table.poolOf(this.#volumeOf(iqn));
   }
 
   /** The pool that a volume is in; of one that there is none of, the daemon's own. */

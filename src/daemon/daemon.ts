@@ -31,7 +31,7 @@ import { NativePoolMedia } from './pool-media.ts';
 import { samplePool } from './pool-sample.ts';
 import { portError, StartError } from './ports.ts';
 import { Replication, replicaNodeOf } from './replication.ts';
-import { SpaceWatch } from './space-watch.ts';
+import { provisioningSpace, SpaceWatch } from './space-watch.ts';
 import { Targets } from './targets.ts';
 
 /** Which volumes were made when the pool was: they are not made again after somebody deleted them. */
@@ -199,6 +199,12 @@ export class Daemon {
         mutual: config.discovery.mutualChap,
       },
       allowSanitize: config.volumes.allowSanitize,
+      spaceOf: (iqn) => {
+        const behind = this.#controller?.poolBehind(iqn);
+        return behind === undefined
+          ? null
+          : provisioningSpace(behind.stats(), config.pool.spaceThresholdPercent);
+      },
     });
     pool.onFault((why) => {
       this.#fault = why;
@@ -358,6 +364,7 @@ export class Daemon {
       limits: {
         loginDeadlineMs: iscsi.loginTimeoutMs,
         maxLogins: iscsi.maxLogins,
+        maxLoginsPerAddress: iscsi.maxLoginsPerAddress,
         maxSessions: iscsi.maxSessions,
         pingIntervalMs: iscsi.nopIntervalMs,
         pingTimeoutMs: iscsi.nopTimeoutMs,

@@ -1,7 +1,8 @@
 // Watches how full the pool is, and tells the hosts in time: the soft threshold of thin provisioning (06h/38h/07h), long
 // before writes that grow are refused. And whether all of its space is known (H6).
 import type { Clock, Log, Timer } from '../base/index.ts';
-import type { PoolStats } from '../store/index.ts';
+import type { ProvisioningSpace } from '../scsi/index.ts';
+import { type PoolStats, STORE_BLOCK_BYTES, writableBlocks } from '../store/index.ts';
 
 const INTERVAL_MS = 5000;
 /** It must fall so many percent below the threshold before reaching it counts as news again. */
@@ -71,4 +72,18 @@ export class SpaceWatch {
 export function usedPercent(stats: PoolStats): number {
   if (stats.usableBlocks === 0) return 100;
   return ((stats.allocatedBlocks - stats.pendingFreeBlocks) / stats.usableBlocks) * 100;
+}
+
+/** What hosts may ask of the space of a pool; `thresholdPercent` as the watch has it. */
+export function provisioningSpace(stats: PoolStats, thresholdPercent: number): ProvisioningSpace {
+  const { usableBlocks, allocatedBlocks, pendingFreeBlocks } = stats;
+  const leftPercent = 100 - thresholdPercent;
+  return {
+    usedBytes: (allocatedBlocks - pendingFreeBlocks) * STORE_BLOCK_BYTES,
+    availableBytes: writableBlocks(stats) * STORE_BLOCK_BYTES,
+    tellAtBytes:
+      thresholdPercent > 0
+        ? Math.floor((usableBlocks * leftPercent) / 100) * STORE_BLOCK_BYTES
+        : null,
+  };
 }

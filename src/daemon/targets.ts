@@ -4,7 +4,7 @@ import type { DataBufferPool } from '../block/index.ts';
 import type { ExposedVolume, WantedVolume } from '../control/index.ts';
 import type { AuthPolicy, SessionInfo, TargetDirectory, TargetEntry } from '../iscsi/types.ts';
 import type { Elsewhere, NodeExporter } from '../node/index.ts';
-import { type LogicalUnit, ScsiTargetDevice } from '../scsi/index.ts';
+import { type LogicalUnit, type ProvisioningSpace, ScsiTargetDevice } from '../scsi/index.ts';
 
 /** What the targets need of the iSCSI server. It comes later: it needs the directory first. */
 export interface SessionEnder {
@@ -19,6 +19,8 @@ export interface TargetsOptions {
   readonly portals: readonly string[];
   readonly discoveryAuth: AuthPolicy;
   readonly allowSanitize: boolean;
+  /** Of the pool behind a target; without it hosts hear nothing of space. */
+  readonly spaceOf?: (iqn: string) => ProvisioningSpace | null;
 }
 
 interface Exported {
@@ -190,12 +192,13 @@ export class Targets implements TargetDirectory, NodeExporter {
   }
 
   #makeDevice(iqn: string): ScsiTargetDevice {
-    const { buffers, turn, allowSanitize } = this.#options;
+    const { buffers, turn, allowSanitize, spaceOf } = this.#options;
     const device = new ScsiTargetDevice({
       name: iqn,
       buffers,
       turn,
       allowSanitize,
+      ...(spaceOf === undefined ? {} : { space: () => spaceOf(iqn) }),
       copyCandidates: () => this.#units(),
     });
     device.setSpaceLow(this.#isSpaceLow(iqn));

@@ -66,7 +66,8 @@ export interface IscsiLimits {
 
 export const DEFAULT_LIMITS: Readonly<IscsiLimits> = {
   loginDeadlineMs: 15_000,
-  maxLoginsPerAddress: 32,
+  // Half of all: one address cannot keep the others out, and many hosts may stand behind one.
+  maxLoginsPerAddress: 128,
   maxLogins: 256,
   maxSessions: 1024,
   writeDeadlineMs: 30_000,

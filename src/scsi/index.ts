@@ -2,6 +2,7 @@
 // BlockDevice. It has not heard of iSCSI: a transport hands it ScsiTasks and a Nexus.
 export { LogicalUnit } from './logical-unit.ts';
 export { decodeLun, encodeLun, MAX_LUN, NO_LUN, REPORT_LUNS_WELL_KNOWN_LUN } from './lun.ts';
+export type { ProvisioningSpace } from './provisioning.ts';
 export { Asc, SenseKey } from './sense.ts';
 export { ScsiTargetDevice, type ScsiTargetOptions } from './target.ts';
 export {

@@ -16,6 +16,7 @@ import { type Identity, identityOf } from './identity.ts';
 import { MAX_TASKS_PER_UNIT } from './limits.ts';
 import { ModePages } from './mode-pages.ts';
 import { NexusState } from './nexus-state.ts';
+import type { SpaceSource } from './provisioning.ts';
 import { Asc, SenseKey } from './sense.ts';
 import { type Nexus, ScsiStatus, type ScsiTask, TaskAttribute } from './task.ts';
 import { TaskSet } from './task-set.ts';
@@ -26,6 +27,8 @@ export interface TargetFace {
   readonly name: string;
   /** In rising order. */
   luns(): readonly number[];
+  /** Whether the unit has not been taken away. */
+  has(unit: LogicalUnit): boolean;
   /** All logical units an EXTENDED COPY may name: of this target, and of others if the daemon says so. */
   copyCandidates(): Iterable<LogicalUnit>;
 }
@@ -49,6 +52,8 @@ export interface LogicalUnitOptions {
   readonly lun: number;
   /** SANITIZE destroys: it is refused unless allowed. */
   readonly allowSanitize: boolean;
+  /** Null: it offers no thresholds of thin provisioning. */
+  readonly space: SpaceSource | null;
 }
 
 /** Free executions, shared by the units of a target. */
@@ -77,6 +82,8 @@ export class LogicalUnit {
   readonly target: TargetFace;
   readonly lun: number;
   readonly allowSanitize: boolean;
+  /** Null: hosts hear nothing of how much space there is. */
+  readonly space: SpaceSource | null;
   readonly tasks = new TaskSet();
   readonly visitors = new Set<Visitor>();
   readonly modePages: ModePages;
@@ -98,8 +105,9 @@ export class LogicalUnit {
     this.target = options.target;
     this.lun = options.lun;
     this.allowSanitize = options.allowSanitize;
+    this.space = options.space;
     this.#pool = pool;
-    this.modePages = new ModePages(options.device);
+    this.modePages = new ModePages(options.device, options.space);
     options.device.listen({
       onResized: () => this.attentionToAll(Asc.CapacityDataChanged),
       onWriteCacheChanged: () => this.#writeCacheChanged(),

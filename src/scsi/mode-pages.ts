@@ -1,6 +1,7 @@
 // Mode pages (SPC-4 §7.5, SBC-4 §6.4): current, changeable, default and saved values, and what of them the device server
 // acts upon. WCE lives in the device, durably; the rest of what can be saved is kept with the device as a small blob.
 import { type BlockDevice, IoStatus, METADATA_KEYS } from '../block/index.ts';
+import { PROVISIONING_PAGE, type SpaceSource, writeThreshold } from './provisioning.ts';
 
 export const ModePage = {
   ReadWriteErrorRecovery: 0x01,
@@ -55,10 +56,19 @@ function zeros(count: number): number[] {
   return new Array(count).fill(0);
 }
 
-function makePages(): { caching: Page; control: Page; all: readonly Page[] } {
+interface Pages {
+  readonly caching: Page;
+  readonly control: Page;
+  /** Where thresholds are offered. */
+  readonly provisioning: Page | null;
+  readonly all: readonly Page[];
+}
+
+function makePages(space: SpaceSource | null): Pages {
   // AWRE and ARRE: bad blocks are repaired as they are met, by the layers below.
-  // LBPERE: thin provisioning thresholds are reported, by 38h/07h.
-  const errorRecovery = page([0x81, 0x0a, 0xc0, 0, 0, 0, 0, 0x80, ...zeros(4)]);
+  // LBPERE: thin provisioning thresholds are reported, by 38h/07h, where there are any.
+  const lbpere = space === null ? 0 : 0x80;
+  const errorRecovery = page([0x81, 0x0a, 0xc0, 0, 0, 0, 0, lbpere, ...zeros(4)]);
   const caching = page([0x88, 0x12, WCE, ...zeros(17)], { 2: WCE });
   // GLTSD: log parameters are not saved. QUEUE ALGORITHM MODIFIER 1: SIMPLE tasks are reordered freely.
   const control = page([0x8a, 0x0a, 0x02, 0x10, ...zeros(8)], {
@@ -69,7 +79,10 @@ function makePages(): { caching: Page; control: Page; all: readonly Page[] } {
   });
   const controlExtension = page([0xca, 0x01, 0x00, 0x1c, ...zeros(28)]);
   const exceptions = page([0x9c, 0x0a, 0x08, ...zeros(9)]);
-  return { caching, control, all: [errorRecovery, caching, control, controlExtension, exceptions] };
+  const provisioning = space === null ? null : page([...PROVISIONING_PAGE]);
+  const all = [errorRecovery, caching, control, controlExtension, exceptions];
+  if (provisioning !== null) all.push(provisioning);
+  return { caching, control, provisioning, all };
 }
 
 /** Why a page of a MODE SELECT was refused: where in the page, and at which bit. */
@@ -80,7 +93,8 @@ export interface PageFault {
 
 export class ModePages {
   readonly #device: BlockDevice;
-  readonly #pages = makePages();
+  readonly #space: SpaceSource | null;
+  readonly #pages: Pages;
   // What the hot path asks, decoded once.
   descriptorSense = false;
   softwareWriteProtect = false;
@@ -88,8 +102,11 @@ export class ModePages {
   /** QERR: 0, 1 or 3. */
   queueErrorManagement = 0;
 
-  constructor(device: BlockDevice) {
+  /** `space`: of a unit that tells hosts how much it has. */
+  constructor(device: BlockDevice, space: SpaceSource | null) {
     this.#device = device;
+    this.#space = space;
+    this.#pages = makePages(space);
     const kept = device.loadMetadata(METADATA_KEY);
     const { saved, changeable } = this.#pages.control;
     if (kept !== null && kept.length === saved.length - 1 && kept[0] === METADATA_VERSION) {
@@ -109,6 +126,7 @@ export class ModePages {
   /** The pages that `code` and `subpage` select, in order; empty when there is none such. */
   sense(code: number, subpage: number, control: PageControl): Buffer[] {
     this.#refreshWriteCache();
+    this.#refreshThreshold();
     return this.#pages.all
       .filter((one) => code === ALL_PAGES || one.code === code)
       .filter((one) => subpage === ALL_SUBPAGES || one.subpage === subpage)
@@ -191,6 +209,16 @@ export class ModePages {
     const bit = this.#device.writeCache ? WCE : 0;
     current[2] = (current[2]! & ~WCE) | bit;
     saved[2] = (saved[2]! & ~WCE) | bit;
+  }
+
+  /** The pool grows, and its threshold with it. */
+  #refreshThreshold(): void {
+    const { provisioning } = this.#pages;
+    if (provisioning === null || this.#space === null) return;
+    const space = this.#space();
+    for (const values of [provisioning.current, provisioning.saved, provisioning.defaults]) {
+      writeThreshold(values, space);
+    }
   }
 
   #decode(): void {

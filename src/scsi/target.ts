@@ -9,6 +9,7 @@ import { type AbortWaiter, Execution } from './execution.ts';
 import { MAX_UNITS_PER_TARGET } from './limits.ts';
 import { ExecutionPool, LogicalUnit, type TargetFace } from './logical-unit.ts';
 import { MAX_LUN } from './lun.ts';
+import type { SpaceSource } from './provisioning.ts';
 import { Asc } from './sense.ts';
 import {
   type Nexus,
@@ -27,6 +28,8 @@ export interface ScsiTargetOptions {
   readonly turn: Turn;
   /** SANITIZE is refused unless allowed. Default: refused. */
   readonly allowSanitize?: boolean;
+  /** Of the space behind its units; without it they offer no thresholds. */
+  readonly space?: SpaceSource;
   /** Logical units of other targets of this daemon that EXTENDED COPY may name. Default: none. */
   readonly copyCandidates?: () => Iterable<LogicalUnit>;
 }
@@ -64,6 +67,7 @@ export class ScsiTargetDevice implements ScsiTarget, TargetFace {
         target: this,
         lun,
         allowSanitize: this.#options.allowSanitize ?? false,
+        space: this.#options.space ?? null,
       },
       this.#executions,
     );
@@ -108,6 +112,10 @@ export class ScsiTargetDevice implements ScsiTarget, TargetFace {
 
   unit(lun: number): LogicalUnit | null {
     return (lun >= 0 ? this.#units[lun] : undefined) ?? null;
+  }
+
+  has(unit: LogicalUnit): boolean {
+    return this.#units[unit.lun] === unit;
   }
 
   *copyCandidates(): Iterable<LogicalUnit> {

@@ -34,6 +34,8 @@ const MAX_BUSY_FACTOR = 8;
  * All others run on a volume of 512-byte blocks, where several make a physical one and fewer tests skip themselves.
  */
 const ON_4096_BYTE_BLOCKS: ReadonlySet<string> = new Set(['ALL.GetLBAStatus.UnmapSingle']);
+/** Tests that want a write-protected unit: a snapshot that is shown to hosts is one. */
+const ON_A_SNAPSHOT: ReadonlySet<string> = new Set(['ALL.ReadOnly.ReadOnlySBC']);
 /** Small, because SANITIZE overwrites all of it, and larger than any range the tests touch. */
 const VOLUME_MIB = 128;
 const KINDS: readonly OutcomeKind[] = ['pass', 'skip', 'fail', 'hang', 'crash'];
@@ -49,8 +51,8 @@ type Options = {
 /** What the tests are pointed at; `target` is undefined for a daemon that somebody else runs. */
 type Subject = {
   readonly url: string;
-  /** Of a volume of 4096-byte blocks, where there is one beside the other. */
-  readonly url4096: string | undefined;
+  /** Of a unit of another sort, where there is one beside it: which tests run there. */
+  readonly elsewhere: readonly { readonly tests: ReadonlySet<string>; readonly url: string }[];
   readonly target: Target | undefined;
 };
 
@@ -83,7 +85,7 @@ async function main(): Promise<number> {
   if (values.portal !== undefined) {
     if (values.iqn === undefined) throw new Error('--portal needs --iqn');
     const url = `iscsi://${values.portal}/${values.iqn}/${values.lun}`;
-    return judgeAll({ url, url4096: undefined, target: undefined }, options);
+    return judgeAll({ url, elsewhere: [], target: undefined }, options);
   }
   const target = values.peer === 'tgt' ? new TgtTarget() : new AshlarTarget({ poolMiB: 1024 });
   try {
@@ -94,11 +96,24 @@ async function main(): Promise<number> {
     };
     const url = await volume('conformance', blockSize === '4096' ? 4096 : 512);
     const both = blockSize === undefined && values.peer === undefined;
-    const url4096 = both ? await volume('conformance-4096', 4096) : undefined;
-    return await judgeAll({ url, url4096, target }, options);
+    const elsewhere = !both
+      ? []
+      : [
+          { tests: ON_4096_BYTE_BLOCKS, url: await volume('conformance-4096', 4096) },
+          { tests: ON_A_SNAPSHOT, url: await snapshotOf(target, 'conformance', url) },
+        ];
+    return await judgeAll({ url, elsewhere, target }, options);
   } finally {
     await target.dispose();
   }
+}
+
+/** A snapshot of the volume behind `url`, shown to hosts. */
+async function snapshotOf(target: Target, volume: string, url: string): Promise<string> {
+  if (!(target instanceof AshlarTarget)) throw new Error(`${target.name} has no snapshots`);
+  await target.cli(['create', 'snapshot', 'shown', '--volume', volume]);
+  await target.cli(['expose', 'snapshot', `${volume}@shown`]);
+  return url.replace(/\/\d+$/, '.shown/0');
 }
 
 async function judgeAll(subject: Subject, options: Options): Promise<number> {
@@ -123,8 +138,8 @@ async function judgeAll(subject: Subject, options: Options): Promise<number> {
 }
 
 async function runOne(subject: Subject, test: string, options: Options): Promise<Outcome> {
-  const { url, url4096 } = subject;
-  const on = url4096 !== undefined && ON_4096_BYTE_BLOCKS.has(test) ? url4096 : url;
+  const { url, elsewhere } = subject;
+  const on = elsewhere.find(({ tests }) => tests.has(test))?.url ?? url;
   const attempt = (timeoutMs: number): Promise<Finished> =>
     run('iscsi-test-cu', argumentsFor(test, on), { timeoutMs });
   let done = await attempt(TEST_LIMIT_MS);

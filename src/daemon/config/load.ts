@@ -170,6 +170,7 @@ function compose(
       drainTimeoutMs: iscsi.drainTimeout,
       maxSessions: iscsi.maxSessions,
       maxLogins: iscsi.maxLogins,
+      maxLoginsPerAddress: iscsi.maxLoginsPerAddress,
     },
     devices: {
       include: values.devices.include,

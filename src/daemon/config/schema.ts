@@ -60,6 +60,8 @@ export interface Config {
     readonly drainTimeoutMs: number;
     readonly maxSessions: number;
     readonly maxLogins: number;
+    /** Many hosts may stand behind one address (NAT). */
+    readonly maxLoginsPerAddress: number;
   };
   /** `ashlar node`: which disks it lists. */
   readonly devices: {
@@ -163,6 +165,7 @@ export const CONFIG_KEYS = {
     drainTimeout: key(5000, readDuration('5s', 0, 300_000)),
     maxSessions: key(1024, readInteger(1, 65_535)),
     maxLogins: key(256, readInteger(1, 4096)),
+    maxLoginsPerAddress: key(128, readInteger(1, 4096)),
   },
   devices: {
     include: key<string[]>(() => [], readPatterns),

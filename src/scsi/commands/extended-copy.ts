@@ -328,7 +328,9 @@ function denial(execution: Execution, source: LogicalUnit, destination: LogicalU
   const { nexus } = execution.nexus;
   const allows = (unit: LogicalUnit, access: Access): boolean =>
     !(unit.reservations instanceof Reservations) || unit.reservations.allows(nexus, access);
-  if (source.sanitize.active || destination.sanitize.active) {
+  // The list was checked when all were there: one may have been taken away since.
+  const isThere = source.target.has(source) && destination.target.has(destination);
+  if (!isThere || source.sanitize.active || destination.sanitize.active) {
     return Asc.CopyTargetDeviceNotReachable;
   }
   if (!allows(source, Access.Read) || !allows(destination, Access.Write)) {

@@ -1,7 +1,8 @@
 // MAINTENANCE IN of the primary commands, REPORT TARGET PORT GROUPS (SPC-4 §6.37) and REPORT SUPPORTED TASK MANAGEMENT
-// FUNCTIONS (§6.36); and what hosts poll for health: LOG SENSE (§6.8), SEND and RECEIVE DIAGNOSTIC (§6.42, §6.27).
+// FUNCTIONS (§6.36); and what hosts poll for health: SEND and RECEIVE DIAGNOSTIC (§6.42, §6.27).
 import { Access, type Command } from '../command.ts';
 import { CONTROL } from './block-range.ts';
+import { logSense } from './log-sense.ts';
 
 const reportTargetPortGroups: Command = {
   opcode: 0xa3,
@@ -43,24 +44,6 @@ const reportTaskManagement: Command = {
     data[1] = 0x07; // QAES, QTSS, ITNRS.
     if (extended) data[3] = data.length - 4;
     return execution.reply(data, cdb.readUInt32BE(6));
-  },
-};
-
-const SUPPORTED_LOG_PAGES = 0x00;
-
-const logSense: Command = {
-  opcode: 0x4d,
-  serviceAction: null,
-  name: 'LOG SENSE',
-  usage: [0x4d, 0, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, CONTROL],
-  access: Access.Always,
-  duringSanitize: true,
-  execute(execution) {
-    const { cdb } = execution;
-    if ((cdb[1]! & 0x01) !== 0) return execution.failField(1, 0); // SP: nothing is saved.
-    if ((cdb[2]! & 0x3f) !== SUPPORTED_LOG_PAGES) return execution.failField(2, 5);
-    if (cdb[3] !== 0) return execution.failField(3);
-    return execution.reply(Buffer.from([SUPPORTED_LOG_PAGES, 0, 0, 1, 0]), cdb.readUInt16BE(7));
   },
 };
 

@@ -8,6 +8,7 @@ import {
   OPTIMAL_TRANSFER_BYTES,
 } from '../limits.ts';
 import type { LogicalUnit } from '../logical-unit.ts';
+import { thresholdExponent } from '../provisioning.ts';
 import type { Nexus } from '../task.ts';
 import { thirdPartyCopyDescriptors } from './extended-copy.ts';
 
@@ -31,7 +32,7 @@ export function vpdPage(code: number, unit: LogicalUnit, nexus: Nexus): Buffer |
     case 0xb1:
       return page(code, blockDeviceCharacteristics(unit));
     case 0xb2:
-      return page(code, logicalBlockProvisioning());
+      return page(code, logicalBlockProvisioning(unit));
     default:
       return null;
   }
@@ -121,8 +122,10 @@ function blockDeviceCharacteristics(unit: LogicalUnit): Buffer {
 }
 
 /** Logical block provisioning, SBC-4 §6.6.7. */
-function logicalBlockProvisioning(): Buffer {
+function logicalBlockProvisioning(unit: LogicalUnit): Buffer {
   const body = Buffer.alloc(4);
+  // THRESHOLD EXPONENT: 0 where no thresholds are offered.
+  body[0] = unit.space === null ? 0 : thresholdExponent(unit.device.geometry.logicalBlockBytes);
   body[1] = 0xe4; // LBPU, LBPWS, LBPWS10; LBPRZ 001b: unmapped blocks read as zeros.
   body[2] = 0x02; // Thin provisioned.
   return body;

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Log, ManualClock, silentLog } from '../../../src/base/index.ts';
-import { SpaceWatch } from '../../../src/daemon/space-watch.ts';
-import type { PoolStats } from '../../../src/store/index.ts';
+import { provisioningSpace, SpaceWatch } from '../../../src/daemon/space-watch.ts';
+import { type PoolStats, STORE_BLOCK_BYTES } from '../../../src/store/index.ts';
 
 function aWatch(thresholdPercent: number, rebuiltPages = 0) {
   const clock = new ManualClock();
@@ -71,4 +71,22 @@ test('a map of free space that is damaged, or was, is in the log', () => {
   clock.advance(60_000);
   assert.equal(said.length, 2);
   assert.match(said[1] ?? '', /not usable before the pool is opened again/);
+});
+
+test('what hosts may ask agrees with what they are told', () => {
+  const { stats, told, clock } = aWatch(85);
+  const space = (percent = 85) => provisioningSpace(stats as PoolStats, percent);
+  stats.allocatedBlocks = 870;
+  stats.pendingFreeBlocks = 21;
+  assert.deepEqual(space(), {
+    usedBytes: 849 * STORE_BLOCK_BYTES,
+    availableBytes: 151 * STORE_BLOCK_BYTES,
+    tellAtBytes: 150 * STORE_BLOCK_BYTES,
+  });
+  clock.advance(10_000);
+  assert.deepEqual(told, []);
+  stats.pendingFreeBlocks = 20;
+  clock.advance(10_000);
+  assert.deepEqual([told, space().availableBytes], [[true], space().tellAtBytes]);
+  assert.equal(space(0).tellAtBytes, null);
 });

@@ -323,6 +323,48 @@ describe('EXTENDED COPY', () => {
     }
   });
 
+  it('goes no further than the segment in which a unit of a later one was taken away', () => {
+    for (const [from, to] of [
+      [0, 2],
+      [2, 0],
+    ] as const) {
+      const harness = new Harness();
+      const [held, gone] = [1, 2].map((lun) => {
+        const device = new MemoryDevice({ bytes: 8 * MIB, logicalBlockBytes: 512 });
+        harness.target.addUnit(lun, device, `${lun}1111111-2222-3333-4444-555555555555`);
+        return device;
+      });
+      harness.run(cdb(0));
+      pattern(MIB).copy(harness.device.bytes);
+      gone!.bytes.fill(0xee, 0, MIB);
+      held!.hold = true;
+      const targets = [UUID, ...[1, 2].map((lun) => `${lun}1111111-2222-3333-4444-555555555555`)];
+      const data = list(
+        targets.map((uuid) => target(uuid)),
+        [
+          segment({ to: 1, blocks: 2048, destination: 0 }),
+          segment({ from, to, blocks: 1024, destination: 4096 }),
+        ],
+      );
+      const pending = harness.start(copyCdb(data.length), { data });
+      assert.ok(held!.held.length > 0);
+      const early = pending.outcome;
+      assert.equal(early, null);
+      let removed = false;
+      harness.target.removeUnit(2, () => {
+        removed = true;
+      });
+      assert.ok(removed, 'it does not wait for what does not touch it yet');
+      const before = [harness.device, gone!].map(({ bytes }) => Buffer.from(bytes));
+      held!.releaseAll();
+      assert.deepEqual([pending.outcome?.key, pending.outcome?.code], [0x0a, 0x0d02]);
+      for (const [index, { bytes }] of [harness.device, gone!].entries()) {
+        assert.ok(before[index]!.equals(bytes), 'nothing is written any more');
+      }
+      assert.equal(harness.pool.freeBytes, 32 * MIB);
+    }
+  });
+
   it('that is aborted while it waits for its first buffer leaves nothing that others wait for', async () => {
     const { harness, pending, free } = aCopyThatWaits();
     assert.equal(harness.manage(TaskManagement.AbortTask, { tag: 77 }).response, 0);
