@@ -21,6 +21,10 @@ export interface Identity {
 export interface Access {
   /** Whose request it is. Throws Unauthorized. */
   identify(authorization: string | undefined): Identity;
+  /** Null: nobody has this token. */
+  ofToken(token: string): Identity | null;
+  /** Null: nobody is called so. */
+  ofName(name: string): Identity | null;
   /** Throws Forbidden. */
   assertAllowed(
     identity: Identity | null,
@@ -51,14 +55,23 @@ export class TokenAccess implements Access {
         'Unauthorized: send a token (Authorization: Bearer TOKEN)',
       );
     }
+    const found = this.ofToken(token);
+    if (found === null) throw new ApiError('Unauthorized', 'Unauthorized: nobody has this token');
+    return found;
+  }
+
+  ofToken(token: string): Identity | null {
     const digest = digestOf(token);
     let found: Identity | null = null;
     // All of them, always: how long it takes says nothing.
     for (const account of this.#accounts) {
       if (timingSafeEqual(account.digest, digest)) found = account.identity;
     }
-    if (found === null) throw new ApiError('Unauthorized', 'Unauthorized: nobody has this token');
     return found;
+  }
+
+  ofName(name: string): Identity | null {
+    return this.#accounts.find(({ identity }) => identity.name === name)?.identity ?? null;
   }
 
   assertAllowed(

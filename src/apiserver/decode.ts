@@ -18,12 +18,15 @@ export function schemaOf(kind: KindDefinition): Schema & TSchema {
   return schema;
 }
 
+/** `ofPatch`: the object is what a patch made of another one. */
+export type DecodeOptions = WriteOptions & { readonly ofPatch?: boolean };
+
 /** What was sent, as the kind's object: cleaned of unknown fields where they are not refused. */
 export function decodeObject(
   kind: KindDefinition,
   version: string,
   sent: unknown,
-  options: WriteOptions,
+  options: DecodeOptions,
   withoutStatus: boolean,
 ): KubeObject {
   if (!isObject(sent)) {
@@ -43,8 +46,9 @@ export function decodeObject(
     isObject(sent['metadata']) || 'metadata' in sent ? sent : { ...sent, metadata: {} };
   const found = checkStructure(schemaOf(kind), withoutStatus ? omitStatus(complete) : complete);
   causes.push(...found.causes);
+  const strict: StatusCause[] = [];
   const judge = (reason: StatusCause['reason'], field: string, message: string): void => {
-    if ((options.fieldValidation ?? 'Strict') === 'Strict') causes.push({ reason, field, message });
+    if ((options.fieldValidation ?? 'Strict') === 'Strict') strict.push({ reason, field, message });
     else if (options.fieldValidation === 'Warn') options.onWarning?.(message);
   };
   for (const { field, message } of found.unknown) judge('FieldValueNotSupported', field, message);
@@ -52,8 +56,27 @@ export function decodeObject(
     const field = clip(path);
     judge('FieldValueDuplicate', field, `duplicate field "${field}"`);
   }
-  if (causes.length > 0) throw invalid(kind, nameIn(sent), causes);
+  if (causes.length > 0) throw invalid(kind, nameIn(sent), [...causes, ...strict]);
+  if (strict.length > 0) throw strictError(kind, version, nameIn(sent), strict, options);
   return { ...(found.value as KubeObject), apiVersion, kind: kind.kind };
+}
+
+/** Fields that there are not, or twice, in words that clients of Kubernetes know; its causes name them all the same. */
+function strictError(
+  kind: KindDefinition,
+  version: string,
+  name: string,
+  causes: readonly StatusCause[],
+  { ofPatch = false }: DecodeOptions,
+): ApiError {
+  const what = `strict decoding error: ${causes.map(({ message }) => message).join(', ')}`;
+  const details = { name, group: kind.group, kind: kind.kind, causes };
+  if (ofPatch) {
+    const subject = name === '' ? kind.kind : `${kind.kind} "${name}"`;
+    return new ApiError('Invalid', `${subject} is invalid: patch: ${what}`, details);
+  }
+  const message = `${kind.kind} in version "${version}" cannot be handled as a ${kind.kind}: ${what}`;
+  return new ApiError('BadRequest', message, details);
 }
 
 /** A status that is not the client's to set need not be right either: tools send back what they read, or `{}`. */

@@ -50,7 +50,8 @@ export class Housekeeper {
       if (
         !verbsOf(kind).includes('delete') ||
         kind.backend !== undefined ||
-        kind === (EVENTS as unknown)
+        kind === (EVENTS as unknown) ||
+        kind.shows !== undefined
       ) {
         continue;
       }
@@ -110,7 +111,8 @@ export class Housekeeper {
       for (const object of informer.all()) all.push({ kind, object });
     }
     for (const kind of this.#server.registry.all) {
-      if (kind.backend === undefined || !verbsOf(kind).includes('delete')) continue;
+      if (kind.backend === undefined || kind.shows !== undefined) continue;
+      if (!verbsOf(kind).includes('delete')) continue;
       const { items } = await this.#server.list(kind as KindRef);
       for (const object of items) all.push({ kind, object });
     }

@@ -1,7 +1,6 @@
 // The API over HTTP. One route takes every path below /api and /apis and looks its kind up in the registry; discovery
 // and OpenAPI stand beside it. Without tokens it trusts who reaches it, so it listens on loopback and answers only
 // requests that name it so: a web page that talks a browser into calling it (DNS rebinding) brings another Host.
-import { createHash } from 'node:crypto';
 import fastify, {
   type FastifyError,
   type FastifyInstance,
@@ -11,21 +10,15 @@ import fastify, {
 import { stringify as stringifyYaml } from 'yaml';
 import type { Access, Identity } from './access.ts';
 import type { WriteOptions } from './client.ts';
-import {
-  aggregatedDiscovery,
-  coreVersions,
-  groupList,
-  groupOf,
-  resourceList,
-} from './discovery.ts';
+import { addCompression } from './compression.ts';
+import { decodeObject } from './decode.ts';
+import { addDiscovery } from './discovery-routes.ts';
 import { ApiError, clip, invalid, notFound, type StatusReason } from './errors.ts';
 import type { KindDefinition, LogOptions, Verb } from './kind.ts';
 import { listVersion, watchVersion } from './list-options.ts';
 import type { KubeObject } from './meta.ts';
 import { type Shape, wantedShape } from './negotiation.ts';
 import { wrongPatchOption } from './object-parts.ts';
-import { openapiV2, openapiV3, openapiV3Index } from './openapi.ts';
-import { encodeOpenapiV2, OPENAPI_PROTOBUF } from './openapi-protobuf.ts';
 import { isNode, nodeAt, type PeerIdentity, peerOptions } from './peer-nodes.ts';
 import {
   deleteRequest,
@@ -44,10 +37,11 @@ import {
   writeOptions,
 } from './request.ts';
 import type { ResourceServer } from './resources.ts';
-import { reviewAccess, reviewRules, reviewSelf } from './self-review.ts';
+import { isOfSelf } from './self-review.ts';
 import { Streams } from './streams.ts';
 import { checkStructure, type Schema } from './structure.ts';
 import { partialOf, tableOf } from './table.ts';
+import { endUnusedAtClose } from './unused-connections.ts';
 
 export interface HttpOptions {
   readonly server: ResourceServer;
@@ -93,6 +87,8 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     }
   });
   addDeadline(app);
+  addCompression(app);
+  endUnusedAtClose(app);
   app.addHook('preClose', async () => streams.closeAll());
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const answer = toApiError(error, request.url);
@@ -103,7 +99,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     sendStatus(reply, new ApiError('NotFound', `the server has no ${clip(request.url)}`));
   });
   await app.register(async (scope) => {
-    addDiscovery(scope, options);
+    addDiscovery(scope, { ...options, registry: server.registry });
     const handle = async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> =>
       await new ResourceRequest(options, streams, request, reply).answer();
     for (const url of ['/api/*', '/apis/*']) {
@@ -135,116 +131,14 @@ function addDeadline(app: FastifyInstance): void {
   app.addHook('onRequestAbort', end);
 }
 
-function addDiscovery(app: FastifyInstance, options: HttpOptions): void {
-  const { registry } = options.server;
-  const { version } = options;
-  const found = (value: object | null): object => {
-    if (value === null)
-      throw new ApiError('NotFound', 'the server could not find the requested resource');
-    return value;
-  };
-  const known = (request: FastifyRequest): void => {
-    options.access?.identify(request.headers.authorization);
-  };
-  app.get('/version', () => {
-    const [major = '0', minor = '0'] = version.split('.');
-    return {
-      major,
-      minor,
-      gitVersion: `v${version}`,
-      platform: `${process.platform}/${process.arch}`,
-      // Clients that check their answers (Kubernetes' own for Python) want all of these.
-      buildDate: '1970-01-01T00:00:00Z',
-      compiler: 'v8',
-      gitCommit: '',
-      gitTreeState: '',
-      goVersion: `none; node ${process.version}`,
-      nodeVersion: process.version,
-    };
-  });
-  const root = (core: boolean) => (request: FastifyRequest, reply: FastifyReply) => {
-    known(request);
-    const wish = /application\/json;[^,]*as=APIGroupDiscoveryList[^,]*/.exec(
-      (request.headers.accept ?? '').replaceAll(' ', ''),
-    )?.[0];
-    const asked = /v=(v2beta1|v2)(;|$)/.exec(wish ?? '')?.[1];
-    if (asked === undefined) return core ? coreVersions() : groupList(registry);
-    reply.type(`application/json;g=apidiscovery.k8s.io;v=${asked};as=APIGroupDiscoveryList`);
-    return aggregatedDiscovery(registry, core, asked);
-  };
-  app.get('/api', root(true));
-  app.get('/apis', root(false));
-  app.get('/api/:version', (request) => {
-    known(request);
-    return found(resourceList(registry, '', (request.params as { version: string }).version));
-  });
-  app.get('/apis/:group', (request) => {
-    known(request);
-    return found(groupOf(registry, (request.params as { group: string }).group));
-  });
-  app.get('/apis/:group/:version', (request) => {
-    known(request);
-    const params = request.params as { group: string; version: string };
-    return found(resourceList(registry, params.group, params.version));
-  });
-  // kubectl looks here for a kind that it does not find elsewhere: there are no others.
-  app.get('/apis/apiextensions.k8s.io/v1/customresourcedefinitions', (request) => {
-    known(request);
-    return {
-      kind: 'CustomResourceDefinitionList',
-      apiVersion: 'apiextensions.k8s.io/v1',
-      metadata: { resourceVersion: '0' },
-      items: [],
-    };
-  });
-  const askerOf = (request: FastifyRequest): Identity | null =>
-    options.access?.identify(request.headers.authorization) ?? null;
-  app.post('/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', (request, reply) => {
-    const asker = askerOf(request);
-    const type = mediaType(request.headers['content-type']);
-    const body = parseBody(request.body as Buffer | undefined, type);
-    reply.code(201);
-    return reviewAccess(body, registry.all, options.access, asker);
-  });
-  app.post('/apis/authorization.k8s.io/v1/selfsubjectrulesreviews', (request, reply) => {
-    const asker = askerOf(request);
-    reply.code(201);
-    return reviewRules(registry.all, options.access, asker);
-  });
-  app.post('/apis/authentication.k8s.io/v1/selfsubjectreviews', (request, reply) => {
-    const asker = askerOf(request);
-    reply.code(201);
-    return reviewSelf(asker);
-  });
-  const hash = createHash('sha256')
-    .update(JSON.stringify(openapiV3(registry, version, null)))
-    .digest('hex')
-    .slice(0, 32);
-  app.get('/openapi.json', () => openapiV3(registry, version, null));
-  app.get('/openapi/v2', (request, reply) => {
-    known(request);
-    const document = openapiV2(registry, version);
-    if ((request.headers.accept ?? '').includes('proto-openapi.spec.v2')) {
-      return reply.type(OPENAPI_PROTOBUF).send(encodeOpenapiV2(document));
-    }
-    return document;
-  });
-  app.get('/openapi/v3', (request) => {
-    known(request);
-    return openapiV3Index(registry, hash);
-  });
-  for (const path of ['api/:version', 'apis/:group/:version']) {
-    app.get(`/openapi/v3/${path}`, (request) => {
-      known(request);
-      const only = { group: '', ...(request.params as { version: string }) };
-      if (registry.inGroupVersion(only.group, only.version).length === 0) return found(null);
-      return openapiV3(registry, version, only);
-    });
-  }
-}
-
 /** More are not read. */
 const MAX_WARNINGS = 16;
+
+/** Of all kinds: what people type who know other objects. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  scale:
+    'how many copies there are of a volume is its spec.replicaCount (ashlar scale volume NAME, or kubectl patch); how large it is, the request of its claim',
+};
 
 /** One request below /api or /apis. */
 class ResourceRequest {
@@ -326,6 +220,7 @@ class ResourceRequest {
         case 'GET':
           return await this.#list(kind, target, shape, allow);
         case 'POST':
+          if (kind.review !== undefined) return await this.#review(kind, target, identity, allow);
           allow('create');
           return await this.#create(kind, target);
         case 'DELETE':
@@ -337,6 +232,10 @@ class ResourceRequest {
     }
     switch (method) {
       case 'GET':
+        // As older clients watch one object.
+        if (subresource === null && flag(this.#query, 'watch')) {
+          return await this.#list(kind, target, shape, allow, `metadata.name=${name}`);
+        }
         allow('get');
         if (subresource === 'status' && kind.hasStatus !== true)
           throw notFound(kind, `${name}/status`);
@@ -370,9 +269,11 @@ class ResourceRequest {
     target: Target,
     shape: Shape,
     allow: (verb: Verb) => void,
+    fieldSelector?: string,
   ): Promise<unknown> {
     const { server } = this.#options;
-    const request = listRequest(this.#query, target.namespace);
+    const asked = listRequest(this.#query, target.namespace);
+    const request = fieldSelector === undefined ? asked : { ...asked, fieldSelector };
     if (flag(this.#query, 'watch')) {
       allow('watch');
       const from = watchVersion(this.#query);
@@ -420,6 +321,25 @@ class ResourceRequest {
     const made = await this.#options.server.create(refOf(kind, target), sent, this.#writeOptions());
     this.#reply.code(201);
     return await this.#shaped(kind, target, made);
+  }
+
+  /** A question: answered, and kept nowhere. */
+  async #review(
+    kind: KindDefinition,
+    target: Target,
+    identity: Identity | null,
+    allow: (verb: Verb) => void,
+  ): Promise<unknown> {
+    if (!isOfSelf(kind)) allow('create');
+    const { access, server } = this.#options;
+    const sent = inNamespace(kind, target, this.#body() ?? {});
+    const asked = decodeObject(kind, target.version, sent, this.#writeOptions(), true);
+    const causes = (await kind.validate?.(asked, null, { client: server, subresource: '' })) ?? [];
+    if (causes.length > 0) throw invalid(kind, '', causes);
+    const status = kind.review!(asked, { kinds: server.registry.all, access, identity });
+    this.#reply.code(201);
+    const shown = kind.present?.(asked) ?? asked;
+    return await this.#shaped(kind, target, { ...shown, status } as KubeObject);
   }
 
   async #replace(kind: KindDefinition, target: Target, name: string): Promise<unknown> {
@@ -506,7 +426,7 @@ class ResourceRequest {
       const instead =
         kind.instead !== undefined && Object.hasOwn(kind.instead, subresource)
           ? kind.instead[subresource]
-          : undefined;
+          : INSTEAD[subresource];
       if (instead === undefined) throw notFound(kind, `${name}/${subresource}`);
       throw new ApiError('MethodNotAllowed', `${kind.plural} have no ${subresource}: ${instead}`);
     }

@@ -47,6 +47,7 @@ export {
   type StatusReason,
 } from './errors.ts';
 export { EventRecorder, type EventRecorderOptions } from './events.ts';
+export { addHealth, type HealthCheck, type HealthOptions } from './health.ts';
 export { Housekeeper, type HousekeeperOptions } from './housekeeping.ts';
 export { buildHttp, type HttpOptions, namesLoopback, STREAM_TYPE } from './http.ts';
 export { Informer, type InformerOptions } from './informer.ts';
@@ -69,6 +70,7 @@ export {
   type NamespaceObject,
   ObjectReference,
 } from './kinds/core.ts';
+export { ownKinds } from './kinds/own.ts';
 export { LeaderElector, type LeaderHandlers, LeaseObserver, type LeaseOptions } from './leases.ts';
 export {
   type Condition,

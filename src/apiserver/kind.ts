@@ -2,6 +2,7 @@
 
 import type { TSchema } from 'typebox';
 import { assert } from '../base/index.ts';
+import type { Access, Identity } from './access.ts';
 import type { Backend } from './backend.ts';
 import type { ObjectClient } from './client.ts';
 import type { StatusCause } from './errors.ts';
@@ -51,6 +52,14 @@ export interface KindAction<T extends KubeObject = KubeObject> {
     object: T,
     input: { query: ReadonlyMap<string, string>; body: unknown; dryRun: boolean },
   ) => Promise<unknown>;
+}
+
+/** Who asks, and what his answer is made from. */
+export interface ReviewContext {
+  readonly kinds: readonly KindDefinition[];
+  /** Null: everybody may do everything. */
+  readonly access: Access | null;
+  readonly identity: Identity | null;
 }
 
 export type Verb =
@@ -124,6 +133,10 @@ export interface KindDefinition<T extends KubeObject = KubeObject> {
   readonly log?: (object: T, options: LogOptions) => AsyncIterable<string>;
   /** By name; each is a subresource. */
   readonly actions?: Readonly<Record<string, KindAction<T>>>;
+  /** It is a question: what is sent is answered with this status, and kept nowhere. */
+  readonly review?: (object: T, context: ReviewContext) => object;
+  /** Its objects are another kind's, told in other words: whoever works on all kinds leaves it out. */
+  readonly shows?: KindDefinition;
   /** What it holds is for administrators only. */
   readonly secret?: boolean;
   /** Where its objects are; standard: the object store. */

@@ -3,135 +3,11 @@
 // the message of the kind. Field numbers are those of the generated.proto files of Kubernetes' api and apimachinery;
 // answers are JSON, which every such client accepts.
 import { ApiError, clip } from './errors.ts';
+import { DELETE_OPTIONS, KINDS, type Message, type Scalar } from './kube-protobuf-messages.ts';
 
 export const KUBE_PROTOBUF = 'application/vnd.kubernetes.protobuf';
 
-type Scalar = 'string' | 'bytes' | 'int' | 'bool' | 'time' | 'microTime';
-type Type = Scalar | Message | { readonly list: Scalar | Message } | { readonly map: Scalar };
-/** By field number: name and type. What is not listed is passed over, as protobuf wants it. */
-type Message = { readonly fields: Readonly<Record<number, readonly [name: string, type: Type]>> };
-
 const MAGIC = Buffer.from('k8s\0');
-
-const OBJECT_META: Message = {
-  fields: {
-    1: ['name', 'string'],
-    2: ['generateName', 'string'],
-    3: ['namespace', 'string'],
-    5: ['uid', 'string'],
-    6: ['resourceVersion', 'string'],
-    7: ['generation', 'int'],
-    8: ['creationTimestamp', 'time'],
-    9: ['deletionTimestamp', 'time'],
-    10: ['deletionGracePeriodSeconds', 'int'],
-    11: ['labels', { map: 'string' }],
-    12: ['annotations', { map: 'string' }],
-    13: [
-      'ownerReferences',
-      {
-        list: {
-          fields: {
-            1: ['kind', 'string'],
-            3: ['name', 'string'],
-            4: ['uid', 'string'],
-            5: ['apiVersion', 'string'],
-            6: ['controller', 'bool'],
-            7: ['blockOwnerDeletion', 'bool'],
-          },
-        },
-      },
-    ],
-    14: ['finalizers', { list: 'string' }],
-  },
-};
-
-const NAMESPACE: Message = {
-  fields: {
-    1: ['metadata', OBJECT_META],
-    2: ['spec', { fields: { 1: ['finalizers', { list: 'string' }] } }],
-    3: ['status', { fields: { 1: ['phase', 'string'] } }],
-  },
-};
-
-const SECRET: Message = {
-  fields: {
-    1: ['metadata', OBJECT_META],
-    2: ['data', { map: 'bytes' }],
-    3: ['type', 'string'],
-    4: ['stringData', { map: 'string' }],
-    5: ['immutable', 'bool'],
-  },
-};
-
-const LEASE: Message = {
-  fields: {
-    1: ['metadata', OBJECT_META],
-    2: [
-      'spec',
-      {
-        fields: {
-          1: ['holderIdentity', 'string'],
-          2: ['leaseDurationSeconds', 'int'],
-          3: ['acquireTime', 'microTime'],
-          4: ['renewTime', 'microTime'],
-          5: ['leaseTransitions', 'int'],
-        },
-      },
-    ],
-  },
-};
-
-const DELETE_OPTIONS: Message = {
-  fields: {
-    1: ['gracePeriodSeconds', 'int'],
-    2: ['preconditions', { fields: { 1: ['uid', 'string'], 2: ['resourceVersion', 'string'] } }],
-    3: ['orphanDependents', 'bool'],
-    4: ['propagationPolicy', 'string'],
-    5: ['dryRun', { list: 'string' }],
-  },
-};
-
-const ACCESS_REVIEW: Message = {
-  fields: {
-    2: [
-      'spec',
-      {
-        fields: {
-          1: [
-            'resourceAttributes',
-            {
-              fields: {
-                1: ['namespace', 'string'],
-                2: ['verb', 'string'],
-                3: ['group', 'string'],
-                4: ['version', 'string'],
-                5: ['resource', 'string'],
-                6: ['subresource', 'string'],
-                7: ['name', 'string'],
-              },
-            },
-          ],
-          2: [
-            'nonResourceAttributes',
-            { fields: { 1: ['path', 'string'], 2: ['verb', 'string'] } },
-          ],
-        },
-      },
-    ],
-  },
-};
-
-const RULES_REVIEW: Message = {
-  fields: { 2: ['spec', { fields: { 1: ['namespace', 'string'] } }] },
-};
-
-const KINDS: Readonly<Record<string, Message>> = {
-  'authorization.k8s.io/v1/SelfSubjectAccessReview': ACCESS_REVIEW,
-  'authorization.k8s.io/v1/SelfSubjectRulesReview': RULES_REVIEW,
-  'v1/Namespace': NAMESPACE,
-  'v1/Secret': SECRET,
-  'coordination.k8s.io/v1/Lease': LEASE,
-};
 
 const UNKNOWN: Message = {
   fields: {
@@ -206,6 +82,7 @@ function value(reader: Reader, wire: number, type: Scalar | Message): unknown {
   const bytes = reader.lengthDelimited(wire);
   if (type === 'string') return bytes.toString('utf8');
   if (type === 'bytes') return bytes.toString('base64');
+  if (type === 'quantity') return decode(bytes, { fields: { 1: ['string', 'string'] } })['string'];
   if (type === 'time' || type === 'microTime') {
     const { seconds, nanos = 0 } = decode(bytes, {
       fields: { 1: ['seconds', 'int'], 2: ['nanos', 'int'] },

@@ -9,6 +9,14 @@ import {
   versionsOf,
 } from './kind.ts';
 import { ObjectMetaSchema } from './meta.ts';
+import {
+  DELETE_QUERY,
+  LIST_QUERY,
+  LOG_QUERY,
+  PATCH_QUERY,
+  type Parameter,
+  WRITE_QUERY,
+} from './openapi-queries.ts';
 import type { Schema } from './structure.ts';
 
 type Json = Record<string, unknown>;
@@ -297,37 +305,38 @@ function pathsOf(kinds: readonly Served[], style: Style): Json {
           : undefined,
       }),
     );
-    paths.set(
-      `${collection}/{name}`,
-      clean({
-        get: has('get') ? op('get', `Read a ${kind.kind}`, { named: true }) : undefined,
-        put: has('update')
-          ? op('put', `Replace a ${kind.kind}`, { named: true, query: WRITE_QUERY, body: 'object' })
-          : undefined,
-        patch: has('patch')
-          ? op('patch', `Change a ${kind.kind}`, { named: true, query: PATCH_QUERY, body: 'patch' })
-          : undefined,
-        delete: has('delete')
-          ? op('delete', `Delete a ${kind.kind}`, {
-              named: true,
-              query: DELETE_QUERY,
-              body: 'delete',
-            })
-          : undefined,
-      }),
-    );
+    const ofOne = clean({
+      get: has('get') ? op('get', `Read a ${kind.kind}`, { named: true }) : undefined,
+      put: has('update')
+        ? op('put', `Replace a ${kind.kind}`, { named: true, query: WRITE_QUERY, body: 'object' })
+        : undefined,
+      patch: has('patch')
+        ? op('patch', `Change a ${kind.kind}`, { named: true, query: PATCH_QUERY, body: 'patch' })
+        : undefined,
+      delete: has('delete')
+        ? op('delete', `Delete a ${kind.kind}`, {
+            named: true,
+            query: DELETE_QUERY,
+            body: 'delete',
+          })
+        : undefined,
+    });
+    if (Object.keys(ofOne as Json).length > 0) paths.set(`${collection}/{name}`, ofOne);
     if (kind.hasStatus === true) {
+      const part = 'status';
       paths.set(`${collection}/{name}/status`, {
-        get: op('get', `Read the status of a ${kind.kind}`, { named: true }),
+        get: op('get', `Read the status of a ${kind.kind}`, { named: true, part }),
         ...(has('update')
           ? {
               put: op('put', `Replace the status of a ${kind.kind}`, {
                 named: true,
+                part,
                 query: WRITE_QUERY,
                 body: 'object',
               }),
               patch: op('patch', `Change the status of a ${kind.kind}`, {
                 named: true,
+                part,
                 query: PATCH_QUERY,
                 body: 'patch',
               }),
@@ -337,7 +346,7 @@ function pathsOf(kinds: readonly Served[], style: Style): Json {
     }
     if (kind.log !== undefined) {
       paths.set(`${collection}/{name}/log`, {
-        get: op('connect', 'Read the log', { named: true, query: LOG_QUERY }),
+        get: op('connect', 'Read the log', { named: true, part: 'log', query: LOG_QUERY }),
       });
     }
     for (const [name, action] of Object.entries(kind.actions ?? {})) {
@@ -347,6 +356,7 @@ function pathsOf(kinds: readonly Served[], style: Style): Json {
       paths.set(`${collection}/{name}/${name}`, {
         [action.method.toLowerCase()]: op('connect', action.description, {
           named: true,
+          part: name,
           query,
           ...(action.body === undefined ? {} : { bodySchema: action.body as unknown as Schema }),
         }),
@@ -356,48 +366,39 @@ function pathsOf(kinds: readonly Served[], style: Style): Json {
   return Object.fromEntries(paths);
 }
 
-type Parameter = readonly [name: string, type: string, description: string];
-
-const LIST_QUERY: readonly Parameter[] = [
-  ['labelSelector', 'string', 'As in app=db,tier!=test.'],
-  ['fieldSelector', 'string', 'As in metadata.name=db.'],
-  ['limit', 'integer', 'At most so many; continue gives the rest.'],
-  ['continue', 'string', 'From the page before.'],
-  ['watch', 'boolean', 'Stream changes instead.'],
-  ['resourceVersion', 'string', 'Of a list: as new as this. Of a watch: changes after this.'],
-  ['resourceVersionMatch', 'string', 'NotOlderThan, or Exact: just as it was then.'],
-  ['sendInitialEvents', 'boolean', 'Of a watch: what there is comes first, then a bookmark.'],
-  ['timeoutSeconds', 'integer', 'Of a watch: end it after so long.'],
-  ['allowWatchBookmarks', 'boolean', 'Of a watch: send bookmarks.'],
-];
-const WRITE_QUERY: readonly Parameter[] = [
-  ['dryRun', 'string', 'All: check only.'],
-  ['fieldManager', 'string', 'Who sets these fields.'],
-  ['fieldValidation', 'string', 'Unknown fields: Strict (standard), Warn, Ignore.'],
-];
-const PATCH_QUERY: readonly Parameter[] = [
-  ...WRITE_QUERY,
-  ['force', 'boolean', 'Of an apply: take fields that others own.'],
-];
-const DELETE_QUERY: readonly Parameter[] = [
-  ['dryRun', 'string', 'All: check only.'],
-  ['gracePeriodSeconds', 'integer', '0: also while it is in use.'],
-  ['propagationPolicy', 'string', 'Orphan, Background or Foreground.'],
-];
-const LOG_QUERY: readonly Parameter[] = [
-  ['container', 'string', 'Which container.'],
-  ['follow', 'boolean', 'Go on as it grows.'],
-  ['tailLines', 'integer', 'Only the last lines.'],
-  ['sinceSeconds', 'integer', 'Only what is younger.'],
-  ['timestamps', 'boolean', 'Each line begins with its time.'],
-];
-
 interface OperationOptions {
   readonly named?: boolean;
   readonly query?: readonly Parameter[];
   readonly body?: 'object' | 'patch' | 'delete';
   readonly bodySchema?: Schema;
   readonly isAllNamespaces?: boolean;
+  /** A subresource. */
+  readonly part?: string;
+}
+
+const ID_VERBS: Readonly<Record<string, string>> = {
+  get: 'read',
+  post: 'create',
+  put: 'replace',
+  deletecollection: 'delete',
+};
+
+/** As Kubernetes names operations: `createCoreV1NamespacedSecret`, `readAshlarV1VolumeStatus`. */
+function operationId(served: Served, action: string, options: OperationOptions): string {
+  const { kind, version } = served;
+  const title = (word: string): string => word.slice(0, 1).toUpperCase() + word.slice(1);
+  const group = kind.group === '' ? 'core' : kind.group.replace(/\.(k8s\.)?io$/, '');
+  const scope = kind.namespaced && options.isAllNamespaces !== true ? 'Namespaced' : '';
+  return [
+    ID_VERBS[action] ?? action,
+    ...group.split(/[.-]/).map(title),
+    title(version),
+    action === 'deletecollection' ? 'Collection' : '',
+    scope,
+    kind.kind,
+    title(options.part ?? ''),
+    options.isAllNamespaces === true ? 'ForAllNamespaces' : '',
+  ].join('');
 }
 
 function operation(
@@ -438,6 +439,7 @@ function operation(
     ]),
   );
   const common = {
+    operationId: operationId(served, action, options),
     summary,
     tags: [apiVersionOf({ group: kind.group, version })],
     'x-kubernetes-action': action,

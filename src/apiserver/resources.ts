@@ -16,7 +16,7 @@ import type {
   WatchSink,
   WriteOptions,
 } from './client.ts';
-import { checkMetadata, decodeObject, isLabel, schemaOf } from './decode.ts';
+import { checkMetadata, type DecodeOptions, decodeObject, isLabel, schemaOf } from './decode.ts';
 import {
   ApiError,
   clip,
@@ -165,7 +165,7 @@ export class ResourceServer implements ObjectClient {
         if (!isAnyVersion) return result;
         return { ...result, metadata: { ...result.metadata, resourceVersion: '' } };
       },
-      options,
+      { ...options, ofPatch: true },
     );
     return patched as T;
   }
@@ -442,7 +442,7 @@ export class ResourceServer implements ObjectClient {
     name: string,
     subresource: Subresource,
     change: (current: KubeObject) => unknown,
-    options: WriteOptions,
+    options: DecodeOptions,
     operation: 'Apply' | 'Update' = 'Update',
   ): Promise<KubeObject> {
     const backend = this.#backend(kind);

@@ -11,8 +11,9 @@ import { flag, integer, type Query } from './request.ts';
 import type { ResourceServer } from './resources.ts';
 import { emptyTable, partialOf, tableOf } from './table.ts';
 import { WaitingLines } from './waiting-lines.ts';
+import { WatchBudget } from './watch-budget.ts';
 
-/** Each has a bounded part unsent (waiting-lines.ts), and its socket. */
+/** Each has a bounded part unsent (waiting-lines.ts), all of them have together (watch-budget.ts); and each its socket. */
 const MAX_STREAMS = 4096;
 /** The head of a log's answer waits so long for its first lines. */
 const HEAD_MS = 1000;
@@ -27,6 +28,7 @@ const MAX_TIMEOUT_S = 2_000_000;
 export class Streams {
   readonly #open = new Set<() => void>();
   readonly #takeMs: number;
+  readonly #budget = new WatchBudget();
 
   /** `takeMs`: what is left of an answer that has ended must be taken within that. */
   constructor(takeMs: number = TAKE_MS) {
@@ -187,7 +189,7 @@ export class Streams {
       end();
       raw.destroy();
     };
-    const waiting = new WaitingLines(raw, cut);
+    const waiting = new WaitingLines(raw, cut, undefined, this.#budget);
     atEnd.push(() => waiting.drop());
     let isRoom: () => void = () => {};
     raw.on('drain', () => isRoom());

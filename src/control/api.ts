@@ -4,12 +4,12 @@ import type { FastifyInstance } from 'fastify';
 import {
   type Access,
   ApiError,
+  addHealth,
   buildHttp,
-  EVENTS,
   type KindDefinition,
   KindRegistry,
-  LEASES,
   NAMESPACES,
+  ownKinds,
   ResourceServer,
 } from '../apiserver/index.ts';
 import { type Clock, type Log, SystemClock } from '../base/index.ts';
@@ -57,7 +57,7 @@ export async function buildResources(
   options: NodeKindsOptions & Pick<ApiOptions, 'kinds' | 'log'> & { objects: ObjectStore },
 ): Promise<ResourceServer> {
   const registry = new KindRegistry();
-  const own = [NAMESPACES, EVENTS, LEASES] as unknown as KindDefinition[];
+  const own = ownKinds(options.objects);
   for (const kind of [...nodeKinds(options), ...(options.kinds ?? []), ...own]) {
     registry.register(kind);
   }
@@ -96,7 +96,8 @@ export async function buildApi(
     access: options.access ?? null,
     tls: options.tls ?? null,
   });
-  addHealth(app, options);
+  addHealth(app, { ready: { node: options.notReady } });
+  addMetrics(app, options);
   addImportable(app, options.pools, options.access ?? null);
   if (options.transfers !== undefined) {
     const { access } = options;
@@ -107,18 +108,7 @@ export async function buildApi(
   return app;
 }
 
-function addHealth(app: FastifyInstance, options: ApiOptions): void {
-  const text = 'text/plain; charset=utf-8';
-  for (const path of ['/livez', '/healthz']) {
-    app.get(path, (_request, reply) => reply.type(text).send('ok'));
-  }
-  app.get('/readyz', (_request, reply) => {
-    const why = options.notReady();
-    return reply
-      .code(why === '' ? 200 : 503)
-      .type(text)
-      .send(why === '' ? 'ok' : `not ready: ${why}`);
-  });
+function addMetrics(app: FastifyInstance, options: ApiOptions): void {
   app.get('/metrics', async (request, reply) => {
     options.access?.identify(request.headers.authorization);
     const { contentType, body } = await options.metrics();

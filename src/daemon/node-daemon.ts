@@ -5,8 +5,8 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import {
   ApiError,
+  addHealth,
   buildHttp,
-  EVENTS,
   EventRecorder,
   Housekeeper,
   type KindDefinition,
@@ -14,8 +14,8 @@ import {
   LEASES,
   LeaderElector,
   LeaseObserver,
-  NAMESPACES,
   type ObjectClient,
+  ownKinds,
   ResourceServer,
   StoreBackend,
   TokenAccess,
@@ -205,8 +205,7 @@ export class NodeDaemon {
   #buildResources(store: ObjectStore): ResourceServer {
     const { log, book } = this.#options;
     const registry = new KindRegistry();
-    const own = [NAMESPACES, EVENTS, LEASES] as unknown as KindDefinition[];
-    for (const kind of [...own, ...allKinds(store)]) {
+    for (const kind of [...ownKinds(store), ...allKinds(store)]) {
       if (kind.kind === POD.kind) continue;
       registry.register(withActions(kind, () => resources));
     }
@@ -396,6 +395,7 @@ export class NodeDaemon {
       limits: {
         loginDeadlineMs: iscsi.loginTimeoutMs,
         maxLogins: iscsi.maxLogins,
+        maxLoginsPerAddress: iscsi.maxLoginsPerAddress,
         maxSessions: iscsi.maxSessions,
         pingIntervalMs: iscsi.nopIntervalMs,
         pingTimeoutMs: iscsi.nopTimeoutMs,
@@ -460,16 +460,11 @@ export class NodeDaemon {
       };
       return { items: await importablePools(resources, { node, places: [place].flat() }) };
     });
-    // By its older name too: `kubectl get --raw /healthz`.
-    for (const url of ['/livez', '/healthz']) {
-      app.get(url, (_request, reply) => reply.type('text/plain; charset=utf-8').send('ok'));
-    }
-    app.get('/readyz', (_request, reply) => {
-      const why = this.#stopping !== null ? 'stopping' : this.#ready ? '' : 'starting';
-      return reply
-        .code(why === '' ? 200 : 503)
-        .type('text/plain; charset=utf-8')
-        .send(why === '' ? 'ok' : `not ready: ${why}`);
+    addHealth(app, {
+      ready: {
+        startup: () => (this.#ready || this.#stopping !== null ? '' : 'starting'),
+        shutdown: () => (this.#stopping !== null ? 'stopping' : ''),
+      },
     });
     const metrics = buildNodeMetrics({
       version,

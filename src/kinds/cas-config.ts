@@ -163,6 +163,8 @@ const KEYS: Readonly<Record<string, Read>> = {
 
 const IMAGES = 'there are no container images: every part is this program';
 const PODS = 'parts are not scheduled as pods; label nodes and cordon them instead';
+const NAMESPACE = 'its parts are shown in the namespace openebs';
+const RESOURCES = 'its parts share the memory of a node: memory.buffers bounds it';
 const ONE_THREAD = 'I/O runs on the event loop, which needs no worker threads';
 
 /** Keys that OpenEBS documents and that change nothing here. */
@@ -175,6 +177,18 @@ const WITHOUT_MEANING: Readonly<Record<string, string>> = {
   CStorPoolImage: IMAGES,
   CStorPoolMgmtImage: IMAGES,
   CStorVolumeIstgtImage: IMAGES,
+  CstorPoolImage: IMAGES,
+  CstorPoolMgmtImage: IMAGES,
+  CstorPoolExporterImage: IMAGES,
+  RunNamespace: NAMESPACE,
+  DeployInOpenEBSNamespace: NAMESPACE,
+  ServiceAccountName: 'there are no service accounts',
+  PVCServiceAccountName: 'there are no service accounts',
+  SparseDir: 'devices.sparseFolder in the configuration of a node says where its sparse files are',
+  HostPathType: 'a directory is made where it is not there',
+  ReplicaResourceRequests: RESOURCES,
+  ReplicaResourceLimits: RESOURCES,
+  Tolerations: PODS,
   VolumeMonitor: '/metrics is always served',
   AuxResourceRequests: 'there are no side-car containers',
   AuxResourceLimits: 'there are no side-car containers',
@@ -225,6 +239,8 @@ export function parseCasConfig(annotation: string | undefined): ParsedCasConfig 
     seen.add(name);
     // OpenEBS lets an entry be switched off in place.
     if (enabled === 'false' || enabled === false) continue;
+    // And its templates say none where nothing is asked for.
+    if (isResources(name) && ['none', 'false'].includes(String(value))) continue;
     const read = Object.hasOwn(KEYS, name) ? KEYS[name] : undefined;
     const reason = Object.hasOwn(WITHOUT_MEANING, name) ? WITHOUT_MEANING[name] : undefined;
     if (read !== undefined) {
@@ -254,6 +270,10 @@ export function parseCasConfig(annotation: string | undefined): ParsedCasConfig 
     bad(`${FIELD}.Witness`, `goes with ReplicaCount 2, and that is ${known.replicaCount ?? 1}`);
   }
   return { config: known, causes, warnings };
+}
+
+function isResources(name: string): boolean {
+  return /Resource(Limits|Requests)$/.test(name);
 }
 
 interface CasEntry {

@@ -134,7 +134,15 @@ export const STORAGE_POOL_CLAIM: KindDefinition<StoragePoolClaim> = {
         });
       }
     });
-    if (devices.length === 0 && spc.spec.maxPools === undefined) {
+    const older = spc.spec.disks?.diskList ?? [];
+    if (devices.length === 0 && older.length > 0) {
+      found.push({
+        reason: 'FieldValueNotSupported',
+        field: 'spec.disks.diskList',
+        message:
+          'is of older releases: name the devices in spec.blockDevices.blockDeviceList (kubectl get blockdevice -n openebs)',
+      });
+    } else if (devices.length === 0 && spc.spec.maxPools === undefined) {
       found.push({
         reason: 'FieldValueRequired',
         field: 'spec.maxPools',

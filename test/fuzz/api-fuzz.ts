@@ -8,11 +8,10 @@ import fc from 'fast-check';
 import type { FastifyInstance } from 'fastify';
 import {
   buildHttp,
-  EVENTS,
   type KindDefinition,
   KindRegistry,
-  LEASES,
   NAMESPACES,
+  ownKinds,
   ResourceServer,
 } from '../../src/apiserver/index.ts';
 import { silentLog } from '../../src/base/index.ts';
@@ -34,7 +33,7 @@ export interface FuzzOutcome {
 export async function everyKind(): Promise<FastifyInstance> {
   const registry = new KindRegistry();
   const store = new MemoryObjectStore();
-  const kinds = [...allKinds(store), NAMESPACES, EVENTS, LEASES] as unknown as KindDefinition[];
+  const kinds = [...allKinds(store), ...ownKinds(store)] as KindDefinition[];
   const known = new Set<string>();
   for (const kind of kinds) {
     const key = `${kind.group}/${kind.plural}`;

@@ -5,9 +5,10 @@ import type { KubeObject } from '../meta.ts';
 import { ageColumn, ageOf } from '../table.ts';
 
 const closed = { additionalProperties: false } as const;
-const text = (description: string, maxLength = 1024) =>
+export const text = (description: string, maxLength = 1024) =>
   Type.Optional(Type.String({ description, maxLength }));
-const time = (description: string) => Type.Optional(Type.String({ description, maxLength: 40 }));
+export const time = (description: string) =>
+  Type.Optional(Type.String({ description, maxLength: 40 }));
 
 /** Holds a namespace until housekeeping has emptied it. */
 export const NAMESPACE_FINALIZER = 'ashlar.io/namespace';
@@ -73,7 +74,7 @@ export const ObjectReference = Type.Object(
   closed,
 );
 
-const EventSource = Type.Object({ component: text('Who.'), host: text('Where.') }, closed);
+export const EventSource = Type.Object({ component: text('Who.'), host: text('Where.') }, closed);
 
 const eventFields = {
   involvedObject: ObjectReference,

@@ -5,12 +5,11 @@ import {
   ageColumn,
   type Condition,
   ConditionsSchema,
-  EVENTS,
   type KindDefinition,
   KindRegistry,
   type KubeObject,
-  LEASES,
   NAMESPACES,
+  ownKinds,
   ResourceServer,
 } from '../../../src/apiserver/index.ts';
 import { silentLog } from '../../../src/base/index.ts';
@@ -137,10 +136,10 @@ export interface ServerUnderTest {
 
 export async function aServer(): Promise<ServerUnderTest> {
   const registry = new KindRegistry();
-  for (const kind of [NAMESPACES, EVENTS, LEASES, WIDGETS, BOXES, TALKERS]) {
+  const store = new MemoryObjectStore();
+  for (const kind of [...ownKinds(store), WIDGETS, BOXES, TALKERS]) {
     registry.register(kind as KindDefinition);
   }
-  const store = new MemoryObjectStore();
   let now = new Date('2026-11-01T00:00:00Z');
   const server = new ResourceServer({ registry, store, log: silentLog, now: () => now });
   await server.create(NAMESPACES, { metadata: { name: 'default' } });

@@ -48,10 +48,7 @@ export class ApiUnderTest {
   }
 
   async stop(): Promise<void> {
-    const closed = this.#app.close();
-    // The client keeps connections, also such as it has not used yet.
-    this.#app.server.closeAllConnections();
-    await closed;
+    await this.#app.close();
   }
 
   async call(method: string, path: string, { body, headers = {} }: Asked = {}): Promise<Answer> {

@@ -69,7 +69,7 @@ test('fields that stand twice are refused, or told of', async () => {
     '{"metadata":{"name":"twice"},"spec":{"size":1,"tags":["a\\"b"],"size":2,"parts":[{"name":"p"},{"name":"q","name":"r"}]}}';
   const asked = { body: twice, headers: { 'content-type': 'application/json' } };
   const refused = await api.call('POST', PATH, asked);
-  assert.equal(refused.status, 422);
+  assert.equal(refused.status, 400);
   assert.deepEqual(
     refused.body.details.causes.map(({ field }: { field: string }) => field),
     ['spec.size', 'spec.parts[1].name'],

@@ -89,6 +89,55 @@ test('a secret with its maps, a lease with its times, options of a deletion', ()
   });
 });
 
+test('questions about oneself and about tokens, events, claims and classes', () => {
+  const entry = (key: string, value: string | Buffer): Buffer =>
+    Buffer.concat([field(1, key), field(2, value)]);
+  for (const version of ['v1', 'v1beta1', 'v1alpha1']) {
+    const apiVersion = `authentication.k8s.io/${version}`;
+    const status = field(2, field(1, ''));
+    assert.deepEqual(decodeKubeProtobuf(envelope(apiVersion, 'SelfSubjectReview', status)), {
+      apiVersion,
+      kind: 'SelfSubjectReview',
+    });
+  }
+  const token = field(2, field(1, 'a-token'));
+  assert.deepEqual(
+    decodeKubeProtobuf(envelope('authentication.k8s.io/v1', 'TokenReview', token))['spec'],
+    { token: 'a-token' },
+  );
+  const subject = field(2, Buffer.concat([field(3, 'me'), field(4, 'a'), field(4, 'b')]));
+  assert.deepEqual(
+    decodeKubeProtobuf(envelope('authorization.k8s.io/v1', 'SubjectAccessReview', subject))['spec'],
+    { user: 'me', groups: ['a', 'b'] },
+  );
+  const regarding = Buffer.concat([field(1, 'Widget'), field(3, 'w')]);
+  const event = Buffer.concat([field(7, 'Made'), field(8, regarding), field(10, 'said so')]);
+  const newer = decodeKubeProtobuf(envelope('events.k8s.io/v1', 'Event', event));
+  assert.deepEqual(
+    [newer['reason'], newer['regarding'], newer['note']],
+    ['Made', { kind: 'Widget', name: 'w' }, 'said so'],
+  );
+  const core = Buffer.concat([field(2, regarding), field(4, 'said so')]);
+  assert.equal(decodeKubeProtobuf(envelope('v1', 'Event', core))['message'], 'said so');
+  const requests = field(2, field(2, entry('storage', field(1, '5Gi'))));
+  const spec = Buffer.concat([field(1, 'ReadWriteOnce'), requests, field(5, 'a-class')]);
+  assert.deepEqual(
+    decodeKubeProtobuf(envelope('v1', 'PersistentVolumeClaim', field(2, spec)))['spec'],
+    {
+      accessModes: ['ReadWriteOnce'],
+      resources: { requests: { storage: '5Gi' } },
+      storageClassName: 'a-class',
+    },
+  );
+  const parts = [field(2, 'a/b'), field(3, entry('fsType', 'xfs')), Buffer.of(0x30, 1)];
+  const made = envelope('storage.k8s.io/v1', 'StorageClass', Buffer.concat(parts));
+  const { provisioner, parameters, allowVolumeExpansion } = decodeKubeProtobuf(made);
+  assert.deepEqual(
+    [provisioner, parameters, allowVolumeExpansion],
+    ['a/b', { fsType: 'xfs' }, true],
+  );
+});
+
 test('other kinds, and bytes that are no such body, are refused with what to do', () => {
   assert.throws(
     () => decodeKubeProtobuf(envelope('apps/v1', 'Deployment', Buffer.alloc(0))),

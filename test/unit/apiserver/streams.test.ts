@@ -10,6 +10,7 @@ import type { KindDefinition } from '../../../src/apiserver/kind.ts';
 import type { ResourceServer } from '../../../src/apiserver/resources.ts';
 import { Streams } from '../../../src/apiserver/streams.ts';
 import { MAX_UNSENT_BYTES, WaitingLines } from '../../../src/apiserver/waiting-lines.ts';
+import { WatchBudget } from '../../../src/apiserver/watch-budget.ts';
 import { aWidget, WIDGETS, type Widget } from './builders.ts';
 import { ApiUnderTest, linesOf } from './http-client.ts';
 
@@ -223,6 +224,35 @@ test('a list that is longer than what may wait gets through while things change'
   assert.equal(lines.count, 11);
   lines.add([line]);
   assert.equal(cuts, 1);
+});
+
+test('all watches together have a bound: who has more than his share is cut off when it is reached', () => {
+  const budget = new WatchBudget(4 * MAX_UNSENT_BYTES, 100);
+  const cuts: string[] = [];
+  const reader = (name: string) => {
+    const raw = new StuckResponse();
+    const cut = (): number => cuts.push(name);
+    const lines = new WaitingLines(raw as unknown as ServerResponse, cut, 1000, budget);
+    return { raw, lines };
+  };
+  const line = () => 'x'.repeat(MAX_UNSENT_BYTES / 4);
+  const many = (count: number) => Array.from({ length: count }, () => line);
+  const [slow, fast] = [reader('slow'), reader('fast')];
+  slow.lines.add(many(84));
+  assert.equal(slow.lines.count, 80, 'what one may have unsent where there are few');
+  fast.lines.add(many(34));
+  assert.deepEqual([budget.lines, cuts], [110, []]);
+  fast.lines.add(many(1));
+  assert.deepEqual(cuts, [], 'it has less than its share');
+  slow.lines.add(many(1));
+  assert.deepEqual([cuts, budget.lines], [['slow'], 31]);
+  for (let n = 0; n < 6; n += 1) reader(`more-${n}`);
+  const last = reader('last');
+  last.lines.add(many(4));
+  assert.equal(last.lines.count, 2, 'half as much where there are eight');
+  last.lines.drop();
+  fast.lines.drop();
+  assert.equal(budget.lines, 0);
 });
 
 /** A watch whose reader takes nothing, and what its server may tell it. */

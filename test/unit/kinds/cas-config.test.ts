@@ -34,6 +34,40 @@ test('what OpenEBS knows and we have no use for is named with the reason; a swit
   assert.match(warnings.join(), /LuWorkers changes nothing here/);
 });
 
+test('every key of OpenEBS’ own templates and guides is known', () => {
+  for (const name of [
+    'AuxResourceLimits',
+    'AuxResourceRequests',
+    'CstorPoolExporterImage',
+    'CstorPoolImage',
+    'CstorPoolMgmtImage',
+    'DeployInOpenEBSNamespace',
+    'EvictionTolerations',
+    'HostPathType',
+    'PVCServiceAccountName',
+    'ReplicaResourceLimits',
+    'ReplicaTolerations',
+    'ResyncInterval',
+    'RetainReplicaData',
+    'RunNamespace',
+    'ServiceAccountName',
+    'SparseDir',
+    'TargetNodeSelector',
+    'TargetTolerations',
+    'Tolerations',
+    'VolumeMonitorImage',
+  ]) {
+    const { causes, warnings } = parseCasConfig(entry(name, '"x"'));
+    assert.deepEqual([causes, warnings.length], [[], 1], name);
+  }
+  for (const name of ['PoolResourceLimits', 'PoolResourceRequests', 'TargetResourceLimits']) {
+    for (const value of ['"none"', '"false"', 'false']) {
+      const read = parseCasConfig(entry(name, value));
+      assert.deepEqual(read, { config: {}, causes: [], warnings: [] }, `${name}: ${value}`);
+    }
+  }
+});
+
 test('mistakes name their key: wrong values, unknown keys, twice, no list, no YAML', () => {
   for (const [text, field, message] of [
     [entry('ReplicaCount', '"x"'), 'ReplicaCount', /'x' is not a whole number from 1 to 5/],
