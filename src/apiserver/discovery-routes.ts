@@ -132,7 +132,8 @@ function tagged(
   reply.header('etag', etag).header('vary', 'Accept');
   const known = (request.headers['if-none-match'] ?? '').split(',').map((one) => one.trim());
   if (known.some((one) => one === etag || one === '*' || one === `W/${etag}`)) {
-    return reply.code(304).send();
+    // What there is none of has no type; and that of protobuf, with its @, is no type that Go can read.
+    return reply.removeHeader('content-type').code(304).send();
   }
   return reply.send(document);
 }
