@@ -423,10 +423,8 @@ class ResourceRequest {
       return this.#reply;
     }
     if (action === undefined) {
-      const instead =
-        kind.instead !== undefined && Object.hasOwn(kind.instead, subresource)
-          ? kind.instead[subresource]
-          : INSTEAD[subresource];
+      const words = { ...INSTEAD, ...kind.instead };
+      const instead = Object.hasOwn(words, subresource) ? words[subresource] : undefined;
       if (instead === undefined) throw notFound(kind, `${name}/${subresource}`);
       throw new ApiError('MethodNotAllowed', `${kind.plural} have no ${subresource}: ${instead}`);
     }

@@ -29,10 +29,12 @@ export function accessStatus(
       (group === '*' || kind.group === group) && (resource === '*' || kind.plural === resource),
   );
   if (meant.length === 0) return { allowed: false, reason: `there are no ${resource}` };
-  // All that is asked for, or none: `*` stands for everything.
+  // All that is asked for, or none: `*` stands for everything that there is.
+  const isKnown = verb === '*' || ALL_VERBS.some((known) => known === verb);
+  if (!isKnown) return { allowed: false, reason: `there is no verb ${verb}` };
   for (const kind of meant) {
-    const verbs = verb === '*' ? verbsOf(kind) : ALL_VERBS.filter((known) => known === verb);
-    if (verbs.length === 0) return { allowed: false, reason: `there is no verb ${verb}` };
+    const has = verbsOf(kind).filter((one) => verb === '*' || one === verb);
+    const verbs = resource === '*' || verb === '*' ? has : [verb as Verb];
     for (const one of verbs) {
       const why = refusal(one, kind, context, identity, subresource);
       if (why !== '') return { allowed: false, reason: why };

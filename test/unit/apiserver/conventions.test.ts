@@ -178,6 +178,7 @@ test('the root tells of all paths, and each of them is there', async () => {
 test('who would scale is told what to do instead', async () => {
   const { status, body } = await api.call('GET', `${PATH}/alone/scale`);
   assert.deepEqual([status, body.reason], [405, 'MethodNotAllowed']);
+  assert.equal((await api.call('GET', `${PATH}/alone/constructor`)).status, 404);
   assert.match(body.message, /^widgets have no scale: .*spec\.replicaCount/);
 });
 

@@ -62,6 +62,9 @@ test('everybody may ask what he may do', async () => {
     true,
   );
   assert.equal(await may('admin', 'list', 'widgits'), false);
+  assert.equal(await may('admin', 'list', '*', '*'), true, 'what can be listed');
+  assert.equal(await may('admin', 'juggle', '*', '*'), false);
+  assert.equal(await may('admin', 'list', 'tokenreviews', 'authentication.k8s.io'), false);
   assert.equal(await may(null, 'delete', 'widgets'), true);
   const beside = { spec: { nonResourceAttributes: { path: '/metrics', verb: 'get' } } };
   assert.equal((await ask('read', ACCESS, beside)).body.status.allowed, true);
