@@ -67,7 +67,8 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     // By the hook below: a stream that is received takes as long as it takes.
     requestTimeout: 0,
     connectionTimeout: 60_000,
-    routerOptions: { maxParamLength: 4096 },
+    // Generated clients ask for /apis/ and /version/.
+    routerOptions: { maxParamLength: 4096, ignoreTrailingSlash: true },
     ...(options.tls === undefined || options.tls === null
       ? {}
       : {

@@ -172,7 +172,9 @@ test('the root tells of all paths, and each of them is there', async () => {
   const beside = ['/healthz', '/livez', '/readyz', '/metrics'];
   for (const path of body.paths.filter((one: string) => !beside.includes(one))) {
     assert.equal((await api.call('GET', path)).status, 200, path);
+    assert.equal((await api.call('GET', `${path}/`)).status, 200, `${path}/`);
   }
+  assert.equal((await api.call('GET', `${PATH}/`)).body.kind, 'WidgetList');
 });
 
 test('who would scale is told what to do instead', async () => {
