@@ -58,8 +58,9 @@ export function parseQuery(url: string): { path: string; query: Query } {
 
 export function flag(query: Query, name: string): boolean {
   const value = query.get(name) ?? 'false';
-  if (['true', '1', ''].includes(value)) return true;
-  if (['false', '0'].includes(value)) return false;
+  // Python's client writes True.
+  if (['true', '1', ''].includes(value.toLowerCase())) return true;
+  if (['false', '0'].includes(value.toLowerCase())) return false;
   throw badQuery(name, value, 'true or false');
 }
 

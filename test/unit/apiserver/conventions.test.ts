@@ -109,6 +109,13 @@ test('a long list is compressed for who takes it', async () => {
   }
 });
 
+test('a truth is one in any case of its letters', async () => {
+  const lines = await api.watch(`${PATH}?watch=True&timeoutSeconds=1&allowWatchBookmarks=TRUE`);
+  assert.ok(lines.some(({ type }) => type === 'BOOKMARK'));
+  assert.equal((await api.call('GET', `${PATH}?watch=False`)).body.kind, 'WidgetList');
+  assert.equal((await api.call('GET', `${PATH}?watch=maybe`)).status, 400);
+});
+
 test('one object can be watched by its own path', async () => {
   await api.server.create(WIDGETS, aWidget('alone'));
   const lines = await api.watch(`${PATH}/alone?watch=true&timeoutSeconds=1`);
