@@ -1,6 +1,7 @@
 // Brings the blocks of some members to one value: recovery's write-back (V4) and a joiner's rebuild (B2-B5). It asks its
 // *listers* what changed since a version, window by window, merges the answers, and copies each range that differs from a
-// source to its targets. A target decides for each block whether it takes it (B4): a repeat does no harm.
+// source to its targets. A target decides for each block whether it takes it (B4): a repeat does no harm, and what changes after
+// it was listed comes in the target's own stream. So the next window is listed while the one before it is copied.
 import { assert } from '../../base/index.ts';
 import { IoStatus } from '../../block/index.ts';
 import {
@@ -84,8 +85,9 @@ export class BlockSync {
   readonly #jobs: Job[] = [];
   readonly #reading = new Map<number, Job>();
   readonly #installing = new Map<number, { readonly job: Job; readonly peer: number }>();
+  /** Where the next window begins, which is being listed, or is listed. */
   #fromLba: number;
-  #horizon = 0;
+  #listed = false;
   #running = 0;
   #runningBytes = 0;
   #ended = false;
@@ -99,7 +101,11 @@ export class BlockSync {
 
   /** Everything below it is alike. */
   get doneLba(): number {
-    return this.#fromLba;
+    let done = this.#fromLba;
+    for (const { lba } of this.#jobs) done = Math.min(done, lba);
+    for (const { lba } of this.#reading.values()) done = Math.min(done, lba);
+    for (const { job } of this.#installing.values()) done = Math.min(done, job.lba);
+    return done;
   }
 
   get ended(): boolean {
@@ -114,6 +120,7 @@ export class BlockSync {
 
   start(): void {
     this.#list();
+    this.#pump();
   }
 
   /** After `mayCopy` said no: a job is left then. Without one there is a listing to wait for, or a copy. */
@@ -137,7 +144,10 @@ export class BlockSync {
       return true;
     }
     this.#listings[index] = { runs: message.runs, nextLba: message.nextLba };
-    if (this.#listIds.size === 0) this.#merge();
+    if (this.#listIds.size === 0) {
+      this.#listed = true;
+      this.#pump();
+    }
     return true;
   }
 
@@ -172,11 +182,7 @@ export class BlockSync {
 
   #list(): void {
     const { listers, sizeBlocks } = this.#options;
-    if (this.#fromLba >= sizeBlocks) {
-      this.#ended = true;
-      this.#options.onDone();
-      return;
-    }
+    if (this.#fromLba >= sizeBlocks) return;
     listers.forEach((peer, index) => {
       const id = this.#options.nextId();
       this.#listings[index] = null;
@@ -194,13 +200,12 @@ export class BlockSync {
     });
   }
 
-  /** Cuts [fromLba, horizon) at every edge of every lister's runs, and decides each piece. */
+  /** Cuts what is listed at every edge of every lister's runs, decides each piece, and asks for the next window. */
   #merge(): void {
     const { listers, sizeBlocks, decide, border = 0 } = this.#options;
     let horizon = sizeBlocks;
     for (const listing of this.#listings) horizon = Math.min(horizon, listing!.nextLba);
     assert(horizon > this.#fromLba);
-    this.#horizon = horizon;
     const cursors = listers.map(() => 0);
     const segment: Segment = {
       lba: 0,
@@ -243,7 +248,9 @@ export class BlockSync {
       }
       at = next;
     }
-    this.#pump();
+    this.#listed = false;
+    this.#fromLba = horizon;
+    this.#list();
   }
 
   /**
@@ -272,7 +279,9 @@ export class BlockSync {
   }
 
   #pump(): void {
-    while (this.#jobs.length > 0) {
+    for (;;) {
+      while (this.#jobs.length === 0 && this.#listed) this.#merge();
+      if (this.#jobs.length === 0) break;
       const job = this.#jobs[0]!;
       const bytes = bytesOf(job);
       const room = roomOf(job);
@@ -284,9 +293,9 @@ export class BlockSync {
       this.#begin(job);
       if (this.#ended) return;
     }
-    if (this.#running > 0) return;
-    this.#fromLba = this.#horizon;
-    this.#list();
+    if (this.#running > 0 || this.#fromLba < this.#options.sizeBlocks) return;
+    this.#ended = true;
+    this.#options.onDone();
   }
 
   #begin(job: Job): void {

@@ -240,3 +240,81 @@ test('listings that take longer than a tick are asked for once, and the copying 
   assert.deepEqual(copied, [0, 64, 128, 192]);
   assert.equal(sent.length, 2 * (sizeBlocks / windowBlocks));
 });
+
+test('the next window is listed and copied while the last copies of the one before are under way', () => {
+  const sizeBlocks = 192;
+  const asked: CoordinatorMessage[] = [];
+  let isDone = false;
+  let id = 1;
+  const sync = new BlockSync({
+    fromLba: 0,
+    sizeBlocks,
+    epoch: 1,
+    since: { epoch: 0, op: 0 },
+    listers: [SOURCE],
+    mode: InstallMode.Rebuild,
+    join: { epoch: 9, op: 0 },
+    windowBytes: 8 << 20,
+    decide: ({ epochs, ops }): CopyDecision => ({
+      hole: true,
+      epoch: epochs[0]!,
+      op: ops[0]!,
+      sources: [SOURCE],
+      targets: [TARGET],
+    }),
+    send: (_, message) => asked.push(message),
+    nextId: () => id++,
+    mayCopy: () => true,
+    onDone: () => {
+      isDone = true;
+    },
+    onFailed: (_, why) => assert.fail(why),
+    onLost: (lba) => assert.fail(`block ${lba} is lost`),
+  });
+  /** Says of the window of 64 blocks asked for last that its first block is a hole. */
+  const answerListing = (): void => {
+    const at = asked.findIndex(({ type }) => type === MessageType.ListChanged);
+    const [message] = asked.splice(at, 1) as ListChanged[];
+    sync.onChanged(SOURCE, {
+      type: MessageType.Changed,
+      epoch: 1,
+      id: message!.id,
+      status: IoStatus.Ok,
+      nextLba: message!.fromLba + 64,
+      runs: {
+        lbas: Float64Array.of(message!.fromLba),
+        counts: Float64Array.of(1),
+        kinds: Uint8Array.of(BlockKind.Hole),
+        epochs: Uint32Array.of(1),
+        ops: Float64Array.of(1),
+      },
+    });
+  };
+  const copying = (): number[] =>
+    asked.flatMap((one) => (one.type === MessageType.Install ? [one.copy.lba] : []));
+  const listing = (): number[] =>
+    asked.flatMap((one) => (one.type === MessageType.ListChanged ? [one.fromLba] : []));
+  const answerCopy = (lba: number): void => {
+    const at = asked.findIndex((one) => one.type === MessageType.Install && one.copy.lba === lba);
+    const [message] = asked.splice(at, 1) as { id: number }[];
+    const { Installed } = MessageType;
+    sync.onInstalled(TARGET, { type: Installed, epoch: 1, id: message!.id, status: IoStatus.Ok });
+  };
+
+  sync.start();
+  answerListing();
+  assert.deepEqual([copying(), listing()], [[0], [64]]);
+  answerListing();
+  assert.deepEqual([copying(), listing()], [[0, 64], [128]]);
+  assert.equal(sync.doneLba, 0, 'a copy that is under way is not done');
+  answerCopy(64);
+  assert.equal(sync.doneLba, 0);
+  answerCopy(0);
+  assert.equal(sync.doneLba, 128);
+  assert.ok(!isDone, 'the last window is not listed');
+  answerListing();
+  assert.deepEqual([copying(), listing()], [[128], []]);
+  assert.ok(!isDone, 'the last copy is under way');
+  answerCopy(128);
+  assert.ok(isDone);
+});
