@@ -35,8 +35,8 @@ export const LEAST_REBUILD_STEER_MS = 1000;
 export const MOST_REBUILD_STEER_MS = 4000;
 /** Hosts want nothing while their operations take less than this share of the time: of one at a time, or of all together. */
 export const REBUILD_TRICKLE = 0.1;
-/** Operations may take so many times as long as alone: of a full queue, four fifths are left. */
-export const REBUILD_TOLERANCE = 1.25;
+/** Operations may take so many times as long as alone: of a full queue, seven eighths are left while the rate is steered. */
+export const REBUILD_TOLERANCE = 1.15;
 /** V6: how long to wait, beyond `promiseWaitMs`, for members that would make a loss unnecessary. */
 export const LOSS_WAIT_FACTOR = 10;
 /** Blocks of one cross-scrub: a member stops its stream for the length of a look at so many map entries (H5). */
