@@ -12,6 +12,17 @@ export function cpuSeconds(pid: number | undefined): number {
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
+/** What all processors together have done since the machine was started, in seconds: /proc/stat (proc(5)). */
+export function machineSeconds(): { readonly busy: number; readonly idle: number } {
+  const [line = ''] = readFileSync('/proc/stat', 'utf8').split('\n');
+  const ticks = line.split(/\s+/).slice(1, 9).map(Number);
+  const [user = 0, nice = 0, system = 0, idle = 0, wait = 0, irq = 0, softirq = 0] = ticks;
+  return {
+    busy: (user + nice + system + irq + softirq) / TICKS_PER_SECOND,
+    idle: (idle + wait) / TICKS_PER_SECOND,
+  };
+}
+
 /** NaN of nothing. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);

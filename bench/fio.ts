@@ -31,6 +31,8 @@ export type Measured = {
   readonly maxMs: number;
   /** I/Os done in the whole run, to share the target's CPU time among. */
   readonly ios: number;
+  /** CPU time of fio itself, user and system. */
+  readonly cpuSeconds: number;
 };
 
 /** Path of the fio that speaks iSCSI, built now if it is not there. */
@@ -132,7 +134,7 @@ export async function measure(
   if (done.status !== 0)
     throw new Error(`${workload.name}: fio failed:\n${done.stderr.slice(0, 1000)}`);
   const parsed = JSON.parse(done.stdout.slice(done.stdout.indexOf('{'))) as {
-    jobs: { error: number; read: Side; write: Side }[];
+    jobs: Job[];
   };
   const job = parsed.jobs[0];
   if (job === undefined || job.error !== 0) throw new Error(`fio failed on ${workload.name}`);
@@ -142,8 +144,19 @@ export async function measure(
     p99Us: (side.clat_ns.percentile?.['99.000000'] ?? Number.NaN) / 1000,
     maxMs: side.clat_ns.max / 1e6,
     ios: side.total_ios,
+    cpuSeconds: ((job.usr_cpu + job.sys_cpu) / 100) * (job.job_runtime / 1000),
   };
 }
+
+type Job = {
+  error: number;
+  read: Side;
+  write: Side;
+  /** Per cent of the runtime, which is in milliseconds. */
+  usr_cpu: number;
+  sys_cpu: number;
+  job_runtime: number;
+};
 
 type Side = {
   iops: number;

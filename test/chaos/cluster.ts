@@ -1,6 +1,6 @@
 // Real processes: three replica daemons behind faulty links, and a coordinator, all on loopback with pools in files.
 import type { ChildProcess } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { exited, freePort, mustRun, projectRoot, startProcess } from '../e2e/support/process.ts';
@@ -33,6 +33,16 @@ export interface ClusterOptions {
   readonly direct?: boolean;
   /** Microseconds of decision 0005; 0 for tests, which are many processes on few cores. */
   readonly spinMicroseconds?: number;
+}
+
+/** A line of the log. */
+export interface CommittedRecord {
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly epoch: number;
+  readonly n: number;
+  /** `NAME:STATE`, the state a MemberState of src/wire/record.ts. */
+  readonly members: readonly string[];
 }
 
 export class Cluster {
@@ -145,6 +155,16 @@ export class Cluster {
     } catch {
       return null;
     }
+  }
+
+  /** The records of all volumes that the coordinator has committed, as its log tells. Asks nothing of anybody. */
+  committedRecords(): CommittedRecord[] {
+    const lines = readFileSync(join(this.folder, `${this.coordinator.name}.log`), 'utf8').split(
+      '\n',
+    );
+    return lines
+      .filter((line) => line.includes('"a record is committed"'))
+      .map((line) => JSON.parse(line) as CommittedRecord);
   }
 
   /** Replicas that hold it; null: it is not there, or nobody can say. */
