@@ -12,13 +12,12 @@ import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
 import {
   buildHttp,
-  EVENTS,
   EventRecorder,
   Housekeeper,
   type KindDefinition,
   KindRegistry,
-  LEASES,
   NAMESPACES,
+  ownKinds,
   ResourceServer,
 } from '../../src/apiserver/index.ts';
 import { SystemClock, silentLog } from '../../src/base/index.ts';
@@ -70,11 +69,11 @@ let address: string;
 before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'ashlar-kubectl-'));
   const registry = new KindRegistry();
-  for (const kind of [NAMESPACES, EVENTS, LEASES, WIDGETS, PODS])
-    registry.register(kind as KindDefinition);
+  const store = new MemoryObjectStore();
+  for (const kind of [...ownKinds(store), WIDGETS, PODS]) registry.register(kind as KindDefinition);
   server = new ResourceServer({
     registry,
-    store: new MemoryObjectStore(),
+    store,
     log: silentLog,
     now: () => new Date(),
   });
@@ -252,6 +251,24 @@ function suite(find: () => Kubectl | null, title: string): void {
       const pods = await run('auth', 'can-i', 'delete', 'pods', '--quiet');
       assert.equal(pods.code, 0, 'without tokens everybody may');
       assert.match(await good('auth', 'can-i', '--list'), /widgets\.example\.com/);
+    });
+
+    test('who one is, events in newer words, all paths; scaling is answered in words', async () => {
+      const [, minor = '0'] = kubectl.version.split('.');
+      if (Number(minor) >= 27) {
+        assert.match(await good('auth', 'whoami'), /Username +anybody on loopback/);
+      }
+      await good('get', 'events.events.k8s.io', '-A');
+      assert.match(await good('get', '--raw', '/'), /"\/apis\/events\.k8s\.io\/v1"/);
+      const { code, err } = await run('scale', 'widget/b', '--replicas=2');
+      assert.notEqual(code, 0);
+      assert.match(err, /widgets have no scale: /);
+    });
+
+    test('what kubectl keeps of the documents serves it again', async () => {
+      for (let times = 0; times < 3; times += 1) {
+        assert.match(await good('explain', 'widgets.spec'), /How large/);
+      }
     });
 
     test('wait: for a condition, for the end', async () => {
