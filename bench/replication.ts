@@ -197,7 +197,7 @@ class ReplicationBench {
       joined.n + 1,
     );
     const after = { cpu: cpu(), machine: machineSeconds() };
-    const seconds = (healthy.time - joined.time) / 1000;
+    const seconds = (Date.parse(healthy.time) - Date.parse(joined.time)) / 1000;
     const blocks = sizeMiB * 256;
     const us = after.cpu.map((now, index) => ((now - before.cpu[index]!) * 1e6) / blocks);
     const idle = after.machine.idle - before.machine.idle;
@@ -223,7 +223,7 @@ class ReplicationBench {
   async #record(
     are: (states: readonly number[]) => boolean,
     least: number,
-  ): Promise<{ readonly n: number; readonly time: number }> {
+  ): Promise<{ readonly n: number; readonly time: string }> {
     const deadlineMs = performance.now() + UNTIL_HEALTHY_MS;
     while (performance.now() < deadlineMs) {
       const last = this.#cluster.committedRecords().at(-1);

@@ -37,8 +37,8 @@ export interface ClusterOptions {
 
 /** A line of the log. */
 export interface CommittedRecord {
-  /** Milliseconds since 1970. */
-  readonly time: number;
+  /** ISO 8601, with milliseconds. */
+  readonly time: string;
   readonly epoch: number;
   readonly n: number;
   /** `NAME:STATE`, the state a MemberState of src/wire/record.ts. */
