@@ -558,9 +558,13 @@ function toApiError(error: FastifyError, url: string): ApiError {
   // What Fastify calls the client's fault is not ours, whatever its number.
   const reason = byCode[code] ?? (code >= 400 && code < 500 ? 'BadRequest' : undefined);
   if (reason !== undefined) return new ApiError(reason, error.message);
+  const todo =
+    error.code === 'ENOSPC'
+      ? ': the disk below dataDir of this daemon is full; make room and try again'
+      : '';
   return new ApiError(
     'InternalError',
-    `${clip(url)} failed: ${error.message}`,
+    `${clip(url)} failed: ${error.message}${todo}`,
     {},
     { cause: error },
   );

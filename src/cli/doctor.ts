@@ -87,41 +87,43 @@ export function judge(facts: Facts): Finding[] {
 }
 
 function judgeDaemons({ nodes, nowMs }: Facts, tell: Tell): void {
-  for (const { node, address, silent, notReady, metrics } of nodes) {
+  for (const { node: name, address, silent, notReady, metrics } of nodes) {
+    // Under serve there is one, without a name: commands/doctor.ts.
+    const node = name === 'this node' ? name : `node ${name}`;
     if (silent !== '') {
-      const todo = `on ${node}: systemctl status ashlar-node, journalctl -u ashlar-node -n 100`;
-      tell('broken', `node ${node} does not answer at ${address}: ${silent}`, todo);
+      const todo = `on ${name}: systemctl status ashlar-node, journalctl -u ashlar-node -n 100`;
+      tell('broken', `${node} does not answer at ${address}: ${silent}`, todo);
       continue;
     }
     if (notReady !== '') {
-      tell('broken', `node ${node} is not ready: ${notReady}`, `journalctl -n 100, on ${node}`);
+      tell('broken', `${node} is not ready: ${notReady}`, `journalctl -n 100, on ${name}`);
     }
-    const value = (name: string): number | null =>
-      metrics.find((sample) => sample.name === name)?.value ?? null;
+    const value = (metric: string): number | null =>
+      metrics.find((sample) => sample.name === metric)?.value ?? null;
     const [free, size] = [value('ashlar_data_dir_free_bytes'), value('ashlar_data_dir_size_bytes')];
     if (free !== null && size !== null && free < size / 10) {
       tell(
         free < size / 33 ? 'broken' : 'care',
-        `the disk below dataDir of node ${node} has ${percent(free, size)} free`,
-        `make room on ${node}: df -h, du -xsh /var/log /var/lib/*; without room the objects take no changes`,
+        `the disk below dataDir of ${node} has ${percent(free, size)} free`,
+        `make room on ${name}: df -h, du -xsh /var/log /var/lib/*; without room the objects take no changes`,
       );
     }
-    for (const { name, labels, value: seconds } of metrics) {
-      if (name !== 'ashlar_certificate_expires_timestamp_seconds') continue;
+    for (const { name: metric, labels, value: seconds } of metrics) {
+      if (metric !== 'ashlar_certificate_expires_timestamp_seconds') continue;
       const leftMs = seconds * 1000 - nowMs;
       if (leftMs > 30 * DAY_MS) continue;
       const end = new Date(seconds * 1000).toISOString().slice(0, 16);
       tell(
         leftMs < 3 * DAY_MS ? 'broken' : 'care',
-        `the certificate ${labels['key']} of node ${node} ${leftMs < 0 ? 'has expired' : 'expires'} (${end})`,
+        `the certificate ${labels['key']} of ${node} ${leftMs < 0 ? 'has expired' : 'expires'} (${end})`,
         'replace its files; they are taken within 5 s, nothing is restarted (docs/operations.md, Certificates)',
       );
     }
-    for (const { name, labels } of metrics) {
-      if (name !== 'ashlar_deleted_pool_files') continue;
+    for (const { name: metric, labels } of metrics) {
+      if (metric !== 'ashlar_deleted_pool_files') continue;
       tell(
         'broken',
-        `the pool file ${labels['path']} of node ${node} was removed or replaced while it is open: all in it is gone when the daemon ends`,
+        `the pool file ${labels['path']} of ${node} was removed or replaced while it is open: all in it is gone when the daemon ends`,
         "do not restart it; its log says how the file is saved (docs/operations.md, A pool's file is gone)",
       );
     }
@@ -129,14 +131,14 @@ function judgeDaemons({ nodes, nowMs }: Facts, tell: Tell): void {
     if (open !== null && most !== null && open > most * MOST_FILES) {
       tell(
         open > most * ALL_FILES ? 'broken' : 'care',
-        `node ${node} has ${open} of ${most} files open that it may`,
+        `${node} has ${open} of ${most} files open that it may`,
         `LimitNOFILE= in its unit (ulimit -n), then restart it: without free ones no host is let in`,
       );
     }
     const lag = value('nodejs_eventloop_lag_p99_seconds') ?? 0;
     if (lag > BUSY_LOOP_SECONDS) {
-      const what = `the event loop of node ${node} is held up for ${lag.toFixed(1)} s at times`;
-      tell('care', what, `something takes its processor or memory: top, on ${node}`);
+      const what = `the event loop of ${node} is held up for ${lag.toFixed(1)} s at times`;
+      tell('care', what, `something takes its processor or memory: top, on ${name}`);
     }
   }
 }

@@ -64,6 +64,19 @@ test('who asks for YAML gets it', async () => {
   assert.equal((await api.call('GET', `${PATH}?watch=true`, { headers })).status, 406);
 });
 
+test('a disk that is full is said to be full, and what to do', async (t) => {
+  const full = Object.assign(new Error('ENOSPC: no space left on device, write'), {
+    code: 'ENOSPC',
+  });
+  t.mock.method(api.server, 'create', () => Promise.reject(full));
+  const { status, body } = await api.call('POST', PATH, { body: aWidget('no-room') });
+  assert.equal(status, 500);
+  assert.match(
+    body.message,
+    /no space left.*the disk below dataDir of this daemon is full; make room/,
+  );
+});
+
 test('fields that stand twice are refused, or told of', async () => {
   const twice =
     '{"metadata":{"name":"twice"},"spec":{"size":1,"tags":["a\\"b"],"size":2,"parts":[{"name":"p"},{"name":"q","name":"r"}]}}';

@@ -166,6 +166,10 @@ test('a daemon: no answer, room for its objects, certificates, its clock, who ho
     metrics(`ashlar_data_dir_free_bytes ${free}\nashlar_data_dir_size_bytes 100`);
   assert.match(room(8)[0]!, /^care: the disk below dataDir of node n1 has 8\.0 % free/);
   assert.match(room(2)[0]!, /^broken: the disk/);
+  const full = 'ashlar_data_dir_free_bytes 0\nashlar_data_dir_size_bytes 100';
+  assert.deepEqual(told({}, [aDaemon('this node', full)]), [
+    'broken: the disk below dataDir of this node has 0.0 % free',
+  ]);
   const certificate = (days: number): string[] =>
     metrics(
       `ashlar_certificate_expires_timestamp_seconds{key="k"} ${NOW_MS / 1000 + days * 86_400}`,
