@@ -14,7 +14,7 @@ export class Members {
     this.#core = core;
   }
 
-  onDisconnected(nowMs: number, index: number): void {
+  onDisconnected(nowMs: number, index: number, why = 'its connection ended'): void {
     const core = this.#core;
     core.nowMs = nowMs;
     const peer = core.peers[index];
@@ -31,7 +31,7 @@ export class Members {
         return;
       }
       case CoordinatorPhase.Active:
-        this.#lost(nowMs, peer, 'its connection ended');
+        this.#lost(nowMs, peer, why);
         return;
       default:
         return;
@@ -107,7 +107,7 @@ export class Members {
     if (!peer.connected) return;
     peer.lastFault = why;
     this.#core.transport.disconnect(peer.index);
-    this.onDisconnected(nowMs, peer.index);
+    this.onDisconnected(nowMs, peer.index, why);
   }
 
   /** Proposes the next change that is due. One record at a time (R3). */

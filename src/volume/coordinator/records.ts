@@ -209,8 +209,12 @@ export class Records {
       core.host.onAlarm(AlarmKind.ForeignStore, peer.replicaId, 0, peer.lastFault);
       return;
     }
-    // It counts, and has begun a new session: it was lost in between, and must be detached first.
-    if (core.counts(peer) || (proposal !== null && (proposal.counted & peer.bit) !== 0)) {
+    // It counts, and has begun a new session: it was lost in between, and must be detached first. By a record that waits for
+    // nobody else's word, it may: of two members it takes both to store the one that leaves one of them out.
+    const isLeftOut = proposal?.sentRest === true && (proposal.counted & peer.bit) === 0;
+    const isCounted =
+      core.counts(peer) || (proposal !== null && (proposal.counted & peer.bit) !== 0);
+    if (isCounted && !isLeftOut) {
       core.leaving |= core.counts(peer) ? peer.bit : 0;
       core.members.advance(nowMs);
       return;
