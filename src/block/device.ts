@@ -53,6 +53,12 @@ export interface BlockDevice {
    */
   submit(op: BlockOp): void;
 
+  /**
+   * Takes back an operation that waits and that nothing has been done of: true, and its owner hears nothing of it. False: it
+   * ends by itself. Not there: nothing waits here.
+   */
+  withdraw?(op: BlockOp): boolean;
+
   /** Off: `done` comes, and `writeCache` tells, when all that was acknowledged from the cache is durable. */
   setWriteCache(enabled: boolean, done: (status: IoStatus) => void): void;
 

@@ -37,6 +37,8 @@ export class MemoryDevice implements BlockDevice {
   /** While set, operations wait in `held` for `release`. */
   hold = false;
   readonly held: BlockOp[] = [];
+  /** What is held has not begun, and may be taken back: as where a limit holds it. */
+  givesBack = false;
   readonly failures: PlannedFailure[] = [];
   /** Completed flushes, FUA operations included. */
   flushes = 0;
@@ -67,6 +69,12 @@ export class MemoryDevice implements BlockDevice {
   submit(op: BlockOp): void {
     if (this.hold) this.held.push(op);
     else this.#run(op);
+  }
+
+  withdraw(op: BlockOp): boolean {
+    const index = this.givesBack ? this.held.indexOf(op) : -1;
+    if (index >= 0) this.held.splice(index, 1);
+    return index >= 0;
   }
 
   /** Lets the oldest held operation go; false when there was none. */

@@ -3,7 +3,7 @@
 //
 // Life: Prepared (admitted, its data on the way) → [Blocked behind a barrier] → Running ⇄ AwaitingBuffer → ended.
 // An abort ends it at once unless it is Running: then the flag is set, and the task ends when its step comes back, as
-// only then can it change nothing any more (C6).
+// only then can it change nothing any more (C6). What its block operation waits for below is not waited for: it is taken back.
 import { assert } from '../base/index.ts';
 import {
   BlockOp,
@@ -56,6 +56,8 @@ export class Execution implements BlockOpOwner {
   /** With `aborted`: another nexus did it and TAS is set, so TASK ABORTED is answered (SAM-5 §5.6). */
   #tellAborted = false;
   #waiters: AbortWaiter[] | null = null;
+  /** How often it has ended, whoever's task it was. */
+  #ends = 0;
 
   /** The execution's own block operation: one in flight at a time, by `submit`. */
   readonly op = new BlockOp();
@@ -311,6 +313,7 @@ export class Execution implements BlockOpOwner {
       this.#tellAborted = tell;
     }
     if (this.state === ExecutionState.Running) {
+      if (this.#recall()) return true;
       if (waiter !== null) this.whenEnded(waiter);
       return false;
     }
@@ -323,9 +326,18 @@ export class Execution implements BlockOpOwner {
     return true;
   }
 
+  /** A limit may hold an operation back for long. True: it was taken back, and the execution has ended. */
+  #recall(): boolean {
+    if (!this.#inFlight || this.lu.device.withdraw?.(this.op) !== true) return false;
+    const ends = this.#ends;
+    this.onBlockDone(this.op, IoStatus.Offline); // The step ends it, as aborted.
+    return this.#ends > ends;
+  }
+
   #end(status: ScsiStatus, sense: Buffer): Ended {
     assert(this.state !== ExecutionState.Idle && !this.#inFlight);
     const { task, lu } = this;
+    this.#ends += 1;
     if (this.aborted) {
       task.status = ScsiStatus.TaskAborted;
       task.sense = NO_SENSE;

@@ -180,6 +180,28 @@ export class Throttle implements BlockDevice {
     if (this.#waitingTail === op) this.throttledOps += 1;
   }
 
+  /** What still waits, in no order: seldom, and the line is as long as the windows of its sessions. */
+  withdraw(op: BlockOp): boolean {
+    let before: BlockOp | null = null;
+    let at = this.#waitingHead;
+    while (at !== null && at !== op) {
+      before = at;
+      at = at.next;
+    }
+    if (at === null) return this.#device.withdraw?.(op) ?? false;
+    if (before === null) this.#waitingHead = op.next;
+    else before.next = op.next;
+    if (this.#waitingTail === op) this.#waitingTail = before;
+    op.next = null;
+    this.#waitingCount -= 1;
+    if (this.#waitingHead === null) {
+      this.#kept = false;
+      this.#timer?.cancel();
+      this.#timer = null;
+    }
+    return true;
+  }
+
   setWriteCache(enabled: boolean, done: (status: IoStatus) => void): void {
     this.#device.setWriteCache(enabled, done);
   }

@@ -29,6 +29,42 @@ describe('aborts', () => {
     assert.equal(answer.response, 0);
   });
 
+  it('wait for nothing that has not begun below: it is taken back, and has no effect', () => {
+    const fill = cdb(0x93, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0);
+    const compare = cdb(0x89, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1);
+    const verify = cdb10(0x2f, 0, 8);
+    const flush = cdb10(0x35, 0, 0);
+    const ones = Buffer.alloc(512, 1);
+    const harness = new Harness();
+    harness.device.givesBack = true;
+    for (const [command, data] of [
+      [WRITE, ones],
+      [cdb10(0x2e, 0, 1), ones],
+      [fill, ones],
+      [compare, Buffer.concat([Buffer.alloc(512), ones])],
+      [READ, undefined],
+      [verify, undefined],
+      [flush, undefined],
+    ] as const) {
+      harness.device.hold = true;
+      const task = harness.start(command, { ...(data && { data }), tag: 5 });
+      assert.equal(harness.device.held.length, 1, `${command[0]}`);
+      assert.equal(harness.manage(TaskManagement.AbortTask, { tag: 5 }).response, 0);
+      assert.equal(task.outcome!.aborted, true);
+      const all = [harness.nexus, harness.other].map((nexus) =>
+        harness.start(command, { ...(data && { data }), nexus }),
+      );
+      assert.equal(harness.manage(TaskManagement.LogicalUnitReset).response, 0);
+      for (const { outcome } of all) assert.equal(outcome!.aborted, true);
+      assert.equal(harness.device.held.length, 0);
+      harness.device.releaseAll();
+      for (const nexus of [harness.nexus, harness.other]) harness.run(TEST_UNIT_READY, { nexus });
+    }
+    assert.ok(harness.device.bytes.every((byte) => byte === 0));
+    harness.write(0, ones);
+    assert.deepEqual(harness.read(0, 1), ones);
+  });
+
   it('end a task whose data is still on the way at once', () => {
     const harness = new Harness();
     const write = harness.start(WRITE, { data: Buffer.alloc(512), tag: 5, fetch: false });

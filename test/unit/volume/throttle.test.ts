@@ -201,3 +201,33 @@ test('COMPARE AND WRITE still sees the bytes it compares', () => {
   assert.equal(status, IoStatus.Ok);
   assert.equal(device.bytes[0], 9);
 });
+
+test('what waits may be taken back, wherever it stands in line; what was let go may not', () => {
+  const names = ['a', 'b', 'c', 'd', 'e', 'f'];
+  for (const taken of [['c'], ['f'], ['d', 'e'], ['c', 'd', 'e', 'f'], ['f', 'd', 'c', 'e']]) {
+    const { device, throttle, data, clock } = setUp({ iops: 10, iopsBurst: 1 });
+    const ends: string[] = [];
+    const ops = new Map(
+      names.map((name) => {
+        const owner = { onBlockDone: () => ends.push(name) };
+        return [name, new BlockOp().begin(BlockOpKind.Write, 0, 1, data, 0, false, owner)];
+      }),
+    );
+    device.hold = true;
+    for (const op of ops.values()) throttle.submit(op);
+    assert.equal(throttle.waitingCount, 4);
+    assert.equal(throttle.withdraw(ops.get('a')!), false, 'it is below');
+    device.releaseAll();
+    for (const name of taken) assert.equal(throttle.withdraw(ops.get(name)!), true);
+    for (const name of taken) assert.equal(throttle.withdraw(ops.get(name)!), false);
+    assert.equal(throttle.waitingCount, 4 - taken.length);
+    clock.advance(1_000);
+    const last = new BlockOp().begin(BlockOpKind.Read, 0, 1, data, 0, false, {
+      onBlockDone: () => ends.push('last'),
+    });
+    throttle.submit(last);
+    clock.advance(1_000);
+    assert.deepEqual(ends, [...names.filter((name) => !taken.includes(name)), 'last']);
+    assert.equal(throttle.waitingCount, 0);
+  }
+});
