@@ -51,12 +51,25 @@ bool PoolImpl::TagsMatch(const Op* op, uint64_t* bad_lba) const {
   return true;
 }
 
+// W9: what no copy can deliver any more is data whose checksum its bytes do not have. It reads as
+// damaged, a rebuild and a recovery see its version, and whatever is written there ends it.
+void PoolImpl::SpoilUnknown(const Op* op) {
+  if (op->guard == Guard::kNewer) return;
+  for (uint64_t i = 0; i < op->blocks; ++i) {
+    BlockTag& tag = op->tags[i];
+    if (tag.kind != BlockKind::kUnknown) continue;
+    tag.kind = BlockKind::kData;
+    tag.crc = ~Crc32c(op->data + i * kBlockBytes, kBlockBytes);
+  }
+}
+
 bool PoolImpl::InstallIsSound(const Op* op) {
   if (op->guard == Guard::kNewer) return true;
   if (op->tags == nullptr) return false;
   for (uint64_t i = 0; i < op->blocks; ++i) {
     const BlockTag& tag = op->tags[i];
-    if (tag.kind > BlockKind::kHole) return false;
+    if (tag.kind > BlockKind::kUnknown) return false;
+    if (tag.kind == BlockKind::kUnknown && tag.version == 0) return false;
     if (tag.kind == BlockKind::kEmpty && tag.version != 0) return false;
     if (op->guard == Guard::kExact && tag.kind != BlockKind::kData) return false;
   }

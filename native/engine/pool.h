@@ -46,7 +46,9 @@ enum class BlockKind : uint8_t {
   kEmpty = 0,  // Never written, or its hole's version was dropped (B7). Version 0.
   kData = 1,
   kHole = 2,     // Unmapped, by the op of that version (W6).
-  kUnknown = 3,  // ChangedSince only: the map page is damaged (H6).
+  // ChangedSince: the map page is damaged (H6). Install, kJoin, of a version: no copy can deliver
+  // the block (W9), which is damaged here too. The engine makes it kData in the caller's tags.
+  kUnknown = 3,
 };
 struct BlockTag {
   uint64_t version = 0;

@@ -743,6 +743,7 @@ class PoolImpl final : public Pool {
   void PassInstalls(VolumeState* volume);
   bool TagsMatch(const Op* op, uint64_t* bad_lba) const;
   static bool InstallIsSound(const Op* op);
+  static void SpoilUnknown(const Op* op);
   bool LogInstall(Piece* piece);
   void SendInstallData(Piece* piece);
   void ApplyInstall(VolumeState* volume, Page* page, uint64_t lba, uint32_t blocks, Guard guard,

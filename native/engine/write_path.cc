@@ -22,6 +22,7 @@ void PoolImpl::StartWrite(OpState* state) {
     state->failed_lba = bad_lba;
     return FinishOp(state);
   }
+  SpoilUnknown(op);
   const bool atomic = NeedsAtomicEntry(op);
   const PieceKind kind = atomic                       ? PieceKind::kWriteAtomic
                          : op->guard == Guard::kNewer ? PieceKind::kWrite

@@ -186,7 +186,7 @@ export class EngineCopies implements BlockOpOwner {
     for (let at = 0; at < copy.blocks; ) {
       const hasBytes = copy.kinds[at] === BlockKind.Data;
       let end = at + 1;
-      while (end < copy.blocks && (copy.kinds[end] === BlockKind.Data) === hasBytes) end += 1;
+      while (end < copy.blocks && goTogether(copy.kinds[at]!, copy.kinds[end]!)) end += 1;
       running += 1;
       this.#installRun(volume, copy, at, end, hasBytes ? data : null, packed, mode, join, ended);
       if (hasBytes) packed += end - at;
@@ -258,6 +258,9 @@ export class EngineCopies implements BlockOpOwner {
         }
         op.payload = room;
         buffer = room.buffer;
+        // A damaged block has bytes, though none that anybody reads: not those of another volume.
+        const end = room.byteOffset + blocks * STORE_BLOCK_BYTES;
+        if (copy.kinds[from] === BlockKind.Damaged) room.bytes.fill(0, room.byteOffset, end);
       }
       const tags = op.tags!;
       for (let index = 0; index < blocks; index += 1) {
@@ -338,6 +341,12 @@ export class EngineCopies implements BlockOpOwner {
     };
     if (!step()) this.#ops.wait(step);
   }
+}
+
+/** One install: data, damaged blocks, or what has no bytes. */
+function goTogether(a: number, b: number): boolean {
+  const isBare = (kind: number): boolean => kind === BlockKind.Empty || kind === BlockKind.Hole;
+  return a === b || (isBare(a) && isBare(b));
 }
 
 function isData({ blocks, kinds }: BlockCopies): boolean {

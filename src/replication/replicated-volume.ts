@@ -7,6 +7,7 @@ import {
   type CoordinatorConfig,
   CoordinatorPhase,
   type CoordinatorStatus,
+  MAP_LOST,
 } from '../volume/coordinator/interfaces.ts';
 import { Volume } from '../volume/index.ts';
 import { MemberState, type VolumeRecord } from '../wire/record.ts';
@@ -156,6 +157,8 @@ export class ReplicatedVolume implements CoordinatorListener {
           `Replica ${replicaId} is not the one that the volume knows (a new or older disk): it is not believed, ` +
             'and is rebuilt from the others in a few seconds.',
         );
+      } else if (state === 'Joining' && lastFault === MAP_LOST) {
+        lines.push(`Replica ${replicaId} takes part in writes and is never complete: ${MAP_LOST}.`);
       } else if (state === 'Joining') {
         lines.push(`Replica ${replicaId} is being rebuilt; it serves reads when it is complete.`);
       } else if (state === 'Stale') {

@@ -711,9 +711,9 @@ export class MemoryVolume implements StoreVolume {
       case BlockOpKind.Read:
         this.#read(op);
         if (tagged !== null) this.#readTags(tagged);
-        return IoStatus.Ok;
+        return this.#damageOf(op, tagged);
       case BlockOpKind.Verify:
-        return IoStatus.Ok;
+        return this.#damageOf(op, null);
       case BlockOpKind.Write: {
         const status = this.#write(op, tagged, { epoch, op: opNumber }, freeBlocks);
         if (status !== IoStatus.Ok || (tagged !== null && tagged.guard !== WriteGuard.Newer)) {
@@ -775,12 +775,25 @@ export class MemoryVolume implements StoreVolume {
     }
   }
 
+  /** W9: the first damaged block of the range. A read with tags marks each. */
+  #damageOf(op: BlockOp, tagged: StoreOp | null): IoStatus {
+    let status: IoStatus = IoStatus.Ok;
+    for (let index = op.blocks - 1; index >= 0; index -= 1) {
+      if (this.#blocks.at(op.lba + index).damaged !== true) continue;
+      status = IoStatus.Damaged;
+      op.failedLba = op.lba + index;
+      tagged?.tags?.setResult(index, 2);
+    }
+    return status;
+  }
+
   #readTags(op: StoreOp): void {
     const { tags } = op;
     if (tags === null) return;
     for (let index = 0; index < op.blocks; index += 1) {
-      const { kind, version, bytes } = this.#blocks.at(op.lba + index);
-      tags.set(index, kind, version.epoch, version.op, bytes === null ? 0 : crc32c(bytes));
+      const { kind, version, bytes, damaged } = this.#blocks.at(op.lba + index);
+      const crc = bytes === null ? 0 : crc32c(bytes);
+      tags.set(index, kind, version.epoch, version.op, damaged === true ? ~crc >>> 0 : crc);
       tags.setResult(index, 0);
     }
   }
@@ -794,12 +807,14 @@ export class MemoryVolume implements StoreVolume {
       bytes.subarray(index * STORE_BLOCK_BYTES, (index + 1) * STORE_BLOCK_BYTES);
     let grows = 0;
     for (let index = 0; index < op.blocks; index += 1) {
-      const data = guard === WriteGuard.Newer || tags?.kind(index) === BlockKind.Data;
+      const kind = guard === WriteGuard.Newer ? BlockKind.Data : tags!.kind(index);
+      const data = kind === BlockKind.Data;
       if (tags !== null && data && crc32c(blockAt(index)) !== tags.crc(index)) {
         op.failedLba = op.lba + index;
         return IoStatus.Damaged;
       }
-      if (data && !this.#paysForItself(op.lba + index)) grows += 1;
+      const grown = data || kind === BlockKind.Unknown;
+      if (grown && !this.#paysForItself(op.lba + index)) grows += 1;
     }
     if (grows > free) return IoStatus.NoSpace;
     for (let index = 0; index < op.blocks; index += 1) {
@@ -842,6 +857,8 @@ export class MemoryVolume implements StoreVolume {
     if (kind === BlockKind.Data) {
       this.#blocks.set(lba, kind, version, bytes);
       if (compareStoreVersions(version, this.#version) > 0) this.#version = version;
+    } else if (kind === BlockKind.Unknown) {
+      this.#blocks.spoil(lba, version);
     } else {
       const keep = this.#keeps(version);
       const left = keep ? BlockKind.Hole : BlockKind.Empty;

@@ -15,7 +15,10 @@ export const BlockKind = {
   Data: 1,
   /** Unmapped by the op of its version (W6). */
   Hole: 2,
-  /** `changedSince` only: the map page is damaged, anything may be there (H6). */
+  /**
+   * In `changedSince`: the map page is damaged, anything may be there (H6). In an install by WriteGuard.Join, with a version: no copy
+   * can deliver the block, it is to be damaged here too until it is overwritten (W9).
+   */
   Unknown: 3,
 } as const;
 export type BlockKind = (typeof BlockKind)[keyof typeof BlockKind];

@@ -1,6 +1,7 @@
 // The blocks of a volume in memory, with their versions: what the engine's map is to its medium. Holes over ranges are
 // kept as ranges, so that unmapping what was never written costs nothing however long it is.
 import { BlockKind, type ChangedRun, type StoreVersion } from './replication.ts';
+import { STORE_BLOCK_BYTES } from './types.ts';
 
 export interface BlockState {
   readonly kind: BlockKind;
@@ -9,6 +10,8 @@ export interface BlockState {
   readonly bytes: Uint8Array | null;
   /** S14: a clone has it from its snapshot. It shows the version it had there, and any version of the clone's is above. */
   readonly inherited?: true;
+  /** Data that no copy could deliver (W9): its bytes are none of it. */
+  readonly damaged?: true;
 }
 
 /** What a change's version is compared with. */
@@ -150,6 +153,12 @@ export class VersionedBlocks {
   set(lba: number, kind: BlockKind, version: StoreVersion, bytes: Uint8Array | null): void {
     const state = { kind, version, bytes: bytes === null ? null : Uint8Array.from(bytes) };
     this.#replace(lba, state);
+  }
+
+  /** W9: it is data of that version, and reads as damaged. */
+  spoil(lba: number, version: StoreVersion): void {
+    const bytes = new Uint8Array(STORE_BLOCK_BYTES);
+    this.#replace(lba, { kind: BlockKind.Data, version, bytes, damaged: true });
   }
 
   /**

@@ -269,6 +269,63 @@ for (const kind of kinds) {
       assert.equal(replica.volume.info().mappedBlocks, 4);
     });
 
+    it('takes over that a block is damaged, until it is overwritten, and after a reopening', async () => {
+      let replica = await aReplica();
+      const { name } = replica.volume;
+      await replica.write(0, [1, 2, 3], 1, 1);
+      const spoil = async (op: number): Promise<boolean[]> => {
+        const data = replica.take(STORE_BLOCK_BYTES);
+        const tagBuffer = replica.take(BLOCK_TAG_BYTES);
+        const request = new StoreOp();
+        request.begin(BlockOpKind.Write, 1, 1, data, 0, false, request.owner);
+        request.guard = WriteGuard.Join;
+        request.tags = new BlockTags(tagBuffer);
+        request.tags.set(0, BlockKind.Unknown, 1, op, 0);
+        assert.equal(await replica.run(request, 9, 0, true), IoStatus.Ok);
+        const installed = request.tags.installed(0);
+        data.release();
+        tagBuffer.release();
+        return [installed];
+      };
+      assert.deepEqual(await spoil(1), [false], 'of this version there is data here');
+      assert.deepEqual(await spoil(5), [true]);
+      const verify = async () => {
+        const request = new StoreOp();
+        request.begin(BlockOpKind.Verify, 0, 3, null, 0, false, request.owner);
+        return { status: await replica.run(request, 0, 0, false), failedLba: request.failedLba };
+      };
+      const read = async () => {
+        const data = replica.take(3 * STORE_BLOCK_BYTES);
+        const tagBuffer = replica.take(3 * BLOCK_TAG_BYTES);
+        const request = new StoreOp();
+        request.begin(BlockOpKind.Read, 0, 3, data, 0, false, request.owner);
+        const tags = new BlockTags(tagBuffer);
+        request.tags = tags;
+        const status = await replica.run(request, 0, 0, true);
+        const damaged = [0, 1, 2].map((index) => tags.damaged(index));
+        const found = [status, request.failedLba, damaged, tags.op(1)];
+        data.release();
+        tagBuffer.release();
+        return found;
+      };
+      const expected = [IoStatus.Damaged, 1, [false, true, false], 5];
+      assert.deepEqual(await read(), expected);
+      assert.deepEqual(await verify(), { status: IoStatus.Damaged, failedLba: 1 });
+      await replica.flush();
+      pool = await world.reopen();
+      replica = new Replica(world, pool.volume(name)!);
+      assert.deepEqual(await read(), expected);
+      // A rebuild and a recovery see that there is something of that version (B2, V4).
+      const changed = await replica.changed(version(1, 4));
+      assert.deepEqual(
+        changed.map(({ lba, blocks, op }) => [lba, blocks, op]),
+        [[1, 1, 5]],
+      );
+      await replica.write(1, [7], 1, 6);
+      assert.deepEqual(await replica.look(1, 1), [[BlockKind.Data, 1, 6, 7]]);
+      assert.equal((await verify()).status, IoStatus.Ok);
+    });
+
     it('repairs a block only if it still has the version that was read', async () => {
       const replica = await aReplica();
       await replica.write(0, [1], 1, 1);

@@ -42,7 +42,12 @@ export interface Adoption {
 export function adopt(
   promisers: readonly Promiser[],
   rules: Rules,
-  options: { readonly force: boolean; readonly volatileCache: boolean },
+  options: {
+    readonly force: boolean;
+    readonly volatileCache: boolean;
+    /** H6: promisers that lost a part of their map. They vote, and are data for nobody. An operator's force goes without this. */
+    readonly lost?: ReadonlySet<string>;
+  },
 ): Adoption | string {
   let record: VolumeRecord | null = null;
   for (const { promise } of promisers) {
@@ -78,7 +83,9 @@ export function adopt(
   const joiners: Trusted[] = [];
   let counted = 0;
   for (const member of best.members) if (member.state !== MemberState.Stale) counted += 1;
+  const lost = options.force ? undefined : options.lost;
   let countedPresent = 0;
+  let withMap = 0;
   let clean = 0;
   let cleanInSync = 0;
   let lowest: Version | null = null;
@@ -88,6 +95,8 @@ export function adopt(
     if (entry === undefined || entry.witness) continue;
     if (entry.state !== MemberState.Stale) {
       countedPresent += 1;
+      if (lost?.has(replicaId) === true) continue;
+      withMap += 1;
       if (entry.bootId === promise.bootId || entry.bootId === '') clean += 1;
     }
     // V3: no member above the role in the record that it stored itself.
@@ -115,6 +124,14 @@ export function adopt(
       joiners.push({ ...promiser, from: { epoch: 0, op: 0 }, inSync: false });
     }
   }
+  const witness = best.members.some((member) => member.witness);
+  const q =
+    best.oldMembers.length > 0 ? Math.min(majority, majorityOf(best.oldMembers.length)) : majority;
+  const needed = witness ? 1 : Math.max(1, counted - q + 1);
+  // H6, as V2 and V6: each acked op is at one of those that are believed.
+  if (lost !== undefined && lost.size > 0 && (withMap < needed || lowest === null)) {
+    return `${[...lost].join(', ')} lost a part of its map, and the others may lack what it had there`;
+  }
   // V2.
   if (lowest === null) {
     if (!options.force && rules.V2_oneInSync) return 'no member in sync has promised';
@@ -124,10 +141,6 @@ export function adopt(
     lowest = rescued.promise.contig;
   }
 
-  const witness = best.members.some((member) => member.witness);
-  const q =
-    best.oldMembers.length > 0 ? Math.min(majority, majorityOf(best.oldMembers.length)) : majority;
-  const needed = witness ? 1 : Math.max(1, counted - q + 1);
   const unclean = clean < needed || cleanInSync === 0;
   const loss = options.volatileCache && rules.V6_clean && unclean;
   return {

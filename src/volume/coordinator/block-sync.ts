@@ -16,6 +16,7 @@ import {
   MessageType,
 } from '../../wire/messages.ts';
 import type { Version } from '../../wire/version.ts';
+import { MAP_LOST } from './interfaces.ts';
 import { MAX_COPY_BLOCKS, MAX_HOLE_BLOCKS, MAX_LISTED_RUNS } from './limits.ts';
 
 /** What the listers hold in a range where none of them changes: entry i is lister i's. Version zero: not listed. */
@@ -61,9 +62,14 @@ export interface BlockSyncOptions {
   mayCopy(bytes: number): boolean;
   onDone(): void;
   onFailed(peer: number, why: string): void;
+  /** H6: a target cannot change what lies below a page of its map that it has lost. False: that fails it all. */
+  mayLeave?(peer: number): boolean;
   /** W9: nobody could deliver the block. The targets get it as damaged, unless this abandons it all. */
   onLost(lba: number): void;
 }
+
+/** Above that of what was never written, and below all that ever was: whatever else is known of the block wins. */
+const LEAST_VERSION: Version = { epoch: 0, op: 1 };
 
 interface Job {
   readonly lba: number;
@@ -171,8 +177,9 @@ export class BlockSync {
     if (found === undefined) return false;
     this.#installing.delete(message.id);
     if (this.#ended) return true;
-    if (message.status !== IoStatus.Ok) {
-      this.#fail(peer, 'a copy could not be written');
+    const isLost = message.status === IoStatus.Damaged;
+    if (message.status !== IoStatus.Ok && !(isLost && this.#options.mayLeave?.(peer))) {
+      this.#fail(peer, isLost ? MAP_LOST : 'a copy could not be written');
       return true;
     }
     found.job.installs -= 1;
@@ -244,6 +251,7 @@ export class BlockSync {
         segment.lba = at;
         segment.blocks = next - at;
         const decision = decide(segment);
+        if (this.#ended) return;
         if (decision !== null && decision.targets.length > 0) this.#plan(at, next, decision);
       }
       at = next;
@@ -358,10 +366,10 @@ export class BlockSync {
     // Nobody has it: the targets must not answer with an older value as if it were this one.
     this.#options.onLost(job.lba);
     if (this.#ended) return;
-    // Where the page of the map went with the block (H6) its version is known by the listing alone.
+    // Where the page of the map went with the block (H6) its version is known by the listing, or by nobody.
     const told = { epoch: copy.epochs[0]!, op: copy.ops[0]! };
-    const { epoch, op } = told.epoch === 0 && told.op === 0 ? job.decision : told;
-    this.#install(job, uniformCopies(job.lba, 1, BlockKind.Damaged, { epoch, op }));
+    const version = [told, job.decision].find(({ epoch, op }) => epoch !== 0 || op !== 0);
+    this.#install(job, uniformCopies(job.lba, 1, BlockKind.Damaged, version ?? LEAST_VERSION));
   }
 
   #finish(job: Job): void {
@@ -374,6 +382,12 @@ export class BlockSync {
     this.abandon();
     this.#options.onFailed(peer, why);
   }
+}
+
+/** H6: below a page of that lister's map that it cannot read. Anything may be there, of any version. */
+export function isUnknown(segment: Segment, index: number): boolean {
+  const { kinds, epochs, ops } = segment;
+  return kinds[index] === BlockKind.Damaged && epochs[index] === 0 && ops[index] === 0;
 }
 
 /** Holes stay apart: their copy carries no bytes and one version. */

@@ -42,6 +42,10 @@ export const CoordinatorPhase = {
 } as const;
 export type CoordinatorPhase = (typeof CoordinatorPhase)[keyof typeof CoordinatorPhase];
 
+/** The fault of a member that has lost a page of its map (H6), in words for whoever runs it. */
+export const MAP_LOST =
+  'a part of its map cannot be read any more: replace it with an empty one, see docs/operations.md';
+
 export const AlarmKind = {
   /** H5: copies of one version differ. */
   CrossScrubMismatch: 1,

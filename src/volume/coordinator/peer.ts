@@ -32,6 +32,8 @@ export class Peer {
   lagOps = 0;
   outstandingReads = 0;
   lastFault = '';
+  /** H6: the opening of its store in which a part of its map was found lost that recovery needs; empty: none. */
+  mapLostIn = '';
   /** Rebuilds that ended before they were through, one after the other, and when the next may begin. */
   failedJoins = 0;
   joinAtMs = 0;

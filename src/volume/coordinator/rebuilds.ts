@@ -2,9 +2,9 @@
 import { BlockKind, InstallMode } from '../../wire/messages.ts';
 import { compare } from '../../wire/record.ts';
 import type { Version } from '../../wire/version.ts';
-import { BlockSync, type CopyDecision, type Segment } from './block-sync.ts';
+import { BlockSync, type CopyDecision, isUnknown, type Segment } from './block-sync.ts';
 import type { Core } from './core.ts';
-import { AlarmKind } from './interfaces.ts';
+import { AlarmKind, MAP_LOST } from './interfaces.ts';
 import type { Peer } from './peer.ts';
 import { RebuildPace } from './rebuild-pace.ts';
 
@@ -45,6 +45,7 @@ export class Rebuilds {
       rebuild.sources = [source, ...sources];
       core.progressMs = nowMs;
       this.#step(nowMs);
+      let isWhole = true;
       rebuild.sync = new BlockSync({
         fromLba: 0,
         sizeBlocks: core.record!.sizeBlocks,
@@ -58,8 +59,14 @@ export class Rebuilds {
         send: (to, message) => core.transport.send(to, message),
         nextId: () => core.nextId++,
         mayCopy: (bytes) => this.mayCopy(bytes),
+        // H6: what it cannot take, it may lack: it goes on as a joiner, and is never promoted.
+        mayLeave: () => {
+          rebuild.peer.lastFault = MAP_LOST;
+          isWhole = false;
+          return true;
+        },
         onDone: () => {
-          rebuild.copied = true;
+          rebuild.copied = isWhole;
         },
         onFailed: (failed, why) => {
           rebuild.sync = null;
@@ -87,11 +94,16 @@ export class Rebuilds {
   ): CopyDecision | null {
     const epoch = segment.epochs[0]!;
     const op = segment.ops[0]!;
+    const targets = [rebuild.peer.index];
+    // H6: a version that is not known is equal to none. ✗ skipped as equal, the joiner would answer zeros. The others have it.
+    if (isUnknown(segment, 0)) {
+      return { hole: false, epoch, op, sources: [...others, source], targets };
+    }
     // Equal versions are skipped unread; what is not below `j` comes in the joiner's own stream.
     if (epoch === segment.epochs[1] && op === segment.ops[1]) return null;
     if (compare({ epoch, op }, rebuild.join) >= 0) return null;
     const hole = segment.kinds[0] === BlockKind.Hole;
-    return { hole, epoch, op, sources: [source, ...others], targets: [rebuild.peer.index] };
+    return { hole, epoch, op, sources: [source, ...others], targets };
   }
 
   /** B9. */

@@ -5,9 +5,9 @@ import { BlockKind, InstallMode, MessageType } from '../../wire/messages.ts';
 import { compare, majorityOf } from '../../wire/record.ts';
 import { ZERO_VERSION } from '../../wire/version.ts';
 import { type Adoption, adopt, type Promiser } from './adoption.ts';
-import { BlockSync, type CopyDecision, type Segment } from './block-sync.ts';
+import { BlockSync, type CopyDecision, isUnknown, type Segment } from './block-sync.ts';
 import type { Core } from './core.ts';
-import { AlarmKind, type ControlDone, CoordinatorPhase } from './interfaces.ts';
+import { AlarmKind, type ControlDone, CoordinatorPhase, MAP_LOST } from './interfaces.ts';
 import { BACKOFF_MS, LOSS_WAIT_FACTOR, POLL_MS } from './limits.ts';
 import type { Peer } from './peer.ts';
 import { activationRecord } from './record-change.ts';
@@ -126,6 +126,7 @@ export class Recovery {
     }
     const adoption = adopt(promisers, core.rules, {
       force: this.forced !== null,
+      lost: this.#lost(),
       volatileCache: this.#volatileCache(promisers),
     });
     if (typeof adoption === 'string') {
@@ -151,6 +152,16 @@ export class Recovery {
       return;
     }
     this.#startReconcile(nowMs, adoption);
+  }
+
+  /** H6: who has lost a part of its map that it must be believed in. */
+  #lost(): ReadonlySet<string> {
+    const lost = new Set<string>();
+    for (const peer of this.#core.peers) {
+      if (peer === undefined || peer.mapLostIn === '') continue;
+      if (peer.promise?.openIds.at(-1) === peer.mapLostIn) lost.add(peer.replicaId);
+    }
+    return lost;
   }
 
   /** V6 does not apply where every ack was durable (C9). */
@@ -193,6 +204,13 @@ export class Recovery {
   /** V4: the highest trusted version wins, and goes to all of P ∩ S that do not have it. */
   #settle(adoption: Adoption, listers: readonly number[], segment: Segment): CopyDecision | null {
     const { kinds, epochs, ops } = segment;
+    for (let index = 0; index < listers.length; index += 1) {
+      // H6: what it alone may have had would be overruled by an older version of another.
+      if (this.forced === null && isUnknown(segment, index)) {
+        this.#leaveOut(listers[index]!);
+        return null;
+      }
+    }
     let winner = -1;
     for (let index = 0; index < listers.length; index += 1) {
       const epoch = epochs[index]!;
@@ -219,6 +237,15 @@ export class Recovery {
       sources,
       targets,
     };
+  }
+
+  /** The next recovery does without its data, or waits for who has it. */
+  #leaveOut(index: number): void {
+    const core = this.#core;
+    const peer = core.peers[index]!;
+    peer.mapLostIn = peer.promise?.openIds.at(-1) ?? '';
+    this.reconcile?.abandon();
+    core.members.drop(core.progressMs, peer, MAP_LOST);
   }
 
   #activate(nowMs: number): void {

@@ -4,7 +4,7 @@ import { type Apply, ChangeKind, MessageType } from '../../wire/messages.ts';
 import { majorityOf, type VolumeRecord } from '../../wire/record.ts';
 import { MAX_OP_NUMBER } from '../../wire/version.ts';
 import type { Core } from './core.ts';
-import { AlarmKind, CoordinatorPhase, SyncPolicy } from './interfaces.ts';
+import { AlarmKind, CoordinatorPhase, MAP_LOST, SyncPolicy } from './interfaces.ts';
 import type { RingEntry } from './op-ring.ts';
 import { bitCount, type Peer } from './peer.ts';
 import { isWriteCacheOff } from './write-cache.ts';
@@ -166,11 +166,8 @@ export class WritePath {
     const entry = core.ring.get(opNumber);
     if (entry === null || (entry.sentTo & peer.bit) === 0 || (entry.acks & peer.bit) !== 0) return;
     if (status !== IoStatus.Ok) {
-      core.members.drop(
-        nowMs,
-        peer,
-        `op ${core.epoch}.${opNumber} failed there (status ${status})`,
-      ); // W4, N2.
+      const text = `op ${core.epoch}.${opNumber} failed there (status ${status})`;
+      core.members.drop(nowMs, peer, status === IoStatus.Damaged ? MAP_LOST : text); // W4, N2, H6.
       return;
     }
     entry.acks |= peer.bit;

@@ -1,0 +1,136 @@
+// Goal: a member that has lost a part of its map (H6) makes nobody answer wrong, is believed in nothing that it may have had
+// there alone, and holds up nothing else.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { IoStatus } from '../../../src/block/index.ts';
+import {
+  CoordinatorPhase,
+  MAP_LOST,
+  SyncPolicy,
+} from '../../../src/volume/coordinator/interfaces.ts';
+import { BlockKind } from '../../../src/wire/messages.ts';
+import type { CoordinatorProcess } from '../../sim/cluster.ts';
+import { Scenario } from '../../sim/scenario.ts';
+
+const BLOCKS = 16;
+
+const stateOf = ({ core, clock }: CoordinatorProcess, index: number) =>
+  core!.status(clock.now()).members[index]!;
+
+test('a joiner gets what its lister has lost from the others, and no zeros for it', () => {
+  for (let seed = 1; seed <= 8; seed += 1) {
+    const scenario = new Scenario({ members: 3, blocks: BLOCKS, seed });
+    const coordinator = scenario.activate(0);
+    scenario.whole(0);
+    scenario.member(2).stop(false);
+    scenario.ok(scenario.write(coordinator, 0, BLOCKS));
+    scenario.ok(scenario.flush(coordinator));
+    scenario.run(1000);
+    scenario.member(seed % 2).store.loseMap(4, 8);
+    scenario.member(2).start();
+    scenario.whole(0);
+    const { cells } = scenario.member(2).store;
+    assert.ok(
+      cells.every(({ kind }) => kind === BlockKind.Data),
+      `seed ${seed}: ${cells.map(({ kind }) => kind)}`,
+    );
+    for (let n = 0; n < 12; n += 1) scenario.ok(scenario.read(coordinator, 0, BLOCKS));
+  }
+});
+
+test('what nobody can deliver is damaged at the joiner too, where its version is known to nobody', () => {
+  const scenario = new Scenario({ members: 3, blocks: BLOCKS });
+  scenario.cluster.rotAllowed = true;
+  const coordinator = scenario.activate(0);
+  scenario.whole(0);
+  scenario.member(2).stop(false);
+  scenario.ok(scenario.write(coordinator, 0, BLOCKS));
+  scenario.ok(scenario.flush(coordinator));
+  scenario.run(1000);
+  for (const member of [0, 1]) scenario.member(member).store.loseMap(4, 2);
+  scenario.member(2).start();
+  scenario.whole(0);
+  const kinds = scenario.member(2).store.cells.map(({ kind }) => kind);
+  assert.deepEqual(kinds.slice(3, 7), [
+    BlockKind.Data,
+    BlockKind.Damaged,
+    BlockKind.Damaged,
+    BlockKind.Data,
+  ]);
+  for (let n = 0; n < 6; n += 1) {
+    const read = scenario.read(coordinator, 4);
+    scenario.until('it ends', () => read.status !== null);
+    assert.equal(read.status, IoStatus.Damaged);
+  }
+});
+
+test('a recovery does without who has lost what it must settle, where the others have it all', () => {
+  for (const members of [2, 3]) {
+    const scenario = new Scenario({ members, blocks: BLOCKS, config: { promiseWaitMs: 200 } });
+    const first = scenario.activate(0);
+    scenario.whole(0);
+    scenario.ok(scenario.write(first, 0, BLOCKS));
+    scenario.run(1000);
+    scenario.clogDown(0, 1);
+    scenario.write(first, 4, 4); // Member 1 never gets it.
+    scenario.run(100);
+    first.kill();
+    scenario.member(0).store.loseMap(4, 4);
+    const second = scenario.activate(1);
+    scenario.until('it is left out', () => stateOf(second, 0).lastFault === MAP_LOST);
+    assert.notEqual(stateOf(second, 0).state, 'InSync');
+    for (let n = 0; n < 6; n += 1) scenario.ok(scenario.read(second, 0, BLOCKS));
+  }
+});
+
+test('a recovery waits where nobody else may have what was lost', () => {
+  const scenario = new Scenario({
+    members: 3,
+    blocks: 4,
+    config: { syncPolicy: SyncPolicy.Quorum, lagMs: 300_000, holdMs: 300_000, promiseWaitMs: 200 },
+  });
+  const first = scenario.activate(0);
+  scenario.whole(0);
+  scenario.ok(scenario.write(first, 0));
+  scenario.ok(scenario.flush(first));
+  scenario.run(1000);
+  scenario.clogDown(0, 1);
+  scenario.ok(scenario.write(first, 0)); // Members 0 and 2 have it.
+  first.kill();
+  scenario.member(2).stop(false);
+  scenario.member(0).store.loseMap(0, 1);
+  const second = scenario.coordinator(1);
+  second.start();
+  scenario.run(30_000);
+  assert.notEqual(second.core!.phase, CoordinatorPhase.Active);
+  assert.match(second.core!.status(second.clock.now()).waitingFor, /lost a part of its map/);
+  scenario.member(2).start();
+  scenario.activate(1);
+  for (let n = 0; n < 6; n += 1) scenario.ok(scenario.read(second, 0));
+});
+
+test('a joiner that has lost a part of its map takes part in writes elsewhere, and is never promoted', () => {
+  const scenario = new Scenario({ members: 3, blocks: BLOCKS });
+  const coordinator = scenario.activate(0);
+  scenario.whole(0);
+  scenario.member(0).stop(false);
+  scenario.ok(scenario.write(coordinator, 0, BLOCKS));
+  scenario.member(0).store.loseMap(4, 4);
+  scenario.member(0).start();
+  scenario.run(2000);
+  const { core } = coordinator;
+  assert.equal(stateOf(coordinator, 0).state, 'Joining');
+  const { n } = core!.record!;
+  scenario.ok(scenario.write(coordinator, 12, 4));
+  scenario.run(10_000);
+  assert.equal(stateOf(coordinator, 0).state, 'Joining');
+  assert.equal(stateOf(coordinator, 0).lastFault, MAP_LOST);
+  assert.equal(core!.record!.n, n, 'it is not tried again and again');
+  assert.equal(
+    scenario.member(0).store.cells[12]!.value,
+    scenario.member(1).store.cells[12]!.value,
+  );
+  // A write where it can take none leaves it out, and is answered.
+  scenario.ok(scenario.write(coordinator, 4));
+  scenario.ok(scenario.read(coordinator, 0, BLOCKS));
+});
