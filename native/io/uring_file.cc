@@ -100,7 +100,7 @@ class UringFile final : public MediumFile {
       return;
     }
     Start(request);
-    SendEarly(request->kind);
+    SendEarly(*request);
   }
 
   void Kick() override {
@@ -195,13 +195,16 @@ class UringFile final : public MediumFile {
   }
 
   // Reads are sent as they come, so that a medium that has ended all it had does not wait for the
-  // rest of the batch; the more are under way, the more share a system call. Writes are gathered
-  // until Kick: neighbours, as most of a batch are, become one request below. What the kernel does
-  // not take now, Kick sends.
-  void SendEarly(IoKind kind) {
+  // rest of the batch; the more are under way, the more share a system call. But neighbours that
+  // are sent together become one request below, and a medium may take as long for 128 KiB as for a
+  // MiB: a read that begins where the one before it ended is gathered until Kick, as are writes,
+  // most of which are neighbours. What the kernel does not take now, Kick sends.
+  void SendEarly(const IoRequest& request) {
+    if (request.kind != IoKind::kRead) return;
+    const bool goes_on = request.offset == read_end_;
+    read_end_ = request.offset + request.bytes;
     const unsigned gathered = io_uring_sq_ready(&ring_);
-    if (kind == IoKind::kRead && gathered * kEarlyShare > busy_slots_ - gathered)
-      io_uring_submit(&ring_);
+    if (!goes_on && gathered * kEarlyShare > busy_slots_ - gathered) io_uring_submit(&ring_);
   }
 
   void Prepare(int index) {
@@ -273,6 +276,7 @@ class UringFile final : public MediumFile {
   bool fixed_buffer_ = false;
   uint32_t in_flight_ = 0;   // Requests taken, queued ones included.
   uint32_t busy_slots_ = 0;  // Those handed to the ring.
+  uint64_t read_end_ = ~0ull;  // Of the read that was started last.
   int refused_ = 0;
   int free_slot_ = 0;
   std::array<Slot, kSlots> slots_;

@@ -174,9 +174,9 @@ TEST_P(MediumTest, EveryBackendMovesTheBytesAndAnswersOnce) {
   }
 }
 
-// A medium with nothing to do begins with a read before the batch is whole; a batch that is never
-// kicked is then on its way in part, and what is left of it goes with Kick.
-TEST_P(MediumTest, ReadsAreSentAsTheyCome) {
+// A medium with nothing to do begins with a read before the batch is whole. One that goes on where
+// the read before it ended waits for Kick: together they are one request to the medium.
+TEST_P(MediumTest, ReadsAreSentAsTheyComeAndNeighboursTogether) {
   ASSERT_TRUE(Create({}).ok());
   std::unique_ptr<MediumFile> file;
   ASSERT_TRUE(OpenMedium(path_, {.backend = MediumBackend::kUring}, &file).ok());
@@ -185,15 +185,23 @@ TEST_P(MediumTest, ReadsAreSentAsTheyCome) {
   constexpr size_t kCount = 300;
   Aligned data(kCount * 4096);
   std::vector<Counted> reads(kCount);
-  for (size_t index = 0; index < kCount; ++index) {
-    Prepare(&reads[index], IoKind::kRead, index * 4096, 4096, data.data + index * 4096);
+  const auto submit = [&](size_t index, uint64_t block) {
+    Prepare(&reads[index], IoKind::kRead, block * 4096, 4096, data.data + index * 4096);
     file->Submit(&reads[index].request);
-    if (index > 0) continue;
-    pollfd watched{file->event_fd(), POLLIN, 0};
+  };
+  pollfd watched{file->event_fd(), POLLIN, 0};
+  submit(0, 7);
+  ASSERT_EQ(poll(&watched, 1, 10'000), 1);
+  EXPECT_EQ(file->Poll(), 1);
+  EXPECT_EQ(reads[0].done, 1);
+  submit(1, 8);
+  EXPECT_EQ(poll(&watched, 1, 50), 0);
+  submit(2, 100);  // Takes the one before along.
+  for (int both = 0; both < 2;) {
     ASSERT_EQ(poll(&watched, 1, 10'000), 1);
-    EXPECT_EQ(file->Poll(), 1);
-    EXPECT_EQ(reads[0].done, 1);
+    both += file->Poll();
   }
+  for (size_t index = 3; index < kCount; ++index) submit(index, index * 5);
   file->Kick();
   while (file->in_flight() > 0) file->Wait();
   for (const Counted& read : reads) {
