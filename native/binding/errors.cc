@@ -83,6 +83,8 @@ Words WordsOf(Status status) {
       return {"STORE_FOREIGN_DEVICE", "cannot be opened"};
     case Status::kDiverged:
       return {"STORE_DIVERGED", "cannot be opened"};
+    case Status::kOwned:
+      return {"STORE_OWNED", "is not opened"};
   }
   return {"STORE_IO", "failed"};
 }

@@ -56,6 +56,7 @@ class OpenJob final : public Job {
     if (const uint64_t cache = Bytes(options, "cacheBytes"); cache > 0) pool_.cache_bytes = cache;
     pool_.walk_bytes_per_second = Bytes(options, "walkBytesPerSecond");
     pool_.open_id = Id(options, "openId");
+    pool_.owner = {Id(options, "owner"), Text(options, "ownerName"), Flag(options, "takeOver")};
   }
 
  private:
@@ -178,6 +179,9 @@ class ProbeJob final : public Job {
     object.Set("devices", probe_.devices);
     object.Set("sequence", static_cast<double>(probe_.sequence));
     object.Set("exported", probe_.exported);
+    object.Set("owner", id(probe_.owner));
+    object.Set("ownerName", probe_.owner_name);
+    object.Set("ownedSinceS", static_cast<double>(probe_.owned_since_s));
     return object;
   }
 

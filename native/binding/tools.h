@@ -6,11 +6,11 @@
 
 namespace ashlar {
 
-// openPool({ path, cacheBytes, openId, readOnly, backend }): Promise<NativePoolHandle>
+// openPool({ paths, cacheBytes, openId, owner, ownerName, takeOver, readOnly, backend }): Promise<NativePoolHandle>
 Napi::Value OpenPool(const Napi::CallbackInfo& info);
 // createPool({ path, sizeBytes, sparse, force, name, storeId }): Promise<void>
 Napi::Value CreatePool(const Napi::CallbackInfo& info);
-// probePool({ path }): Promise<{ id, name, deviceId, devices, sequence, exported }>
+// probePool({ path }): Promise<{ id, name, deviceId, devices, sequence, exported, owner… }>
 Napi::Value ProbePool(const Napi::CallbackInfo& info);
 // checkPool({ paths, withData }): Promise<report>
 Napi::Value CheckPool(const Napi::CallbackInfo& info);

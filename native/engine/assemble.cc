@@ -5,6 +5,7 @@
 #include "native/engine/aligned_blocks.h"
 #include "native/engine/device_set.h"
 #include "native/engine/mutants.h"
+#include "native/engine/wall_clock.h"
 
 namespace ashlar {
 namespace {
@@ -98,7 +99,30 @@ Status ReadLabel(BlockFile& file, Label* label, uint8_t* newest_slot) {
   return worst;
 }
 
-Status DeviceSet::Assemble(const std::vector<DeviceFile>& files, bool read_only, std::string* why) {
+// Whose the pool is from now on. Of a pool that is closed and not exported nobody can say that it is
+// closed: the machine may have it open over storage that both reach, or come back.
+Status DeviceSet::Claim(const Label& truth, const PoolOwner& owner, std::string* why) {
+  owner_id_ = truth.owner;
+  owner_name_ = truth.owner_name;
+  owned_since_s_ = truth.owned_since_s;
+  if (truth.owner == owner.id) return Status::kOk;
+  if (!IsZero(truth.owner) && !exported_ && !owner.take_over) {
+    *why = "pool " + name_ + " belongs to " +
+           (owner_name_.empty() ? "another machine" : "machine " + owner_name_) + " since " +
+           UtcText(owned_since_s_) +
+           ", which has not exported it and may have it open: two that write to it destroy it";
+    return Status::kOwned;
+  }
+  owner_id_ = owner.id;
+  owner_name_ = owner.name;
+  owned_since_s_ = UnixSeconds();
+  labels_wanted_ = true;
+  return Status::kOk;
+}
+
+Status DeviceSet::Assemble(const std::vector<DeviceFile>& files, const PoolOwner* owner,
+                           std::string* why) {
+  const bool read_only = owner == nullptr;
   struct Found {
     const DeviceFile* file;
     std::unique_ptr<Label> label;
@@ -152,6 +176,9 @@ Status DeviceSet::Assemble(const std::vector<DeviceFile>& files, bool read_only,
   sequence_ = truth.sequence;
   exported_ = (truth.flags & kLabelExported) != 0;
   labels_wanted_ = exported_ && !read_only;
+  if (!read_only) {
+    if (const Status s = Claim(truth, *owner, why); s != Status::kOk) return s;
+  }
   for (uint32_t i = 0; i < truth.device_count; ++i) {
     const DeviceRecord& record = truth.devices[i];
     if (vdevs_.size() <= record.vdev) vdevs_.resize(record.vdev + 1);

@@ -23,7 +23,7 @@ class Checker {
   Checker& operator=(const Checker&) = delete;
 
   Status Run(const std::vector<DeviceFile>& files, std::string* why) {
-    if (const Status status = set_.Assemble(files, true, why); status != Status::kOk) return status;
+    if (const Status status = set_.Assemble(files, nullptr, why); status != Status::kOk) return status;
     Superblock found[2];
     bool valid[2] = {false, false};
     for (const auto& device : set_.devices()) {

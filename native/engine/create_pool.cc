@@ -159,6 +159,9 @@ Status Pool::Probe(BlockFile& file, ProbeResult* result) {
   result->sequence = label->sequence;
   result->exported = (label->flags & kLabelExported) != 0;
   result->devices = label->device_count;
+  result->owner = label->owner;
+  result->owner_name = label->owner_name;
+  result->owned_since_s = label->owned_since_s;
   return Status::kOk;
 }
 

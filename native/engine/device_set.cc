@@ -390,6 +390,9 @@ void DeviceSet::MakeLabel(Label* label, const Uuid& device_id) const {
   label->opening = opening_;
   label->flags = exported_ ? kLabelExported : 0;
   std::memcpy(label->name, name_.data(), std::min<size_t>(name_.size(), 63));
+  label->owner = owner_id_;
+  label->owned_since_s = owned_since_s_;
+  std::memcpy(label->owner_name, owner_name_.data(), std::min<size_t>(owner_name_.size(), 63));
   for (const auto& device : devices_) {
     if (device == nullptr || device->leaving) continue;
     label->devices[label->device_count++] = device->record;

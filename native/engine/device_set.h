@@ -70,8 +70,8 @@ class DeviceSet {
   DeviceSet& operator=(const DeviceSet&) = delete;
 
   // assemble.cc. Finds out which pool the files are, which device each is, and whether they
-  // suffice. Reads, never writes.
-  Status Assemble(const std::vector<DeviceFile>& files, bool read_only, std::string* why);
+  // suffice. Reads, never writes. `owner`: who is to use the pool; null: nobody, it is only read.
+  Status Assemble(const std::vector<DeviceFile>& files, const PoolOwner* owner, std::string* why);
   // Whether what is present differs from what the labels say: UpdateLabels before anything else.
   bool labels_wanted() const { return labels_wanted_; }
   // Devices newly missing have all that was born up to here.
@@ -186,6 +186,7 @@ class DeviceSet {
   void SettleFlush(SetIo* io);
   void Deliver(SetIo* io);
   uint16_t PickSide(const Vdev& vdev);
+  Status Claim(const Label& truth, const PoolOwner& owner, std::string* why);
   void StartLabels();
   void SendLabel(uint16_t device, IoKind kind, uint64_t block, uint8_t* data);
   static void OnLabel(IoRequest* request);
@@ -198,6 +199,9 @@ class DeviceSet {
   std::string name_;
   uint64_t sequence_ = 0;
   bool exported_ = false;
+  Uuid owner_id_{};
+  std::string owner_name_;
+  uint64_t owned_since_s_ = 0;
   bool labels_wanted_ = false;
   Uuid opening_{};
   uint64_t durable_generation_ = 0;

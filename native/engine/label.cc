@@ -30,7 +30,8 @@ Status ParseLabel(const uint8_t* bytes, Label* out) {
   std::memcpy(out, bytes, sizeof *out);
   if (out->crc != Crc32c(bytes, offsetof(Label, crc))) return Status::kNotAPool;
   if (out->format_version != kFormatVersion) return Status::kVersion;
-  if (out->device_count == 0 || out->device_count > kMaxDevices || out->name[63] != 0) {
+  if (out->device_count == 0 || out->device_count > kMaxDevices || out->name[63] != 0 ||
+      out->owner_name[63] != 0) {
     return Status::kCorrupt;
   }
   bool own = false;

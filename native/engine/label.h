@@ -8,6 +8,9 @@
 // A device that is taken out of its mirror is never told: the label that says so goes to the
 // others, and is durable there before anything is acknowledged without it. So its own label stays
 // older than `out_sequence` in theirs; one that is not older went on by itself, and has diverged.
+//
+// A label names the machine that uses the pool, its owner. Another machine opens the pool only once
+// it was exported, or by force; the old owner then finds itself a stranger to it.
 #pragma once
 
 #include <cstdint>
@@ -57,11 +60,15 @@ struct Label {
   uint32_t flags;
   uint32_t reserved0;
   char name[64];  // The pool's. Zero-terminated.
-  uint8_t reserved1[368];
+  Uuid owner;               // The machine that uses the pool. Zero: not known.
+  uint64_t owned_since_s;   // Unix time.
+  char owner_name[64];      // For people. Zero-terminated.
+  uint8_t reserved1[280];
   DeviceRecord devices[kMaxDevices];
   uint8_t reserved2[kLabelBytes - 512 - 64 * 192 - 4];
   uint32_t crc;  // Last field: CRC32C of every byte before it.
 };
+static_assert(offsetof(Label, owner) == 144 && offsetof(Label, owner_name) == 168);
 static_assert(offsetof(Label, devices) == 512);
 static_assert(sizeof(Label) == kLabelBytes && std::is_trivially_copyable_v<Label>);
 

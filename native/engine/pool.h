@@ -105,6 +105,7 @@ struct FormatOptions {
 struct PoolOptions {
   uint64_t cache_bytes = 256ull << 20;  // For map and space pages; the bound on mapping memory.
   Uuid open_id{};                       // E7. Random, fresh at each opening.
+  PoolOwner owner;                      // Who opens. Not asked for where nothing is written.
   // Opens and checks, never writes. A snapshot that the log alone knows ends reads with kBusy.
   bool read_only = false;
   uint64_t walk_bytes_per_second = 0;  // Of scrub, resilver, rebalance. 0: as fast as it goes.
@@ -238,6 +239,9 @@ struct ProbeResult {
   uint8_t label_slot = 0;  // That the label was found in.
   bool exported = false;
   uint32_t devices = 0;  // Of the pool.
+  Uuid owner{};          // Who used it last. Zero: not known.
+  std::string owner_name;
+  uint64_t owned_since_s = 0;  // Unix time.
 };
 
 class Pool : public PoolDevices {

@@ -19,6 +19,14 @@ struct DeviceFile {
   uint8_t label_slot = 0;  // Of a device that comes back: where its newest label is (Probe).
 };
 
+// The machine that opens a pool. A pool that another one used last, and did not export, is refused
+// (kOwned).
+struct PoolOwner {
+  Uuid id{};              // The same at each opening. Zero: the machine has nothing to be known by.
+  std::string name;       // For people; 63 bytes of it are kept.
+  bool take_over = false; // The other machine has stopped for good, says whoever asks.
+};
+
 // A vdev is a device, or the two or three of a mirror. Data is spread over the vdevs.
 struct PoolLayout {
   std::vector<std::vector<DeviceFile>> data;

@@ -153,7 +153,8 @@ PoolImpl::Got PoolImpl::WaitPage(Tree* tree, uint64_t index, bool create, Page**
 // --- The steps ---
 
 Status PoolImpl::Recover(const std::vector<DeviceFile>& files, std::string* why) {
-  if (Status s = devices_.Assemble(files, options_.read_only, why); s != Status::kOk) return s;
+  if (Status s = devices_.Assemble(files, options_.read_only ? nullptr : &options_.owner, why);
+      s != Status::kOk) return s;
   if (Status s = ReadSuperblocks(why); s != Status::kOk) return s;
   if (Status s = LoadState(why); s != Status::kOk) return s;
   constexpr uint64_t kNotKnown = kFeatureSpaceLost | kFeatureSpaceGuessed;

@@ -7,6 +7,7 @@
 
 #include "native/engine/crc32c.h"
 #include "native/engine/pool_impl.h"
+#include "native/engine/wall_clock.h"
 
 namespace ashlar {
 namespace {
@@ -20,11 +21,6 @@ constexpr uint64_t kTreesPerId = 4;
 uint64_t SteadyMs() {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
                                    std::chrono::steady_clock::now().time_since_epoch())
-                                   .count());
-}
-uint64_t UnixSeconds() {
-  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(
-                                   std::chrono::system_clock::now().time_since_epoch())
                                    .count());
 }
 bool TestBit(const uint64_t* bits, uint32_t i) { return (bits[i >> 6] >> (i & 63)) & 1; }

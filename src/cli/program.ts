@@ -64,6 +64,13 @@ export function buildProgram(): Command {
   return program;
 }
 
+function takeOverOption(): Option {
+  return new Option(
+    '--take-over',
+    "serve the pool although it is another machine's, which has stopped for good; once",
+  );
+}
+
 function addServe(program: Command): void {
   program
     .command('serve')
@@ -72,6 +79,7 @@ function addServe(program: Command): void {
     .option('--data <dir>', 'where the pool file lives')
     .option('--portal <address...>', 'iSCSI portal to listen on; may be repeated')
     .option('--log-level <level>', 'fatal, error, warn, info, debug, trace')
+    .addOption(takeOverOption())
     .action(async (flags: Record<string, never>) => {
       const { serve } = await import('../daemon/index.ts');
       const { api } = program.opts<{ api?: string }>();
@@ -104,6 +112,7 @@ function addServe(program: Command): void {
     .option('--config <file>', 'configuration (standard: /etc/ashlar/ashlar.yaml if it is there)')
     .option('--data <dir>', 'where the pool file lives')
     .option('--log-level <level>', 'fatal, error, warn, info, debug, trace')
+    .addOption(takeOverOption())
     .action(async (flags: Record<string, never>) => {
       const { replica } = await import('../daemon/index.ts');
       const code = await replica(flags, packageVersion());

@@ -71,7 +71,8 @@ export interface PoolMedia {
   ): Promise<readonly FoundPool[]>;
   /** Every device of this machine that could be part of a pool, by its stablest name first. */
   everywhere(): readonly string[];
-  open(paths: readonly string[]): Promise<Pool>;
+  /** `takeOver`: also one that another machine used last and did not export. Rejects else with STORE_OWNED. */
+  open(paths: readonly string[], options?: { readonly takeOver?: boolean }): Promise<Pool>;
   /** Clears the labels of a pool that is not open. */
   wipe(paths: readonly string[]): Promise<void>;
   removeFile(path: string): Promise<void>;

@@ -20,7 +20,13 @@
 // The daemon's own pool is listed only once its devices are others than the configuration names.
 import type { Clock, Log, Timer } from '../base/index.ts';
 import type { ScrubSpec } from '../kinds/index.ts';
-import { type FoundPool, type Pool, StoreError } from '../store/index.ts';
+import {
+  type FoundPool,
+  lastUseOf,
+  type Pool,
+  StoreError,
+  withOwnerAdvice,
+} from '../store/index.ts';
 import { ApiError, invalid, notFound, type StatusCause } from './errors.ts';
 import type {
   HeldPool,
@@ -165,7 +171,7 @@ export class PoolHost {
         case 'Exporting': {
           const found = await this.#locate(kept);
           if (found !== null && !found.exported) {
-            const pool = await media.open(found.paths);
+            const pool = await withOwnerAdvice(kept.name, media.open(found.paths));
             await pool.exportPool();
           }
           await this.#forget(held);
@@ -314,7 +320,7 @@ export class PoolHost {
       if (!chosen.exported && !request.force) {
         throw conflict(
           name,
-          `pool ${chosen.name} (${chosen.id}) was not exported: another machine may have it open, and two that write to it destroy it. Export it there (ashlar export pool ${chosen.name}), or stop that machine for good and import it with --force`,
+          `pool ${chosen.name} (${chosen.id}) was not exported: ${lastUseOf(chosen.owner)}, and two that write to it destroy it. Export it there (ashlar export pool ${chosen.name}), or stop that machine for good and import it with --force`,
         );
       }
       const { id, paths } = chosen;
@@ -556,7 +562,10 @@ export class PoolHost {
   }
 
   /** Nobody uses it yet. `found`: where it is, null for nowhere. */
-  async #reopen({ name, id, paths, step }: KeptPool, found: FoundPool | null): Promise<Pool> {
+  async #reopen(
+    { name, id, paths, step, force = false }: KeptPool,
+    found: FoundPool | null,
+  ): Promise<Pool> {
     if (found === null) {
       throw new StoreError(
         'STORE_NOT_FOUND',
@@ -570,7 +579,8 @@ export class PoolHost {
         `its devices say that it was exported, which was not done here: another machine may have it. Forget it here (ashlar export pool ${name} --force), and import it where it belongs`,
       );
     }
-    const pool = await this.#options.media.open(found.paths);
+    const takeOver = step === 'Importing' && force;
+    const pool = await withOwnerAdvice(name, this.#options.media.open(found.paths, { takeOver }));
     if (pool.id !== id) {
       await pool.close();
       throw new StoreError('STORE_FOREIGN_DEVICE', `opened pool ${pool.id}, not ${id}`);

@@ -73,6 +73,7 @@ export function storeFailure(
     case 'STORE_IN_USE':
     case 'STORE_TOO_FEW_DEVICES':
     case 'STORE_DIVERGED':
+    case 'STORE_OWNED':
       return new ApiError(
         'Conflict',
         message,

@@ -6,6 +6,7 @@ import type { KeptPool } from '../control/index.ts';
 import {
   createPoolFile,
   type FoundPool,
+  givenTime,
   nativeArena,
   nativeCrc32c,
   nativeCrc32cEach,
@@ -15,7 +16,6 @@ import {
   setSpin,
 } from '../store/index.ts';
 import type { Config } from './config/index.ts';
-import { givenTime } from './long-opening.ts';
 import { planPool } from './pool-file.ts';
 import { everyDevice, findPoolsIn } from './pool-media.ts';
 import { StartError } from './ports.ts';
@@ -42,14 +42,14 @@ export interface Engine {
 /** Opens the configured pool. Rejects with StoreError or StartError. */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
   const { config, turn, exactPoolSize, progress } = options;
-  const { path, cacheBytes, sparse } = config.pool;
+  const { path, cacheBytes, sparse, takeOver } = config.pool;
   const step = 4 * 2 ** 20;
   const arena = nativeArena(Math.ceil(config.memory.buffersBytes / step) * step);
   setCrc32c(nativeCrc32c(), nativeCrc32cEach());
   setSpin(config.cpu.spinMicroseconds);
   const buffers = new DataBufferPool(arena);
   const open = async (paths: readonly string[]): Promise<Pool> =>
-    await givenTime(openPool({ paths, cacheBytes, turn, buffers }), {
+    await givenTime(openPool({ paths, cacheBytes, turn, buffers, takeOver }), {
       clock: new SystemClock(),
       notify: notifySystemd,
       tell: progress,

@@ -52,6 +52,7 @@ import {
   nativeCrc32c,
   nativeCrc32cEach,
   setSpin,
+  thisNode,
 } from '../store/index.ts';
 import { followTls } from './certificates.ts';
 import {
@@ -62,6 +63,7 @@ import {
   showAddress,
 } from './config/index.ts';
 import { readTls } from './daemon.ts';
+import { notifySystemd } from './engine.ts';
 import { hostOf } from './host-metrics.ts';
 import { buildNodeMetrics } from './node-metrics.ts';
 import { openObjects } from './objects.ts';
@@ -308,7 +310,14 @@ export class NodeDaemon {
     targets: Targets,
   ): NodeAgent {
     const { config, log, version } = this.#options;
-    const media = new NativeMedia({ turn: this.#turn, buffers });
+    const media = new NativeMedia({
+      turn: this.#turn,
+      buffers,
+      owner: thisNode(config.node.name),
+      clock: this.#clock,
+      log: log.child({ component: 'cstor-pool' }),
+      notify: notifySystemd,
+    });
     const { tls } = config.replication;
     tls?.follow(this.#clock, log);
     this.#stops.push(() => tls?.close());

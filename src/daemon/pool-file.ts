@@ -23,7 +23,10 @@ export interface PoolPlan {
  * Decides whether a pool must be made and how large. `exact`: the size was configured, and a smaller one is no answer;
  * without that, a short disk gets a smaller pool and a word about it.
  */
-export function planPool(pool: Config['pool'], exact: boolean): PoolPlan {
+export function planPool(
+  pool: Pick<Config['pool'], 'path' | 'sizeBytes' | 'sparse'>,
+  exact: boolean,
+): PoolPlan {
   const { path, sparse } = pool;
   const wantedBytes = Math.floor(pool.sizeBytes / STEP_BYTES) * STEP_BYTES || pool.sizeBytes;
   if (existsSync(path)) {

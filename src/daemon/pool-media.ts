@@ -22,12 +22,13 @@ import {
   type FoundPool,
   findPools,
   findSignature,
+  givenTime,
+  lastUseOf,
   openPool,
   type Pool,
   probePool,
   StoreError,
 } from '../store/index.ts';
-import { givenTime } from './long-opening.ts';
 
 const BY_ID = '/dev/disk/by-id';
 /** Marks are looked for so far from either end, as the engine does before it formats. */
@@ -97,10 +98,14 @@ export class NativePoolMedia implements PoolMedia {
     return everyDevice();
   }
 
-  async open(paths: readonly string[]): Promise<Pool> {
+  async open(
+    paths: readonly string[],
+    { takeOver = false }: { readonly takeOver?: boolean } = {},
+  ): Promise<Pool> {
     const { turn, buffers, cacheBytes, clock, notify, log } = this.#options;
     const tell = (message: string): void => log.warn({ paths }, message);
-    return await givenTime(openPool({ paths, turn, buffers, cacheBytes }), { clock, notify, tell });
+    const opening = openPool({ paths, turn, buffers, cacheBytes, takeOver });
+    return await givenTime(opening, { clock, notify, tell });
   }
 
   async wipe(paths: readonly string[]): Promise<void> {
@@ -196,8 +201,8 @@ async function obstacleOf(
   kind: 'Device' | 'File',
 ): Promise<ExaminedDevice['obstacle']> {
   try {
-    const { name, id, exported } = await probePool(path);
-    const elsewhere = exported ? '' : ', which was not exported and may be in use elsewhere';
+    const { name, id, exported, owner } = await probePool(path);
+    const elsewhere = exported ? '' : `, which was not exported: ${lastUseOf(owner)}`;
     const message = `${path} carries the label of pool ${name} (${id})${elsewhere}: take it in with ashlar import pool ${name}, or --force destroys it`;
     return { message, forceable: true };
   } catch (error) {

@@ -22,6 +22,7 @@ export {
   MIN_POOL_BYTES,
   splitSnapshotName,
 } from './limits.ts';
+export { givenTime } from './long-opening.ts';
 export { MemoryPool, type MemoryPoolOptions } from './memory.ts';
 export {
   type CheckReport,
@@ -56,6 +57,14 @@ export {
   probePool,
   withProbe,
 } from './open.ts';
+export {
+  type LastOwner,
+  lastUseOf,
+  type PoolOwner,
+  thisMachine,
+  thisNode,
+  withOwnerAdvice,
+} from './pool-owner.ts';
 export {
   BLOCK_TAG_BYTES,
   BlockKind,

@@ -267,6 +267,10 @@ export interface NativeAddon {
     paths: readonly string[];
     cacheBytes: number;
     openId: Uint8Array;
+    /** All zeros: the machine has nothing that it could be known by. */
+    owner: Uint8Array;
+    ownerName: string;
+    takeOver: boolean;
     readOnly: boolean;
     backend: MediumBackend;
     walkBytesPerSecond: number;
@@ -289,6 +293,9 @@ export interface NativeAddon {
     devices: number;
     sequence: number;
     exported: boolean;
+    owner: Uint8Array;
+    ownerName: string;
+    ownedSinceS: number;
   }>;
   /** A medium made or taken, and cleared; to be given to addVdev or attachDevice. */
   prepareDevice(options: {

@@ -14,6 +14,7 @@ import {
   native,
 } from './native.ts';
 import { NativePool } from './native-pool.ts';
+import { type LastOwner, type PoolOwner, thisMachine } from './pool-owner.ts';
 import { StoreError } from './types.ts';
 import { uuidText, uuidToBytes } from './uuid.ts';
 
@@ -110,6 +111,10 @@ export interface OpenPoolOptions {
   /** For map and space pages: the bound on mapping memory. */
   readonly cacheBytes?: number;
   readonly turn: Turn;
+  /** Who opens it; left out: this machine. Null: nobody that could be known again. */
+  readonly owner?: PoolOwner | null;
+  /** Also a pool that another machine used last and did not export: that one has stopped for good. */
+  readonly takeOver?: boolean;
   /** Over `nativeArena(…)`: the engine reads and writes these buffers in place. */
   readonly buffers: DataBufferPool;
   readonly backend?: MediumBackend;
@@ -125,7 +130,12 @@ export const DEFAULT_IDLE_CHECKPOINT_MS = 30_000;
 /** What scrub and resilver take of the devices unless configured otherwise: an hour or so for a terabyte. */
 export const DEFAULT_WALK_BYTES_PER_SECOND = 256 * 1024 * 1024;
 
-/** Opens a pool, recovering what its log holds. It is ours alone until closed. Rejects with StoreError. */
+const NOBODY = new Uint8Array(16);
+
+/**
+ * Opens a pool, recovering what its log holds. It is ours alone until closed. Rejects with StoreError; with STORE_OWNED
+ * where it is another machine's.
+ */
 export async function openPool(options: OpenPoolOptions): Promise<NativePool> {
   const { cacheBytes = DEFAULT_CACHE_BYTES, turn, buffers, backend = 'auto' } = options;
   const { walkBytesPerSecond = DEFAULT_WALK_BYTES_PER_SECOND } = options;
@@ -135,8 +145,14 @@ export async function openPool(options: OpenPoolOptions): Promise<NativePool> {
   }
   try {
     const openId = randomUuidBytes(); // E7: fresh at every opening.
+    const { owner = thisMachine(), takeOver = false } = options;
+    const whose = {
+      owner: owner === null ? NOBODY : uuidToBytes(owner.id),
+      ownerName: owner?.name ?? '',
+      takeOver,
+    };
     const how = { cacheBytes, openId, readOnly: false, backend, walkBytesPerSecond };
-    const handle = await native().openPool({ paths, ...how });
+    const handle = await native().openPool({ paths, ...how, ...whose });
     const pool = new NativePool(handle, paths[0] ?? '', turn);
     const cache = new CacheIdentity(markPlaces(pool.id, paths[0] ?? ''));
     // S6: acknowledged entries are missing from the log. S9: a flush may have lost what came before it.
@@ -172,13 +188,27 @@ export interface PoolProbe {
   readonly devices: number;
   /** Closed cleanly, to be opened elsewhere. */
   readonly exported: boolean;
+  /** Left out: nobody, or nobody that is known. */
+  readonly owner?: LastOwner;
 }
 
 /** Whose pool is there? Rejects with STORE_NOT_A_POOL if nobody's. */
 export async function probePool(path: string): Promise<PoolProbe> {
   try {
-    const { id, name, deviceId, devices, exported } = await native().probePool({ path });
-    return { id: uuidText(id), name, deviceId: uuidText(deviceId), devices, exported };
+    const probe = await native().probePool({ path });
+    const { id, name, deviceId, devices, exported, owner, ownerName, ownedSinceS } = probe;
+    const since = new Date(ownedSinceS * 1000);
+    return {
+      id: uuidText(id),
+      name,
+      deviceId: uuidText(deviceId),
+      devices,
+      exported,
+      ...(owner.some((byte) => byte !== 0) &&
+        !Number.isNaN(since.getTime()) && {
+          owner: { id: uuidText(owner), name: ownerName, since },
+        }),
+    };
   } catch (error) {
     throw asStoreError(error);
   }

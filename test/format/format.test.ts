@@ -137,7 +137,8 @@ describe('the on-disk format', () => {
       const path = join(folder, 'pool');
       const image = join(folder, 'image');
       const host = new Host();
-      const options = { path, turn: new Turn(), buffers: host.buffers };
+      const owner = { id: randomUUID(), name: 'alpha' };
+      const options = { path, turn: new Turn(), buffers: host.buffers, owner };
       await createPoolFile({ path, sizeBytes: 128 * MIB, name: 'format' });
       let pool = await openPool(options);
       const create = (name: string, holeFloor: { epoch: number; op: number } | null) =>
@@ -176,6 +177,8 @@ describe('the on-disk format', () => {
       // As a kill would leave it: nothing is under way, and nothing was closed.
       copyFileSync(path, image);
       let reader = new PoolReader([image]);
+      assert.deepEqual([reader.owner.id, reader.owner.name], [owner.id, owner.name]);
+      assert(Math.abs(reader.owner.sinceS - Date.now() / 1000) < 600, `${reader.owner.sinceS}`);
       assert(reader.replayed > 60, `${reader.replayed} log entries`);
       assert.equal(reader.dropped, 0);
       await compareAll(reader);

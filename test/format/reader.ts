@@ -48,6 +48,8 @@ export interface ReadVolume {
 export class PoolReader {
   readonly #sides = new Map<number, Device[]>();
   readonly #super: Superblock;
+  /** Who used the pool last: of all labels, the newest says it. */
+  owner = { id: '', name: '', sinceS: 0 };
   /** By tree id. */
   readonly volumes = new Map<bigint, ReadVolume>();
   replayed = 0;
@@ -93,6 +95,11 @@ export class PoolReader {
   #assemble(devices: readonly Device[]): void {
     const labels = devices.map((device) => this.#newestLabel(device));
     const truth = labels.reduce((a, b) => (u64(a, 48) >= u64(b, 48) ? a : b));
+    this.owner = {
+      id: uuid(truth, 144),
+      name: text(truth, 168, 64),
+      sinceS: Number(u64(truth, 160)),
+    };
     for (let index = 0; index < truth.readUInt32LE(12); index += 1) {
       const at = 512 + index * 192;
       const state = truth.readUInt8(at + 19);

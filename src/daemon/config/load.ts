@@ -39,6 +39,7 @@ export interface ConfigFlags {
   readonly portal?: readonly string[];
   readonly api?: string;
   readonly logLevel?: string;
+  readonly takeOver?: boolean;
 }
 
 export interface LoadedConfig {
@@ -152,6 +153,7 @@ function compose(
       sizeBytes: values.pool.size,
       cacheBytes: values.pool.cache,
       sparse: values.pool.sparse,
+      takeOver: flags.takeOver === true,
       spaceThresholdPercent: values.pool.spaceThreshold,
     },
     memory: { buffersBytes: values.memory.buffers },

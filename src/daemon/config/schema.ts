@@ -26,6 +26,8 @@ export interface Config {
     readonly sizeBytes: number;
     readonly cacheBytes: number;
     readonly sparse: boolean;
+    /** By --take-over alone, which is said once: also a pool that is another machine's. */
+    readonly takeOver: boolean;
     /** How full it is when hosts are told; 0: never. */
     readonly spaceThresholdPercent: number;
   };

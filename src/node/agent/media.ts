@@ -3,17 +3,19 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
-import type { Turn } from '../../base/index.ts';
+import type { Clock, Log, Turn } from '../../base/index.ts';
 import type { DataBufferPool } from '../../block/index.ts';
 import {
   createPoolFile,
   destroyPool,
   type FoundPool,
+  givenTime,
   layOut,
   type NewDevice,
   openPool,
   type Pool,
   type PoolLayout,
+  type PoolOwner,
   probePool,
   StoreError,
   withProbe,
@@ -39,7 +41,11 @@ export interface PoolMedia {
   /** Pools on these devices, by their labels. Rejects where there is none, and a device could not be looked at. */
   find(paths: readonly string[]): Promise<readonly FoundPool[]>;
   create(plan: PoolPlan): Promise<void>;
-  open(paths: readonly string[], options: { cacheBytes: number | null }): Promise<Pool>;
+  /** `takeOver`: also one that another machine used last and did not export. Rejects else with STORE_OWNED. */
+  open(
+    paths: readonly string[],
+    options: { cacheBytes: number | null; takeOver?: boolean },
+  ): Promise<Pool>;
   /** The pool is closed: its marks are taken off the devices. */
   erase(paths: readonly string[]): Promise<void>;
   removeFile(path: string): Promise<void>;
@@ -47,13 +53,22 @@ export interface PoolMedia {
   joining(path: string, options: { force: boolean }): Promise<NewDevice>;
 }
 
-export class NativeMedia implements PoolMedia {
-  readonly #turn: Turn;
-  readonly #buffers: DataBufferPool;
+export interface NativeMediaOptions {
+  readonly turn: Turn;
+  readonly buffers: DataBufferPool;
+  /** This node, as labels name it. */
+  readonly owner: PoolOwner;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Tells the service manager. */
+  readonly notify: (text: string) => void;
+}
 
-  constructor(options: { turn: Turn; buffers: DataBufferPool }) {
-    this.#turn = options.turn;
-    this.#buffers = options.buffers;
+export class NativeMedia implements PoolMedia {
+  readonly #options: NativeMediaOptions;
+
+  constructor(options: NativeMediaOptions) {
+    this.#options = options;
   }
 
   async find(paths: readonly string[]): Promise<readonly FoundPool[]> {
@@ -100,14 +115,15 @@ export class NativeMedia implements PoolMedia {
     });
   }
 
-  async open(paths: readonly string[], options: { cacheBytes: number | null }): Promise<Pool> {
-    const { cacheBytes } = options;
-    return await openPool({
-      paths,
-      turn: this.#turn,
-      buffers: this.#buffers,
-      ...(cacheBytes === null ? {} : { cacheBytes }),
-    });
+  async open(
+    paths: readonly string[],
+    { cacheBytes, takeOver = false }: { cacheBytes: number | null; takeOver?: boolean },
+  ): Promise<Pool> {
+    const { turn, buffers, owner, clock, log, notify } = this.#options;
+    const size = cacheBytes === null ? {} : { cacheBytes };
+    const opening = openPool({ paths, turn, buffers, owner, takeOver, ...size });
+    const tell = (message: string): void => log.warn({ paths }, message);
+    return await givenTime(opening, { clock, notify, tell });
   }
 
   async erase(paths: readonly string[]): Promise<void> {

@@ -12,7 +12,13 @@ import {
   type Writer,
 } from '../../controllers/index.ts';
 import { layoutOf, POOL, type Pool, REPLICA, VOLUME } from '../../kinds/index.ts';
-import { type FoundPool, StoreError, type Pool as StorePool } from '../../store/index.ts';
+import {
+  type FoundPool,
+  lastUseOf,
+  StoreError,
+  type Pool as StorePool,
+  withOwnerAdvice,
+} from '../../store/index.ts';
 import { type DeviceClaims, pathOf } from './device-claims.ts';
 import type { PoolMarks } from './pool-marks.ts';
 import { PoolOperations } from './pool-operations.ts';
@@ -135,7 +141,8 @@ export class PoolKeeper implements Controller {
   async #openAt(pool: Pool, { id, paths }: Place): Promise<void> {
     const { media, log } = this.#around;
     const { name } = pool.metadata;
-    const open = await media.open(paths, { cacheBytes: pool.spec.cacheBytes ?? null });
+    const opening = media.open(paths, { cacheBytes: pool.spec.cacheBytes ?? null });
+    const open = await withOwnerAdvice(name, opening);
     if (open.id !== id) {
       await open.close();
       throw new StoreError('STORE_NOT_FOUND', `opened pool ${open.id}, not ${id}`);
@@ -253,13 +260,14 @@ export class PoolKeeper implements Controller {
     if (!only.exported && !force) {
       throw new StoreError(
         'STORE_IN_USE',
-        `pool ${only.name} (${only.id}) was not exported: another machine may have it open, and two that write to it destroy it. Export it there, or stop that machine for good and import it with --force`,
+        `pool ${only.name} (${only.id}) was not exported: ${lastUseOf(only.owner)}, and two that write to it destroy it. Export it there, or stop that machine for good and import it with --force`,
       );
     }
     const devices = free.filter((device) => only.paths.includes(pathOf(device)));
     const names = devices.map(({ metadata }) => metadata.name);
     await this.#claims.claim(pool, names, { force: true });
-    const open = await media.open(only.paths, { cacheBytes: pool.spec.cacheBytes ?? null });
+    const cacheBytes = pool.spec.cacheBytes ?? null;
+    const open = await media.open(only.paths, { cacheBytes, takeOver: force });
     const strays = open.volumes().map((volume) => volume.name);
     const taken = strays.filter((volume) => catalog.get(VOLUME, volume) !== null);
     if (taken.length > 0) {

@@ -19,7 +19,10 @@ class Died extends Error {}
 
 /** What outlives a daemon: labels, what pools hold, and the list. */
 class Machine {
-  readonly labels = new Map<string, { pool: MemoryPool; exported: boolean; devices: number }>();
+  readonly labels = new Map<
+    string,
+    { pool: MemoryPool; exported: boolean; devices: number; owner?: Machine }
+  >();
   readonly files = new Set<string>();
   readonly own = new MemoryPool({ turn: new Turn(), name: 'pool', sizeBlocks: 1 << 20 });
   list: readonly KeptPool[] = [];
@@ -88,10 +91,15 @@ class Machine {
       },
       find: async (places, { without }) => this.#find(places.filter((at) => !without.has(at))),
       everywhere: () => [...this.labels.keys()],
-      open: async (paths) => {
+      open: async (paths, { takeOver = false } = {}) => {
         const label = this.labels.get(paths[0]!)!;
+        const { owner = this, exported } = label;
+        if (owner !== this && !exported && !takeOver) {
+          throw new StoreError('STORE_OWNED', 'it belongs to another machine');
+        }
         if (paths.length < label.devices) throw new StoreError('STORE_TOO_FEW_DEVICES', 'few');
         await this.step(() => this.#mark(label.pool, false));
+        for (const one of this.labels.values()) if (one.pool === label.pool) one.owner = this;
         label.pool.reopen();
         label.pool.exportPool = async () => {
           await this.step(() => this.#mark(label.pool, true));
@@ -403,4 +411,27 @@ test('when a pool is scrubbed is kept: of the own one too, and through a restart
     machine.list.map(({ name, scrub }) => [name, scrub]),
     [['tank', undefined]],
   );
+});
+
+test('a pool that another machine took over by force is not opened here again, but by force', async () => {
+  const machine = await aTank('db');
+  const other = new Machine();
+  for (const [path, label] of machine.labels) other.labels.set(path, label);
+  const there = await other.daemon();
+  await there.pools.import('tank', { pool: null, places: null, force: true }, false);
+  // Taken over once, it is opened there without another word.
+  assert.notEqual((await other.daemon()).pools.find('tank')?.pool, null);
+
+  const { pools } = await machine.daemon();
+  assert.equal(pools.find('tank')?.pool, null);
+  const why = pools.find('tank')?.why ?? '';
+  assert.match(
+    why,
+    /belongs to another machine\. Forget it here \(ashlar export pool tank --force\)/,
+  );
+  await pools.export('tank', { force: true });
+  const request = { pool: null, places: null, force: false };
+  await assert.rejects(pools.import('tank', request, false), /was not exported/);
+  await pools.import('tank', { ...request, force: true }, false);
+  assert.notEqual(pools.find('tank')?.pool, null);
 });

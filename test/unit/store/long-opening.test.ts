@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ManualClock } from '../../../src/base/index.ts';
-import { givenTime } from '../../../src/daemon/long-opening.ts';
+import { givenTime } from '../../../src/store/long-opening.ts';
 
 test('a long opening asks for more time until it ends; a short one asks for none', async () => {
   for (const fails of [false, true]) {

@@ -1,0 +1,69 @@
+// Who opens a pool. The engine keeps it on the labels, and refuses a pool that another machine used last and did not export.
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { StoreError } from './types.ts';
+import { uuidText } from './uuid.ts';
+
+export interface PoolOwner {
+  /** Lower-case UUID, the same at each opening on this machine. */
+  readonly id: string;
+  /** For people. */
+  readonly name: string;
+}
+
+/** Of a label: who used the pool last. */
+export interface LastOwner {
+  readonly id: string;
+  readonly name: string;
+  readonly since: Date;
+}
+
+/**
+ * This machine by its machine-id, which outlives its name, its addresses and a reboot. Null where it has none that is fit
+ * for it: a container made anew would be a stranger to its own pool.
+ */
+export function thisMachine(path = '/etc/machine-id'): PoolOwner | null {
+  let text = '';
+  try {
+    text = readFileSync(path, 'latin1').trim();
+  } catch {
+    return null;
+  }
+  if (!/^[0-9a-f]{32}$/.test(text) || /^0+$/.test(text)) return null;
+  return { id: hashed(`machine ${text}`), name: hostname() };
+}
+
+/** A node of a cluster, where its name is what it is known by: its machine-id may be a container's. */
+export function thisNode(nodeName: string): PoolOwner {
+  return { id: hashed(`node ${nodeName}`), name: nodeName };
+}
+
+/** machine-id(5): it is not to be told to others as it is. */
+function hashed(text: string): string {
+  return uuidText(
+    createHash('sha256').update(`ashlar pool owner: ${text}`).digest().subarray(0, 16),
+  );
+}
+
+/** Words for what is known of a pool that was not exported. */
+export function lastUseOf(owner: LastOwner | undefined): string {
+  if (owner === undefined) return 'another machine may have it open';
+  const { name, since } = owner;
+  const at = since.toISOString().replace('T', ' ').slice(0, 19);
+  return `${name === '' ? 'another machine' : name} has had it since ${at} UTC, and may have it open`;
+}
+
+/** What `opening` ends with; where the pool is another machine's, what can be done about it is said as well. */
+export async function withOwnerAdvice<T>(poolName: string, opening: Promise<T>): Promise<T> {
+  try {
+    return await opening;
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.code !== 'STORE_OWNED') throw error;
+    throw new StoreError(
+      error.code,
+      `${error.message}. Forget it here (ashlar export pool ${poolName} --force); to have it back, stop that machine for good and import it with --force`,
+      { cause: error },
+    );
+  }
+}
