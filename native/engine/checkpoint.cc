@@ -135,7 +135,10 @@ void PoolImpl::Cut() {
   for (VolumeState* v : cut_records_) placed = placed && AppendDead(v->dead.get());
   placed = placed && AssignAddresses();
   for (VolumeState* v : cut_records_) FillRecord(v);
-  if (!placed || !PlacePending()) return Fault("no space left to write a checkpoint");
+  if (!placed || !PlacePending()) {
+    no_room_ = true;
+    return Fault("no space left to write a checkpoint");
+  }
   // Placing pages changed a record that the preparation did not know of: a block of somebody
   // else's.
   if (dirty_records_.size() != records) {

@@ -20,7 +20,6 @@ constexpr int kReads = 4;
 }  // namespace
 
 bool PoolImpl::IsLost(uint64_t group) const {
-
   if (lost_.empty()) return false;
   const auto after = lost_.upper_bound(group);
   return after != lost_.begin() && group < std::prev(after)->second.end;
@@ -72,8 +71,7 @@ struct PoolImpl::SpaceRebuild {
   // Below an inner page that is lost were pages that nothing names any more: blocks in use in other
   // groups. All groups are counted then, and where an opening before had to guess.
   bool all = false;
-  // What is owned in the groups that are counted. Those that are not there are empty.
-  std::map<uint64_t, std::vector<uint64_t>> bits;
+  OwnedBlocks owned;           // In the groups that are counted.
   std::vector<uint64_t> used;  // By region.
   uint64_t pages = 0;          // Copies, as Superblock::metadata_blocks.
   bool whole = true;           // Nothing else is damaged that would say what is owned.
@@ -91,9 +89,7 @@ struct PoolImpl::SpaceRebuild {
   }
   // What the map is to say of a group.
   void Fill(uint64_t group, uint64_t* words) const {
-    const auto it = bits.find(group);
-    std::fill_n(words, kGroupWords, 0);
-    if (it != bits.end()) std::copy_n(it->second.data(), kGroupWords, words);
+    owned.Copy(group, words);
     // Below what cannot be read elsewhere may lie any block that nobody seems to own.
     for (uint32_t bit = 0; !whole && bit < pool.range_.Capacity(group); ++bit) {
       words[bit >> 6] |= 1ull << (bit & 63);
@@ -160,11 +156,7 @@ struct PoolImpl::SpaceRebuild {
   void Own(uint64_t phys) {
     if (!pool.range_.Holds(phys)) return;
     const uint64_t group = pool.GroupOf(phys);
-    if (!all && LostWith(group) == nullptr) return;
-    std::vector<uint64_t>& words = bits[group];
-    words.resize(kGroupWords);
-    const uint32_t bit = pool.BitOf(phys);
-    words[bit >> 6] |= 1ull << (bit & 63);
+    if (all || LostWith(group) != nullptr) owned.Add(group, pool.BitOf(phys));
   }
   void OwnPage(const PagePtr& ptr) {
     for (const uint64_t phys : ptr.addr) Own(phys);
@@ -259,8 +251,7 @@ struct PoolImpl::SpaceRebuild {
   bool AnyBelow(uint32_t level, uint64_t index) const {
     const uint64_t start = index * pool.LeafSpan(level);
     if (!whole) return start < pool.GroupCount();
-    const auto it = bits.lower_bound(start);
-    return it != bits.end() && it->first < start + pool.LeafSpan(level);
+    return owned.AnyIn(start, start + pool.LeafSpan(level));
   }
 
   void Make(uint32_t level, uint64_t index, Page* parent) {
@@ -331,16 +322,10 @@ bool PoolImpl::IsUnclaimed(uint64_t phys) const {
   const uint64_t group = GroupOf(phys);
   const auto after = guessed_.upper_bound(group);
   if (after == guessed_.begin() || group >= std::prev(after)->second) return false;
-  const auto it = known_owned_.find(group);
-  return it == known_owned_.end() ||
-         ((it->second[BitOf(phys) >> 6] >> (BitOf(phys) & 63)) & 1) == 0;
+  return !known_owned_.Has(group, BitOf(phys));
 }
 
-void PoolImpl::Claim(uint64_t phys) {
-  std::vector<uint64_t>& words = known_owned_[GroupOf(phys)];
-  words.resize(kGroupWords);
-  words[BitOf(phys) >> 6] |= 1ull << (BitOf(phys) & 63);
-}
+void PoolImpl::Claim(uint64_t phys) { known_owned_.Add(GroupOf(phys), BitOf(phys)); }
 
 void PoolImpl::RebuildSpace() {
   SpaceRebuild rebuild(*this);
@@ -362,7 +347,7 @@ void PoolImpl::RebuildSpace() {
   if (rebuild.all && rebuild.whole) metadata_blocks_ = rebuild.pages;
   if (rebuild.whole) return;
   for (const SpaceRebuild::Place& place : rebuild.lost) guessed_[place.start] = place.end;
-  known_owned_ = std::move(rebuild.bits);
+  known_owned_ = std::move(rebuild.owned);
 }
 
 }  // namespace ashlar

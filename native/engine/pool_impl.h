@@ -22,6 +22,7 @@
 #include "native/engine/format.h"
 #include "native/engine/log_format.h"
 #include "native/engine/mutants.h"
+#include "native/engine/owned_blocks.h"
 #include "native/engine/page_cache.h"
 #include "native/engine/pool.h"
 #include "native/engine/repair.h"
@@ -820,6 +821,7 @@ class PoolImpl final : public Pool {
   // --- recovery.cc ---
   Status ReadSuperblocks(std::string* why);
   Status SpaceUnreadable(std::string* why);
+  Status NoPlaceKnown(std::string* why);
   bool WriteLabelsSync(std::string* why);
   Status EqualizeSuperblocks(uint32_t base, bool erase_other, std::string* why);
   void SetLimits();
@@ -926,7 +928,8 @@ class PoolImpl final : public Pool {
   // them counts as in use because nobody knows.
   std::map<uint64_t, uint64_t> guessed_;
   bool space_guessed_ = false;  // There are such groups, from this opening or one before.
-  std::map<uint64_t, std::vector<uint64_t>> known_owned_;
+  OwnedBlocks known_owned_;
+  bool no_room_ = false;           // For a checkpoint.
   bool opening_now_ = true;        // Until the checkpoint that ends the opening.
   bool rebuild_wanted_ = false;    // This opening met a page that cannot be read.
 

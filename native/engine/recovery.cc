@@ -186,6 +186,7 @@ Status PoolImpl::Recover(const std::vector<DeviceFile>& files, std::string* why)
   --depth_;
   if (rebuild_wanted_) return SpaceUnreadable(why);
   opening_now_ = false;
+  if (Faulted() && space_guessed_ && no_room_) return NoPlaceKnown(why);
   if (Faulted()) {
     *why = fault_;
     return Status::kIoError;
@@ -199,6 +200,17 @@ Status PoolImpl::SpaceUnreadable(std::string* why) {
   while (ios_in_flight_ > 0) WaitIo();
   *why = "the map of free space cannot be read";
   return Status::kIoError;
+}
+
+// Where every block may be in use by what cannot be read, nothing can be written, and so nothing is
+// served: a checkpoint over what a page names that is read again one day would be the end of that.
+Status PoolImpl::NoPlaceKnown(std::string* why) {
+  while (ios_in_flight_ > 0) WaitIo();
+  *why =
+      "pages of the map of free space are lost, and with them pages that would say what is in use: "
+      "no place is known to be free, and the opening has nowhere to write to. Nothing was changed; "
+      "see docs/operations.md";
+  return Status::kNoSpace;
 }
 
 Status PoolImpl::ReadSuperblocks(std::string* why) {

@@ -145,7 +145,7 @@ Status PoolImpl::ReplayLog(std::string* why) {
     if (rebuild_wanted_) return Status::kOk;  // It begins anew.
   }
   guessed_.clear();
-  known_owned_.clear();
+  known_owned_ = {};
   pending_old_.clear();
   for (const auto& [from, to] : replay.pending) {
     // Runs stay inside groups: they were split when loaded, and only ever shrink.

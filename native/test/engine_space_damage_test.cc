@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <string>
 #include <vector>
 
 #include "native/engine/format.h"
@@ -456,6 +457,58 @@ TEST(SpaceDamage, WhatTheNewerSuperblockSaysIsKnownToTheEnd) {
   EXPECT_EQ(host.pool->Stats().dropped_entries, 0u);
   EXPECT_EQ(host.Simple(OpKind::kVerify, volume, 7, 1), Status::kDamaged);
   ASSERT_EQ(host.Close(), Status::kOk);
+}
+
+// The whole map of free space, and a page of a volume: no place is known to be free, not even for
+// the checkpoint that an opening ends with. It says so, changes nothing, and what can be read can be
+// read.
+TEST(SpaceDamage, WhereNoPlaceIsKnownToBeFreeNothingIsWrittenAndAllCanBeRead) {
+  constexpr uint64_t kBlocks = 16 * 1024;
+  MemFile file(512 * kMiB);
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t volume = host.Create("v", kBlocks);
+  Fill(&host, volume, 0, kBlocks);
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  const auto spoil = [&] {
+    test::RotSpaceMap(file);
+    RotMapLeaf(file, 3);
+  };
+  const std::vector<uint64_t> leaf = FindMapLeaf(file, 3);
+  const std::vector<uint8_t> good(file.Block(leaf[0]), file.Block(leaf[0]) + kBlockBytes);
+  spoil();
+
+  std::string why;
+  uint64_t writes = 0;
+  file.fail = [&](const IoRequest& request) {
+    // Superblocks that differ in a copy are made alike before, over and over the same.
+    writes += request.kind == IoKind::kWrite && request.offset >= kEndBlocks * kBlockBytes &&
+              request.offset < file.size_bytes() - kEndBlocks * kBlockBytes;
+    return 0;
+  };
+  EXPECT_EQ(Pool::Open(file, host.options, &host.pool, &why), Status::kNoSpace);
+  EXPECT_NE(why.find("no place is known to be free"), std::string::npos) << why;
+  EXPECT_EQ(writes, 0u);
+
+  PoolOptions reading = host.options;
+  reading.read_only = true;
+  ASSERT_EQ(Pool::Open(file, reading, &host.pool, &why), Status::kOk) << why;
+  const uint32_t found = host.pool->Volumes().at(0).handle;
+  ExpectFilled(&host, found, 0, 3 * kLeafEntries);
+  ExpectFilled(&host, found, 4 * kLeafEntries, kBlocks);
+  EXPECT_EQ(host.Simple(OpKind::kVerify, found, 3 * kLeafEntries, 1), Status::kDamaged);
+  EXPECT_EQ(host.Write(found, 0, 1), Status::kReadOnly);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  EXPECT_EQ(writes, 0u);
+
+  // The page is read again: it opens, with all it had.
+  for (const uint64_t block : leaf) std::memcpy(file.Block(block), good.data(), kBlockBytes);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  ExpectFilled(&host, host.pool->Volumes().at(0).handle, 0, kBlocks);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean();
 }
 
 }  // namespace

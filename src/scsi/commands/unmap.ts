@@ -1,4 +1,5 @@
-// UNMAP, SBC-4 §5.32. The whole list is judged before anything is unmapped.
+// UNMAP, SBC-4 §5.32. The whole list is judged before anything is unmapped. It is no atomic command: one that ends with an
+// error has been done in part, and of each block named the mapping may or may not be gone, as after one that ends well.
 import { BlockOpKind, IoStatus } from '../../block/index.ts';
 import { Access, type Command, ENDED } from '../command.ts';
 import type { Execution } from '../execution.ts';
