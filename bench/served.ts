@@ -1,7 +1,10 @@
 // What a thousand served volumes cost one process: how long each takes to make, how long lists take, what the process takes
 // of a core while nobody does anything, and its memory.
 //
-//   node dist/bench/served.js [--as serve|node|replicated] [--volumes 1000] [--at-once 1] [--idle-seconds 20]
+//   node dist/bench/served.js [--as serve|node|replicated] [--volumes 1000] [--at-once 1] [--idle-seconds 20] [--spells 1]
+//
+// Idle is told of so many spells, one after the other: what the last creations left to be done (heaps to be collected,
+// volumes not yet quiet) falls into the first. Median and greatest are of a spell's seconds.
 //
 //   serve       `ashlar serve`: volumes in its pool
 //   node        `ashlar node`: Volumes with one replica each
@@ -19,6 +22,8 @@ const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json';
 const READY_LIMIT_MS = 60_000;
 const LIST_ROUNDS = 9;
 const DISKS = 3;
+/** What was asked for last is answered by then. */
+const SETTLE_MS = 2000;
 
 interface Shape {
   readonly spec: object;
@@ -40,6 +45,7 @@ async function main(): Promise<void> {
       volumes: { type: 'string', default: '1000' },
       'at-once': { type: 'string', default: '1' },
       'idle-seconds': { type: 'string', default: '20' },
+      spells: { type: 'string', default: '1' },
     },
   });
   const shape = SHAPES[values.as];
@@ -56,7 +62,7 @@ async function main(): Promise<void> {
     if (shape.command === 'node') await makePools(api);
     const base = `${api}/apis/ashlar.io/v1`;
     say(
-      `with no volume: ${residentMiB(child)} MiB resident, ${await idlePercent(child, 5)} % of a core`,
+      `with no volume: ${residentMiB(child)} MiB resident, ${await idleSpell(child, 5)}`,
     );
     const times: number[] = [];
     const make = async (n: number): Promise<void> => {
@@ -95,7 +101,10 @@ async function main(): Promise<void> {
       say(`list ${what}: ${shown(took)} (${(bytes / 2 ** 20).toFixed(2)} MiB)`);
     }
     const seconds = Number(values['idle-seconds']);
-    say(`idle: ${await idlePercent(child, seconds)} % of a core over ${seconds} s`);
+    await pause(SETTLE_MS);
+    for (let spell = 0; spell < Number(values.spells); spell += 1) {
+      say(`idle: ${await idleSpell(child, seconds)} (from ${spell * seconds + SETTLE_MS / 1000} s)`);
+    }
     say(`resident: ${residentMiB(child)} MiB`);
     const before = performance.now();
     const text = await (await fetch(`${api}/metrics`)).text();
@@ -193,12 +202,25 @@ async function request(url: string, method: string, body?: object): Promise<unkn
   return JSON.parse(text);
 }
 
-/** User and system time of the process, of one core. */
-async function idlePercent(child: ChildProcess, seconds: number): Promise<string> {
-  await pause(2000);
+/** User and system time of the process, of one core: over all, and of its seconds. */
+async function idleSpell(child: ChildProcess, seconds: number): Promise<string> {
+  const percents: number[] = [];
+  const beganMs = performance.now();
   const before = cpuSeconds(child.pid);
-  await pause(seconds * 1000);
-  return (((cpuSeconds(child.pid) - before) / seconds) * 100).toFixed(1);
+  let last = before;
+  let lastMs = beganMs;
+  for (let second = 1; second <= seconds; second += 1) {
+    await pause(beganMs + second * 1000 - performance.now());
+    const now = cpuSeconds(child.pid);
+    const nowMs = performance.now();
+    percents.push(((now - last) / (nowMs - lastMs)) * 100_000);
+    last = now;
+    lastMs = nowMs;
+  }
+  const mean = ((last - before) / (lastMs - beganMs)) * 100_000;
+  percents.sort((a, b) => a - b);
+  const of = (index: number): string => (percents.at(index) ?? 0).toFixed(0);
+  return `${mean.toFixed(1)} % of a core over ${seconds} s (median second ${of(seconds >> 1)}, greatest ${of(-1)})`;
 }
 
 function residentMiB({ pid }: ChildProcess): string {

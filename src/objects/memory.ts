@@ -57,6 +57,8 @@ interface Watcher {
 
 /** So many changes share one flush at most. */
 const MAX_BATCH = 256;
+/** The history is cut back when it is so many times as long as it may be: each cut moves all of it. */
+const HISTORY_SLACK = 1.125;
 
 export class MemoryObjectStore implements ObjectStore {
   readonly #entries = new Map<string, Entry>();
@@ -260,7 +262,7 @@ export class MemoryObjectStore implements ObjectStore {
       }
     }
     this.#history.push(...events);
-    if (this.#history.length > 2 * MAX_HISTORY_EVENTS) {
+    if (this.#history.length > MAX_HISTORY_EVENTS * HISTORY_SLACK) {
       const forgotten = this.#history.splice(0, this.#history.length - MAX_HISTORY_EVENTS);
       this.#compacted = eventRevision(forgotten.at(-1)!);
     }

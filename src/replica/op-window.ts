@@ -1,14 +1,16 @@
 // The ops of the stream that a member is applying, in order: where `contig` stands (W10), and whether everything before
-// a marker is done (W5). They may end in any order; the window's head passes those that did. No allocation per op.
+// a marker is done (W5). They may end in any order; the window's head passes those that did. No allocation per op: the
+// window begins small and doubles, as most of a thousand members are never busy.
 import { assert } from '../base/index.ts';
 
+const FIRST_SLOTS = 8;
 const State = { Running: 1, Done: 2, Failed: 3 } as const;
 
 export class OpWindow {
-  #mask = 255;
-  #ops = new Float64Array(256);
-  #sessions = new Float64Array(256);
-  #states = new Uint8Array(256);
+  #mask = FIRST_SLOTS - 1;
+  #ops = new Float64Array(FIRST_SLOTS);
+  #sessions = new Float64Array(FIRST_SLOTS);
+  #states = new Uint8Array(FIRST_SLOTS);
   #head = 0;
   #tail = 0;
   #running = 0;

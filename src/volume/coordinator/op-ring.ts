@@ -1,7 +1,11 @@
 // The ops of an epoch that some counted member has not applied yet, by op number. Numbers are consecutive, so the place
-// of one is its number modulo the ring; entries are made once and reused.
+// of one is its number modulo the ring; entries are made once and reused. The ring begins small and doubles: of a thousand
+// volumes most are never busy, and what lies ready for each of them is walked by every full garbage collection.
 import { assert } from '../../base/index.ts';
 import type { BlockOp } from '../../block/index.ts';
+
+const NO_CRCS = new Uint32Array(0);
+const FIRST_ENTRIES = 8;
 
 export class RingEntry {
   opNumber = 0;
@@ -16,11 +20,12 @@ export class RingEntry {
   /** Acked to the host: reads must see it (W8). */
   acked = false;
   issuedMs = 0;
-  crcs = new Uint32Array(8);
+  /** Of its blocks, where it brings data; longer than that after an op of more. */
+  crcs: Uint32Array = NO_CRCS;
 }
 
 export class OpRing {
-  #mask = 255;
+  #mask = FIRST_ENTRIES - 1;
   #entries: RingEntry[] = [];
   #first = 1;
   #next = 1;
@@ -75,8 +80,8 @@ export class OpRing {
 
   #grow(): void {
     const mask = this.#mask * 2 + 1;
-    const entries: RingEntry[] = new Array(mask + 1);
-    for (let index = 0; index <= mask; index += 1) entries[index] = new RingEntry();
+    const entries: RingEntry[] = [];
+    for (let index = 0; index <= mask; index += 1) entries.push(new RingEntry());
     for (let number = this.#first; number < this.#next; number += 1) {
       entries[number & mask] = this.#entries[number & this.#mask]!;
     }
