@@ -61,9 +61,7 @@ async function main(): Promise<void> {
   try {
     if (shape.command === 'node') await makePools(api);
     const base = `${api}/apis/ashlar.io/v1`;
-    say(
-      `with no volume: ${residentMiB(child)} MiB resident, ${await idleSpell(child, 5)}`,
-    );
+    say(`with no volume: ${residentMiB(child)} MiB resident, ${await idleSpell(child, 5)}`);
     const times: number[] = [];
     const make = async (n: number): Promise<void> => {
       const name = `volume-${String(n).padStart(5, '0')}`;
@@ -103,7 +101,9 @@ async function main(): Promise<void> {
     const seconds = Number(values['idle-seconds']);
     await pause(SETTLE_MS);
     for (let spell = 0; spell < Number(values.spells); spell += 1) {
-      say(`idle: ${await idleSpell(child, seconds)} (from ${spell * seconds + SETTLE_MS / 1000} s)`);
+      say(
+        `idle: ${await idleSpell(child, seconds)} (from ${spell * seconds + SETTLE_MS / 1000} s)`,
+      );
     }
     say(`resident: ${residentMiB(child)} MiB`);
     const before = performance.now();

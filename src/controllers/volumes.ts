@@ -35,7 +35,6 @@ import {
 } from './controller.ts';
 import { expectedPlaces, mayHold } from './expected-places.ts';
 import {
-  PENDING_GROUPS,
   placeOfReplica,
   REPLICAS_IN_POOL,
   REPLICAS_OF_VOLUME,
@@ -59,6 +58,8 @@ import {
 import { isHeard, isLongSilent } from './on-node.ts';
 import { isLeaving, placeReplicas } from './placement.ts';
 import { promisedBytes } from './promises.ts';
+import { targetOf } from './target.ts';
+import { describe, type Wanted, type WitnessState } from './volume-words.ts';
 import { apartFrom, placeWitness, WITNESS_SIZE } from './witness.ts';
 
 /** How soon to look again where time alone changes what is to be done: a node goes silent, patience ends. */
@@ -72,24 +73,6 @@ interface Placed {
   readonly missing: string;
   /** Of one that cannot be given others yet: places that they could have. */
   readonly places?: number;
-}
-
-interface Wanted {
-  readonly replicas: number;
-  readonly minimum: number;
-  readonly placement: 'node' | 'pool';
-  /** Beside two replicas only: with three it would be a vote too many. */
-  readonly witness: boolean;
-}
-
-interface WitnessState {
-  /** It is a member, and its node is there and no copy's. */
-  readonly votes: boolean;
-  /** Empty: there is none. */
-  readonly nodeName: string;
-  readonly phase: string;
-  /** Why there is none, or none on a node of its own; empty: all is well with that. */
-  readonly missing: string;
 }
 
 export class VolumeController implements Controller {
@@ -476,7 +459,11 @@ export class VolumeController implements Controller {
     const replicas = [...known, ...made.filter(({ metadata }) => !names.has(metadata.name))];
     const waitsFor =
       volume.status?.target === undefined && replicas.length < wanted.replicas ? expected : [];
-    const target = this.#targetOf(volume, replicas, wanted, waitsFor);
+    const target = targetOf(this.#around, volume, {
+      replicas,
+      minimum: wanted.minimum,
+      waitsFor,
+    });
     const before = volume.status;
     const { serving } = before ?? {};
     const isServed =
@@ -504,10 +491,21 @@ export class VolumeController implements Controller {
           : 'Degraded';
     // Once ready, a volume stays so: what it lacks is told by its state.
     const phase = isServed || before?.phase === 'Ready' ? 'Ready' : 'Pending';
-    const is = { state, wanted, replicas, inSync, missing, isServed, waitsFor, witness };
+    // All is well with it, but for what is asked of its node or pool.
+    const stay = this.#staying(known);
+    const stuck =
+      state === 'Healthy' && missing !== '' ? known.filter((one) => !stay.includes(one)) : [];
+    const is = { state, wanted, replicas, inSync, missing, isServed, waitsFor, witness, stuck };
     const message = describe(is);
     const lacks = missing !== '' || (witness !== null && witness.missing !== '');
-    const reason = waitsFor.length > 0 ? 'WaitForPools' : lacks ? 'ReplicasMissing' : state;
+    const reason =
+      waitsFor.length > 0
+        ? 'WaitForPools'
+        : stuck.length > 0
+          ? 'CannotLeave'
+          : lacks
+            ? 'ReplicasMissing'
+            : state;
     const reported = await this.#writer.status(VOLUME, volume, (status) => {
       status.phase = phase;
       status.state = state;
@@ -541,7 +539,8 @@ export class VolumeController implements Controller {
     if (reported === volume) return;
     const said = before?.conditions?.find(({ type }) => type === 'Healthy')?.message;
     if (said !== message) {
-      const isNormal = state === 'Healthy' || (state === 'Init' && missing === '');
+      const isWell = state === 'Healthy' && stuck.length === 0;
+      const isNormal = isWell || (state === 'Init' && missing === '');
       const kind = isNormal || waitsFor.length > 0 ? 'Normal' : 'Warning';
       events.record(volume, kind, reason, message);
     }
@@ -561,64 +560,6 @@ export class VolumeController implements Controller {
     const phase = this.#isReady(one.spec.nodeName) ? (one.status?.phase ?? 'Pending') : 'Offline';
     // One that shares a node with a copy goes with that node, and then there is no majority.
     return { votes: votes(one) && missing === '', nodeName: one.spec.nodeName, phase, missing };
-  }
-
-  /** Who coordinates. Keeps the one there is while it can. */
-  #targetOf(
-    volume: Volume,
-    replicas: readonly Replica[],
-    wanted: Wanted,
-    waitsFor: readonly string[],
-  ): { nodeName: string; epoch: number } | undefined {
-    const { catalog } = this.#around;
-    const now = volume.status?.target;
-    if (now === undefined && replicas.length < wanted.minimum) return undefined;
-    // How it is kept is decided with the first assignment: places that are on their way come first.
-    if (waitsFor.length > 0) return undefined;
-    const usable = (nodeName: string): boolean => {
-      const node = catalog.get(NODE, nodeName);
-      return node !== null && node.spec.drain !== true && this.#isReady(nodeName);
-    };
-    const together = this.#groupNode(volume);
-    if (now !== undefined && together !== undefined && usable(together)) {
-      return together === now.nodeName ? now : { nodeName: together, epoch: now.epoch + 1 };
-    }
-    if (now !== undefined && usable(now.nodeName)) return now;
-    const load = new Map<string, number>();
-    for (const other of catalog.all(VOLUME)) {
-      const name = other.status?.target?.nodeName;
-      if (name !== undefined) load.set(name, (load.get(name) ?? 0) + 1);
-    }
-    const [best] = replicas
-      .filter(({ spec }) => usable(spec.nodeName))
-      .sort(
-        (a, b) =>
-          Number(b.status?.phase === 'Healthy') - Number(a.status?.phase === 'Healthy') ||
-          (load.get(a.spec.nodeName) ?? 0) - (load.get(b.spec.nodeName) ?? 0) ||
-          (a.metadata.name < b.metadata.name ? -1 : 1),
-      );
-    // Nobody can: what was said stands, for when the node comes back.
-    if (best === undefined) return now;
-    return { nodeName: best.spec.nodeName, epoch: (now?.epoch ?? 0) + 1 };
-  }
-
-  /**
-   * P5: one instant is of one node. Volumes of a group that is to be taken are coordinated where its first is, and stay there;
-   * of several groups the oldest decides, so that no two pull at one volume.
-   */
-  #groupNode({ metadata, status }: Volume): string | undefined {
-    const { catalog } = this.#around;
-    if (status?.mode !== 'replicated') return undefined;
-    const [oldest] = catalog
-      .where(PENDING_GROUPS, 'yes')
-      .filter(({ spec }) => [spec.volumeName, ...(spec.alsoVolumes ?? [])].includes(metadata.name))
-      .sort(
-        (a, b) =>
-          a.metadata.creationTimestamp.localeCompare(b.metadata.creationTimestamp) ||
-          (a.metadata.name < b.metadata.name ? -1 : 1),
-      );
-    if (oldest === undefined) return undefined;
-    return catalog.get(VOLUME, oldest.spec.volumeName)?.status?.target?.nodeName;
   }
 
   /** Of one that has not been told yet how it is kept: places that are on their way, in words. */
@@ -716,43 +657,4 @@ export class VolumeController implements Controller {
 
 function namesOf(volumes: readonly Volume[]): string[] {
   return volumes.map(({ metadata }) => metadata.name);
-}
-
-function describe(is: {
-  readonly state: string;
-  readonly wanted: Wanted;
-  readonly replicas: readonly Replica[];
-  readonly inSync: readonly Replica[];
-  readonly missing: string;
-  readonly isServed: boolean;
-  readonly waitsFor: readonly string[];
-  readonly witness: WitnessState | null;
-}): string {
-  const { state, wanted, replicas, inSync, missing, isServed, waitsFor, witness } = is;
-  const count = `${inSync.length} of ${wanted.replicas} replicas in sync`;
-  const beside = witness === null ? '' : `, a witness on ${witness.nodeName}`;
-  if (state === 'Healthy') return count + beside;
-  const parts = [isServed ? count : 'no node serves it yet'];
-  if (replicas.length < wanted.replicas) {
-    const lack = wanted.replicas - replicas.length;
-    parts.push(
-      `${lack} ${lack === 1 ? 'has' : 'have'} no place${missing === '' ? '' : `: ${missing}`}`,
-    );
-  }
-  if (waitsFor.length > 0) {
-    const which = waitsFor.slice(0, 5).join(', ');
-    parts.push(`it waits for them a while before it makes do with fewer (${which})`);
-  }
-  if (replicas.length < wanted.minimum) {
-    parts.push(`it is served once ${wanted.minimum} have one (MinimumReplicas)`);
-  }
-  const behind = replicas.filter((replica) => !inSync.includes(replica));
-  for (const { spec, status } of behind.slice(0, 5)) {
-    parts.push(`the one on ${spec.nodeName} is ${status?.phase ?? 'Pending'}`);
-  }
-  if (witness !== null && witness.missing !== '') parts.push(witness.missing);
-  else if (witness !== null && !witness.votes && witness.nodeName !== '') {
-    parts.push(`its witness on ${witness.nodeName} is ${witness.phase}`);
-  }
-  return parts.join('; ');
 }

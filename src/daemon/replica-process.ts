@@ -2,6 +2,7 @@
 import { type Log, SystemClock, Turn } from '../base/index.ts';
 import type { ReplicaNode } from '../replication/index.ts';
 import type { Pool } from '../store/index.ts';
+import { collectOnceWhenIdle } from './collections.ts';
 import {
   type Config,
   ConfigError,
@@ -116,6 +117,7 @@ export class ReplicaDaemon {
 /** Runs until a signal ends it, or the pool fails; the value is the exit code. */
 export async function replica(flags: ConfigFlags, version: string): Promise<number> {
   outliveReaders();
+  collectOnceWhenIdle();
   const say = (line: string): void => {
     process.stdout.write(`${line}\n`);
   };

@@ -2,6 +2,7 @@
 
 import { SystemClock } from '../base/index.ts';
 import { LogBook } from '../node/index.ts';
+import { collectOnceWhenIdle } from './collections.ts';
 import { ConfigError, type ConfigFlags, loadConfig, showAddress } from './config/index.ts';
 import { DeletedFileWatch } from './deleted-files.ts';
 import { notifySystemd } from './engine.ts';
@@ -18,6 +19,7 @@ const EXIT_CONFIG = 2;
 /** Runs until a signal ends it; the value is the exit code. */
 export async function serveNode(flags: ConfigFlags, version: string): Promise<number> {
   outliveReaders();
+  collectOnceWhenIdle();
   const say = (line: string): void => {
     process.stdout.write(`${line}\n`);
   };

@@ -1,6 +1,7 @@
 // `ashlar serve` as a process: flags, the words on the screen, signals, systemd, the exit code.
 import type { Logger } from 'pino';
 import { SystemClock } from '../base/index.ts';
+import { collectOnceWhenIdle } from './collections.ts';
 import {
   type Config,
   ConfigError,
@@ -27,6 +28,7 @@ const EXIT_FORCED = 130;
 /** Runs until a signal ends it; the value is the exit code. */
 export async function serve(flags: ConfigFlags, version: string): Promise<number> {
   outliveReaders();
+  collectOnceWhenIdle();
   const say = (line: string): void => {
     if (status === null) process.stdout.write(`${line}\n`);
     else status.print(line);

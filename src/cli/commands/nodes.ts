@@ -7,6 +7,8 @@ const NODES = '/apis/ashlar.io/v1/nodes';
 const REPLICAS = '/apis/ashlar.io/v1/replicas';
 const VOLUMES = '/apis/ashlar.io/v1/volumes';
 const LOOK_MS = 500;
+/** Reasons of a volume's condition Healthy: what is on the node stays there until somebody makes room. */
+const STUCK = ['CannotLeave', 'ReplicasMissing'];
 
 interface Replica {
   readonly metadata: { readonly name: string };
@@ -16,7 +18,11 @@ interface Volume {
   readonly metadata: { readonly name: string };
   readonly status?: {
     readonly target?: { readonly nodeName: string };
-    readonly conditions?: readonly { readonly type: string; readonly message?: string }[];
+    readonly conditions?: readonly {
+      readonly type: string;
+      readonly reason?: string;
+      readonly message?: string;
+    }[];
   };
 }
 
@@ -45,6 +51,7 @@ export function addNodes(program: Command): void {
       const client = await clientOf(program);
       const endMs = Date.now() + limitMs;
       let told = '';
+      const said = new Map<string, string>();
       for (;;) {
         const replicas = ((await client.get(REPLICAS)) as { items: Replica[] }).items;
         const volumes = ((await client.get(VOLUMES)) as { items: Volume[] }).items;
@@ -54,15 +61,22 @@ export function addNodes(program: Command): void {
         const left = `${here.length} replicas and ${served.length} coordinators are left`;
         if (left !== told) print(left);
         told = left;
-        if (Date.now() > endMs) {
-          const waiting = new Set(here.map(({ spec }) => spec.volumeName));
-          for (const { metadata, status } of volumes) {
-            if (!waiting.has(metadata.name)) continue;
-            const why = status?.conditions?.find(({ type }) => type === 'Healthy')?.message ?? '';
-            print(`volume/${metadata.name}: ${why}`);
-          }
-          throw new GaveUp(`node ${name} is not empty after ${flags.timeout}: ${left}`);
+        const names = new Set([
+          ...here.map(({ spec }) => spec.volumeName),
+          ...served.map(({ metadata }) => metadata.name),
+        ]);
+        const waiting = volumes.filter(({ metadata }) => names.has(metadata.name));
+        const isOver = Date.now() > endMs;
+        for (const { metadata, status } of waiting) {
+          const healthy = status?.conditions?.find(({ type }) => type === 'Healthy');
+          const isStuck = STUCK.includes(healthy?.reason ?? '');
+          const why = healthy?.message ?? '';
+          // What cannot leave is told at once, and once: nothing may come of waiting.
+          if (!isOver && (!isStuck || said.get(metadata.name) === why)) continue;
+          said.set(metadata.name, why);
+          print(`volume/${metadata.name}: ${why}`);
         }
+        if (isOver) throw new GaveUp(`node ${name} is not empty after ${flags.timeout}: ${left}`);
         await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
       }
       print(`node/${name} drained`);

@@ -1,5 +1,5 @@
-// Goal: a volume of one replica is told whether others would have a place, by all that stands against one; and its snapshots
-// stay while the replica that holds them is there.
+// Goal: a volume of one replica is told whether others would have a place, by all that stands against one; its snapshots stay
+// while the replica that holds them is there; and a node that is drained serves it until others have it.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -101,4 +101,42 @@ test('a snapshot stays with the one replica that holds it, while that is there a
   world.nodes.get(only!.spec.nodeName)!.alive = true;
   await world.pass(20_000);
   assert.deepEqual([await world.all(SNAPSHOT), await world.get(VOLUME, name)], [[], null]);
+});
+
+async function patchNode(world: World, name: string, spec: object): Promise<void> {
+  await world.server.patch(NODE, null, name, { type: 'merge', body: { spec } });
+}
+
+test('a drained node serves what only it has, and is told that there is a place for it elsewhere', async () => {
+  const { world, volume } = await aSingle();
+  const { name } = volume.metadata;
+  const [only] = await world.all(REPLICA);
+  assert.ok(only !== undefined);
+  await patchNode(world, only.spec.nodeName, { unschedulable: true, drain: true });
+  await world.settle();
+  const { status } = (await world.get(VOLUME, name)) ?? {};
+  assert.equal(status?.target?.nodeName, only.spec.nodeName);
+  assert.equal(status?.serving?.nodeName, only.spec.nodeName);
+  assert.equal((await world.all(REPLICA)).length, 1, 'its data is where it was');
+  assert.equal(status?.replicas?.places, 1, 'its node may give it a record');
+});
+
+test('a drain without room elsewhere takes nothing away, and says why', async () => {
+  const { world, volume } = await aSingle();
+  const [only] = await world.all(REPLICA);
+  assert.ok(only !== undefined);
+  for (const { metadata } of await world.all(NODE)) {
+    if (metadata.name !== only.spec.nodeName) {
+      await patchNode(world, metadata.name, { unschedulable: true });
+    }
+  }
+  await patchNode(world, only.spec.nodeName, { unschedulable: true, drain: true });
+  await world.settle();
+  const { status } = (await world.get(VOLUME, volume.metadata.name)) ?? {};
+  assert.equal(status?.serving?.nodeName, only.spec.nodeName);
+  assert.equal((await world.all(REPLICA)).length, 1);
+  const said = status?.conditions?.find(({ type }) => type === 'Healthy')?.message ?? '';
+  assert.match(said, /^1 of 1 replicas in sync; what it has on node-\d cannot leave: .*cordoned/);
+  const events = await world.eventsOf(volume.metadata.name);
+  assert.ok(events.some((text) => text.startsWith('Warning CannotLeave: ')));
 });
