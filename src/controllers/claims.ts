@@ -358,6 +358,9 @@ export class ClaimController implements Controller {
     if (snapshot?.status?.phase !== 'Ready') {
       return { kind: 'wait', why: `volumesnapshot ${name} is not ready yet` };
     }
+    if (isDeleting(found) || isDeleting(snapshot)) {
+      return { kind: 'wait', why: `volumesnapshot ${name} is being deleted` };
+    }
     const leastBytes = snapshot.status.sizeBytes ?? 0;
     return { kind: 'of', spec: { snapshot: snapshot.metadata.name }, leastBytes };
   }

@@ -71,6 +71,7 @@ export {
 } from './placement.ts';
 export { importablePools } from './pool-actions.ts';
 export { mayPromiseBytes } from './promises.ts';
+export { restoreUnderWay } from './restores.ts';
 export { WorkQueue, type WorkQueueOptions } from './work-queue.ts';
 
 /** What controllers and nodes look at. */

@@ -256,12 +256,17 @@ export class VolumeController implements Controller {
       // Its data is in the one that it was made with, and another would be empty: its node gives that one a record first.
       const stays = volume.status?.conditions?.find(({ type }) => type === MEMBERS_AS_WANTED);
       const isHere = staying.length > 0 || !this.#isGone(volume.status?.target?.nodeName ?? '');
+      // Only what a coordinator can reach: there is no way back once it has been told that there is a place.
+      const reached = pools.filter(({ status }) => (status?.replicaAddress ?? '') !== '');
+      const [mute] = pools;
       const waits = !isHere
         ? 'its one replica is on a node that is gone'
-        : pools.length === 0
+        : mute === undefined
           ? missing
-          : (stays?.message ?? 'there is a place: its one replica gets a record first');
-      return { made: [], missing: waits, places: isHere ? pools.length : 0 };
+          : reached.length === 0
+            ? `pool ${mute.metadata.name} does not say where its replicas can be reached`
+            : (stays?.message ?? 'there is a place: its one replica gets a record first');
+      return { made: [], missing: waits, places: isHere ? reached.length : 0 };
     }
     // What begins from another volume begins where that is, and is told how it is kept before it gets more.
     if (source !== undefined && !first && volume.status?.mode === undefined) {
@@ -374,6 +379,8 @@ export class VolumeController implements Controller {
     if (name !== undefined) {
       const snapshot = catalog.get(SNAPSHOT, name);
       if (snapshot?.status?.phase !== 'Ready') return null;
+      // Nothing is begun from what is on its way out; what was begun before is waited for (restores.ts).
+      if (isDeleting(snapshot) && status?.target === undefined) return null;
       of = snapshot.spec.volumeName;
       holders = snapshot.status.holders;
     }

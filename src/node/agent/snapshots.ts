@@ -7,6 +7,7 @@ import {
   hasFinalizer,
   isDeleting,
   REPLICAS_OF_VOLUME,
+  restoreUnderWay,
   SNAPSHOTS_OF_VOLUME,
   type Writer,
 } from '../../controllers/index.ts';
@@ -66,6 +67,7 @@ export class SnapshotKeeper implements Controller {
         await this.#writer.addFinalizer(SNAPSHOT, snapshot, Finalizer.Snapshot);
         return undefined; // That change brings it back here.
       }
+      if (isDeleting(snapshot) && isTaken && (await this.#isNeeded(snapshot))) return TRY_AGAIN_MS;
       if (volume.status.mode === 'replicated') return await this.#ofReplicas(snapshot, volume);
       const pool = this.#poolOf(volume);
       if (pool === null) return TRY_AGAIN_MS;
@@ -77,6 +79,19 @@ export class SnapshotKeeper implements Controller {
       return TRY_AGAIN_MS * 5;
     }
     return undefined;
+  }
+
+  /** Something is being made from it. */
+  async #isNeeded(snapshot: Snapshot): Promise<boolean> {
+    const by = restoreUnderWay(this.#around.catalog, snapshot);
+    if (by === null) return false;
+    const message = `it goes once ${by}, which begins from it, has what it holds`;
+    await this.#writer.status(SNAPSHOT, snapshot, (status) => {
+      status.conditions ??= [];
+      const condition = { type: 'Ready', status: 'True', reason: 'InUse', message } as const;
+      setCondition(status.conditions, condition, this.#around.now());
+    });
+    return true;
   }
 
   async #ofGroup(head: Snapshot): Promise<number | undefined> {

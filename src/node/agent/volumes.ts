@@ -31,6 +31,7 @@ import {
   type Replica,
   rebuildStatus,
   SECRET,
+  SNAPSHOT,
   type Snapshot,
   VOLUME,
   VOLUME_POLICY,
@@ -256,6 +257,10 @@ export class VolumeKeeper implements Controller, Serving {
     // All that have a place; our view of them may be a moment behind.
     const { placed = 1, wanted = 1 } = object.status?.replicas ?? {};
     if (replicas.length < Math.max(1, placed)) return TRY_AGAIN_MS;
+    const from = object.spec.source?.snapshot;
+    if (from !== undefined && (await this.#writer.live(SNAPSHOT, null, from)) === null) {
+      throw new CannotServe(`snapshot ${from}, which it begins from, is gone: delete this volume`);
+    }
     const mayGrow = wanted > 1 && object.spec.source === undefined && this.#mayGetMore(object);
     const source = replicatedSourceOf(this.#around.catalog, object);
     if (source !== null) {

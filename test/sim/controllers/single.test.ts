@@ -140,3 +140,19 @@ test('a drain without room elsewhere takes nothing away, and says why', async ()
   const events = await world.eventsOf(volume.metadata.name);
   assert.ok(events.some((text) => text.startsWith('Warning CannotLeave: ')));
 });
+
+test('a pool that nobody can reach is no place for the second replica of a volume that has one', async () => {
+  const { world, volume } = await aSingle();
+  const [only] = await world.all(REPLICA);
+  for (const node of world.nodes.values()) {
+    if (node.name !== only?.spec.nodeName) node.isReachable = false;
+  }
+  await world.settle();
+  assert.equal((await scale(world, volume.metadata.name, 3))?.places, undefined);
+  const { status } = (await world.get(VOLUME, volume.metadata.name)) ?? {};
+  const said = status?.conditions?.find(({ type }) => type === 'Healthy')?.message ?? '';
+  assert.match(said, /does not say where its replicas can be reached/);
+  for (const node of world.nodes.values()) node.isReachable = true;
+  await world.settle();
+  assert.equal((await world.get(VOLUME, volume.metadata.name))?.status?.replicas?.places, 2);
+});

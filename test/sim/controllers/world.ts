@@ -113,6 +113,8 @@ export class SimNode {
   alive = true;
   /** False: its pools of devices stay as they are asked for, until it is true. */
   makesPools = true;
+  /** False: its pools do not say where their replicas can be reached. */
+  isReachable = true;
 
   constructor(name: string, portal: string) {
     this.name = name;
@@ -359,6 +361,7 @@ export class World {
         freeBytes: 90 * GI,
         allocatedBytes: GI,
         volumes: held,
+        replicaAddress: node.isReachable ? `${node.name}:7000` : null,
       });
     }
     for (const replica of await this.all(REPLICA)) {

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { KindDefinition } from '../../../src/apiserver/index.ts';
+import { EVENTS, type KindDefinition } from '../../../src/apiserver/index.ts';
 import { BlockOpKind } from '../../../src/block/index.ts';
 import { withActions } from '../../../src/controllers/index.ts';
 import {
@@ -170,6 +170,45 @@ test('a snapshot keeps what was written before it; restored claims and copied on
     async () => (await plane.server.list(VOLUME)).items.length === 2,
   );
   assert.equal(await plane.io(restored.disk, BlockOpKind.Read), 0x77);
+  await plane.stop();
+});
+
+test('a snapshot that is deleted while a claim is restored from it goes when that has what it holds', async () => {
+  const plane = await aPlane();
+  await plane.server.create(CLAIM, aClaim('cstor-pvc', {}, '64Mi'));
+  const source = await plane.bound('cstor-pvc');
+  await plane.io(source.disk, BlockOpKind.Write, 0x5a);
+  await plane.server.create(EXTERNAL_SNAPSHOT, volumeSnapshot);
+  await plane.until('the snapshot is ready', async () => {
+    const { items } = await plane.server.list<Snapshot>(SNAPSHOT);
+    return items[0]?.status?.phase === 'Ready';
+  });
+  const pool = plane.media.pools.get(join(folder, 'disk-1'))!;
+  const create = pool.createVolume.bind(pool);
+  let said = '';
+  pool.createVolume = async (wanted) => {
+    pool.createVolume = create;
+    await plane.server.delete(EXTERNAL_SNAPSHOT, 'default', 'snapshot-cstor');
+    // What is looked at here has a place by now, and holds nothing yet.
+    await plane.until('the deletion was looked at', async () => {
+      const [snapshot] = (await plane.server.list<Snapshot>(SNAPSHOT)).items;
+      said = snapshot?.status?.conditions?.find(({ type }) => type === 'Ready')?.message ?? 'gone';
+      return said !== 'it can be restored from';
+    });
+    return await create(wanted);
+  };
+  await plane.server.create(CLAIM, aClaim('restored', restore, '64Mi'));
+  const restored = await plane.bound('restored');
+  assert.match(said, /^it goes once pvc-.*, which begins from it, has what it holds$/);
+  assert.equal(await plane.io(restored.disk, BlockOpKind.Read), 0x5a);
+  const noneLeft = async () => (await plane.server.list(SNAPSHOT)).items.length === 0;
+  await plane.until('the snapshot is gone', noneLeft);
+  assert.equal(pool.snapshots(source.volume.metadata.name).length, 0);
+  await plane.server.create(CLAIM, aClaim('late', restore, '64Mi'));
+  await plane.until('who comes later is told', async () => {
+    const events = JSON.stringify((await plane.server.list(EVENTS)).items);
+    return events.includes('snapshot-cstor\\" not found');
+  });
   await plane.stop();
 });
 
