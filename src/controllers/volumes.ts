@@ -505,14 +505,7 @@ export class VolumeController implements Controller {
     const is = { state, wanted, replicas, inSync, missing, isServed, waitsFor, witness, stuck };
     const message = describe(is);
     const lacks = missing !== '' || (witness !== null && witness.missing !== '');
-    const reason =
-      waitsFor.length > 0
-        ? 'WaitForPools'
-        : stuck.length > 0
-          ? 'CannotLeave'
-          : lacks
-            ? 'ReplicasMissing'
-            : state;
+    const reason = waitsFor.length > 0 ? 'WaitForPools' : lacks ? 'ReplicasMissing' : state;
     const reported = await this.#writer.status(VOLUME, volume, (status) => {
       status.phase = phase;
       status.state = state;

@@ -8,7 +8,7 @@ const REPLICAS = '/apis/ashlar.io/v1/replicas';
 const VOLUMES = '/apis/ashlar.io/v1/volumes';
 const LOOK_MS = 500;
 /** Reasons of a volume's condition Healthy: what is on the node stays there until somebody makes room. */
-const STUCK = ['CannotLeave', 'ReplicasMissing'];
+const STUCK = ['ReplicasMissing'];
 
 interface Replica {
   readonly metadata: { readonly name: string };

@@ -138,7 +138,7 @@ test('a drain without room elsewhere takes nothing away, and says why', async ()
   const said = status?.conditions?.find(({ type }) => type === 'Healthy')?.message ?? '';
   assert.match(said, /^1 of 1 replicas in sync; what it has on node-\d cannot leave: .*cordoned/);
   const events = await world.eventsOf(volume.metadata.name);
-  assert.ok(events.some((text) => text.startsWith('Warning CannotLeave: ')));
+  assert.ok(events.some((text) => text.startsWith('Warning ReplicasMissing: ')));
 });
 
 test('a pool that nobody can reach is no place for the second replica of a volume that has one', async () => {
