@@ -14,6 +14,7 @@ import { loginScenarios } from './scenarios/login.ts';
 import { nodeScenarios } from './scenarios/nodes.ts';
 import { replicaScenarios } from './scenarios/replicas.ts';
 import { reservationScenarios } from './scenarios/reservations.ts';
+import { stackScenarios } from './scenarios/stacks.ts';
 import { guestImage, missingPrograms } from './support/image.ts';
 import { AshlarTarget, type Target, TgtTarget } from './support/target.ts';
 import { type Scenario, World } from './support/world.ts';
@@ -22,6 +23,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...loginScenarios,
   ...dataScenarios,
   ...reservationScenarios,
+  ...stackScenarios,
   ...crashScenarios,
   ...replicaScenarios,
   ...nodeScenarios,

@@ -32,6 +32,13 @@ const PACKAGES = [
   'sg3-utils',
   'e2fsprogs',
   'xfsprogs',
+  'btrfs-progs',
+  'lvm2',
+  'mdadm',
+  'fdisk',
+  'sdparm',
+  'lsscsi',
+  'smartmontools',
   'fio',
   'util-linux',
   'mount',
@@ -54,7 +61,7 @@ const LEFT_OUT =
   /^(perl|libperl|lib.*-perl$|python3|libpython3|gcc-\d+-base|dpkg|debconf|adduser|initramfs-tools|klibc|libklibc|usrmerge|linux-base|init-system-helpers|media-types)/;
 
 /** Raise when what is made from the packages changes in a way that the recipe below does not show. */
-const RECIPE_VERSION = 5;
+const RECIPE_VERSION = 6;
 
 const GROUPS = ['root', 'tty', 'dialout', 'kmem', 'input', 'video', 'audio', 'render', 'sgx', 'kvm']
   .concat(['lp', 'disk', 'cdrom', 'tape', 'floppy', 'plugdev', 'netdev'])
