@@ -94,6 +94,8 @@ void PoolBinding::Define(Napi::Env env) {
       InstanceMethod<&PoolBinding::Snapshot>("snapshot"),
       InstanceMethod<&PoolBinding::Volumes>("volumes"),
       InstanceMethod<&PoolBinding::Volume>("volume"),
+      InstanceMethod<&PoolBinding::Tune>("tune"),
+      InstanceMethod<&PoolBinding::Use>("use"),
       InstanceMethod<&PoolBinding::Stats>("stats"),
       InstanceMethod<&PoolBinding::Identity>("identity")};
   for (const auto& method : DeviceMethods()) methods.push_back(method);
@@ -481,6 +483,27 @@ Napi::Value PoolBinding::Volume(const Napi::CallbackInfo& info) {
   VolumeInfo volume;
   if (pool_ == nullptr || !pool_->Volume(Handle(info[0]), &volume)) return info.Env().Null();
   return ToObject(info.Env(), volume);
+}
+
+// tune(handle, cacheBytes): false if there is no such volume
+Napi::Value PoolBinding::Tune(const Napi::CallbackInfo& info) {
+  VolumeTuning tuning;
+  tuning.cache_bytes = Count(info[1], 0);
+  const bool done = pool_ != nullptr && pool_->Tune(Handle(info[0]), tuning) == Status::kOk;
+  return Napi::Boolean::New(info.Env(), done);
+}
+
+// use(handle): its VolumeUse, or null
+Napi::Value PoolBinding::Use(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  VolumeUse use;
+  if (pool_ == nullptr || !pool_->Use(Handle(info[0]), &use)) return env.Null();
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("cacheBytes", Num(env, use.cache_bytes));
+  object.Set("cachedBytes", Num(env, use.cached_bytes));
+  object.Set("cacheHits", Num(env, use.cache_hits));
+  object.Set("cacheMisses", Num(env, use.cache_misses));
+  return object;
 }
 
 Napi::Value PoolBinding::Stats(const Napi::CallbackInfo& info) {

@@ -106,6 +106,8 @@ class PoolBinding : public Napi::ObjectWrap<PoolBinding> {
   Napi::Value ReleaseCall(const Napi::CallbackInfo& info);
   Napi::Value Volumes(const Napi::CallbackInfo& info);
   Napi::Value Volume(const Napi::CallbackInfo& info);
+  Napi::Value Tune(const Napi::CallbackInfo& info);
+  Napi::Value Use(const Napi::CallbackInfo& info);
   Napi::Value Stats(const Napi::CallbackInfo& info);
 
   // device_binding.cc

@@ -8,6 +8,9 @@ namespace ashlar {
 namespace {
 constexpr size_t kChunkFrames = 64;
 constexpr size_t kMinFrames = 256;
+// Of CLOCK for one new page: where everything is held (dirty limits see to it that this is rare),
+// the cache overshoots by what operations in flight pin.
+constexpr size_t kMaxSteps = 256;
 }  // namespace
 
 PageCache::PageCache(uint64_t bytes)
@@ -36,7 +39,7 @@ void PageCache::ReleaseFrame(uint8_t* frame) {
 
 Page* PageCache::Create(Tree* tree, uint32_t level, uint64_t index, Page* parent) {
   if (parent != nullptr) ++parent->pins;  // Not to be evicted in favour of its own child.
-  MakeRoom();
+  MakeRoom(tree->share);
   if (parent != nullptr) --parent->pins;
   if (free_pages_.empty()) {
     page_chunks_.push_back(std::make_unique<Page[]>(kChunkFrames));
@@ -59,8 +62,8 @@ Page* PageCache::Create(Tree* tree, uint32_t level, uint64_t index, Page* parent
   }
   Insert(page);
   ++pages_;
-  page->clock_slot = static_cast<uint32_t>(clock_.size());
-  clock_.push_back(page);
+  if (tree->share != nullptr) ++tree->share->pages;
+  Join(ClockOf(tree), page);
   return page;
 }
 
@@ -74,10 +77,8 @@ void PageCache::Remove(Page* page) {
     page->tree->root_page = nullptr;
   }
   page->parent = nullptr;
-  Page* last = clock_.back();
-  clock_[page->clock_slot] = last;
-  last->clock_slot = page->clock_slot;
-  clock_.pop_back();
+  LeaveClock(ClockOf(page->tree), page);
+  if (page->tree->share != nullptr) --page->tree->share->pages;
   --pages_;
   if (page->in_checkpoint) {
     page->orphan = true;
@@ -153,21 +154,85 @@ void PageCache::Grow() {
   }
 }
 
-// The scan is bounded: where everything is held (dirty limits see to it that this is rare), the
-// cache overshoots by what operations in flight pin.
-void PageCache::MakeRoom() {
-  for (int steps = 0; frames_used_ >= capacity_ && steps < 256 && !clock_.empty(); ++steps) {
-    if (hand_ >= clock_.size()) hand_ = 0;
-    Page* page = clock_[hand_];
-    if (page->pins > 0 || page->children > 0 || page->dirty || page->assigned ||
-        page->in_checkpoint || page->loading) {
-      ++hand_;
-    } else if (page->referenced) {
-      page->referenced = false;
-      ++hand_;
-    } else {
-      Remove(page);
+void PageCache::Join(Clock* clock, Page* page) {
+  page->clock_slot = static_cast<uint32_t>(clock->pages.size());
+  clock->pages.push_back(page);
+}
+
+void PageCache::LeaveClock(Clock* clock, Page* page) {
+  Page* last = clock->pages.back();
+  clock->pages[page->clock_slot] = last;
+  last->clock_slot = page->clock_slot;
+  clock->pages.pop_back();
+}
+
+void PageCache::Step(Clock* clock) {
+  if (clock->hand >= clock->pages.size()) clock->hand = 0;
+  Page* page = clock->pages[clock->hand];
+  if (page->pins > 0 || page->children > 0 || page->dirty || page->assigned ||
+      page->in_checkpoint || page->loading) {
+    ++clock->hand;
+  } else if (page->referenced) {
+    page->referenced = false;
+    ++clock->hand;
+  } else {
+    Remove(page);
+  }
+}
+
+void PageCache::Shrink(CacheShare* share, size_t steps) {
+  for (; share->pages > share->frames && steps > 0 && !share->clock.pages.empty(); --steps) {
+    Step(&share->clock);
+  }
+}
+
+// For one page more, of `share`.
+void PageCache::MakeRoom(CacheShare* share) {
+  if (share != nullptr && share->wanted > 0) {
+    for (size_t steps = 0;
+         share->pages >= share->frames && steps < kMaxSteps && !share->clock.pages.empty();
+         ++steps) {
+      Step(&share->clock);
     }
+  }
+  if (frames_used_ < capacity_) return;
+  // A part holds more than is its own while that is dirty. One of them a page, in turns.
+  if (!parts_.empty()) Shrink(parts_[next_part_++ % parts_.size()], kMaxSteps);
+  for (size_t steps = 0;
+       frames_used_ >= capacity_ && steps < kMaxSteps && !common_.pages.empty(); ++steps) {
+    Step(&common_);
+  }
+}
+
+void PageCache::SetShare(CacheShare* share, uint64_t frames) {
+  if (frames == share->wanted) return;
+  const bool had = share->wanted > 0;
+  if (had && frames == 0) {
+    for (Page* page : share->clock.pages) Join(&common_, page);
+    share->clock = Clock{};
+    std::erase(parts_, share);
+  } else if (!had) {
+    // Backwards: the last page, which takes the place of one that leaves, has been looked at.
+    for (size_t i = common_.pages.size(); i-- > 0;) {
+      Page* page = common_.pages[i];
+      if (page->tree->share != share) continue;
+      LeaveClock(&common_, page);
+      Join(&share->clock, page);
+    }
+    parts_.push_back(share);
+  }
+  share->wanted = frames;
+  share->frames = 0;
+  uint64_t sum = 0;
+  for (const CacheShare* part : parts_) sum += part->wanted;
+  const uint64_t most = capacity_ / 2;  // Dirty pages may be as many as the other half.
+  for (CacheShare* part : parts_) {
+    part->frames = sum <= most ? part->wanted
+                               : std::max<uint64_t>(1, static_cast<uint64_t>(
+                                     static_cast<double>(part->wanted) / static_cast<double>(sum) *
+                                     static_cast<double>(most)));
+    // Twice round: the first time what was used lately is spared.
+    Shrink(part, 2 * part->clock.pages.size() + part->pages);
   }
 }
 

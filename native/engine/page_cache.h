@@ -2,6 +2,9 @@
 // in the cache has its parent in the cache (Page::children), so one hash probe finds a leaf and a
 // walk upward never loads. Clean pages nobody holds are evicted by CLOCK; dirty ones stay until a
 // checkpoint has written them.
+//
+// A volume may have a part of the cache for its map (CacheShare): its pages push each other out of
+// it and nobody else's, and nobody else's push them out.
 #pragma once
 
 #include <cstdlib>
@@ -20,8 +23,25 @@ struct Waiter {
   void (*wake)(Waiter*, Status) = nullptr;
 };
 
+// Pages that CLOCK goes round, and where it is.
+struct Clock {
+  std::vector<Page*> pages;
+  size_t hand = 0;
+};
+
+// What a volume's map has of the cache.
+struct CacheShare {
+  uint64_t wanted = 0;  // Frames of its own that were asked for. 0: it shares with all the others.
+  uint64_t frames = 0;  // Of these, what it has got: see PageCache::SetShare.
+  uint64_t pages = 0;   // Of its map, in memory.
+  uint64_t hits = 0;    // Map leaves looked for and found.
+  uint64_t misses = 0;  // Pages read from the medium.
+  Clock clock;          // With frames of its own.
+};
+
 struct Tree {
   Role role = Role::kMap;
+  CacheShare* share = nullptr;  // Of a volume's map. Null: nobody counts.
   uint64_t id = 0;
   TreeRoot
       root;  // root.ptr is live: at a cut it gets the new addresses, when written the new checksum.
@@ -95,6 +115,11 @@ class PageCache {
   // Puts `above` between the root page and the tree: the tree has grown a level.
   void Raise(Page* old_root, Page* above);
 
+  // Gives a tree so many frames of its own; 0: none any more. Parts are promised up to half of the
+  // cache; together more, each gets its proportion of that. What is too many of a part goes at
+  // once, save what is dirty or in use.
+  void SetShare(CacheShare* share, uint64_t frames);
+
   uint8_t* TakeFrame();
   void ReleaseFrame(uint8_t* frame);
 
@@ -116,7 +141,15 @@ class PageCache {
   void Insert(Page* page);
   void Erase(Page* page);
   void Grow();
-  void MakeRoom();
+  void MakeRoom(CacheShare* share);
+  Clock* ClockOf(const Tree* tree) {
+    return tree->share != nullptr && tree->share->wanted > 0 ? &tree->share->clock : &common_;
+  }
+  static void Join(Clock* clock, Page* page);
+  static void LeaveClock(Clock* clock, Page* page);
+  // Takes a step of CLOCK: evicts at most one page.
+  void Step(Clock* clock);
+  void Shrink(CacheShare* share, size_t steps);
 
   struct FreeDeleter {
     void operator()(uint8_t* p) const { std::free(p); }
@@ -127,8 +160,9 @@ class PageCache {
   uint64_t dirty_pages_ = 0;
   std::vector<Page*> table_;
   uint64_t mask_;
-  std::vector<Page*> clock_;
-  size_t hand_ = 0;
+  Clock common_;                      // Of pages that belong to no part.
+  std::vector<CacheShare*> parts_;    // With frames of their own.
+  size_t next_part_ = 0;              // To be looked at for what is too many of it.
   Page* dirty_head_ = nullptr;
   std::vector<uint8_t*> free_frames_;
   std::vector<std::unique_ptr<uint8_t, FreeDeleter>> chunks_;

@@ -191,6 +191,22 @@ struct SnapshotRequest {
   uint32_t* handle = nullptr;  // Filled in before the call returns.
 };
 
+// What a volume gets of what the pool's volumes share. Of this opening: whoever opens the pool says
+// it anew.
+struct VolumeTuning {
+  // Of PoolOptions::cache_bytes, for this volume's map alone: no more, and no less (dirty pages
+  // come on top until a checkpoint). 0: what is not promised to others, shared with others.
+  uint64_t cache_bytes = 0;
+};
+
+// What it has had of it since the pool was opened.
+struct VolumeUse {
+  uint64_t cache_bytes = 0;   // Its part: less than asked for where parts exceed half of the cache.
+  uint64_t cached_bytes = 0;  // Of its map, in memory now.
+  uint64_t cache_hits = 0;    // Map leaves (one a 0.5 MiB of the volume) found in memory.
+  uint64_t cache_misses = 0;  // Map pages read from the medium.
+};
+
 struct MapRun {
   uint64_t lba = 0;
   uint64_t blocks = 0;
@@ -323,6 +339,10 @@ class Pool : public PoolDevices {
   virtual bool GetBlob(uint32_t handle, std::string_view key,
                        std::vector<uint8_t>* value) const = 0;
   virtual std::vector<std::string> BlobKeys(uint32_t handle) const = 0;
+
+  // At once, while it is used. kNotFound: no volume, or one that is being deleted.
+  virtual Status Tune(uint32_t handle, const VolumeTuning& tuning) = 0;
+  virtual bool Use(uint32_t handle, VolumeUse* use) const = 0;
 
   virtual std::vector<VolumeInfo> Volumes() const = 0;
   virtual bool Volume(uint32_t handle, VolumeInfo* info) const = 0;

@@ -98,6 +98,7 @@ struct VolumeState {
   std::set<uint64_t> unmaps;  // Under way, by number.
   std::deque<struct OpState*> installs;
   Tree map;
+  CacheShare share;  // Of a volume: what its map has of the cache.
   BlobStore blobs;
   Page* record = nullptr;  // Its catalog leaf, pinned: a volume's from the first cut on, others'
                            // for the length of a checkpoint.
@@ -375,6 +376,10 @@ class PoolImpl final : public Pool {
   WalkStatus WalkInfo(WalkKind kind) const override;
   std::vector<DamagedBlock> Damage() const override;
   void SetWalkRate(uint64_t bytes_per_second) override;
+
+  // tuning.cc
+  Status Tune(uint32_t handle, const VolumeTuning& tuning) override;
+  bool Use(uint32_t handle, VolumeUse* use) const override;
   bool WantsTick() const override;
   PoolStats Stats() const override;
   void MapStatus(uint32_t handle, uint64_t lba, uint32_t max_runs, std::vector<MapRun>* runs,

@@ -42,6 +42,7 @@ VolumeState* PoolImpl::AddRecord(RecordKind kind, uint64_t tree, uint32_t slot) 
   v->handle = (slot + 1) | static_cast<uint32_t>((tree & 0xFFF) << 20);
   v->map.role = Role::kMap;
   v->map.owner = v;
+  if (kind == RecordKind::kVolume) v->map.share = &v->share;
   by_tree_[tree] = v;
   next_tree_ = std::max(next_tree_, tree + 1);
   Grow(&catalog_, std::max(catalog_.root.height, HeightFor(slot + 1)));

@@ -39,6 +39,7 @@ PoolImpl::Got PoolImpl::GetPage(Tree* tree, uint32_t level, uint64_t index, Wait
     }
   } else if (!at->loading) {
     at->referenced = true;
+    if (level == 0 && tree->share != nullptr) ++tree->share->hits;
     *page = at;
     return Got::kHere;
   }
@@ -175,6 +176,7 @@ bool PoolImpl::ForgetPages(Tree* tree, uint32_t level, uint64_t index) {
 void PoolImpl::StartLoad(Page* page, const PagePtr& ptr) {
   page->loading = true;
   page->load_ptr = ptr;
+  if (page->tree->share != nullptr) ++page->tree->share->misses;
   ++loads_in_flight_;
   SubmitIo(IoKind::kRead, ptr.addr[0], 1, page->data, page, &PoolImpl::FinishLoad);
 }

@@ -6,7 +6,7 @@
 // brought up to its manifest. Deletion: hosts first, then the store, which forgets the manifest with the volume.
 import { randomUUID } from 'node:crypto';
 import { assert } from '../base/index.ts';
-import { type Pool, STORE_BLOCK_BYTES } from '../store/types.ts';
+import { type Pool, STORE_BLOCK_BYTES, type VolumeUse } from '../store/types.ts';
 import { NO_LIMITS, type Volume } from '../volume/index.ts';
 import { ApiError, invalid, type StatusCause } from './errors.ts';
 import { ExposedSnapshots } from './exposed-snapshots.ts';
@@ -252,6 +252,18 @@ export class VolumeController {
       });
     }
     return open;
+  }
+
+  /** What those whose blocks are in a pool here have of its cache, for metrics. */
+  caches(): { volume: string; pool: string; use: VolumeUse }[] {
+    return this.#table
+      .all()
+      .filter(({ replicated }) => replicated === null)
+      .map(({ wanted, place, store }) => ({
+        volume: wanted.metadata.name,
+        pool: place.name,
+        use: store.use(),
+      }));
   }
 
   /** What is wrong with a manifest for a new volume, beside its metadata. */

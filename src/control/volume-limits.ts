@@ -1,6 +1,7 @@
 // spec.limits of a volume: what its owner writes, checked and turned into what the throttle takes.
 import { parseQuantity } from '../base/index.ts';
 import type { Limits } from '../kinds/index.ts';
+import type { VolumeTuning } from '../store/index.ts';
 import type { VolumeLimits } from '../volume/index.ts';
 
 /** A host gives an operation 30 s: a rate below this would make it wait longer at depths that hosts use. */
@@ -51,6 +52,14 @@ export function checkLimits(
     else bytes('bandwidthBurst', 4096, rate * MOST_BURST_SECONDS);
   }
   return { ...sent };
+}
+
+/** In the words of the store. */
+export function toVolumeTuning(wanted: {
+  readonly cacheSize?: string | number | null;
+}): VolumeTuning {
+  const { cacheSize = null } = wanted;
+  return { cacheBytes: cacheSize === null ? null : parseQuantity(String(cacheSize)) };
 }
 
 /** Of limits that were checked. */

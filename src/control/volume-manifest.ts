@@ -2,7 +2,7 @@
 // the pool (blob `manifest`), so the pool is the whole durable state: move the pool and the volumes come along, with
 // their names, access lists and secrets.
 import { assert, formatQuantity, parseQuantity } from '../base/index.ts';
-import { foreignFields } from '../kinds/index.ts';
+import { foreignFields, MIN_CACHE_BYTES } from '../kinds/index.ts';
 import { invalid, type StatusCause } from './errors.ts';
 import {
   MAX_ANNOTATION_BYTES,
@@ -37,6 +37,8 @@ export interface WantedVolume {
   readonly chap: ChapAccount | null;
   readonly mutualChap: ChapAccount | null;
   readonly limits: LimitsSpec | null;
+  /** Of its pool's cache; null or absent: what others leave. */
+  readonly cacheSize?: string | number | null;
   /** The snapshot that it began as, `volume@name`; null or absent: none. */
   readonly source?: string | null;
   /** Null or absent: none by the clock. */
@@ -96,6 +98,7 @@ export function checkVolume(
   const chap = checkChap('spec.chap', spec.chap, before?.chap ?? null, bad);
   const mutualChap = checkChap('spec.mutualChap', spec.mutualChap, before?.mutualChap ?? null, bad);
   const limits = checkLimits(spec.limits, bad);
+  const cacheSize = checkCacheSize(spec, bad);
   const snapshots = checkSchedule(spec.snapshots, bad);
   const source = checkSource(spec.source, before, bad);
   const replicas = checkReplicas(name, spec.replicaNodes ?? [], before, bad);
@@ -128,6 +131,7 @@ export function checkVolume(
     chap,
     mutualChap,
     limits,
+    cacheSize,
     snapshots,
     source,
     replicas,
@@ -175,6 +179,7 @@ export function decodeManifest(bytes: Uint8Array): WantedVolume | null {
       chap: spec.chap ?? null,
       mutualChap: spec.mutualChap ?? null,
       limits: spec.limits ?? null,
+      cacheSize: spec.cacheSize ?? null,
       snapshots: spec.snapshots ?? null,
       source: spec.source ?? null,
       replicas: spec.replicas ?? [],
@@ -218,6 +223,23 @@ function checkBlockSize(
     bad('spec.blockSize', `is fixed at creation (${before.blockSize}); make another volume`);
   }
   return sent;
+}
+
+function checkCacheSize(spec: VolumeManifest['spec'], bad: Bad): string | number | null {
+  const { cacheSize = null, replicaNodes = [] } = spec;
+  if (cacheSize === null) return null;
+  const bytes = parseQuantity(String(cacheSize));
+  if (bytes === null) {
+    bad('spec.cacheSize', `'${clip(String(cacheSize))}' is not a quantity; write it like 64Mi`);
+  } else if (bytes < MIN_CACHE_BYTES) {
+    bad('spec.cacheSize', `${cacheSize} is too small; the least is ${MIN_CACHE_BYTES} bytes`);
+  } else if (replicaNodes.length > 0) {
+    bad(
+      'spec.cacheSize',
+      'its blocks are in pools of other programs: leave it out here; `ashlar node` has it for volumes with replicas',
+    );
+  }
+  return cacheSize;
 }
 
 /** Odd numbers have a majority; two survive nothing, but lose nothing either. */

@@ -15,7 +15,7 @@ import {
 } from './hosted-volumes.ts';
 import { putReceiving, receivingOf } from './receiving-mark.ts';
 import type { ReplicatedHandle, ReplicationBackend } from './replication.ts';
-import { toVolumeLimits } from './volume-limits.ts';
+import { toVolumeLimits, toVolumeTuning } from './volume-limits.ts';
 import type { WantedVolume } from './volume-manifest.ts';
 
 export class VolumeOpening {
@@ -197,6 +197,7 @@ export class VolumeOpening {
     if (hosted.withheld === true || receivingOf(hosted.store) !== null) return;
     const iqn = this.#table.iqn(wanted.metadata.name);
     throttle.setLimits(toVolumeLimits(wanted.limits));
+    hosted.store.tune(toVolumeTuning(wanted));
     this.#options.exporter.expose({ iqn, wanted, volume, device: throttle });
   }
 

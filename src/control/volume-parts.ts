@@ -103,6 +103,7 @@ export function sameSpec(
       wanted.chap,
       wanted.mutualChap,
       wanted.limits,
+      wanted.cacheSize ?? null,
       wanted.replicas,
       wanted.snapshots ?? null,
     ]);

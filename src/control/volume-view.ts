@@ -24,6 +24,7 @@ export class VolumeView {
     if (wanted.chap !== null) spec.chap = { user: wanted.chap.user };
     if (wanted.mutualChap !== null) spec.mutualChap = { user: wanted.mutualChap.user };
     if (wanted.limits !== null) spec.limits = { ...wanted.limits };
+    if (wanted.cacheSize) spec.cacheSize = wanted.cacheSize;
     if (wanted.source) spec.source = { snapshot: wanted.source };
     if (wanted.snapshots) spec.snapshots = { ...wanted.snapshots };
     const copies = wanted.replicas.filter(({ witness }) => witness !== true);
@@ -73,6 +74,10 @@ export class VolumeView {
     status.observedGeneration = wanted.metadata.generation;
     status.capacityBytes = info.sizeBlocks * STORE_BLOCK_BYTES;
     status.usedBytes = info.mappedBlocks * STORE_BLOCK_BYTES;
+    if (wanted.cacheSize) {
+      const { cacheBytes, cachedBytes } = hosted.store.use();
+      Object.assign(status, { cacheBytes, cachedBytes });
+    }
     status.writeCache = volume?.writeCache ?? true;
     object.spec.writeCache = status.writeCache;
     const { replicated } = hosted;

@@ -551,6 +551,7 @@ function policyOf(config: CasConfig, namespace: string): object {
     ...(config.syncPolicy === undefined ? {} : { syncPolicy: config.syncPolicy }),
     ...(config.readPolicy === undefined ? {} : { readPolicy: config.readPolicy }),
     ...(Object.keys(timeouts).length === 0 ? {} : { timeouts }),
+    ...(config.cacheSize === undefined ? {} : { cacheSize: config.cacheSize }),
   };
 }
 

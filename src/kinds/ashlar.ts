@@ -285,11 +285,11 @@ const policyFields = {
   cacheSize: Type.Optional(
     described(
       Quantity,
-      'Changes nothing: volumes of a pool share its cache, see cacheBytes of the Pool.',
+      "Of the pool's cache for mappings, in each pool that has a replica: so much for this volume alone, no more and no less. None: what others leave. At least 256Ki.",
     ),
   ),
 };
-const WITHOUT_MEANING = ['ioWorkers', 'cacheSize'] as const;
+const WITHOUT_MEANING = ['ioWorkers'] as const;
 
 /** What of it changes nothing, each in words that name the field and say why. */
 export function ignoredFields(policy: Readonly<Record<string, unknown>>): string[] {
@@ -490,6 +490,15 @@ export const VolumeStatus = Type.Object(
     ),
     pool: Type.Optional(
       Type.String({ description: 'Where its blocks are, of one machine by itself.' }),
+    ),
+    cacheBytes: Type.Optional(
+      Type.Integer({
+        description:
+          "Its own part of its pool's cache, of one machine by itself: less than cacheSize where parts exceed half of it.",
+      }),
+    ),
+    cachedBytes: Type.Optional(
+      Type.Integer({ description: 'Of that, what mappings take in memory now.' }),
     ),
     blockSize: Type.Optional(Type.Integer({ description: 'Of its logical blocks, in bytes.' })),
     writeCache: Type.Optional(Type.Boolean({ description: 'Whether its write cache is on.' })),

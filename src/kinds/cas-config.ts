@@ -4,6 +4,7 @@
 import { parse as parseYaml } from 'yaml';
 import type { StatusCause } from '../apiserver/index.ts';
 import { parseQuantity } from '../base/index.ts';
+import { MIN_CACHE_BYTES } from './volume-check.ts';
 
 export const CAS_CONFIG = 'cas.openebs.io/config';
 export const CAS_TYPE = 'openebs.io/cas-type';
@@ -37,6 +38,7 @@ export interface CasConfig {
   readonly holdSeconds?: number;
   readonly ioSeconds?: number;
   readonly hedgeMilliseconds?: number;
+  readonly cacheSize?: string;
 }
 
 export interface ParsedCasConfig {
@@ -71,11 +73,14 @@ const text =
   };
 
 const quantity =
-  (field: keyof CasConfig): Read =>
+  (field: keyof CasConfig, least = 0): Read =>
   (value, config) => {
     const trimmed = String(value).trim();
-    if (parseQuantity(trimmed) === null) {
-      return `'${trimmed}' is not a quantity; write it like 100Mi`;
+    const bytes = parseQuantity(trimmed);
+    if (bytes === null) return `'${trimmed}' is not a quantity; write it like 100Mi`;
+    if (bytes < least) return `${trimmed} is too small; the least is ${least} bytes`;
+    if (config[field] !== undefined && parseQuantity(String(config[field])) !== bytes) {
+      return `${trimmed} contradicts another key, which says ${String(config[field])}`;
     }
     config[field] = trimmed;
     return null;
@@ -148,6 +153,8 @@ const KEYS: Readonly<Record<string, Read>> = {
   HoldTimeSeconds: integer('holdSeconds', 1, 600),
   IOTimeoutSeconds: integer('ioSeconds', 1, 25),
   HedgeMilliseconds: integer('hedgeMilliseconds', 0, 10_000),
+  CacheSize: quantity('cacheSize', MIN_CACHE_BYTES),
+  ReplicaCacheSize: quantity('cacheSize', MIN_CACHE_BYTES),
   ChapSecret: text('chapSecret', DNS_NAME, 'iscsi-chap'),
   Initiators: (value, config) => {
     const names = String(value)
@@ -209,9 +216,6 @@ const WITHOUT_MEANING: Readonly<Record<string, string>> = {
   LuWorkers: ONE_THREAD,
   ZvolWorkers: ONE_THREAD,
   IOWorkers: ONE_THREAD,
-  CacheSize: 'volumes of a pool share its cache: PoolResourceLimits of its claim says how much',
-  ReplicaCacheSize:
-    'volumes of a pool share its cache: PoolResourceLimits of its claim says how much',
   TargetDir: 'targets keep nothing in a directory',
   RunCStorTargetProbe: 'a target is watched by its own I/O',
   ResyncInterval: 'objects are watched, not polled',

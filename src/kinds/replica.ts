@@ -35,6 +35,12 @@ export const ReplicaStatus = Type.Object(
     sizeBytes: Type.Optional(Bytes),
     allocatedBytes: Type.Optional(Bytes),
     usedBytes: Type.Optional(Bytes),
+    cacheBytes: Type.Optional(
+      Type.Integer({
+        description:
+          "Its own part of its pool's cache for mappings (cacheSize): less than asked for where parts exceed half of it.",
+      }),
+    ),
     // What the coordinator of several copies knows of it:
     connected: Type.Optional(
       Type.Boolean({ description: 'Whether its coordinator has a session with it.' }),

@@ -8,6 +8,8 @@ const MIN_VOLUME_BYTES = 1024 * 1024;
 /** 4 PiB: every byte offset stays an exact number. */
 const MAX_VOLUME_BYTES = 4 * 2 ** 50;
 export const MAX_REPLICAS = 5;
+/** Sixty-four pages of a map: with less, a volume would push out what it is just using. */
+export const MIN_CACHE_BYTES = 256 * 1024;
 const INITIATOR_NAME =
   /^(iqn\.\d{4}-\d{2}\.[a-z0-9.-]+(:[^\s\p{Cc},]+)?|eui\.[0-9a-f]{16}|naa\.[0-9a-f]{16}([0-9a-f]{16})?)$/iu;
 
@@ -16,6 +18,7 @@ interface PolicyLike {
   readonly witness?: boolean;
   readonly minimumReplicas?: number;
   readonly initiators?: readonly string[];
+  readonly cacheSize?: string | number;
   readonly limits?: {
     readonly iops?: number;
     readonly iopsBurst?: number;
@@ -74,6 +77,7 @@ export function checkPolicy(policy: PolicyLike, path: string): StatusCause[] {
   if (limits?.bandwidthBurst !== undefined && limits.bandwidth === undefined) {
     bad('limits.bandwidthBurst', `needs ${path}.limits.bandwidth`);
   }
+  bytes('cacheSize', policy.cacheSize, MIN_CACHE_BYTES);
   const { timeouts } = policy;
   whole('timeouts.holdSeconds', timeouts?.holdSeconds, 1, 600);
   // Far inside the 30 s after which Linux gives a command up.

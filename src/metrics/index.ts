@@ -32,10 +32,23 @@ export interface PoolSample {
   readonly ioErrors: number;
 }
 
+/** What a volume has of its pool's cache, where its blocks are. */
+export interface CacheSample {
+  readonly volume: string;
+  readonly pool: string;
+  readonly use: {
+    readonly cacheBytes: number;
+    readonly cachedBytes: number;
+    readonly cacheHits: number;
+    readonly cacheMisses: number;
+  };
+}
+
 export interface MetricsSource {
   readonly version: string;
   volumes(): readonly VolumeSample[];
   pools(): readonly PoolSample[];
+  caches(): readonly CacheSample[];
   /** Sessions by target and kind. */
   sessions(): readonly { readonly target: string; readonly type: string }[];
   buffers(): { readonly totalBytes: number; readonly freeBytes: number };
@@ -93,6 +106,31 @@ function volumeMetrics(source: MetricsSource): Metric[] {
       samples.flatMap((sample) => histogram(latency, sample)),
     ),
   ];
+}
+
+const CACHE_METRICS: readonly (readonly [
+  name: string,
+  type: 'counter' | 'gauge',
+  help: string,
+  value: (use: CacheSample['use']) => number,
+])[] = [
+  ['own_bytes', 'gauge', "The volume's own part of its pool's cache; 0: none", (u) => u.cacheBytes],
+  ['used_bytes', 'gauge', 'Mappings of the volume that are in memory', (u) => u.cachedBytes],
+  ['hits_total', 'counter', 'Mappings that were found in memory', (u) => u.cacheHits],
+  ['misses_total', 'counter', 'Pages of mappings read from the medium', (u) => u.cacheMisses],
+];
+
+function cacheMetrics(source: MetricsSource): Metric[] {
+  let samples: readonly CacheSample[] = [];
+  return CACHE_METRICS.map(([short, type, help, value], index) =>
+    shown(`ashlar_volume_cache_${short}`, type, help, () => {
+      if (index === 0) samples = source.caches();
+      return samples.map(({ volume, pool, use }) => ({
+        labels: { volume, pool },
+        value: value(use),
+      }));
+    }),
+  );
 }
 
 /**
@@ -178,7 +216,9 @@ export function buildMetrics(source: MetricsSource): Registry {
     metric.set({ version: source.version }, 1);
   });
 
-  for (const metric of volumeMetrics(source)) registry.registerMetric(metric);
+  for (const metric of [...volumeMetrics(source), ...cacheMetrics(source)]) {
+    registry.registerMetric(metric);
+  }
 
   const pool = ['pool'];
   const byPool =

@@ -87,5 +87,7 @@ export {
   type StoreSnapshotInfo,
   type StoreVolume,
   type StoreVolumeInfo,
+  type VolumeTuning,
+  type VolumeUse,
   writableBlocks,
 } from './types.ts';

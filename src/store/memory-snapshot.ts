@@ -7,6 +7,7 @@ import {
   type StoreSnapshot,
   type StoreSnapshotInfo,
   type StoreVolumeInfo,
+  type VolumeUse,
 } from './types.ts';
 import type { VersionedBlocks } from './versioned-blocks.ts';
 
@@ -87,6 +88,13 @@ export class MemorySnapshot implements StoreSnapshot {
       holeFloor: null,
       writtenBlocks: this.snapshotInfo().writtenBlocks,
     };
+  }
+
+  /** It has no part of its own. */
+  tune(): void {}
+
+  use(): VolumeUse {
+    return this.#content.use();
   }
 
   submit(op: BlockOp): void {

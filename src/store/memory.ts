@@ -36,6 +36,8 @@ import {
   type StoreSnapshot,
   type StoreVolume,
   type StoreVolumeInfo,
+  type VolumeTuning,
+  type VolumeUse,
 } from './types.ts';
 import { uuidToBytes } from './uuid.ts';
 import {
@@ -511,6 +513,7 @@ export class MemoryVolume implements StoreVolume {
   readonly #blocks: VersionedBlocks;
   readonly #blobs = new Map<string, Uint8Array>();
   #sizeBlocks: number;
+  #cacheBytes = 0;
   #version = ZERO_VERSION;
   #contig = ZERO_VERSION;
   #durable = ZERO_VERSION;
@@ -596,6 +599,15 @@ export class MemoryVolume implements StoreVolume {
       inheritedBlocks: this.inherited(),
       origin: this.origin?.name ?? null,
     };
+  }
+
+  tune({ cacheBytes }: VolumeTuning): void {
+    this.#cacheBytes = cacheBytes ?? 0;
+  }
+
+  /** All of it is in memory: nothing is cached. */
+  use(): VolumeUse {
+    return { cacheBytes: this.#cacheBytes, cachedBytes: 0, cacheHits: 0, cacheMisses: 0 };
   }
 
   submit(op: BlockOp, epoch: number, opNumber: number): void {

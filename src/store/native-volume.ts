@@ -16,10 +16,13 @@ import {
   type StoreSnapshotInfo,
   type StoreVolume,
   type StoreVolumeInfo,
+  type VolumeTuning,
+  type VolumeUse,
 } from './types.ts';
 
 const NOTHING = new Uint8Array(0);
 const NO_RUNS = new Float64Array(0);
+const NO_USE: VolumeUse = { cacheBytes: 0, cachedBytes: 0, cacheHits: 0, cacheMisses: 0 };
 
 export class NativeVolume implements StoreVolume, Submitter {
   protected readonly pool: NativePool;
@@ -70,6 +73,14 @@ export class NativeVolume implements StoreVolume, Submitter {
       this.#lastInfo = { ...shown, inheritedBlocks, holeFloor, origin };
     }
     return this.#lastInfo;
+  }
+
+  tune({ cacheBytes }: VolumeTuning): void {
+    if (!this.gone) this.pool.native.tune(this.handle, cacheBytes ?? 0);
+  }
+
+  use(): VolumeUse {
+    return (this.gone ? null : this.pool.native.use(this.handle)) ?? NO_USE;
   }
 
   submit(op: BlockOp, epoch: number, opNumber: number): void {
@@ -241,6 +252,9 @@ export class NativeSnapshot extends NativeVolume implements StoreSnapshot {
       origin: null,
     };
   }
+
+  /** It has no part of its own. */
+  override tune(): void {}
 
   override async resize(): Promise<void> {
     throw new StoreError('STORE_INVALID', `${this.name} is a snapshot, and keeps its size`);

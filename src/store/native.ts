@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { assert, type Crc32c, type Crc32cEach } from '../base/index.ts';
 import type { StoreVersion } from './replication.ts';
-import { StoreError, type StoreErrorCode } from './types.ts';
+import { StoreError, type StoreErrorCode, type VolumeUse } from './types.ts';
 
 // As in native/binding/pool_binding.h.
 export const MAX_TAGS = 4096;
@@ -181,6 +181,9 @@ export interface NativePoolHandle {
   release(): void;
   volumes(): NativeVolumeInfo[];
   volume(handle: number): NativeVolumeInfo | null;
+  /** False: there is no such volume. */
+  tune(handle: number, cacheBytes: number): boolean;
+  use(handle: number): VolumeUse | null;
   stats(): NativeStats | null;
   devices(): NativeDevice[];
   vdevs(): { vdev: number; log: boolean; sizeBlocks: number; usedBlocks: number }[];

@@ -113,6 +113,28 @@ export interface StoreSnapshot extends StoreVolume {
   snapshotInfo(): StoreSnapshotInfo;
 }
 
+/** What a volume gets of what the volumes of its pool share. Of this opening: whoever opens the pool says it anew. */
+export interface VolumeTuning {
+  /**
+   * Of the pool's cache, for this volume's map alone: no more, and no less (changed pages come on top until a checkpoint).
+   * Null: it shares what is not promised to others. Parts are promised up to half of the cache; together more, each gets
+   * its proportion of that.
+   */
+  readonly cacheBytes: number | null;
+}
+
+/** What it has had of it since the pool was opened. */
+export interface VolumeUse {
+  /** Its part of the cache as it is; 0: none of its own. */
+  readonly cacheBytes: number;
+  /** Pages of its map that are in memory. */
+  readonly cachedBytes: number;
+  /** Map leaves, of half a mebibyte of the volume each, that were found in memory. */
+  readonly cacheHits: number;
+  /** Map pages that were read from the medium. */
+  readonly cacheMisses: number;
+}
+
 export interface SnapshotRequest {
   readonly volume: string;
   /** Of the snapshot: without "@", unique among the volume's. */
@@ -127,6 +149,10 @@ export interface StoreVolume {
   readonly id: string;
   readonly name: string;
   info(): StoreVolumeInfo;
+  /** At once, while it is used. */
+  tune(tuning: VolumeTuning): void;
+  /** Zeros once it is deleted. */
+  use(): VolumeUse;
 
   /**
    * Starts an operation of kind Read, Write, Unmap, Flush or Verify whose range is in 4 KiB blocks and within the

@@ -240,6 +240,20 @@ for (const kind of kinds) {
       assert.deepEqual(await read(world, next, 0, 2), [0, 0]);
     });
 
+    it('gives a volume its part of the cache at once, takes it away at once, and keeps nothing of it', async () => {
+      const volume = await aVolume(pool, 'tuned');
+      await write(world, volume, 0, 4, 9);
+      volume.tune({ cacheBytes: MIB });
+      assert.equal(volume.use().cacheBytes, MIB);
+      assert.deepEqual(await read(world, volume, 0, 4), [9, 9, 9, 9]);
+      volume.tune({ cacheBytes: null });
+      assert.equal(volume.use().cacheBytes, 0);
+      volume.tune({ cacheBytes: 2 * MIB });
+      await pool.deleteVolume('tuned');
+      assert.ok([0, 2 * MIB].includes(volume.use().cacheBytes));
+      volume.tune({ cacheBytes: MIB }); // Nothing to be done, and no error.
+    });
+
     it('keeps blobs, of a volume and of the pool, apart by key', async () => {
       const volume = await aVolume(pool, 'annotated');
       const put = (key: string, value: Uint8Array | null) =>

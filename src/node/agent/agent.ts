@@ -216,6 +216,11 @@ export class NodeAgent {
     }
   }
 
+  /** What the replicas here have of their pools' caches, for metrics. */
+  caches(): ReturnType<ReplicaKeeper['all']> {
+    return this.#replicas.all();
+  }
+
   async #tryReportNode(): Promise<void> {
     const { client, nodeName, exporter, now, catalog } = this.#around;
     const { addresses, apiAddress, version } = this.#options;

@@ -17,6 +17,7 @@ import {
   SNAPSHOTS_OF_VOLUME,
   stateOfPool,
   trigger,
+  VOLUMES_OF_POLICY,
   type Writer,
 } from '../../controllers/index.ts';
 import {
@@ -26,6 +27,7 @@ import {
   type Replica,
   SNAPSHOT,
   VOLUME,
+  VOLUME_POLICY,
   type Volume,
 } from '../../kinds/index.ts';
 import {
@@ -33,6 +35,7 @@ import {
   StoreError,
   type Pool as StorePool,
   type StoreVolume,
+  type VolumeUse,
 } from '../../store/index.ts';
 import type { Volume as ServedVolume } from '../../volume/index.ts';
 import { copyBlocks } from './copy.ts';
@@ -41,6 +44,7 @@ import { Outgrowing } from './outgrow.ts';
 import type { PoolMarks } from './pool-marks.ts';
 import type { NodeSurroundings, OpenPool, OpenPools } from './surroundings.ts';
 import { Told } from './told.ts';
+import { policyOf, tuningOf } from './volume-policy.ts';
 
 /** Which volumes this node serves: their replicas here are in use. */
 export interface Serving {
@@ -69,6 +73,8 @@ export class ReplicaKeeper implements Controller {
   readonly #told = new Told();
   readonly #looked = new Told();
   readonly #outgrowing: Outgrowing;
+  /** Names of those with a part of the cache of their own. */
+  readonly #tuned = new Set<string>();
   #strays: ReadonlySet<string> = new Set();
 
   constructor(around: NodeSurroundings, open: OpenPools, writer: Writer, serving: Serving) {
@@ -92,6 +98,11 @@ export class ReplicaKeeper implements Controller {
         VOLUME,
         ({ metadata }) => mine(catalog.where(REPLICAS_OF_VOLUME, metadata.name)),
         keepingOfVolume,
+      ),
+      trigger(VOLUME_POLICY, ({ metadata }) =>
+        catalog
+          .where(VOLUMES_OF_POLICY, metadata.name)
+          .flatMap((volume) => mine(catalog.where(REPLICAS_OF_VOLUME, volume.metadata.name))),
       ),
     ];
   }
@@ -266,13 +277,39 @@ export class ReplicaKeeper implements Controller {
     return hosted?.volume ?? null;
   }
 
+  /** Those whose store is there, for metrics. */
+  all(): { readonly volume: string; readonly pool: string; readonly use: VolumeUse }[] {
+    return this.#around.catalog
+      .where(REPLICAS_ON_NODE, this.#around.nodeName)
+      .flatMap((replica) => {
+        const { volumeName, poolName } = replica.spec;
+        const use = this.#storeOf(replica)?.use();
+        return use === undefined ? [] : [{ volume: volumeName, pool: poolName, use }];
+      });
+  }
+
+  /**
+   * What it gets of what the volumes of its pool share. Said each time it is looked at: a store that a coordinator has made
+   * anew, or a rollback put in the other's place, knows nothing of it.
+   */
+  #tune(replica: Replica, store: StoreVolume): void {
+    const volume = this.#around.catalog.get(VOLUME, replica.spec.volumeName);
+    if (volume === null) return;
+    const tuning = tuningOf(policyOf(this.#around.catalog, volume));
+    store.tune(tuning);
+    if (tuning.cacheBytes === null) this.#tuned.delete(replica.metadata.name);
+    else this.#tuned.add(replica.metadata.name);
+  }
+
   /** All of this node. Those of a pool where nothing has happened since are as they were told. */
   async reportAll(marks: PoolMarks): Promise<void> {
     const { catalog, nodeName } = this.#around;
     for (const replica of catalog.where(REPLICAS_ON_NODE, nodeName)) {
       const { poolName, volumeName } = replica.spec;
       const mark = `${marks.of(poolName) ?? ''} ${this.#serving.isServed(volumeName)}`;
-      if (!this.#looked.isNews(replica, mark)) continue;
+      // What others are promised of the cache may leave less for it.
+      const isTuned = this.#tuned.has(replica.metadata.name);
+      if (!isTuned && !this.#looked.isNews(replica, mark)) continue;
       await this.report(replica.metadata.name, marks);
       const now = catalog.get(REPLICA, replica.metadata.name);
       if (now !== null && this.#told.knows(now)) this.#looked.tell(now, mark);
@@ -286,17 +323,23 @@ export class ReplicaKeeper implements Controller {
     if (replica === null || isDeleting(replica)) return;
     const store = this.#storeOf(replica);
     if (store === null) return;
+    this.#tune(replica, store);
+    const { cacheBytes } = store.use();
     const { volumeName, poolName } = replica.spec;
     const info = marks?.sizes(poolName, store) ?? store.info();
     const isSingle = catalog.get(VOLUME, volumeName)?.status?.mode === 'single';
     const isServed = this.#serving.isServed(volumeName);
-    const news = JSON.stringify([store.id, info.sizeBlocks, info.mappedBlocks, isSingle, isServed]);
+    const { sizeBlocks, mappedBlocks } = info;
+    const facts = [store.id, sizeBlocks, mappedBlocks, isSingle, isServed, cacheBytes];
+    const news = JSON.stringify(facts);
     if (!this.#told.isNews(replica, news)) return;
     const told = await this.#writer.status(REPLICA, replica, (status) => {
       status.storeId = store.id;
       status.sizeBytes = info.sizeBlocks * STORE_BLOCK_BYTES;
       status.usedBytes = info.mappedBlocks * STORE_BLOCK_BYTES;
       status.allocatedBytes = info.mappedBlocks * STORE_BLOCK_BYTES;
+      if (cacheBytes === 0) delete status.cacheBytes;
+      else status.cacheBytes = cacheBytes;
       // Of several copies the coordinator says which are in sync.
       if (!isSingle) return;
       status.phase = isServed ? 'Healthy' : 'Offline';

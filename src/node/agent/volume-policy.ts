@@ -11,6 +11,7 @@ import {
   type Volume as VolumeObject,
   type VolumePolicySpec,
 } from '../../kinds/index.ts';
+import type { VolumeTuning } from '../../store/index.ts';
 import type { VolumeLimits } from '../../volume/index.ts';
 
 /** Told in the volume's condition, and tried again. */
@@ -74,6 +75,11 @@ function secretOf(
   // Without its secret it must not be open to everybody.
   if (secret === null) throw new CannotServe(`secret "${namespace}/${name}" for CHAP not found`);
   return secret.data ?? {};
+}
+
+/** In the words of the store that has a replica of it. */
+export function tuningOf({ cacheSize }: VolumePolicySpec): VolumeTuning {
+  return { cacheBytes: quantityBytes(cacheSize) };
 }
 
 export function limitsOf({ limits }: VolumePolicySpec): VolumeLimits {

@@ -160,3 +160,45 @@ test('limits are kept, given to the throttle, changed online and checked by name
   await change({});
   assert.deepEqual(throttleOf(again.exporter).limits, NO_LIMITS);
 });
+
+test("a part of the pool's cache is kept, given to the store, changed online and checked by name", async () => {
+  const pool = aPool();
+  const { controller } = await aController(pool);
+  const usedBy = () => pool.volume('db')?.use().cacheBytes;
+  await controller.create(aManifest('db', { cacheSize: '64Mi' }), { dryRun: false });
+  assert.equal(usedBy(), 64 * 2 ** 20);
+  assert.equal(controller.get('db').status.cacheBytes, 64 * 2 ** 20);
+  pool.volume('db')?.tune({ cacheBytes: null }); // As an engine that was opened anew.
+  const again = await aController(pool);
+  assert.equal(usedBy(), 64 * 2 ** 20);
+  assert.equal(again.controller.get('db').spec.cacheSize, '64Mi');
+  const change = (cacheSize?: string, replicaNodes?: string[]) =>
+    again.controller.update(
+      'db',
+      ({ metadata, spec: { cacheSize: _, ...spec } }) => ({
+        metadata,
+        spec: {
+          ...spec,
+          ...(cacheSize === undefined ? {} : { cacheSize }),
+          ...(replicaNodes === undefined ? {} : { replicaNodes }),
+        },
+      }),
+      { dryRun: false },
+    );
+  await change('1Mi');
+  assert.equal(usedBy(), 2 ** 20);
+  for (const [sent, nodes, message] of [
+    ['much', undefined, /'much' is not a quantity; write it like 64Mi/],
+    ['4Ki', undefined, /4Ki is too small; the least is 262144 bytes/],
+    ['1Mi', ['10.0.0.2:9809'], /leave it out here/],
+  ] as const) {
+    await assert.rejects(change(sent, nodes && [...nodes]), (error: ApiError) => {
+      const cause = error.details.causes?.find(({ field }) => field === 'spec.cacheSize');
+      assert.match(cause?.message ?? '', message);
+      return true;
+    });
+  }
+  await change();
+  assert.equal(usedBy(), 0);
+  assert.equal('cacheBytes' in again.controller.get('db').status, false);
+});

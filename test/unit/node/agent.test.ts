@@ -20,6 +20,7 @@ import {
   type Snapshot,
   STORAGE_POOL_CLAIM,
   VOLUME,
+  VOLUME_POLICY,
   type Volume,
 } from '../../../src/kinds/index.ts';
 import { Throttle } from '../../../src/volume/index.ts';
@@ -46,6 +47,51 @@ test('a claim becomes a disk that keeps its data through a restart, and goes wit
   for (const pool of plane.media.pools.values()) assert.deepEqual(pool.volumes(), []);
   await plane.server.delete(STORAGE_POOL_CLAIM, null, 'cstor-disk-pool');
   await plane.until('the pool is erased', async () => plane.media.pools.size === 1);
+  await plane.stop();
+});
+
+test('a part of the cache follows the volume, then its policy, then neither, in the pool of its replica', async () => {
+  const plane = await aPlane();
+  await plane.server.create(CLAIM, aClaim('cstor-pvc'));
+  const { volume } = await plane.bound('cstor-pvc');
+  const { name } = volume.metadata;
+  const patch = (spec: object) =>
+    plane.server.patch(VOLUME, null, name, { type: 'merge', body: { spec } });
+  const policy = (cacheSize: string | null) =>
+    plane.server.patch(VOLUME_POLICY, null, 'gold', {
+      type: 'merge',
+      body: { spec: { cacheSize } },
+    });
+  const holds = (mebibytes: number) =>
+    plane.until(`${mebibytes} MiB are its own`, async () => {
+      const uses = [...plane.media.pools.values()].flatMap((pool) =>
+        pool.volumes().map((store) => store.use().cacheBytes),
+      );
+      const [replica] = (await plane.server.list<Replica>(REPLICA)).items;
+      const told = replica?.status?.cacheBytes ?? 0;
+      return uses.some((bytes) => bytes === mebibytes * 2 ** 20) && told === mebibytes * 2 ** 20;
+    });
+  await patch({ cacheSize: '4Mi' });
+  await holds(4);
+  await plane.server.create(VOLUME_POLICY, {
+    metadata: { name: 'gold' },
+    spec: { cacheSize: '8Mi' },
+  });
+  await patch({ policy: 'gold' });
+  await holds(4); // What the volume says itself wins.
+  await patch({ cacheSize: null });
+  await holds(8);
+  await policy('16Mi');
+  await holds(16);
+  // Whoever opens the pool anew says it again.
+  await plane.stop();
+  for (const pool of plane.media.pools.values()) {
+    for (const store of pool.volumes()) store.tune({ cacheBytes: null });
+  }
+  await plane.start();
+  await holds(16);
+  await policy(null);
+  await holds(0);
   await plane.stop();
 });
 

@@ -5,6 +5,7 @@ import {
   STORE_BLOCK_BYTES,
   type StoreVolume,
   type StoreVolumeInfo,
+  type VolumeUse,
 } from '../../../src/store/types.ts';
 
 type ChangedDone = Parameters<StoreVolume['changedSince']>[3];
@@ -42,6 +43,12 @@ export class FakeStore implements StoreVolume {
       inheritedBlocks: 0,
       origin: null,
     };
+  }
+
+  tune(): void {}
+
+  use(): VolumeUse {
+    return { cacheBytes: 0, cachedBytes: 0, cacheHits: 0, cacheMisses: 0 };
   }
 
   submit(op: BlockOp, epoch: number, opNumber: number): void {

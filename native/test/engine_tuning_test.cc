@@ -1,0 +1,174 @@
+// What a volume gets of what the pool's volumes share: its part of the page cache.
+#include <gtest/gtest.h>
+
+#include "native/test/pool_host.h"
+
+namespace ashlar {
+namespace {
+
+// One map leaf is of so many blocks: a read of one block a leaf goes through the most pages.
+constexpr uint64_t kLeaf = 128;
+
+struct TuningTest : testing::Test {
+  PoolHost host;
+
+  void SetUp() override {
+    host.AddMedium(256, true);
+    ASSERT_EQ(host.Format({{0}}), Status::kOk);
+    host.options.cache_bytes = 4 * kMiB;  // 1024 pages.
+  }
+  void Open() { ASSERT_EQ(host.OpenWith({0}), Status::kOk) << host.why; }
+  Status Run(OpKind kind, uint32_t volume, uint64_t lba, uint8_t* data) {
+    Op op;
+    op.kind = kind;
+    op.volume = volume;
+    op.lba = lba;
+    op.blocks = 1;
+    op.data = data;
+    op.version = kind == OpKind::kWrite ? ++host.version : 0;
+    bool done = false;
+    op.context = &done;
+    op.done = [](Op* o) { *static_cast<bool*>(o->context) = true; };
+    host.pool->Submit(&op);
+    for (int i = 0; i < 100000 && !done; ++i) host.Step();
+    EXPECT_TRUE(done);
+    return op.status;
+  }
+  void Fill(uint32_t volume, uint64_t leaves, uint64_t stamp) {
+    BlockBuffer buffer(1);
+    for (uint64_t i = 0; i < leaves; ++i) {
+      StampBlock(buffer.data, stamp + i);
+      ASSERT_EQ(Run(OpKind::kWrite, volume, i * kLeaf, buffer.data), Status::kOk);
+    }
+  }
+  void ReadAll(uint32_t volume, uint64_t leaves, uint64_t stamp) {
+    BlockBuffer buffer(1);
+    for (uint64_t i = 0; i < leaves; ++i) {
+      ASSERT_EQ(Run(OpKind::kRead, volume, i * kLeaf, buffer.data), Status::kOk);
+      ASSERT_EQ(StampOf(buffer.data), stamp + i);
+    }
+  }
+  VolumeUse Use(uint32_t volume) {
+    VolumeUse use;
+    EXPECT_TRUE(host.pool->Use(volume, &use));
+    return use;
+  }
+  void Tune(uint32_t volume, uint64_t bytes) {
+    VolumeTuning tuning;
+    tuning.cache_bytes = bytes;
+    ASSERT_EQ(host.pool->Tune(volume, tuning), Status::kOk);
+  }
+};
+
+TEST_F(TuningTest, APartIsKeptFromOtherVolumesAndEndsWithIt) {
+  Open();
+  const uint32_t small = host.Create("small", 200 * kLeaf);
+  const uint32_t large = host.Create("large", 3000 * kLeaf);
+  Fill(small, 200, 1);
+  Fill(large, 3000, 10000);
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+
+  // Without one, a walk over the large volume takes the small one's pages.
+  ReadAll(small, 200, 1);
+  ReadAll(large, 3000, 10000);
+  uint64_t before = Use(small).cache_misses;
+  ReadAll(small, 200, 1);
+  EXPECT_GE(Use(small).cache_misses - before, 150u);
+  EXPECT_EQ(Use(small).cache_bytes, 0u);
+
+  // With one they stay, given while both are used.
+  Tune(small, kMiB);
+  EXPECT_EQ(Use(small).cache_bytes, kMiB);
+  ReadAll(large, 3000, 10000);
+  before = Use(small).cache_misses;
+  const uint64_t hits = Use(small).cache_hits;
+  ReadAll(small, 200, 1);
+  EXPECT_EQ(Use(small).cache_misses, before);
+  EXPECT_GE(Use(small).cache_hits - hits, 200u);
+  EXPECT_LE(host.pool->Stats().cache_pages, 1024u + 8u);
+
+  // Taken away again, it is as before.
+  Tune(small, 0);
+  ReadAll(large, 3000, 10000);
+  before = Use(small).cache_misses;
+  ReadAll(small, 200, 1);
+  EXPECT_GE(Use(small).cache_misses - before, 150u);
+}
+
+TEST_F(TuningTest, APartIsNoMoreThanWasAskedForAndShrinksAtOnce) {
+  Open();
+  const uint32_t large = host.Create("large", 3000 * kLeaf);
+  const uint32_t other = host.Create("other", 300 * kLeaf);
+  Fill(large, 3000, 1);
+  Fill(other, 300, 10000);
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  ReadAll(large, 3000, 1);
+  EXPECT_GT(Use(large).cached_bytes, 3 * kMiB);
+
+  Tune(large, kMiB / 2);
+  EXPECT_LE(Use(large).cached_bytes, kMiB / 2);  // What was there and is too much, goes at once.
+  ReadAll(other, 300, 10000);
+  ReadAll(large, 3000, 1);
+  EXPECT_LE(Use(large).cached_bytes, kMiB / 2 + 8 * 4096);
+  const uint64_t before = Use(other).cache_misses;
+  ReadAll(other, 300, 10000);
+  EXPECT_EQ(Use(other).cache_misses, before);  // The others' pages are not pushed out by it.
+
+  Tune(large, 2 * kMiB);
+  ReadAll(large, 3000, 1);
+  EXPECT_GT(Use(large).cached_bytes, kMiB);
+}
+
+TEST_F(TuningTest, PartsTogetherLeaveHalfOfTheCacheToOthers) {
+  Open();
+  uint32_t handles[4];
+  for (int i = 0; i < 4; ++i) {
+    handles[i] = host.Create("v" + std::to_string(i), 600 * kLeaf);
+    Fill(handles[i], 600, 1000 * (i + 1));
+  }
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  for (int i = 0; i < 3; ++i) Tune(handles[i], 2 * kMiB);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_NEAR(static_cast<double>(Use(handles[i]).cache_bytes), 2.0 * kMiB / 3, 8192);
+    ReadAll(handles[i], 600, 1000 * (i + 1));
+  }
+  ReadAll(handles[3], 600, 4000);
+  EXPECT_GT(Use(handles[3]).cached_bytes, kMiB);
+  // One that goes gives back what it had.
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->DeleteVolume(handles[2], d, c); }),
+            Status::kOk);
+  VolumeTuning tuning;
+  EXPECT_EQ(host.pool->Tune(handles[2], tuning), Status::kNotFound);
+  VolumeUse use;
+  for (int i = 0; i < 100000 && host.pool->Use(handles[2], &use); ++i) {
+    host.Step();
+    if (i % 100 == 0) {
+      ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    }
+  }
+  EXPECT_EQ(Use(handles[0]).cache_bytes, kMiB);
+  ReadAll(handles[0], 600, 1000);
+  ASSERT_EQ(host.Close(), Status::kOk);
+}
+
+// Dirty pages may be more than the part; they are not lost, and go once they are written.
+TEST_F(TuningTest, WritesIntoATinyPartAreKept) {
+  Open();
+  const uint32_t volume = host.Create("v", 3000 * kLeaf);
+  Tune(volume, 64 * 1024);
+  for (int round = 0; round < 3; ++round) {
+    Fill(volume, 3000, 1 + 5000 * round);
+    ReadAll(volume, 3000, 1 + 5000 * round);
+  }
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  ReadAll(volume, 3000, 10001);
+  EXPECT_LE(Use(volume).cached_bytes, 64 * 1024 + 8 * 4096u);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  Open();
+  EXPECT_EQ(Use(host.pool->Volumes().at(0).handle).cache_bytes, 0u);  // Whoever opens says it anew.
+  ReadAll(host.pool->Volumes().at(0).handle, 3000, 10001);
+  EXPECT_EQ(host.pool->Tune(12345, {}), Status::kNotFound);
+}
+
+}  // namespace
+}  // namespace ashlar
