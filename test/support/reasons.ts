@@ -38,7 +38,7 @@ function reasonsOf(text: string): string[] {
     }
   }
   // `const reason = lacks ? 'ReplicasMissing' : state;`
-  for (const [, expression = ''] of text.matchAll(/\bconst reason = ([^;]+);/g)) {
+  for (const [, expression = ''] of text.matchAll(/\bconst reason =\s+([^;]+);/g)) {
     expressions.push(expression);
   }
   // `{ type: 'Ready', status, reason: 'Taken' }`

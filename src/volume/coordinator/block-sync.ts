@@ -288,7 +288,8 @@ export class BlockSync {
 
   #pump(): void {
     for (;;) {
-      while (this.#jobs.length === 0 && this.#listed) this.#merge();
+      while (this.#jobs.length === 0 && this.#listed && !this.#ended) this.#merge();
+      if (this.#ended) return; // A decision may end it: there is nobody left to copy from.
       if (this.#jobs.length === 0) break;
       const job = this.#jobs[0]!;
       const bytes = bytesOf(job);
