@@ -18,6 +18,8 @@ export interface Daemon {
   readonly args: readonly string[];
   child: ChildProcess | null;
   stopped: boolean;
+  /** 0: it has no API. */
+  readonly apiPort?: number;
 }
 
 export interface ClusterOptions {
@@ -27,6 +29,8 @@ export interface ClusterOptions {
   readonly replication?: string;
   /** The number of the node whose disk returns errors when it gets SIGUSR2. */
   readonly faultyDisk?: number;
+  /** Nodes are whole daemons, each with its API. */
+  readonly serving?: boolean;
   /** Where pools are kept: memory when speed is asked for. */
   readonly folder?: string;
   /** Coordinators speak to the daemons themselves, not through links that can be made faulty. */
@@ -66,9 +70,14 @@ export class Cluster {
     for (let number = 1; number <= replicas; number += 1) {
       const port = await freePort();
       const name = `node-${number}`;
+      const serving = this.#options.serving === true;
+      const apiPort = serving ? await freePort() : 0;
+      const ownApi = serving
+        ? `portals: ["127.0.0.1:${await freePort()}"]\napi:\n  address: 127.0.0.1:${apiPort}\n`
+        : '';
       const config = this.#configure(
         name,
-        `pool:\n  size: ${poolSize}\nreplication:\n  listen: 127.0.0.1:${port}\n  secretFile: ${this.folder}/secret\n${replication}`,
+        `${ownApi}pool:\n  size: ${poolSize}\nreplication:\n  listen: 127.0.0.1:${port}\n  secretFile: ${this.folder}/secret\n${replication}`,
       );
       const daemon: Daemon = {
         name,
@@ -77,9 +86,10 @@ export class Cluster {
         args:
           number === this.#options.faultyDisk
             ? [FAULTY, '--config', config]
-            : [CLI, 'replica', '--config', config],
+            : [CLI, serving ? 'serve' : 'replica', '--config', config],
         child: null,
         stopped: false,
+        apiPort,
       };
       this.replicas.push(daemon);
       const link = new FaultyLink(port);
@@ -130,7 +140,11 @@ export class Cluster {
   }
 
   async ashlar(...args: string[]): Promise<string> {
-    const api = `127.0.0.1:${this.apiPort}`;
+    return await this.ashlarAt(this.apiPort, ...args);
+  }
+
+  async ashlarAt(apiPort: number, ...args: string[]): Promise<string> {
+    const api = `127.0.0.1:${apiPort}`;
     return await mustRun(process.execPath, [CLI, '--api', api, ...args], { timeoutMs: 120_000 });
   }
 
