@@ -39,13 +39,16 @@ export class FoundDamage {
     this.#clock = clock;
   }
 
+  /** Is there anything to tell of any replica? */
+  some(): boolean {
+    this.#lookAt(this.#clock.nowMs());
+    return this.#found.size > 0;
+  }
+
   /** Of the replica in that volume: what is to be told now. */
   take(volumeName: string): readonly DamagedPlace[] {
     const nowMs = this.#clock.nowMs();
-    if (nowMs >= this.#lookMs) {
-      this.#lookMs = nowMs + LOOK_MS;
-      this.#look();
-    }
+    this.#lookAt(nowMs);
     const all = this.#found.get(volumeName);
     if (all === undefined) {
       this.#tellings.delete(volumeName);
@@ -66,7 +69,9 @@ export class FoundDamage {
     return telling.untold.splice(0, MAX_DAMAGE_TOLD);
   }
 
-  #look(): void {
+  #lookAt(nowMs: number): void {
+    if (nowMs < this.#lookMs) return;
+    this.#lookMs = nowMs + LOOK_MS;
     this.#found = new Map();
     for (const { volume, lba, isData } of this.#pool.devices.damage()) {
       const place = isData ? placeOf(volume) : null;

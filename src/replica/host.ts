@@ -184,6 +184,11 @@ export class HostedReplica implements MemberTransport {
     return this.#store.ended();
   }
 
+  /** What a scrub found in it, to its coordinator. */
+  tellDamage(): void {
+    this.#gate.post(() => this.#member.tellDamage());
+  }
+
   /** Its pool is faulted: whoever has a session is told, and asks again what it can hear in words. */
   dismiss(): void {
     for (const session of [...this.#links.keys()]) this.close(session);
@@ -248,6 +253,12 @@ export class ReplicaHost {
       }
     }
     void this.#exclusively(() => this.#dropOrphans());
+  }
+
+  /** Now and then: what a scrub found, where no heartbeat asks for it. */
+  tellDamage(): void {
+    if (!this.#options.damage.some()) return;
+    for (const replica of this.#replicas.values()) replica.tellDamage();
   }
 
   find(volumeId: string, replicaId: string): HostedReplica | null {

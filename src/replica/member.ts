@@ -365,6 +365,12 @@ export class Member implements MemberEvents {
     );
   }
 
+  /** H4: there may be something to tell, and a heartbeat that it could go with is far away: nobody uses the volume. */
+  tellDamage(): void {
+    const core = this.#core;
+    for (const session of core.sessions.values()) this.#tellDamage(session, core.promised);
+  }
+
   /** H4: who is attached mends from others what a scrub found here. */
   #tellDamage(from: Session, epoch: number): void {
     const core = this.#core;

@@ -41,6 +41,26 @@ test('a volume that nobody uses is mended too', () => {
   assert.deepEqual(rotten(2), []);
 });
 
+test('what is told between the rare heartbeats of a volume that nobody uses is mended at once', () => {
+  const { scenario, coordinator, rotten } = written({ quietAfterMs: 2000 });
+  scenario.run(10_000);
+  assert.notEqual(coordinator.core!.quietSpell, null);
+  const { store, core } = scenario.member(2);
+  for (let lba = 0; lba < BLOCKS; lba += 1) store.rot(lba);
+  store.scrub();
+  core!.tellDamage();
+  scenario.run(3000);
+  assert.deepEqual(rotten(2), []);
+  // Who is not attached, or not in sync, says nothing; and nobody believes him.
+  scenario.ok(scenario.flush(coordinator));
+  scenario.cut(0, 2);
+  scenario.run(20_000);
+  store.rot(0);
+  core!.tellDamage();
+  scenario.run(1000);
+  assert.deepEqual(rotten(2), [0]);
+});
+
 test('what every member has damaged stays as it is, and what is beside it is mended', () => {
   const { scenario, rotten } = written();
   for (const member of [0, 1, 2]) scenario.member(member).store.rot(7);
