@@ -510,7 +510,7 @@ export class PoolHost {
     const { log, now } = this.#options;
     try {
       const begun = await keepScrubbed(pool, kept.scrub, now());
-      if (begun) log.info({ pool: kept.name }, 'a scrub by the clock');
+      if (begun) log.info({ pool: kept.name }, 'a scrub begins by itself');
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
       log.warn({ pool: kept.name, err: error }, 'a scrub is due and cannot begin; trying again');

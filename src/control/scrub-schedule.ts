@@ -17,14 +17,40 @@ export function keepWalkRate(pool: Pool, scrub: ScrubSpec | null | undefined): v
   rates.set(pool, rate);
 }
 
-/** Starts a scrub where one is due: the value. One that an operator has paused is left to them. Rejects with StoreError. */
+/** Looked at since they were opened; and those whose last scrub had found something before. */
+const known = new WeakSet<Pool>();
+const unlisted = new WeakSet<Pool>();
+
+/**
+ * Where the damaged blocks are that a scrub found is known until the pool is closed (`PoolDevices.damage`). Nobody could mend them from
+ * another replica afterwards: they are found once more.
+ */
+function listIsGone(pool: Pool): boolean {
+  const { state, damagedBlocks } = pool.devices.scrubStatus();
+  if (!known.has(pool)) {
+    known.add(pool);
+    if (damagedBlocks > 0) unlisted.add(pool);
+  }
+  return state === 'Done' && unlisted.has(pool);
+}
+
+/**
+ * Starts a scrub where one is due, by the clock or as what the last one found is forgotten: the value. One that an operator has paused
+ * or cancelled is left to them. Rejects with StoreError.
+ */
 export async function keepScrubbed(
   pool: Pool,
   scrub: ScrubSpec | null | undefined,
   now: Date,
 ): Promise<boolean> {
   const everyMs = periodMs(scrub?.every ?? '');
-  if (everyMs === null || pool.stats().state !== 'Online') return false;
+  if (pool.stats().state !== 'Online') return false;
+  if (listIsGone(pool)) {
+    await pool.devices.startScrub();
+    unlisted.delete(pool);
+    return true;
+  }
+  if (everyMs === null) return false;
   const { state, endedAt } = pool.devices.scrubStatus();
   if (state === 'Running' || state === 'Paused') return false;
   const sinceMs = endedAt === null ? Number.POSITIVE_INFINITY : now.getTime() - endedAt.getTime();

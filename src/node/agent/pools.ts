@@ -106,8 +106,10 @@ export class PoolKeeper implements Controller {
     try {
       await this.#takeUpReturned(key, open);
       if (await keepScrubbed(open, object.spec.scrub, now())) {
-        log.info({ pool: key }, 'a scrub by the clock');
-        events.record(object, 'Normal', 'ScrubStarted', `every ${object.spec.scrub?.every}`);
+        log.info({ pool: key }, 'a scrub begins by itself');
+        const { every } = object.spec.scrub ?? {};
+        const why = every === undefined ? 'the last one had found damage' : `every ${every}`;
+        events.record(object, 'Normal', 'ScrubStarted', why);
       }
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;

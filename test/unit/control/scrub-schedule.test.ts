@@ -47,6 +47,44 @@ test('one that runs or was paused is left alone, and a faulted pool too', async 
   assert.equal(calls.scrubs, 0);
 });
 
+test('what a scrub found before the pool was opened is found once more, with or without a schedule', async () => {
+  const status = { state: 'Done', endedAt: daysAgo(1), damagedBlocks: 3 };
+  const calls = { scrubs: 0 };
+  const opened = (): Pool =>
+    ({
+      stats: () => ({ state: 'Online' }),
+      devices: {
+        scrubStatus: () => status,
+        startScrub: async () => {
+          calls.scrubs += 1;
+        },
+      },
+    }) as unknown as Pool;
+  const first = opened();
+  for (const every of [{}, { every: '7d' }]) {
+    calls.scrubs = 0;
+    const pool = opened();
+    assert.equal(await keepScrubbed(pool, every, now), true);
+    assert.equal(await keepScrubbed(pool, every, now), false, 'once an opening');
+    assert.equal(calls.scrubs, 1);
+  }
+  // One that goes on knows its later part alone: once more after its end, unless somebody cancels it.
+  status.state = 'Running';
+  const second = opened();
+  assert.equal(await keepScrubbed(second, {}, now), false);
+  assert.equal(await keepScrubbed(first, {}, now), false);
+  status.state = 'Cancelled';
+  assert.equal(await keepScrubbed(first, {}, now), false);
+  status.state = 'Done';
+  assert.equal(await keepScrubbed(second, {}, now), true);
+  // What is found in this opening is listed.
+  status.damagedBlocks = 0;
+  const third = opened();
+  assert.equal(await keepScrubbed(third, {}, now), false);
+  status.damagedBlocks = 5;
+  assert.equal(await keepScrubbed(third, {}, now), false);
+});
+
 test('a clock that was set back does not stop the schedule for long', async () => {
   assert.equal(await begins('Done', daysAgo(-3), '7d'), false);
   assert.equal(await begins('Done', daysAgo(-8), '7d'), true);
