@@ -52,3 +52,30 @@ test('why a replica was left out is what it says, not that its connection ended'
   const { members } = coordinator.core!.status(coordinator.clock.now());
   assert.match(members[1]!.lastFault, /lags by more than 500 ms/);
 });
+
+test('a member change of a volume of two copies goes on within seconds when the leaver or the newcomer begins anew meanwhile', () => {
+  for (let seed = 1; seed <= 24; seed += 1) {
+    const scenario = new Scenario({ members: 2, spares: 1, blocks: 8, seed });
+    const coordinator = scenario.activate(0);
+    scenario.whole(0);
+    scenario.ok(scenario.write(coordinator, 0, 8));
+    coordinator.addPeer('r2');
+    const { core, clock } = coordinator;
+    scenario.until('the newcomer is connected', () =>
+      core!
+        .status(clock.now())
+        .members.some(({ replicaId, connected }) => replicaId === 'r2' && connected),
+    );
+    scenario.run(5);
+    const newcomer = { replicaId: 'r2', witness: false };
+    coordinator.event(() => core!.changeMember(clock.now(), 'r1', newcomer, () => {}));
+    scenario.run((seed * 37) % 200);
+    const restarted = scenario.member(1 + (seed % 2));
+    restarted.stop(false);
+    scenario.run(30);
+    restarted.start();
+    const write = scenario.write(coordinator, 3, 2);
+    scenario.run(3000);
+    assert.equal(write.status, IoStatus.Ok, `seed ${seed}`);
+  }
+});
