@@ -134,3 +134,65 @@ test('a joiner that has lost a part of its map takes part in writes elsewhere, a
   scenario.ok(scenario.write(coordinator, 4));
   scenario.ok(scenario.read(coordinator, 0, BLOCKS));
 });
+
+test('with two copies a write to what one of them has lost waits, until it is replaced: a third one comes, and it goes', () => {
+  const scenario = new Scenario({
+    members: 2,
+    spares: 1,
+    blocks: BLOCKS,
+    config: { holdMs: 300_000 },
+  });
+  const coordinator = scenario.activate(0);
+  scenario.whole(0);
+  scenario.ok(scenario.write(coordinator, 0, BLOCKS));
+  scenario.member(0).store.loseMap(4, 4);
+  const write = scenario.write(coordinator, 4, 2);
+  coordinator.addPeer('r2');
+  scenario.run(5000);
+  assert.equal(write.status, null);
+  assert.equal(stateOf(coordinator, 0).lastFault, MAP_LOST);
+  const { core, clock } = coordinator;
+  const change = (
+    leaver: string | null,
+    newcomer: { replicaId: string; witness: boolean } | null,
+  ): void => {
+    let error: string | null = 'it has no end';
+    coordinator.event(() =>
+      core!.changeMember(clock.now(), leaver, newcomer, (said) => {
+        error = said;
+      }),
+    );
+    scenario.until('the members are changed', () => error !== 'it has no end');
+    assert.equal(error, null);
+  };
+  change(null, { replicaId: 'r2', witness: false });
+  scenario.until('the third one is in sync', () => stateOf(coordinator, 2).state === 'InSync');
+  scenario.ok(write);
+  change('r0', null);
+  scenario.ok(scenario.write(coordinator, 4, 4));
+  scenario.ok(scenario.read(coordinator, 0, BLOCKS));
+  const states = core!.record!.members.map(({ replicaId }) => replicaId);
+  assert.deepEqual(states.sort(), ['r1', 'r2']);
+  for (const index of [1, 2]) assert.equal(stateOf(coordinator, index).state, 'InSync');
+});
+
+test('emptied and made anew in its place it is whole', () => {
+  const scenario = new Scenario({ members: 3, blocks: BLOCKS });
+  const coordinator = scenario.activate(0);
+  scenario.whole(0);
+  scenario.ok(scenario.write(coordinator, 0, BLOCKS));
+  scenario.member(0).store.loseMap(4, 4);
+  scenario.ok(scenario.write(coordinator, 4));
+  scenario.member(0).wipe();
+  scenario.until('it is back', () => stateOf(coordinator, 0).state === 'Blank');
+  const { core, clock } = coordinator;
+  coordinator.event(() =>
+    core!.changeMember(clock.now(), 'r0', { replicaId: 'r0', witness: false }, () => {}),
+  );
+  scenario.whole(0);
+  for (let n = 0; n < 6; n += 1) scenario.ok(scenario.read(coordinator, 0, BLOCKS));
+  assert.deepEqual(
+    scenario.member(0).store.cells.map(({ value }) => value),
+    scenario.member(1).store.cells.map(({ value }) => value),
+  );
+});
