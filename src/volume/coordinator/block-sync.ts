@@ -32,6 +32,7 @@ export interface Segment {
 export interface CopyDecision {
   /** The version is a hole of this version: no bytes need to be read. */
   readonly hole: boolean;
+  /** The version; where nobody knows it (H6), the highest that it may be. */
   readonly epoch: number;
   readonly op: number;
   /** Peers, the best first. */
@@ -68,14 +69,13 @@ export interface BlockSyncOptions {
   onLost(lba: number): void;
 }
 
-/** Above that of what was never written, and below all that ever was: whatever else is known of the block wins. */
-const LEAST_VERSION: Version = { epoch: 0, op: 1 };
-
 interface Job {
   readonly lba: number;
   blocks: number;
   readonly decision: CopyDecision;
   source: number;
+  /** What a source that has it damaged says that its version is. */
+  told: Version | null;
   installs: number;
 }
 
@@ -281,6 +281,7 @@ export class BlockSync {
         blocks: Math.min(most, end - lba),
         decision,
         source: 0,
+        told: null,
         installs: 0,
       });
     }
@@ -353,12 +354,16 @@ export class BlockSync {
           blocks: 1,
           decision: job.decision,
           source: job.source,
+          told: null,
           installs: 0,
         });
       }
       this.#finish(job);
       return;
     }
+    // Not of who has lost the page of the map with it (H6).
+    const told = { epoch: copy.epochs[0]!, op: copy.ops[0]! };
+    if (told.epoch !== 0 || told.op !== 0) job.told = told;
     job.source += 1;
     if (job.source < job.decision.sources.length) {
       this.#begin(job);
@@ -367,10 +372,8 @@ export class BlockSync {
     // Nobody has it: the targets must not answer with an older value as if it were this one.
     this.#options.onLost(job.lba);
     if (this.#ended) return;
-    // Where the page of the map went with the block (H6) its version is known by the listing, or by nobody.
-    const told = { epoch: copy.epochs[0]!, op: copy.ops[0]! };
-    const version = [told, job.decision].find(({ epoch, op }) => epoch !== 0 || op !== 0);
-    this.#install(job, uniformCopies(job.lba, 1, BlockKind.Damaged, version ?? LEAST_VERSION));
+    const { epoch, op } = job.told ?? job.decision;
+    this.#install(job, uniformCopies(job.lba, 1, BlockKind.Damaged, { epoch, op }));
   }
 
   #finish(job: Job): void {

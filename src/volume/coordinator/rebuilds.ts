@@ -96,8 +96,12 @@ export class Rebuilds {
     const op = segment.ops[0]!;
     const targets = [rebuild.peer.index];
     // H6: a version that is not known is equal to none. ✗ skipped as equal, the joiner would answer zeros. The others have it.
+    // Of what none of them has it is told as new as it may be. ✗ told as old: who returns from before is asked for no change
+    // there, and answers with what it had.
     if (isUnknown(segment, 0)) {
-      return { hole: false, epoch, op, sources: [...others, source], targets };
+      const { join } = rebuild;
+      const sources = [...others, source];
+      return { hole: false, epoch: join.epoch, op: join.op - 1, sources, targets };
     }
     // Equal versions are skipped unread; what is not below `j` comes in the joiner's own stream.
     if (epoch === segment.epochs[1] && op === segment.ops[1]) return null;

@@ -64,6 +64,38 @@ test('what nobody can deliver is damaged at the joiner too, where its version is
   }
 });
 
+test('what nobody can deliver does not come back older with who was away', () => {
+  for (let seed = 1; seed <= 12; seed += 1) {
+    const scenario = new Scenario({ members: 3, spares: 1, blocks: BLOCKS, seed });
+    scenario.cluster.rotAllowed = true;
+    const coordinator = scenario.activate(0);
+    scenario.whole(0);
+    scenario.ok(scenario.write(coordinator, 0, BLOCKS));
+    scenario.ok(scenario.flush(coordinator));
+    scenario.run(1000);
+    scenario.member(1).stop(false);
+    scenario.ok(scenario.write(coordinator, 4));
+    scenario.ok(scenario.flush(coordinator));
+    scenario.run(1000);
+    for (const member of [0, 2]) scenario.member(member).store.loseMap(4, 1);
+    coordinator.addPeer('r3');
+    scenario.run(1000);
+    const { core, clock } = coordinator;
+    const newcomer = { replicaId: 'r3', witness: false };
+    coordinator.event(() => core!.changeMember(clock.now(), null, newcomer, () => {}));
+    scenario.until('the newcomer is in sync', () => stateOf(coordinator, 3).state === 'InSync');
+    scenario.member(1).start();
+    scenario.whole(0);
+    for (const member of [1, 3]) {
+      assert.equal(scenario.member(member).store.cells[4]!.kind, BlockKind.Damaged, `seed ${seed}`);
+    }
+    const read = scenario.read(coordinator, 4);
+    scenario.until('it ends', () => read.status !== null);
+    assert.equal(read.status, IoStatus.Damaged);
+    scenario.ok(scenario.read(coordinator, 5, 4));
+  }
+});
+
 test('a recovery does without who has lost what it must settle, where the others have it all', () => {
   for (const members of [2, 3]) {
     const scenario = new Scenario({ members, blocks: BLOCKS, config: { promiseWaitMs: 200 } });
