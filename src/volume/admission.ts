@@ -18,6 +18,8 @@ interface Waiter {
   readonly start: number;
   readonly end: number;
   readonly mode: AccessMode;
+  /** How many that came before it, and conflict with it, have not ended: it runs when there are none. */
+  before: number;
 }
 
 const INITIAL_CAPACITY = 256;
@@ -32,7 +34,11 @@ export class Admission {
   #count = 0;
   /** How many of each mode run. Most workloads read or write: then no scan is needed at all. */
   readonly #running: [number, number, number] = [0, 0, 0];
-  #waiting: Waiter[] = [];
+  /** In order of arrival. */
+  readonly #waiting: Waiter[] = [];
+  /** Admitted after they waited, and not started yet; in order of arrival. */
+  #ready: BlockOp[] = [];
+  #starting = false;
 
   /** `start` is called for an operation that waited, once it may run. */
   constructor(start: (op: BlockOp) => void) {
@@ -60,11 +66,9 @@ export class Admission {
   admit(op: BlockOp, start: number, end: number, mode: AccessMode): boolean {
     assert(op.admitted === -1);
     assert(start < end);
-    if (
-      this.#blocked(start, end, mode) ||
-      this.#passesWaiter(start, end, mode, this.#waiting.length)
-    ) {
-      this.#waiting.push({ op, start, end, mode });
+    const before = this.#runningBefore(start, end, mode) + this.#waitingBefore(start, end, mode);
+    if (before > 0) {
+      this.#waiting.push({ op, start, end, mode, before });
       return false;
     }
     this.#enter(op, start, end, mode);
@@ -75,8 +79,11 @@ export class Admission {
   release(op: BlockOp): void {
     const index = op.admitted;
     assert(index >= 0 && this.#ops[index] === op);
+    const start = this.#starts[index]!;
+    const end = this.#ends[index]!;
+    const mode = this.#modes[index] as AccessMode;
     op.admitted = -1;
-    this.#running[this.#modes[index] as AccessMode] -= 1;
+    this.#running[mode] -= 1;
     this.#count -= 1;
     const last = this.#count;
     if (index !== last) {
@@ -88,21 +95,39 @@ export class Admission {
       moved.admitted = index;
     }
     this.#ops[last] = null;
+    if (this.#waiting.length > 0) this.#endedBefore(start, end, mode);
   }
 
   /** Starts what waited and may run now, in order of arrival. */
   startWaiters(): void {
-    for (let index = 0; index < this.#waiting.length; ) {
-      const { op, start, end, mode } = this.#waiting[index]!;
-      if (this.#blocked(start, end, mode) || this.#passesWaiter(start, end, mode, index)) {
-        index += 1;
+    // One that is started may end at once and come back here: the loop goes on, not the stack down.
+    if (this.#starting) return;
+    this.#starting = true;
+    while (this.#ready.length > 0) {
+      const ready = this.#ready;
+      this.#ready = [];
+      for (const op of ready) this.#start(op);
+    }
+    this.#starting = false;
+  }
+
+  /** What waited for this one alone is admitted: from now on it holds others up as what runs does. */
+  #endedBefore(start: number, end: number, mode: AccessMode): void {
+    const waiting = this.#waiting;
+    let kept = 0;
+    for (const waiter of waiting) {
+      const waited = start < waiter.end && waiter.start < end && conflicts(mode, waiter.mode);
+      if (waited) waiter.before -= 1;
+      assert(waiter.before >= 0);
+      if (waiter.before > 0) {
+        waiting[kept] = waiter;
+        kept += 1;
         continue;
       }
-      this.#waiting.splice(index, 1);
-      this.#enter(op, start, end, mode);
-      this.#start(op); // May end at once and come back here: begin again from the head.
-      index = 0;
+      this.#enter(waiter.op, waiter.start, waiter.end, waiter.mode);
+      this.#ready.push(waiter.op);
     }
+    waiting.length = kept;
   }
 
   #enter(op: BlockOp, start: number, end: number, mode: AccessMode): void {
@@ -117,28 +142,29 @@ export class Admission {
     this.#running[mode] += 1;
   }
 
-  #blocked(start: number, end: number, mode: AccessMode): boolean {
+  #runningBefore(start: number, end: number, mode: AccessMode): number {
     const running = this.#running;
     const rivals = mode === AccessMode.Exclusive ? this.#count : this.#count - running[mode];
-    if (rivals === 0) return false;
+    if (rivals === 0) return 0;
+    let before = 0;
     for (let index = 0; index < this.#count; index += 1) {
       if (
         start < this.#ends[index]! &&
         this.#starts[index]! < end &&
         conflicts(mode, this.#modes[index]!)
       ) {
-        return true;
+        before += 1;
       }
     }
-    return false;
+    return before;
   }
 
-  #passesWaiter(start: number, end: number, mode: AccessMode, before: number): boolean {
-    for (let index = 0; index < before; index += 1) {
-      const waiter = this.#waiting[index]!;
-      if (start < waiter.end && waiter.start < end && conflicts(mode, waiter.mode)) return true;
+  #waitingBefore(start: number, end: number, mode: AccessMode): number {
+    let before = 0;
+    for (const waiter of this.#waiting) {
+      if (start < waiter.end && waiter.start < end && conflicts(mode, waiter.mode)) before += 1;
     }
-    return false;
+    return before;
   }
 
   #grow(): void {
