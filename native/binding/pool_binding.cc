@@ -136,6 +136,8 @@ void PoolBinding::Begin(OpenedPool opened) {
 // Lets go of pool and medium as a crash would (a clean end is close() before). Transfers in flight
 // are awaited by the medium's destructor; the arena they use is never unmapped.
 void PoolBinding::Release() {
+  if (workers_watcher_ != nullptr) workers_watcher_->Close(nullptr, nullptr);
+  workers_watcher_ = nullptr;
   if (watcher_ != nullptr) {
     struct Closing {
       napi_async_cleanup_hook_handle cleanup;
@@ -485,11 +487,17 @@ Napi::Value PoolBinding::Volume(const Napi::CallbackInfo& info) {
   return ToObject(info.Env(), volume);
 }
 
-// tune(handle, cacheBytes): false if there is no such volume
+// tune(handle, cacheBytes, ioWorkers): false if there is no such volume
 Napi::Value PoolBinding::Tune(const Napi::CallbackInfo& info) {
   VolumeTuning tuning;
   tuning.cache_bytes = Count(info[1], 0);
+  tuning.io_workers = static_cast<uint32_t>(Count(info[2], 0));
   const bool done = pool_ != nullptr && pool_->Tune(Handle(info[0]), tuning) == Status::kOk;
+  WatchWorkers();
+  if (done && workers_watcher_ == nullptr && tuning.io_workers > 0) {
+    tuning.io_workers = 0;  // Nobody would hear of what they do.
+    [[maybe_unused]] const Status ignored = pool_->Tune(Handle(info[0]), tuning);
+  }
   return Napi::Boolean::New(info.Env(), done);
 }
 
@@ -503,6 +511,8 @@ Napi::Value PoolBinding::Use(const Napi::CallbackInfo& info) {
   object.Set("cachedBytes", Num(env, use.cached_bytes));
   object.Set("cacheHits", Num(env, use.cache_hits));
   object.Set("cacheMisses", Num(env, use.cache_misses));
+  object.Set("ioWorkers", Num(env, use.io_workers));
+  object.Set("workerBlocks", Num(env, use.worker_blocks));
   return object;
 }
 
@@ -569,6 +579,20 @@ void PoolBinding::Watch() {
                                                       : LoopWatcher::Pace::kEveryMillisecond);
   }
   watcher_->SetRef(outstanding_ > 0);
+  if (workers_watcher_ != nullptr) workers_watcher_->SetRef(outstanding_ > 0);
+}
+
+// From when a volume has asked for workers on, as long as the pool is open.
+void PoolBinding::WatchWorkers() {
+  uv_loop_s* loop = nullptr;
+  if (workers_watcher_ != nullptr || watcher_ == nullptr || pool_->WorkersFd() < 0 ||
+      napi_get_uv_event_loop(Env(), &loop) != napi_ok) {
+    return;
+  }
+  workers_watcher_ = LoopWatcher::Start(
+      loop, pool_->WorkersFd(), [](void* self) { static_cast<PoolBinding*>(self)->OnReady(); },
+      this);
+  Watch();
 }
 
 void PoolBinding::OnReady() {

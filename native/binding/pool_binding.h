@@ -147,6 +147,7 @@ class PoolBinding : public Napi::ObjectWrap<PoolBinding> {
   Napi::Value EndControl(const Napi::CallbackInfo& info);
   int Drive();
   void Watch();
+  void WatchWorkers();
   void OnReady();
   static void OnCleanup(napi_async_cleanup_hook_handle handle, void* self);
 
@@ -157,6 +158,7 @@ class PoolBinding : public Napi::ObjectWrap<PoolBinding> {
   Uuid store_id_{};
   std::string name_;
   LoopWatcher* watcher_ = nullptr;
+  LoopWatcher* workers_watcher_ = nullptr;  // Of Pool::WorkersFd.
   std::vector<Op> ops_;  // By tag.
   std::vector<uint8_t> op_busy_;
   std::vector<Control> controls_;  // By id.

@@ -197,6 +197,10 @@ struct VolumeTuning {
   // Of PoolOptions::cache_bytes, for this volume's map alone: no more, and no less (dirty pages
   // come on top until a checkpoint). 0: what is not promised to others, shared with others.
   uint64_t cache_bytes = 0;
+  // Threads that compare what large reads (128 KiB and more) bring with its checksums, so that the
+  // caller's thread need not: of the pool's, which has as many as the volume with most asks for,
+  // at most so many at a time. At most 64. 0: the caller's thread does it.
+  uint32_t io_workers = 0;
 };
 
 // What it has had of it since the pool was opened.
@@ -205,6 +209,8 @@ struct VolumeUse {
   uint64_t cached_bytes = 0;  // Of its map, in memory now.
   uint64_t cache_hits = 0;    // Map leaves (one a 0.5 MiB of the volume) found in memory.
   uint64_t cache_misses = 0;  // Map pages read from the medium.
+  uint32_t io_workers = 0;    // Threads it may have at work; fewer than asked for if there are none.
+  uint64_t worker_blocks = 0;  // That they have checked.
 };
 
 struct MapRun {
@@ -343,6 +349,9 @@ class Pool : public PoolDevices {
   // At once, while it is used. kNotFound: no volume, or one that is being deleted.
   virtual Status Tune(uint32_t handle, const VolumeTuning& tuning) = 0;
   virtual bool Use(uint32_t handle, VolumeUse* use) const = 0;
+  // Readable when workers have ended something: Poll is to be called, as for the media. -1: there
+  // are none, until a Tune asks for some.
+  virtual int WorkersFd() const = 0;
 
   virtual std::vector<VolumeInfo> Volumes() const = 0;
   virtual bool Volume(uint32_t handle, VolumeInfo* info) const = 0;

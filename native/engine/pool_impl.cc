@@ -17,6 +17,7 @@ PoolImpl::PoolImpl(const PoolOptions& options) : options_(options), cache_(optio
 PoolImpl::~PoolImpl() {
   // As a crash would: nothing is written. But the medium still holds our memory: wait for what is
   // in flight, and drop its results.
+  workers_.reset();
   state_ = PoolState::kClosed;
   draining_ = true;
   devices_.Abandon();
@@ -60,6 +61,7 @@ EngineIo* PoolImpl::NewIo(IoKind kind, uint64_t block, uint32_t blocks, uint8_t*
   io->owner = owner;
   io->first = first;
   io->tries = 0;
+  io->checked = false;
   io->next = nullptr;
   ++ios_in_flight_;
   need_kick_ = true;
@@ -95,6 +97,7 @@ void PoolImpl::Resubmit(EngineIo* io) {
 void PoolImpl::OnIoDone(SetIo* ended) {
   EngineIo* io = static_cast<EngineIo*>(ended);
   PoolImpl* pool = io->pool;
+  if (pool->workers_ != nullptr && pool->GiveToWorkers(io)) return;
   io->next = nullptr;
   (pool->io_done_tail_ != nullptr ? pool->io_done_tail_->next : pool->io_done_head_) = io;
   pool->io_done_tail_ = io;
@@ -173,6 +176,7 @@ int PoolImpl::Poll() {
   large_reads_left_ = 1;
   Enter();
   devices_.Poll();
+  if (workers_ != nullptr) TakeFromWorkers();
   Drain();
   Background();
   Pump(4);

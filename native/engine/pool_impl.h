@@ -18,6 +18,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "native/engine/check_workers.h"
 #include "native/engine/device_set.h"
 #include "native/engine/format.h"
 #include "native/engine/log_format.h"
@@ -99,6 +100,7 @@ struct VolumeState {
   std::deque<struct OpState*> installs;
   Tree map;
   CacheShare share;  // Of a volume: what its map has of the cache.
+  CheckLane lane;    // And of the workers.
   BlobStore blobs;
   Page* record = nullptr;  // Its catalog leaf, pinned: a volume's from the first cut on, others'
                            // for the length of a checkpoint.
@@ -151,6 +153,8 @@ inline constexpr uint64_t kUnknown = ~0ull;
 // From this many blocks on, 64 KiB, a request is worth a call of its own to the medium, and the
 // end of one worth telling of before the next is looked at.
 inline constexpr uint32_t kLargeBlocks = 16;
+// From so many on workers are asked: to wake one costs as much as to check a few.
+inline constexpr uint32_t kWorkerBlocks = 32;
 
 struct PhysRun {
   uint64_t phys;
@@ -165,6 +169,8 @@ struct Piece;
 
 // One request to the media, and who waits for it.
 struct EngineIo : SetIo {
+  CheckJob check;        // While workers have what was read.
+  bool checked = false;  // They have looked at it: check.bad says what they found.
   void (PoolImpl::*finish)(EngineIo*) = nullptr;
   PoolImpl* pool = nullptr;
   void* owner = nullptr;
@@ -380,6 +386,11 @@ class PoolImpl final : public Pool {
   // tuning.cc
   Status Tune(uint32_t handle, const VolumeTuning& tuning) override;
   bool Use(uint32_t handle, VolumeUse* use) const override;
+  int WorkersFd() const override;
+  void Untune(VolumeState* v);
+  void SetWorkers(VolumeState* v, uint32_t most);
+  bool GiveToWorkers(EngineIo* io);
+  void TakeFromWorkers();
   bool WantsTick() const override;
   PoolStats Stats() const override;
   void MapStatus(uint32_t handle, uint64_t lba, uint32_t max_runs, std::vector<MapRun>* runs,
@@ -861,6 +872,7 @@ class PoolImpl final : public Pool {
   PoolOptions options_;
   DeviceSet devices_;
   PageCache cache_;
+  std::unique_ptr<CheckWorkers> workers_;  // Once a volume has asked for some.
   PoolState state_ = PoolState::kOpen;
   std::string fault_;
   bool recovering_ = true;

@@ -111,9 +111,13 @@ void PoolImpl::ReadIoDone(EngineIo* io) {
     ++io_errors_;
     for (uint32_t i = first; i < first + blocks; ++i) SetBit(piece->bad, i);
   } else {
-    if (blocks >= kLargeBlocks && large_reads_left_ > 0) --large_reads_left_;
+    const bool checked = io->checked;
+    if (!checked && blocks >= kLargeBlocks && large_reads_left_ > 0) --large_reads_left_;
     for (uint32_t i = first; i < first + blocks; ++i) {
-      if (Crc32c(piece->data + i * kBlockBytes, kBlockBytes) == piece->crc[i]) continue;
+      if (checked ? !TestBit(io->check.bad, i - first)
+                  : Crc32c(piece->data + i * kBlockBytes, kBlockBytes) == piece->crc[i]) {
+        continue;
+      }
       SetBit(piece->bad, i);
       ++checksum_errors_;
     }

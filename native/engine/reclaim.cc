@@ -307,7 +307,7 @@ bool PoolImpl::RemoveRecord(VolumeState* v) {
   std::erase(cut_records_, v);
   std::erase(reclaim_, v);
   std::erase(fresh_, v);
-  cache_.SetShare(&v->share, 0);
+  Untune(v);
   by_tree_.erase(v->tree);
   slot_hint_ = std::min(slot_hint_, v->slot);
   volumes_[v->slot].reset();

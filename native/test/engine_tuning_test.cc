@@ -1,4 +1,5 @@
-// What a volume gets of what the pool's volumes share: its part of the page cache.
+// What a volume gets of what the pool's volumes share: its part of the page cache, and workers that
+// check what it reads.
 #include <gtest/gtest.h>
 
 #include "native/test/pool_host.h"
@@ -168,6 +169,122 @@ TEST_F(TuningTest, WritesIntoATinyPartAreKept) {
   EXPECT_EQ(Use(host.pool->Volumes().at(0).handle).cache_bytes, 0u);  // Whoever opens says it anew.
   ReadAll(host.pool->Volumes().at(0).handle, 3000, 10001);
   EXPECT_EQ(host.pool->Tune(12345, {}), Status::kNotFound);
+}
+
+// Many large reads at a time: with workers they check all that is large, and find what is wrong.
+TEST_F(TuningTest, WorkersCheckLargeReadsAndFindWhatIsDamaged) {
+  for (const bool immediate : {false, true}) {
+    host.pool.reset();
+    host.media.clear();
+    MemFile* medium = host.AddMedium(64, immediate);
+    ASSERT_EQ(host.Format({{0}}), Status::kOk);
+    Open();
+    constexpr uint32_t kBlocks = 128;
+    constexpr int kReads = 16;
+    const uint32_t volume = host.Create("v", kReads * kBlocks);
+    const uint32_t other = host.Create("w", kBlocks);
+    BlockBuffer data(kReads * kBlocks);
+    for (uint64_t i = 0; i < kReads * kBlocks; ++i) StampBlock(data.data + i * 4096, i + 1);
+    auto run = [&](OpKind kind, uint32_t handle, int count, uint8_t* bytes, Status* statuses,
+                   uint64_t* failed) {
+      std::vector<Op> ops(count);
+      int left = count;
+      for (int i = 0; i < count; ++i) {
+        ops[i].kind = kind;
+        ops[i].volume = handle;
+        ops[i].lba = uint64_t{kBlocks} * i;
+        ops[i].blocks = kBlocks;
+        ops[i].data = bytes + uint64_t{kBlocks} * i * 4096;
+        ops[i].version = kind == OpKind::kWrite ? ++host.version : 0;
+        ops[i].context = &left;
+        ops[i].done = [](Op* o) { --*static_cast<int*>(o->context); };
+        host.pool->Submit(&ops[i]);
+      }
+      for (int i = 0; i < 10000000 && left > 0; ++i) host.Step();
+      ASSERT_EQ(left, 0);
+      for (int i = 0; i < count; ++i) {
+        if (statuses != nullptr) statuses[i] = ops[i].status;
+        if (failed != nullptr) failed[i] = ops[i].failed_lba;
+        if (statuses == nullptr) {
+          ASSERT_EQ(ops[i].status, Status::kOk);
+        }
+      }
+    };
+    run(OpKind::kWrite, volume, kReads, data.data, nullptr, nullptr);
+    run(OpKind::kWrite, other, 1, data.data, nullptr, nullptr);
+    BlockBuffer back(kReads * kBlocks);
+    auto reads = [&](uint32_t handle, int count) {
+      std::memset(back.data, 0xEE, uint64_t{kBlocks} * count * 4096);
+      run(OpKind::kRead, handle, count, back.data, nullptr, nullptr);
+      ASSERT_EQ(std::memcmp(back.data, data.data, uint64_t{kBlocks} * count * 4096), 0);
+    };
+    reads(volume, kReads);
+    EXPECT_EQ(Use(volume).worker_blocks, 0u);
+    EXPECT_EQ(host.pool->WorkersFd(), -1);
+
+    VolumeTuning tuning;
+    tuning.io_workers = 3;
+    ASSERT_EQ(host.pool->Tune(volume, tuning), Status::kOk);
+    EXPECT_EQ(Use(volume).io_workers, 3u);
+    EXPECT_GE(host.pool->WorkersFd(), 0);
+    reads(volume, kReads);
+    const uint64_t all = Use(volume).worker_blocks;
+    EXPECT_GE(all, kReads * (kBlocks - 32u));  // A piece at a leaf's edge may be too small.
+    reads(other, 1);
+    EXPECT_EQ(Use(other).worker_blocks, 0u);  // It asked for none.
+
+    // One block that rots is found by a worker, and named.
+    const uint64_t wrong = 5 * kBlocks + 77;
+    for (uint64_t b = 0; b < medium->size_bytes() / 4096; ++b) {
+      if (StampOf(medium->Block(b)) == wrong + 1) medium->Block(b)[100] ^= 1;
+    }
+    Status statuses[kReads];
+    uint64_t failed[kReads];
+    run(OpKind::kRead, volume, kReads, back.data, statuses, failed);
+    for (int i = 0; i < kReads; ++i) {
+      EXPECT_EQ(statuses[i], i == 5 ? Status::kDamaged : Status::kOk) << i;
+    }
+    EXPECT_EQ(failed[5], wrong);
+    EXPECT_EQ(StampOf(back.data + wrong * 4096), 0u);
+    EXPECT_EQ(StampOf(back.data + (wrong - 1) * 4096), wrong);
+    run(OpKind::kWrite, volume, kReads, data.data, nullptr, nullptr);
+
+    // Fewer, more and none while reads are under way.
+    for (int round = 0; round < 30; ++round) {
+      Op op;
+      bool done = false;
+      op.volume = volume;
+      op.blocks = kReads * kBlocks / 2;
+      op.data = back.data;
+      op.context = &done;
+      op.done = [](Op* o) { *static_cast<bool*>(o->context) = true; };
+      host.pool->Submit(&op);
+      host.Step();
+      tuning.io_workers = (round * 7) % 5;
+      ASSERT_EQ(host.pool->Tune(volume, tuning), Status::kOk);
+      for (int i = 0; i < 10000000 && !done; ++i) host.Step();
+      ASSERT_TRUE(done);
+      ASSERT_EQ(op.status, Status::kOk);
+      ASSERT_EQ(std::memcmp(back.data, data.data, op.blocks * 4096), 0);
+    }
+    tuning.io_workers = 0;
+    ASSERT_EQ(host.pool->Tune(volume, tuning), Status::kOk);
+    const uint64_t before = Use(volume).worker_blocks;
+    reads(volume, kReads);
+    EXPECT_EQ(Use(volume).worker_blocks, before);
+    tuning.io_workers = 1000;
+    ASSERT_EQ(host.pool->Tune(volume, tuning), Status::kOk);
+    EXPECT_EQ(Use(volume).io_workers, 64u);
+    // Left behind with reads under way, as a crash would: nothing touches the buffers afterwards.
+    Op op;
+    op.volume = volume;
+    op.blocks = kBlocks;
+    op.data = back.data;
+    op.done = [](Op*) {};
+    host.pool->Submit(&op);
+    host.pool->Kick();
+    host.pool.reset();
+  }
 }
 
 }  // namespace

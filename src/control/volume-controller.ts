@@ -254,8 +254,8 @@ export class VolumeController {
     return open;
   }
 
-  /** What those whose blocks are in a pool here have of its cache, for metrics. */
-  caches(): { volume: string; pool: string; use: VolumeUse }[] {
+  /** What those whose blocks are in a pool here have of it, for metrics. */
+  uses(): { volume: string; pool: string; use: VolumeUse }[] {
     return this.#table
       .all()
       .filter(({ replicated }) => replicated === null)

@@ -57,9 +57,11 @@ export function checkLimits(
 /** In the words of the store. */
 export function toVolumeTuning(wanted: {
   readonly cacheSize?: string | number | null;
+  readonly ioWorkers?: number | null;
 }): VolumeTuning {
-  const { cacheSize = null } = wanted;
-  return { cacheBytes: cacheSize === null ? null : parseQuantity(String(cacheSize)) };
+  const { cacheSize = null, ioWorkers } = wanted;
+  const cacheBytes = cacheSize === null ? null : parseQuantity(String(cacheSize));
+  return { cacheBytes, ioWorkers: ioWorkers ?? 0 };
 }
 
 /** Of limits that were checked. */

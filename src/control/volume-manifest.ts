@@ -2,7 +2,7 @@
 // the pool (blob `manifest`), so the pool is the whole durable state: move the pool and the volumes come along, with
 // their names, access lists and secrets.
 import { assert, formatQuantity, parseQuantity } from '../base/index.ts';
-import { foreignFields, MIN_CACHE_BYTES } from '../kinds/index.ts';
+import { foreignFields, MAX_IO_WORKERS, MIN_CACHE_BYTES } from '../kinds/index.ts';
 import { invalid, type StatusCause } from './errors.ts';
 import {
   MAX_ANNOTATION_BYTES,
@@ -39,6 +39,8 @@ export interface WantedVolume {
   readonly limits: LimitsSpec | null;
   /** Of its pool's cache; null or absent: what others leave. */
   readonly cacheSize?: string | number | null;
+  /** Threads that check its large reads; null or absent: none. */
+  readonly ioWorkers?: number | null;
   /** The snapshot that it began as, `volume@name`; null or absent: none. */
   readonly source?: string | null;
   /** Null or absent: none by the clock. */
@@ -99,6 +101,7 @@ export function checkVolume(
   const mutualChap = checkChap('spec.mutualChap', spec.mutualChap, before?.mutualChap ?? null, bad);
   const limits = checkLimits(spec.limits, bad);
   const cacheSize = checkCacheSize(spec, bad);
+  const ioWorkers = checkWorkers(spec, bad);
   const snapshots = checkSchedule(spec.snapshots, bad);
   const source = checkSource(spec.source, before, bad);
   const replicas = checkReplicas(name, spec.replicaNodes ?? [], before, bad);
@@ -132,6 +135,7 @@ export function checkVolume(
     mutualChap,
     limits,
     cacheSize,
+    ioWorkers,
     snapshots,
     source,
     replicas,
@@ -180,6 +184,7 @@ export function decodeManifest(bytes: Uint8Array): WantedVolume | null {
       mutualChap: spec.mutualChap ?? null,
       limits: spec.limits ?? null,
       cacheSize: spec.cacheSize ?? null,
+      ioWorkers: spec.ioWorkers ?? null,
       snapshots: spec.snapshots ?? null,
       source: spec.source ?? null,
       replicas: spec.replicas ?? [],
@@ -225,6 +230,9 @@ function checkBlockSize(
   return sent;
 }
 
+const ELSEWHERE =
+  'its blocks are in pools of other programs: leave it out here; `ashlar node` has it for volumes with replicas';
+
 function checkCacheSize(spec: VolumeManifest['spec'], bad: Bad): string | number | null {
   const { cacheSize = null, replicaNodes = [] } = spec;
   if (cacheSize === null) return null;
@@ -234,12 +242,18 @@ function checkCacheSize(spec: VolumeManifest['spec'], bad: Bad): string | number
   } else if (bytes < MIN_CACHE_BYTES) {
     bad('spec.cacheSize', `${cacheSize} is too small; the least is ${MIN_CACHE_BYTES} bytes`);
   } else if (replicaNodes.length > 0) {
-    bad(
-      'spec.cacheSize',
-      'its blocks are in pools of other programs: leave it out here; `ashlar node` has it for volumes with replicas',
-    );
+    bad('spec.cacheSize', ELSEWHERE);
   }
   return cacheSize;
+}
+
+function checkWorkers(spec: VolumeManifest['spec'], bad: Bad): number | null {
+  const { ioWorkers = null, replicaNodes = [] } = spec;
+  if (ioWorkers === null) return null;
+  if (!(ioWorkers >= 0 && ioWorkers <= MAX_IO_WORKERS)) {
+    bad('spec.ioWorkers', `${ioWorkers} is out of range; use 0 to ${MAX_IO_WORKERS}`);
+  } else if (replicaNodes.length > 0) bad('spec.ioWorkers', ELSEWHERE);
+  return ioWorkers;
 }
 
 /** Odd numbers have a majority; two survive nothing, but lose nothing either. */

@@ -104,6 +104,7 @@ export function sameSpec(
       wanted.mutualChap,
       wanted.limits,
       wanted.cacheSize ?? null,
+      wanted.ioWorkers ?? null,
       wanted.replicas,
       wanted.snapshots ?? null,
     ]);

@@ -25,6 +25,7 @@ export class VolumeView {
     if (wanted.mutualChap !== null) spec.mutualChap = { user: wanted.mutualChap.user };
     if (wanted.limits !== null) spec.limits = { ...wanted.limits };
     if (wanted.cacheSize) spec.cacheSize = wanted.cacheSize;
+    if (typeof wanted.ioWorkers === 'number') spec.ioWorkers = wanted.ioWorkers;
     if (wanted.source) spec.source = { snapshot: wanted.source };
     if (wanted.snapshots) spec.snapshots = { ...wanted.snapshots };
     const copies = wanted.replicas.filter(({ witness }) => witness !== true);
@@ -78,6 +79,7 @@ export class VolumeView {
       const { cacheBytes, cachedBytes } = hosted.store.use();
       Object.assign(status, { cacheBytes, cachedBytes });
     }
+    if (wanted.ioWorkers) status.ioWorkers = hosted.store.use().ioWorkers;
     status.writeCache = volume?.writeCache ?? true;
     object.spec.writeCache = status.writeCache;
     const { replicated } = hosted;

@@ -552,6 +552,7 @@ function policyOf(config: CasConfig, namespace: string): object {
     ...(config.readPolicy === undefined ? {} : { readPolicy: config.readPolicy }),
     ...(Object.keys(timeouts).length === 0 ? {} : { timeouts }),
     ...(config.cacheSize === undefined ? {} : { cacheSize: config.cacheSize }),
+    ...(config.ioWorkers === undefined ? {} : { ioWorkers: config.ioWorkers }),
   };
 }
 

@@ -8,7 +8,6 @@ import { setCondition } from '../apiserver/index.ts';
 import { formatQuantity } from '../base/index.ts';
 import {
   BLOCK_DEVICE,
-  ignoredFields,
   NODE,
   type Node,
   POOL,
@@ -134,7 +133,8 @@ export class VolumeController implements Controller {
       volume = await this.#writer.addFinalizer(VOLUME, volume, Finalizer.Volume);
     }
     if (volume.status?.made === true) await this.#dropCopySnapshot(volume);
-    if (volume.status?.observedGeneration !== volume.metadata.generation) this.#tellIgnored(volume);
+    if (volume.status?.observedGeneration !== volume.metadata.generation)
+      this.#tellMissingPolicy(volume);
     const wanted = this.#wantedOf(volume);
     // Before anything is placed: what comes meanwhile must not look as if it had been passed over.
     const expected = this.#expected(volume);
@@ -146,20 +146,12 @@ export class VolumeController implements Controller {
     return expected.length > 0 || this.#waitsForTime(volume) ? LOOK_AGAIN_MS : undefined;
   }
 
-  /** What it, or the policy that it follows, says to no effect. */
-  #tellIgnored(volume: Volume): void {
+  #tellMissingPolicy(volume: Volume): void {
     const { catalog, events } = this.#around;
     const { policy } = volume.spec;
-    const followed = policy === undefined ? null : catalog.get(VOLUME_POLICY, policy);
-    const ignored = [
-      ...ignoredFields(volume.spec),
-      ...ignoredFields(followed?.spec ?? {}).map((text) => `VolumePolicy ${policy}: ${text}`),
-    ];
-    if (policy !== undefined && followed === null) {
-      const text = `spec.policy: there is no VolumePolicy "${policy}" yet; it is followed once there is`;
-      events.record(volume, 'Warning', 'PolicyMissing', text);
-    }
-    if (ignored.length > 0) events.record(volume, 'Warning', 'PolicyIgnored', ignored.join('; '));
+    if (policy === undefined || catalog.get(VOLUME_POLICY, policy) !== null) return;
+    const text = `spec.policy: there is no VolumePolicy "${policy}" yet; it is followed once there is`;
+    events.record(volume, 'Warning', 'PolicyMissing', text);
   }
 
   #wantedOf({ spec }: Volume): Wanted {

@@ -474,7 +474,7 @@ export class Daemon {
           held.pool === null || held.isOwn ? [] : [samplePool(held.pool, held.name)],
         ),
       ],
-      caches: () => controller.caches(),
+      uses: () => controller.uses(),
       sessions: () => this.#sessions(),
       buffers: () => ({ totalBytes: buffers.arena.byteLength, freeBytes: buffers.freeBytes }),
     };

@@ -39,7 +39,7 @@ export function buildNodeMetrics(source: NodeMetricsSource): MetricsRegistry {
         latencies: volume.latencies,
       })),
     pools: () => (source.agent()?.pools.all() ?? []).map(([name, pool]) => samplePool(pool, name)),
-    caches: () => source.agent()?.caches() ?? [],
+    uses: () => source.agent()?.uses() ?? [],
     sessions: source.sessions,
     buffers: () => {
       const buffers = source.buffers();

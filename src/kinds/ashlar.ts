@@ -277,9 +277,8 @@ const policyFields = {
   chapSecret: Type.Optional(SecretRef),
   ioWorkers: Type.Optional(
     Type.Integer({
-      minimum: 1,
-      maximum: 4096,
-      description: 'Changes nothing: I/O runs on the event loop, which needs no worker threads.',
+      description:
+        'Threads that check large reads against their checksums in place of the event loop, in each pool that has a replica. 0 to 64; none: 0.',
     }),
   ),
   cacheSize: Type.Optional(
@@ -289,15 +288,6 @@ const policyFields = {
     ),
   ),
 };
-const WITHOUT_MEANING = ['ioWorkers'] as const;
-
-/** What of it changes nothing, each in words that name the field and say why. */
-export function ignoredFields(policy: Readonly<Record<string, unknown>>): string[] {
-  return WITHOUT_MEANING.filter((field) => policy[field] !== undefined).map((field) => {
-    const { description = '' } = policyFields[field] as { readonly description?: string };
-    return `spec.${field} changes nothing here: ${description.replace(/^Changes nothing: /, '').replace(/\.$/, '')}`;
-  });
-}
 
 export const VolumePolicySpec = Type.Object(policyFields, {
   ...closed,
@@ -326,7 +316,6 @@ export const VOLUME_POLICY: KindDefinition<VolumePolicy> = {
     age,
   ],
   validate: (policy) => checkPolicy(policy.spec, 'spec'),
-  warnings: (policy) => ignoredFields(policy.spec),
 };
 
 // --- Volume
@@ -497,6 +486,11 @@ export const VolumeStatus = Type.Object(
           "Its own part of its pool's cache, of one machine by itself: less than cacheSize where parts exceed half of it.",
       }),
     ),
+    ioWorkers: Type.Optional(
+      Type.Integer({
+        description: 'Threads that check its large reads, of one machine by itself.',
+      }),
+    ),
     cachedBytes: Type.Optional(
       Type.Integer({ description: 'Of that, what mappings take in memory now.' }),
     ),
@@ -536,7 +530,6 @@ export const VOLUME_DECLARATION = {
   kind: 'Volume',
   plural: 'volumes',
   description: 'A disk that hosts log in to over iSCSI: thin, checksummed, growing online.',
-  warnings: (volume: Volume) => ignoredFields(volume.spec),
   shortNames: ['vol', 'avol'],
   categories: ['all', 'ashlar'],
   fields: { spec: VolumeSpec, status: VolumeStatus },

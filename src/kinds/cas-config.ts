@@ -4,7 +4,7 @@
 import { parse as parseYaml } from 'yaml';
 import type { StatusCause } from '../apiserver/index.ts';
 import { parseQuantity } from '../base/index.ts';
-import { MIN_CACHE_BYTES } from './volume-check.ts';
+import { MAX_IO_WORKERS, MIN_CACHE_BYTES } from './volume-check.ts';
 
 export const CAS_CONFIG = 'cas.openebs.io/config';
 export const CAS_TYPE = 'openebs.io/cas-type';
@@ -39,6 +39,7 @@ export interface CasConfig {
   readonly ioSeconds?: number;
   readonly hedgeMilliseconds?: number;
   readonly cacheSize?: string;
+  readonly ioWorkers?: number;
 }
 
 export interface ParsedCasConfig {
@@ -85,6 +86,14 @@ const quantity =
     config[field] = trimmed;
     return null;
   };
+
+/** Threads of a target and threads of a replica: here they are the same, and the most that is said of them counts. */
+const workers: Read = (value, config) => {
+  const before = config['ioWorkers'] as number | undefined;
+  const wrong = integer('ioWorkers', 0, MAX_IO_WORKERS)(value, config);
+  if (before !== undefined) config['ioWorkers'] = Math.max(before, Number(config['ioWorkers']));
+  return wrong;
+};
 
 const choice =
   (field: keyof CasConfig, choices: Readonly<Record<string, unknown>>): Read =>
@@ -155,6 +164,10 @@ const KEYS: Readonly<Record<string, Read>> = {
   HedgeMilliseconds: integer('hedgeMilliseconds', 0, 10_000),
   CacheSize: quantity('cacheSize', MIN_CACHE_BYTES),
   ReplicaCacheSize: quantity('cacheSize', MIN_CACHE_BYTES),
+  IOWorkers: workers,
+  Luworkers: workers,
+  LuWorkers: workers,
+  ZvolWorkers: workers,
   ChapSecret: text('chapSecret', DNS_NAME, 'iscsi-chap'),
   Initiators: (value, config) => {
     const names = String(value)
@@ -172,7 +185,6 @@ const IMAGES = 'there are no container images: every part is this program';
 const PODS = 'parts are not scheduled as pods; label nodes and cordon them instead';
 const NAMESPACE = 'its parts are shown in the namespace openebs';
 const RESOURCES = 'its parts share the memory of a node: memory.buffers bounds it';
-const ONE_THREAD = 'I/O runs on the event loop, which needs no worker threads';
 
 /** Keys that OpenEBS documents and that change nothing here. */
 const WITHOUT_MEANING: Readonly<Record<string, string>> = {
@@ -212,10 +224,6 @@ const WITHOUT_MEANING: Readonly<Record<string, string>> = {
   ReplicaAntiAffinityTopoKey: 'replicas never share a node, unless ReplicaPlacement is pool',
   EvictionTolerations: PODS,
   NodeAffinityRequiredDuringSchedulingIgnoredDuringExecution: PODS,
-  Luworkers: ONE_THREAD,
-  LuWorkers: ONE_THREAD,
-  ZvolWorkers: ONE_THREAD,
-  IOWorkers: ONE_THREAD,
   TargetDir: 'targets keep nothing in a directory',
   RunCStorTargetProbe: 'a target is watched by its own I/O',
   ResyncInterval: 'objects are watched, not polled',

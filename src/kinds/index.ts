@@ -35,5 +35,11 @@ export { REPLICA, type Replica, ReplicaSpec, ReplicaStatus, rebuildStatus } from
 export * from './snapshot.ts';
 export * from './snapshots.ts';
 export * from './storage.ts';
-export { foreignFields, MAX_REPLICAS, MIN_CACHE_BYTES, quantityBytes } from './volume-check.ts';
+export {
+  foreignFields,
+  MAX_IO_WORKERS,
+  MAX_REPLICAS,
+  MIN_CACHE_BYTES,
+  quantityBytes,
+} from './volume-check.ts';
 export { ChapSpec, Limits, SnapshotSchedule } from './volume-parts.ts';

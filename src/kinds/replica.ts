@@ -41,6 +41,9 @@ export const ReplicaStatus = Type.Object(
           "Its own part of its pool's cache for mappings (cacheSize): less than asked for where parts exceed half of it.",
       }),
     ),
+    ioWorkers: Type.Optional(
+      Type.Integer({ description: 'Threads that check its large reads (ioWorkers).' }),
+    ),
     // What the coordinator of several copies knows of it:
     connected: Type.Optional(
       Type.Boolean({ description: 'Whether its coordinator has a session with it.' }),

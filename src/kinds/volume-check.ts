@@ -10,6 +10,7 @@ const MAX_VOLUME_BYTES = 4 * 2 ** 50;
 export const MAX_REPLICAS = 5;
 /** Sixty-four pages of a map: with less, a volume would push out what it is just using. */
 export const MIN_CACHE_BYTES = 256 * 1024;
+export const MAX_IO_WORKERS = 64;
 const INITIATOR_NAME =
   /^(iqn\.\d{4}-\d{2}\.[a-z0-9.-]+(:[^\s\p{Cc},]+)?|eui\.[0-9a-f]{16}|naa\.[0-9a-f]{16}([0-9a-f]{16})?)$/iu;
 
@@ -19,6 +20,7 @@ interface PolicyLike {
   readonly minimumReplicas?: number;
   readonly initiators?: readonly string[];
   readonly cacheSize?: string | number;
+  readonly ioWorkers?: number;
   readonly limits?: {
     readonly iops?: number;
     readonly iopsBurst?: number;
@@ -78,6 +80,7 @@ export function checkPolicy(policy: PolicyLike, path: string): StatusCause[] {
     bad('limits.bandwidthBurst', `needs ${path}.limits.bandwidth`);
   }
   bytes('cacheSize', policy.cacheSize, MIN_CACHE_BYTES);
+  whole('ioWorkers', policy.ioWorkers, 0, MAX_IO_WORKERS);
   const { timeouts } = policy;
   whole('timeouts.holdSeconds', timeouts?.holdSeconds, 1, 600);
   // Far inside the 30 s after which Linux gives a command up.

@@ -32,8 +32,8 @@ export interface PoolSample {
   readonly ioErrors: number;
 }
 
-/** What a volume has of its pool's cache, where its blocks are. */
-export interface CacheSample {
+/** What a volume has of what its pool's volumes share, where its blocks are. */
+export interface UseSample {
   readonly volume: string;
   readonly pool: string;
   readonly use: {
@@ -41,6 +41,8 @@ export interface CacheSample {
     readonly cachedBytes: number;
     readonly cacheHits: number;
     readonly cacheMisses: number;
+    readonly ioWorkers: number;
+    readonly workerBlocks: number;
   };
 }
 
@@ -48,7 +50,7 @@ export interface MetricsSource {
   readonly version: string;
   volumes(): readonly VolumeSample[];
   pools(): readonly PoolSample[];
-  caches(): readonly CacheSample[];
+  uses(): readonly UseSample[];
   /** Sessions by target and kind. */
   sessions(): readonly { readonly target: string; readonly type: string }[];
   buffers(): { readonly totalBytes: number; readonly freeBytes: number };
@@ -108,23 +110,35 @@ function volumeMetrics(source: MetricsSource): Metric[] {
   ];
 }
 
-const CACHE_METRICS: readonly (readonly [
+const USE_METRICS: readonly (readonly [
   name: string,
   type: 'counter' | 'gauge',
   help: string,
-  value: (use: CacheSample['use']) => number,
+  value: (use: UseSample['use']) => number,
 ])[] = [
-  ['own_bytes', 'gauge', "The volume's own part of its pool's cache; 0: none", (u) => u.cacheBytes],
-  ['used_bytes', 'gauge', 'Mappings of the volume that are in memory', (u) => u.cachedBytes],
-  ['hits_total', 'counter', 'Mappings that were found in memory', (u) => u.cacheHits],
-  ['misses_total', 'counter', 'Pages of mappings read from the medium', (u) => u.cacheMisses],
+  [
+    'cache_own_bytes',
+    'gauge',
+    "The volume's own part of its pool's cache; 0: none",
+    (u) => u.cacheBytes,
+  ],
+  ['cache_used_bytes', 'gauge', 'Mappings of the volume that are in memory', (u) => u.cachedBytes],
+  ['cache_hits_total', 'counter', 'Mappings that were found in memory', (u) => u.cacheHits],
+  ['cache_misses_total', 'counter', 'Pages of mappings read from the medium', (u) => u.cacheMisses],
+  ['io_workers', 'gauge', 'Threads that may check its large reads', (u) => u.ioWorkers],
+  [
+    'worker_blocks_total',
+    'counter',
+    'Blocks of 4 KiB that they have checked',
+    (u) => u.workerBlocks,
+  ],
 ];
 
-function cacheMetrics(source: MetricsSource): Metric[] {
-  let samples: readonly CacheSample[] = [];
-  return CACHE_METRICS.map(([short, type, help, value], index) =>
-    shown(`ashlar_volume_cache_${short}`, type, help, () => {
-      if (index === 0) samples = source.caches();
+function useMetrics(source: MetricsSource): Metric[] {
+  let samples: readonly UseSample[] = [];
+  return USE_METRICS.map(([short, type, help, value], index) =>
+    shown(`ashlar_volume_${short}`, type, help, () => {
+      if (index === 0) samples = source.uses();
       return samples.map(({ volume, pool, use }) => ({
         labels: { volume, pool },
         value: value(use),
@@ -216,7 +230,7 @@ export function buildMetrics(source: MetricsSource): Registry {
     metric.set({ version: source.version }, 1);
   });
 
-  for (const metric of [...volumeMetrics(source), ...cacheMetrics(source)]) {
+  for (const metric of [...volumeMetrics(source), ...useMetrics(source)]) {
     registry.registerMetric(metric);
   }
 

@@ -27,6 +27,7 @@ import {
 } from './replication.ts';
 import {
   type NewVolume,
+  NO_USE,
   type Pool,
   type PoolState,
   type PoolStats,
@@ -513,7 +514,7 @@ export class MemoryVolume implements StoreVolume {
   readonly #blocks: VersionedBlocks;
   readonly #blobs = new Map<string, Uint8Array>();
   #sizeBlocks: number;
-  #cacheBytes = 0;
+  #tuning: VolumeTuning = { cacheBytes: null, ioWorkers: 0 };
   #version = ZERO_VERSION;
   #contig = ZERO_VERSION;
   #durable = ZERO_VERSION;
@@ -601,13 +602,14 @@ export class MemoryVolume implements StoreVolume {
     };
   }
 
-  tune({ cacheBytes }: VolumeTuning): void {
-    this.#cacheBytes = cacheBytes ?? 0;
+  tune(tuning: VolumeTuning): void {
+    this.#tuning = tuning;
   }
 
-  /** All of it is in memory: nothing is cached. */
+  /** All of it is in memory: nothing is cached, or checked. */
   use(): VolumeUse {
-    return { cacheBytes: this.#cacheBytes, cachedBytes: 0, cacheHits: 0, cacheMisses: 0 };
+    const { cacheBytes, ioWorkers } = this.#tuning;
+    return { ...NO_USE, cacheBytes: cacheBytes ?? 0, ioWorkers };
   }
 
   submit(op: BlockOp, epoch: number, opNumber: number): void {

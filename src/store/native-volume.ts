@@ -11,6 +11,7 @@ import {
 import type { NativePool, Submitter } from './native-pool.ts';
 import type { BlockKind, ChangedRun, StoreOp, StoreVersion } from './replication.ts';
 import {
+  NO_USE,
   StoreError,
   type StoreSnapshot,
   type StoreSnapshotInfo,
@@ -22,7 +23,6 @@ import {
 
 const NOTHING = new Uint8Array(0);
 const NO_RUNS = new Float64Array(0);
-const NO_USE: VolumeUse = { cacheBytes: 0, cachedBytes: 0, cacheHits: 0, cacheMisses: 0 };
 
 export class NativeVolume implements StoreVolume, Submitter {
   protected readonly pool: NativePool;
@@ -75,8 +75,8 @@ export class NativeVolume implements StoreVolume, Submitter {
     return this.#lastInfo;
   }
 
-  tune({ cacheBytes }: VolumeTuning): void {
-    if (!this.gone) this.pool.native.tune(this.handle, cacheBytes ?? 0);
+  tune({ cacheBytes, ioWorkers }: VolumeTuning): void {
+    if (!this.gone) this.pool.native.tune(this.handle, cacheBytes ?? 0, ioWorkers);
   }
 
   use(): VolumeUse {

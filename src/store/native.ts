@@ -182,7 +182,7 @@ export interface NativePoolHandle {
   volumes(): NativeVolumeInfo[];
   volume(handle: number): NativeVolumeInfo | null;
   /** False: there is no such volume. */
-  tune(handle: number, cacheBytes: number): boolean;
+  tune(handle: number, cacheBytes: number, ioWorkers: number): boolean;
   use(handle: number): VolumeUse | null;
   stats(): NativeStats | null;
   devices(): NativeDevice[];

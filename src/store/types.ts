@@ -121,6 +121,12 @@ export interface VolumeTuning {
    * its proportion of that.
    */
   readonly cacheBytes: number | null;
+  /**
+   * Threads of the pool that compare what large reads bring (128 KiB and more) with its checksums, at most so many at a
+   * time, so that the event loop need not; the pool has as many as the volume with most asks for. At most 64; 0: the event
+   * loop does it.
+   */
+  readonly ioWorkers: number;
 }
 
 /** What it has had of it since the pool was opened. */
@@ -133,7 +139,20 @@ export interface VolumeUse {
   readonly cacheHits: number;
   /** Map pages that were read from the medium. */
   readonly cacheMisses: number;
+  /** Threads that it may have at work. */
+  readonly ioWorkers: number;
+  /** Blocks that they have checked. */
+  readonly workerBlocks: number;
 }
+
+export const NO_USE: VolumeUse = {
+  cacheBytes: 0,
+  cachedBytes: 0,
+  cacheHits: 0,
+  cacheMisses: 0,
+  ioWorkers: 0,
+  workerBlocks: 0,
+};
 
 export interface SnapshotRequest {
   readonly volume: string;

@@ -243,15 +243,49 @@ for (const kind of kinds) {
     it('gives a volume its part of the cache at once, takes it away at once, and keeps nothing of it', async () => {
       const volume = await aVolume(pool, 'tuned');
       await write(world, volume, 0, 4, 9);
-      volume.tune({ cacheBytes: MIB });
+      volume.tune({ cacheBytes: MIB, ioWorkers: 0 });
       assert.equal(volume.use().cacheBytes, MIB);
       assert.deepEqual(await read(world, volume, 0, 4), [9, 9, 9, 9]);
-      volume.tune({ cacheBytes: null });
+      volume.tune({ cacheBytes: null, ioWorkers: 0 });
       assert.equal(volume.use().cacheBytes, 0);
-      volume.tune({ cacheBytes: 2 * MIB });
+      volume.tune({ cacheBytes: 2 * MIB, ioWorkers: 0 });
+      assert.deepEqual(await read(world, volume, 0, 4), [9, 9, 9, 9]);
       await pool.deleteVolume('tuned');
       assert.ok([0, 2 * MIB].includes(volume.use().cacheBytes));
-      volume.tune({ cacheBytes: MIB }); // Nothing to be done, and no error.
+      volume.tune({ cacheBytes: MIB, ioWorkers: 0 }); // Nothing to be done, and no error.
+    });
+
+    it('reads what was written, with workers, fewer and none, while reads are under way', async () => {
+      const volume = await aVolume(pool, 'checked', 8 * 256);
+      for (let index = 0; index < 8; index += 1) {
+        await write(world, volume, index * 256, 256, index + 1);
+      }
+      const whole = (first: number) => [
+        ...new Array<number>(128).fill(first),
+        ...new Array<number>(128).fill(first),
+      ];
+      const readAll = async (): Promise<void> => {
+        const all = Array.from({ length: 8 }, (_, index) => read(world, volume, index * 256, 256));
+        assert.deepEqual(
+          await Promise.all(all),
+          Array.from({ length: 8 }, (_, index) => whole(index + 1)),
+        );
+      };
+      const workersOf = () => volume.use().ioWorkers;
+      for (const ioWorkers of [0, 2, 1, 4, 0]) {
+        const reading = readAll();
+        volume.tune({ cacheBytes: null, ioWorkers });
+        assert.equal(workersOf(), ioWorkers);
+        const before = volume.use().workerBlocks;
+        await reading;
+        await readAll();
+        const checked = volume.use().workerBlocks - before;
+        // At most what was read twice; with none, only what they had been given before.
+        if (kind.name === 'in memory') assert.equal(checked, 0);
+        else if (ioWorkers > 0) assert.ok(checked >= 8 * 128, `${checked} blocks`);
+        else assert.ok(checked <= 8 * 256, `${checked} blocks`);
+      }
+      await pool.deleteVolume('checked');
     });
 
     it('keeps blobs, of a volume and of the pool, apart by key', async () => {

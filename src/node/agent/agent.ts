@@ -216,8 +216,8 @@ export class NodeAgent {
     }
   }
 
-  /** What the replicas here have of their pools' caches, for metrics. */
-  caches(): ReturnType<ReplicaKeeper['all']> {
+  /** What the replicas here have of their pools, for metrics. */
+  uses(): ReturnType<ReplicaKeeper['all']> {
     return this.#replicas.all();
   }
 

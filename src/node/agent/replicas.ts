@@ -324,13 +324,13 @@ export class ReplicaKeeper implements Controller {
     const store = this.#storeOf(replica);
     if (store === null) return;
     this.#tune(replica, store);
-    const { cacheBytes } = store.use();
+    const { cacheBytes, ioWorkers } = store.use();
     const { volumeName, poolName } = replica.spec;
     const info = marks?.sizes(poolName, store) ?? store.info();
     const isSingle = catalog.get(VOLUME, volumeName)?.status?.mode === 'single';
     const isServed = this.#serving.isServed(volumeName);
     const { sizeBlocks, mappedBlocks } = info;
-    const facts = [store.id, sizeBlocks, mappedBlocks, isSingle, isServed, cacheBytes];
+    const facts = [store.id, sizeBlocks, mappedBlocks, isSingle, isServed, cacheBytes, ioWorkers];
     const news = JSON.stringify(facts);
     if (!this.#told.isNews(replica, news)) return;
     const told = await this.#writer.status(REPLICA, replica, (status) => {
@@ -340,6 +340,8 @@ export class ReplicaKeeper implements Controller {
       status.allocatedBytes = info.mappedBlocks * STORE_BLOCK_BYTES;
       if (cacheBytes === 0) delete status.cacheBytes;
       else status.cacheBytes = cacheBytes;
+      if (ioWorkers === 0) delete status.ioWorkers;
+      else status.ioWorkers = ioWorkers;
       // Of several copies the coordinator says which are in sync.
       if (!isSingle) return;
       status.phase = isServed ? 'Healthy' : 'Offline';

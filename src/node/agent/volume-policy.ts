@@ -78,8 +78,8 @@ function secretOf(
 }
 
 /** In the words of the store that has a replica of it. */
-export function tuningOf({ cacheSize }: VolumePolicySpec): VolumeTuning {
-  return { cacheBytes: quantityBytes(cacheSize) };
+export function tuningOf({ cacheSize, ioWorkers = 0 }: VolumePolicySpec): VolumeTuning {
+  return { cacheBytes: quantityBytes(cacheSize), ioWorkers };
 }
 
 export function limitsOf({ limits }: VolumePolicySpec): VolumeLimits {

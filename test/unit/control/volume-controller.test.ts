@@ -168,7 +168,7 @@ test("a part of the pool's cache is kept, given to the store, changed online and
   await controller.create(aManifest('db', { cacheSize: '64Mi' }), { dryRun: false });
   assert.equal(usedBy(), 64 * 2 ** 20);
   assert.equal(controller.get('db').status.cacheBytes, 64 * 2 ** 20);
-  pool.volume('db')?.tune({ cacheBytes: null }); // As an engine that was opened anew.
+  pool.volume('db')?.tune({ cacheBytes: null, ioWorkers: 0 }); // As an engine that was opened anew.
   const again = await aController(pool);
   assert.equal(usedBy(), 64 * 2 ** 20);
   assert.equal(again.controller.get('db').spec.cacheSize, '64Mi');
@@ -201,4 +201,32 @@ test("a part of the pool's cache is kept, given to the store, changed online and
   await change();
   assert.equal(usedBy(), 0);
   assert.equal('cacheBytes' in again.controller.get('db').status, false);
+});
+
+test('workers are kept, asked for in the pool, changed online and checked by name', async () => {
+  const pool = aPool();
+  const { controller } = await aController(pool);
+  await controller.create(aManifest('db', { ioWorkers: 4 }), { dryRun: false });
+  const workers = () => pool.volume('db')?.use().ioWorkers;
+  assert.equal(workers(), 4);
+  const again = await aController(pool);
+  const change = (sent: object) =>
+    again.controller.update(
+      'db',
+      ({ metadata, spec: { ioWorkers: _, ...spec } }) => ({ metadata, spec: { ...spec, ...sent } }),
+      { dryRun: false },
+    );
+  assert.equal(again.controller.get('db').spec.ioWorkers, 4);
+  assert.equal(again.controller.get('db').status.ioWorkers, 4);
+  await change({ ioWorkers: 2 });
+  assert.equal(workers(), 2);
+  for (const ioWorkers of [-1, 65]) {
+    await assert.rejects(change({ ioWorkers }), (error: ApiError) => {
+      assert.equal(error.details.causes?.[0]?.field, 'spec.ioWorkers');
+      assert.match(error.details.causes?.[0]?.message ?? '', /is out of range; use 0 to 64/);
+      return true;
+    });
+  }
+  await change({});
+  assert.equal(workers(), 0);
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ignoredFields, parseCasConfig } from '../../../src/kinds/index.ts';
+import { parseCasConfig } from '../../../src/kinds/index.ts';
 
 const entry = (name: string, value: string): string => `- name: ${name}\n  value: ${value}\n`;
 
@@ -28,10 +28,10 @@ test('keys with a meaning are read and typed', () => {
 
 test('what OpenEBS knows and we have no use for is named with the reason; a switched-off entry is skipped', () => {
   const { causes, warnings } = parseCasConfig(
-    `${entry('LuWorkers', '"6"')}- name: ReplicaCount\n  enabled: "false"\n  value: "x"\n`,
+    `${entry('TargetDir', '"/x"')}- name: ReplicaCount\n  enabled: "false"\n  value: "x"\n`,
   );
   assert.deepEqual(causes, []);
-  assert.match(warnings.join(), /LuWorkers changes nothing here/);
+  assert.match(warnings.join(), /TargetDir changes nothing here/);
 });
 
 test('every key of OpenEBS’ own templates and guides is known', () => {
@@ -83,6 +83,22 @@ test('the cache of a volume goes by two names, which must not contradict each ot
   }
 });
 
+test('workers go by the names of a target and of a replica, and the most counts', () => {
+  const read = (text: string) => parseCasConfig(text);
+  assert.equal(read(entry('LuWorkers', '"6"')).config.ioWorkers, 6);
+  for (const text of [
+    entry('Luworkers', '2') + entry('ZvolWorkers', '4'),
+    entry('ZvolWorkers', '4') + entry('IOWorkers', '2'),
+  ]) {
+    assert.deepEqual(read(text), { config: { ioWorkers: 4 }, causes: [], warnings: [] });
+  }
+  for (const wrong of ['65', 'x', '-1']) {
+    const [cause] = read(entry('LuWorkers', wrong)).causes;
+    assert.match(cause?.field ?? '', /\.LuWorkers$/);
+    assert.match(cause?.message ?? '', /is not a whole number from 0 to 64/);
+  }
+});
+
 test('mistakes name their key: wrong values, unknown keys, twice, no list, no YAML', () => {
   for (const [text, field, message] of [
     [entry('ReplicaCount', '"x"'), 'ReplicaCount', /'x' is not a whole number from 1 to 5/],
@@ -105,7 +121,7 @@ test('mistakes name their key: wrong values, unknown keys, twice, no list, no YA
   }
 });
 
-test('a burst needs its limit, and what a volume says to no effect is named', () => {
+test('a burst needs its limit', () => {
   const read = (text: string) => parseCasConfig(text);
   const good = read('- name: IOPSLimit\n  value: 1000\n- name: IOPSBurst\n  value: 5000\n');
   assert.deepEqual(good.causes, []);
@@ -113,9 +129,4 @@ test('a burst needs its limit, and what a volume says to no effect is named', ()
   const [cause] = read('- name: BandwidthBurst\n  value: 1Mi\n').causes;
   assert.match(cause?.field ?? '', /BandwidthBurst/);
   assert.match(cause?.message ?? '', /needs BandwidthLimit/);
-  assert.deepEqual(ignoredFields({ size: '1Gi' }), []);
-  assert.match(
-    ignoredFields({ ioWorkers: 4, cacheSize: '64Mi' }).join('; '),
-    /^spec\.ioWorkers changes nothing here: I\/O runs on the event loop[^;]*$/,
-  );
 });

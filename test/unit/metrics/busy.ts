@@ -23,7 +23,7 @@ export function busyMetrics(): Promise<string> {
     version: '0',
     volumes: () => [sample],
     pools: () => [],
-    caches: () => [],
+    uses: () => [],
     sessions: () => [],
     buffers: () => ({ totalBytes: 2, freeBytes: 1 }),
   }).metrics();

@@ -50,7 +50,7 @@ test('a claim becomes a disk that keeps its data through a restart, and goes wit
   await plane.stop();
 });
 
-test('a part of the cache follows the volume, then its policy, then neither, in the pool of its replica', async () => {
+test('a part of the cache and workers follow the volume, then its policy, then neither, in the pool of its replica', async () => {
   const plane = await aPlane();
   await plane.server.create(CLAIM, aClaim('cstor-pvc'));
   const { volume } = await plane.bound('cstor-pvc');
@@ -86,12 +86,24 @@ test('a part of the cache follows the volume, then its policy, then neither, in 
   // Whoever opens the pool anew says it again.
   await plane.stop();
   for (const pool of plane.media.pools.values()) {
-    for (const store of pool.volumes()) store.tune({ cacheBytes: null });
+    for (const store of pool.volumes()) store.tune({ cacheBytes: null, ioWorkers: 0 });
   }
   await plane.start();
   await holds(16);
   await policy(null);
   await holds(0);
+  const workers = (count: number) =>
+    plane.until(`${count} workers`, async () => {
+      const [replica] = (await plane.server.list<Replica>(REPLICA)).items;
+      return (replica?.status?.ioWorkers ?? 0) === count;
+    });
+  await plane.server.patch(VOLUME_POLICY, null, 'gold', {
+    type: 'merge',
+    body: { spec: { ioWorkers: 4 } },
+  });
+  await workers(4);
+  await patch({ ioWorkers: 0 }); // What the volume says itself wins.
+  await workers(0);
   await plane.stop();
 });
 

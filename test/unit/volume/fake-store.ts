@@ -2,6 +2,7 @@
 import type { BlockOp, MapExtent } from '../../../src/block/index.ts';
 import { BlockOpKind, IoStatus } from '../../../src/block/index.ts';
 import {
+  NO_USE,
   STORE_BLOCK_BYTES,
   type StoreVolume,
   type StoreVolumeInfo,
@@ -48,7 +49,7 @@ export class FakeStore implements StoreVolume {
   tune(): void {}
 
   use(): VolumeUse {
-    return { cacheBytes: 0, cachedBytes: 0, cacheHits: 0, cacheMisses: 0 };
+    return NO_USE;
   }
 
   submit(op: BlockOp, epoch: number, opNumber: number): void {
