@@ -11,6 +11,8 @@ constexpr size_t kMinFrames = 256;
 // Of CLOCK for one new page: where everything is held (dirty limits see to it that this is rare),
 // the cache overshoots by what operations in flight pin.
 constexpr size_t kMaxSteps = 256;
+// Of a part that is cut because others want more than there is: what one write or read pins, and some.
+constexpr uint64_t kLeastFrames = 16;
 }  // namespace
 
 PageCache::PageCache(uint64_t bytes)
@@ -227,10 +229,13 @@ void PageCache::SetShare(CacheShare* share, uint64_t frames) {
   for (const CacheShare* part : parts_) sum += part->wanted;
   const uint64_t most = capacity_ / 2;  // Dirty pages may be as many as the other half.
   for (CacheShare* part : parts_) {
-    part->frames = sum <= most ? part->wanted
-                               : std::max<uint64_t>(1, static_cast<uint64_t>(
-                                     static_cast<double>(part->wanted) / static_cast<double>(sum) *
-                                     static_cast<double>(most)));
+    if (sum <= most) {
+      part->frames = part->wanted;
+    } else {
+      const double fraction = static_cast<double>(part->wanted) / static_cast<double>(sum);
+      part->frames = std::max(std::min<uint64_t>(part->wanted, kLeastFrames),
+                              static_cast<uint64_t>(fraction * static_cast<double>(most)));
+    }
     // Twice round: the first time what was used lately is spared.
     Shrink(part, 2 * part->clock.pages.size() + part->pages);
   }

@@ -362,6 +362,11 @@ bool PoolImpl::EraseLists(VolumeState* head) {
       if (got == Got::kHere) {
         SweepLeaf(list, page, head->origin_birth, true);
         span = 1;
+      } else if (got == Got::kBad) {
+        // What it named can't be known, as in DeleteTree. The page must not outlive its tree.
+        uint32_t level = 0;
+        while (LeafSpan(level) < span) ++level;
+        DropUpward(cache_.Find(&list->tree, level, leaf >> (kFanOutBits * level)));
       }
       leaf = (leaf / span + 1) * span;
     }

@@ -57,6 +57,10 @@ PoolImpl::Admission PoolImpl::TryStartUnmap(Piece* piece) {
   const uint64_t step = std::max<uint64_t>(kSpanBlocks, absent << kLeafBits);
   piece->blocks = std::min(end, (lba / step + 1) * step) - lba;
   if (absent >= kFanOut) return LogUnmap(piece);
+  // What the try before this one found stays until this one has looked: the part of the cache that is
+  // this volume's may be smaller than what other reads of it bring in meanwhile.
+  std::vector<Page*> held;
+  held.swap(piece->leaves);
   const uint64_t last = (lba + piece->blocks - 1) >> kLeafBits;
   bool loading = false;
   for (uint64_t index = lba >> kLeafBits; index <= last; ++index) {
@@ -68,16 +72,13 @@ PoolImpl::Admission PoolImpl::TryStartUnmap(Piece* piece) {
       ++leaf->pins;
       piece->leaves.push_back(leaf);
     } else if (got == Got::kBad) {
+      for (Page* page : held) --page->pins;
       FailPiece(piece, Status::kDamaged);
       return Admission::kDone;
     }
   }
-  const Admission go = loading ? Admission::kWait : LogUnmap(piece);
-  if (go == Admission::kWait) {
-    for (Page* leaf : piece->leaves) --leaf->pins;
-    piece->leaves.clear();
-  }
-  return go;
+  for (Page* page : held) --page->pins;
+  return loading ? Admission::kWait : LogUnmap(piece);
 }
 
 PoolImpl::Admission PoolImpl::LogUnmap(Piece* piece) {

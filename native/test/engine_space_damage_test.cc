@@ -142,6 +142,44 @@ TEST(SpaceDamage, APoolThatFillsUpHasPlaceForItsCheckpoints) {
 
 // A kill: what was written since the last checkpoint is in the log, and the log's entries name
 // blocks of the leaf.
+// A page of a list of dead blocks that cannot be read goes with its volume: what is evicted later, or
+// looked at as another volume gets its part of the cache, belongs to somebody.
+TEST(SpaceDamage, APageOfADeletedVolumeThatCannotBeReadIsNotKept) {
+  MemFile file(256 * kMiB);
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  uint32_t volume = host.Create("v", 8 * 1024);
+  Fill(&host, volume, 0, 1024);
+  host.Snapshot(volume, "s");
+  Fill(&host, volume, 0, 1024);
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  int rotten = 0;
+  file.EachBlock([&](uint64_t block, const uint8_t* data) {
+    PageHeader header;
+    std::memcpy(&header, data, sizeof header);
+    if (header.magic != kPageMagic || header.role != Role::kDead) return;
+    std::memset(file.Block(block) + sizeof header, 0xa5, kBlockBytes - sizeof header);
+    ++rotten;
+  });
+  ASSERT_GE(rotten, 2);
+
+  ASSERT_EQ(host.Open(), Status::kOk);
+  for (const VolumeInfo& info : host.pool->Volumes()) {
+    if (info.name == "v") volume = info.handle;
+  }
+  ASSERT_EQ(host.Delete(volume, true), Status::kOk);
+  for (int i = 0; i < 8; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  const uint32_t other = host.Create("other", 8 * 1024);
+  Fill(&host, other, 0, 2048);
+  VolumeTuning tuning;
+  tuning.cache_bytes = kMiB;
+  ASSERT_EQ(host.pool->Tune(other, tuning), Status::kOk);
+  ExpectFilled(&host, other, 0, 2048);
+  ASSERT_EQ(host.Close(), Status::kOk);
+}
+
 TEST(SpaceDamage, WhatTheLogHoldsIsNotLostWithTheLeaf) {
   constexpr uint64_t kBlocks = 8 * 1024;
   MemFile file(256 * kMiB, true);
