@@ -96,7 +96,9 @@ export function adopt(
     if (entry.state !== MemberState.Stale) {
       countedPresent += 1;
       if (lost?.has(replicaId) === true) continue;
-      withMap += 1;
+      // R1: what was acknowledged under the record before is surely at those alone that stored this one.
+      const stored = promise.record;
+      if (stored !== null && compareRecords(stored, best) === 0) withMap += 1;
       if (entry.bootId === promise.bootId || entry.bootId === '') clean += 1;
     }
     // V3: no member above the role in the record that it stored itself.

@@ -15,6 +15,7 @@ import {
   type InstallMode,
   MessageType,
 } from '../../wire/messages.ts';
+import { compare } from '../../wire/record.ts';
 import type { Version } from '../../wire/version.ts';
 import { MAP_LOST } from './interfaces.ts';
 import { MAX_COPY_BLOCKS, MAX_HOLE_BLOCKS, MAX_LISTED_RUNS } from './limits.ts';
@@ -72,7 +73,7 @@ export interface BlockSyncOptions {
 interface Job {
   readonly lba: number;
   blocks: number;
-  readonly decision: CopyDecision;
+  decision: CopyDecision;
   source: number;
   /** What a source that has it damaged says that its version is. */
   told: Version | null;
@@ -273,6 +274,8 @@ export class BlockSync {
     if (last !== undefined && last.lba + last.blocks === start && goTogether(last, decision)) {
       const more = Math.min(MAX_COPY_BLOCKS - last.blocks, end - start);
       last.blocks += more;
+      // Of a block whose version nobody tells: as new as any of them may be (H6).
+      if (more > 0 && compare(decision, last.decision) > 0) last.decision = decision;
       from += more;
     }
     for (let lba = from; lba < end; lba += most) {
@@ -348,16 +351,11 @@ export class BlockSync {
   /** W9: a source that cannot deliver a block is asked no more for it; each block finds its own source. */
   #damaged(job: Job, copy: BlockCopies): void {
     if (job.blocks > 1) {
-      for (let lba = job.lba; lba < job.lba + job.blocks; lba += 1) {
-        this.#jobs.unshift({
-          lba,
-          blocks: 1,
-          decision: job.decision,
-          source: job.source,
-          told: null,
-          installs: 0,
-        });
-      }
+      const { decision, source } = job;
+      const alone = Array.from({ length: job.blocks }, (_, index): Job => {
+        return { lba: job.lba + index, blocks: 1, decision, source, told: null, installs: 0 };
+      });
+      this.#jobs.unshift(...alone);
       this.#finish(job);
       return;
     }

@@ -131,6 +131,7 @@ export class Records {
     for (const rebuild of [...core.rebuilds.running.values()]) {
       if ((core.inSync & rebuild.peer.bit) === 0) continue;
       rebuild.peer.failedJoins = 0;
+      rebuild.peer.mapLostIn = '';
       core.rebuilds.running.delete(rebuild.peer.index);
     }
     core.leaving &= core.inSync | core.joining;

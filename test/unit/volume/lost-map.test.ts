@@ -64,37 +64,43 @@ test('what nobody can deliver is damaged at the joiner too, where its version is
   }
 });
 
-test('what nobody can deliver does not come back older with who was away', () => {
-  for (let seed = 1; seed <= 12; seed += 1) {
-    const scenario = new Scenario({ members: 3, spares: 1, blocks: BLOCKS, seed });
-    scenario.cluster.rotAllowed = true;
-    const coordinator = scenario.activate(0);
-    scenario.whole(0);
-    scenario.ok(scenario.write(coordinator, 0, BLOCKS));
-    scenario.ok(scenario.flush(coordinator));
-    scenario.run(1000);
-    scenario.member(1).stop(false);
-    scenario.ok(scenario.write(coordinator, 4));
-    scenario.ok(scenario.flush(coordinator));
-    scenario.run(1000);
-    for (const member of [0, 2]) scenario.member(member).store.loseMap(4, 1);
-    coordinator.addPeer('r3');
-    scenario.run(1000);
-    const { core, clock } = coordinator;
-    const newcomer = { replicaId: 'r3', witness: false };
-    coordinator.event(() => core!.changeMember(clock.now(), null, newcomer, () => {}));
-    scenario.until('the newcomer is in sync', () => stateOf(coordinator, 3).state === 'InSync');
-    scenario.member(1).start();
-    scenario.whole(0);
-    for (const member of [1, 3]) {
-      assert.equal(scenario.member(member).store.cells[4]!.kind, BlockKind.Damaged, `seed ${seed}`);
-    }
-    const read = scenario.read(coordinator, 4);
-    scenario.until('it ends', () => read.status !== null);
-    assert.equal(read.status, IoStatus.Damaged);
-    scenario.ok(scenario.read(coordinator, 5, 4));
+for (const sources of [1, 2]) {
+  test(`what nobody can deliver does not come back older with who was away: ${sources} in sync`, () => {
+    for (let seed = 1; seed <= 12; seed += 1) comesBackOlder(sources, seed);
+  });
+}
+
+function comesBackOlder(sources: number, seed: number): void {
+  const scenario = new Scenario({ members: 3, spares: 1, blocks: BLOCKS, seed });
+  scenario.cluster.rotAllowed = true;
+  const coordinator = scenario.activate(0);
+  scenario.whole(0);
+  scenario.ok(scenario.write(coordinator, 0, BLOCKS));
+  scenario.ok(scenario.flush(coordinator));
+  scenario.run(1000);
+  scenario.member(1).stop(false);
+  scenario.ok(scenario.write(coordinator, 4));
+  scenario.ok(scenario.flush(coordinator));
+  scenario.run(1000);
+  for (const member of [0, 2]) scenario.member(member).store.loseMap(4, 1);
+  coordinator.addPeer('r3');
+  scenario.run(1000);
+  const { core, clock } = coordinator;
+  const newcomer = { replicaId: 'r3', witness: false };
+  // Replaced at once by the newcomer, member 2 is no source.
+  const leaver = sources === 1 ? 'r2' : null;
+  coordinator.event(() => core!.changeMember(clock.now(), leaver, newcomer, () => {}));
+  scenario.until('the newcomer is in sync', () => stateOf(coordinator, 3).state === 'InSync');
+  scenario.member(1).start();
+  scenario.until('who was away is in sync', () => stateOf(coordinator, 1).state === 'InSync');
+  for (const member of [1, 3]) {
+    assert.equal(scenario.member(member).store.cells[4]!.kind, BlockKind.Damaged, `seed ${seed}`);
   }
-});
+  const read = scenario.read(coordinator, 4);
+  scenario.until('it ends', () => read.status !== null);
+  assert.equal(read.status, IoStatus.Damaged);
+  scenario.ok(scenario.read(coordinator, 5, 4));
+}
 
 test('a recovery does without who has lost what it must settle, where the others have it all', () => {
   for (const members of [2, 3]) {
@@ -139,6 +145,30 @@ test('a recovery waits where nobody else may have what was lost', () => {
   scenario.member(2).start();
   scenario.activate(1);
   for (let n = 0; n < 6; n += 1) scenario.ok(scenario.read(second, 0));
+});
+
+test('a recovery waits also where only who lost it stored the record without the other that had it', () => {
+  const scenario = new Scenario({
+    members: 3,
+    blocks: 4,
+    config: { syncPolicy: SyncPolicy.Quorum, lagMs: 300_000, holdMs: 300_000, promiseWaitMs: 200 },
+  });
+  const first = scenario.activate(0);
+  scenario.whole(0);
+  scenario.ok(scenario.write(first, 0));
+  scenario.ok(scenario.flush(first));
+  scenario.run(1000);
+  scenario.clogDown(0, 1);
+  scenario.ok(scenario.write(first, 0)); // Members 0 and 2 have it.
+  scenario.member(2).stop(false);
+  scenario.run(200); // Member 0 stores that 2 is stale, member 1 does not.
+  first.kill();
+  scenario.member(0).store.loseMap(0, 1);
+  const second = scenario.coordinator(1);
+  second.start();
+  scenario.run(30_000);
+  assert.notEqual(second.core!.phase, CoordinatorPhase.Active);
+  assert.match(second.core!.status(second.clock.now()).waitingFor, /lost a part of its map/);
 });
 
 test('a joiner that has lost a part of its map takes part in writes elsewhere, and is never promoted', () => {
