@@ -21,6 +21,8 @@ COPY --from=build /opt/ashlar/package.json ./
 COPY --from=build /opt/ashlar/node_modules node_modules
 COPY --from=build /opt/ashlar/dist/src dist/src
 COPY --from=build /opt/ashlar/build/cmake/Release build/cmake/Release
+# An id that the image came with would be the same on every machine that runs it.
+RUN rm -f /etc/machine-id
 RUN ln -s /opt/ashlar/dist/src/cli/main.js /usr/local/bin/ashlar \
  && chmod +x /opt/ashlar/dist/src/cli/main.js
 VOLUME /var/lib/ashlar

@@ -87,7 +87,10 @@ function value(reader: Reader, wire: number, type: Scalar | Message): unknown {
     const { seconds, nanos = 0 } = decode(bytes, {
       fields: { 1: ['seconds', 'int'], 2: ['nanos', 'int'] },
     }) as { seconds?: number; nanos?: number };
-    if (seconds === undefined || Math.abs(seconds) > 8.64e12) return null;
+    if (seconds === undefined) return null;
+    if (Math.abs(seconds) >= 8.64e12 || nanos < 0 || nanos >= 1e9) {
+      throw malformed('a time is out of range');
+    }
     const iso = new Date(seconds * 1000 + Math.trunc(nanos / 1e6)).toISOString();
     return type === 'time'
       ? iso.replace(/\.\d+Z$/, 'Z')

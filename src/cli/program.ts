@@ -64,10 +64,10 @@ export function buildProgram(): Command {
   return program;
 }
 
-function takeOverOption(): Option {
+function takeOverOption(what = 'the pool', although = 'although it is'): Option {
   return new Option(
     '--take-over',
-    "serve the pool although it is another machine's, which has stopped for good; once",
+    `serve ${what} ${although} another machine's, which has stopped for good; once`,
   );
 }
 
@@ -98,6 +98,7 @@ function addServe(program: Command): void {
     .option('--data <dir>', 'where the objects and the pools in files live')
     .option('--portal <address...>', 'iSCSI portal to listen on; may be repeated')
     .option('--log-level <level>', 'fatal, error, warn, info, debug, trace')
+    .addOption(takeOverOption('its pools', 'although they are'))
     .action(async (flags: Record<string, never>) => {
       const { serveNode } = await import('../daemon/index.ts');
       const { api } = program.opts<{ api?: string }>();

@@ -171,7 +171,7 @@ export class PoolHost {
         case 'Exporting': {
           const found = await this.#locate(kept);
           if (found !== null && !found.exported) {
-            const pool = await withOwnerAdvice(kept.name, media.open(found.paths));
+            const pool = await withOwnerAdvice(media.open(found.paths), ownerAdvice(kept.name));
             await pool.exportPool();
           }
           await this.#forget(held);
@@ -580,7 +580,10 @@ export class PoolHost {
       );
     }
     const takeOver = step === 'Importing' && force;
-    const pool = await withOwnerAdvice(name, this.#options.media.open(found.paths, { takeOver }));
+    const pool = await withOwnerAdvice(
+      this.#options.media.open(found.paths, { takeOver }),
+      ownerAdvice(name),
+    );
     if (pool.id !== id) {
       await pool.close();
       throw new StoreError('STORE_FOREIGN_DEVICE', `opened pool ${pool.id}, not ${id}`);
@@ -703,4 +706,9 @@ function conflict(name: string, message: string): ApiError {
 function translate(name: string, error: unknown): unknown {
   if (!(error instanceof StoreError)) return error;
   return storeFailure(name, error.code, error.message, error, 'pools');
+}
+
+/** What to do about a pool that another machine has had since. */
+function ownerAdvice(name: string): string {
+  return `Forget it here (ashlar export pool ${name} --force); to have it back, stop that machine for good and import it with --force`;
 }

@@ -314,6 +314,7 @@ export class NodeDaemon {
       turn: this.#turn,
       buffers,
       owner: thisNode(config.node.name),
+      takeOver: config.pool.takeOver,
       clock: this.#clock,
       log: log.child({ component: 'cstor-pool' }),
       notify: notifySystemd,

@@ -9,7 +9,7 @@ const ADVICE: Readonly<Record<string, string>> = {
     'If it is the right device and nobody needs what it holds: wipefs -a PATH',
   STORE_CORRUPT: 'Keep a copy of it before anything else (docs/operations.md)',
   STORE_OWNED:
-    'Stop that machine for good, or export the pool there; then start this once with --take-over. Also where this machine is the same with another /etc/machine-id',
+    'Stop that machine for good, then start this once with --take-over (after an export there it is not needed). Also where this machine is the same with another /etc/machine-id',
   STORE_VERSION: 'Install that version again',
 };
 

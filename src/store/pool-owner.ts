@@ -1,6 +1,6 @@
 // Who opens a pool. The engine keeps it on the labels, and refuses a pool that another machine used last and did not export.
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statfsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { StoreError } from './types.ts';
 import { uuidText } from './uuid.ts';
@@ -19,19 +19,31 @@ export interface LastOwner {
   readonly since: Date;
 }
 
+/** statfs(2). */
+const TMPFS_MAGIC = 0x01021994;
+
 /**
  * This machine by its machine-id, which outlives its name, its addresses and a reboot. Null where it has none that is fit
- * for it: a container made anew would be a stranger to its own pool.
+ * for it: a container made anew would be a stranger to its own pool, and so would a machine with a root that is read-only,
+ * at each boot (systemd lays an id of this boot alone over the file then, from a tmpfs).
  */
-export function thisMachine(path = '/etc/machine-id'): PoolOwner | null {
+export function thisMachine(
+  path = '/etc/machine-id',
+  isOfThisBoot: (path: string) => boolean = isOnTmpfs,
+): PoolOwner | null {
   let text = '';
   try {
     text = readFileSync(path, 'latin1').trim();
+    if (isOfThisBoot(path)) return null;
   } catch {
     return null;
   }
   if (!/^[0-9a-f]{32}$/.test(text) || /^0+$/.test(text)) return null;
   return { id: hashed(`machine ${text}`), name: hostname() };
+}
+
+function isOnTmpfs(path: string): boolean {
+  return statfsSync(path).type === TMPFS_MAGIC;
 }
 
 /** A node of a cluster, where its name is what it is known by: its machine-id may be a container's. */
@@ -55,15 +67,11 @@ export function lastUseOf(owner: LastOwner | undefined): string {
 }
 
 /** What `opening` ends with; where the pool is another machine's, what can be done about it is said as well. */
-export async function withOwnerAdvice<T>(poolName: string, opening: Promise<T>): Promise<T> {
+export async function withOwnerAdvice<T>(opening: Promise<T>, advice: string): Promise<T> {
   try {
     return await opening;
   } catch (error) {
     if (!(error instanceof StoreError) || error.code !== 'STORE_OWNED') throw error;
-    throw new StoreError(
-      error.code,
-      `${error.message}. Forget it here (ashlar export pool ${poolName} --force); to have it back, stop that machine for good and import it with --force`,
-      { cause: error },
-    );
+    throw new StoreError(error.code, `${error.message}. ${advice}`, { cause: error });
   }
 }

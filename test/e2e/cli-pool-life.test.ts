@@ -199,7 +199,7 @@ test('it moves to another machine: exported, or by force', async () => {
   await two.end('SIGKILL');
   assert.match(
     await one.refuses('import', 'pool', 'tank', '--device', folder),
-    /was not exported: another machine may have it open, .* --force/,
+    /was not exported: \S+ has had it since \S+ \S+ UTC, and may have it open, .* --force/,
   );
   await one.does('import', 'pool', 'tank', '--device', folder, '--force');
   await one.io('db', 'read -P 0x77 0 1M', 'read -P 0xa5 1M 3M');

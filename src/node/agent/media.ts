@@ -58,6 +58,8 @@ export interface NativeMediaOptions {
   readonly buffers: DataBufferPool;
   /** This node, as labels name it. */
   readonly owner: PoolOwner;
+  /** Its pools are opened although another machine used them last: --take-over, which is said once. */
+  readonly takeOver: boolean;
   readonly clock: Clock;
   readonly log: Log;
   /** Tells the service manager. */
@@ -117,11 +119,18 @@ export class NativeMedia implements PoolMedia {
 
   async open(
     paths: readonly string[],
-    { cacheBytes, takeOver = false }: { cacheBytes: number | null; takeOver?: boolean },
+    { cacheBytes, takeOver }: { cacheBytes: number | null; takeOver?: boolean },
   ): Promise<Pool> {
     const { turn, buffers, owner, clock, log, notify } = this.#options;
     const size = cacheBytes === null ? {} : { cacheBytes };
-    const opening = openPool({ paths, turn, buffers, owner, takeOver, ...size });
+    const opening = openPool({
+      paths,
+      turn,
+      buffers,
+      owner,
+      takeOver: takeOver ?? this.#options.takeOver,
+      ...size,
+    });
     const tell = (message: string): void => log.warn({ paths }, message);
     return await givenTime(opening, { clock, notify, tell });
   }

@@ -144,7 +144,10 @@ export class PoolKeeper implements Controller {
     const { media, log } = this.#around;
     const { name } = pool.metadata;
     const opening = media.open(paths, { cacheBytes: pool.spec.cacheBytes ?? null });
-    const open = await withOwnerAdvice(name, opening);
+    const open = await withOwnerAdvice(
+      opening,
+      'To have it back, stop that machine for good, and start this node once with --take-over',
+    );
     if (open.id !== id) {
       await open.close();
       throw new StoreError('STORE_NOT_FOUND', `opened pool ${open.id}, not ${id}`);

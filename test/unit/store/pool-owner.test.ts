@@ -27,14 +27,16 @@ function aMachineId(text: string): string {
 
 test('a machine is known by its machine-id, which is not told, and by nothing where it has none', () => {
   const id = '0123456789abcdef0123456789abcdef';
-  const machine = thisMachine(aMachineId(`${id}\n`));
+  const lasts = (): boolean => false; // Also where the tests' folder is in memory.
+  const machine = thisMachine(aMachineId(`${id}\n`), lasts);
   assert.equal(machine?.name, hostname());
   assert.equal(machine?.id, '1e863d89-ac33-7848-0475-f064f3aa476e');
-  assert.equal(thisMachine(aMachineId(`f${id.slice(1)}\n`))?.id === machine?.id, false);
+  assert.equal(thisMachine(aMachineId(`f${id.slice(1)}\n`), lasts)?.id === machine?.id, false);
   for (const none of ['', 'uninitialized\n', `${'0'.repeat(32)}\n`, id.slice(1)]) {
-    assert.equal(thisMachine(aMachineId(none)), null, none);
+    assert.equal(thisMachine(aMachineId(none), lasts), null, none);
   }
-  assert.equal(thisMachine(join(folder, 'missing')), null);
+  assert.equal(thisMachine(join(folder, 'missing'), lasts), null);
+  assert.equal(thisMachine(aMachineId(`${id}\n`), () => true), null, 'of this boot alone');
   assert.deepEqual(thisNode('n1'), thisNode('n1'));
   assert.notEqual(thisNode('n1').id, thisNode('n2').id);
 });
