@@ -36,7 +36,11 @@ test('a machine is known by its machine-id, which is not told, and by nothing wh
     assert.equal(thisMachine(aMachineId(none), lasts), null, none);
   }
   assert.equal(thisMachine(join(folder, 'missing'), lasts), null);
-  assert.equal(thisMachine(aMachineId(`${id}\n`), () => true), null, 'of this boot alone');
+  assert.equal(
+    thisMachine(aMachineId(`${id}\n`), () => true),
+    null,
+    'of this boot alone',
+  );
   assert.deepEqual(thisNode('n1'), thisNode('n1'));
   assert.notEqual(thisNode('n1').id, thisNode('n2').id);
 });
