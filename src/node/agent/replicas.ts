@@ -199,6 +199,9 @@ export class ReplicaKeeper implements Controller {
     if (from === null) {
       throw new StoreError('STORE_NOT_FOUND', `snapshot ${of}@${short} is not in this pool`);
     }
+    // What it is a copy of may have grown since it was asked for: then it is as large as that was when it was cut.
+    const { sizeBlocks } = from.info();
+    if (store.info().sizeBlocks < sizeBlocks) await store.resize(sizeBlocks);
     log.info({ volume: volumeName, from: from.name }, 'a volume is filled');
     await copyBlocks({ from, to: store, buffers, turn, onProgress: () => {} });
     await new Promise<void>((resolve, reject) => {

@@ -1,7 +1,8 @@
 // What a replicated volume begins from: a snapshot of another replicated one, and in which pools replicas hold it. The
 // replicas of the new volume in those pools are made as clones there; the others join later, and are rebuilt.
 import { type Catalog, copySnapshotName } from '../../controllers/index.ts';
-import { REPLICA, SNAPSHOT, VOLUME, type Volume } from '../../kinds/index.ts';
+import { quantityBytes, REPLICA, SNAPSHOT, VOLUME, type Volume } from '../../kinds/index.ts';
+import { STORE_BLOCK_BYTES } from '../../store/index.ts';
 import { memberIdOf } from './members.ts';
 import { cutIdOf } from './snapshot-groups.ts';
 
@@ -30,4 +31,15 @@ export function replicatedSourceOf(
     if (replica !== null) holders.set(replica.spec.poolName, memberIdOf(replica));
   }
   return { volumeId: from.metadata.uid, snapshotId: cutIdOf(snapshot), holders };
+}
+
+/**
+ * Blocks of a volume that is to be made: as many as are asked for, and never fewer than what it begins from had when it was
+ * cut. That may have grown since somebody asked for the copy, and half a file system is none.
+ */
+export function blocksToMake(catalog: Catalog, { metadata, spec }: Volume): number {
+  const { source } = spec;
+  const name = source?.snapshot ?? (source === undefined ? '' : copySnapshotName(metadata.uid));
+  const cutBytes = catalog.get(SNAPSHOT, name)?.status?.sizeBytes ?? 0;
+  return Math.ceil(Math.max(quantityBytes(spec.size) ?? 0, cutBytes) / STORE_BLOCK_BYTES);
 }

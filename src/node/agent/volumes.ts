@@ -44,7 +44,7 @@ import { Outgrowing } from './outgrow.ts';
 import { isFilled, type Serving } from './replicas.ts';
 import { Rollbacks } from './rollback.ts';
 import { cutIdOf } from './snapshot-groups.ts';
-import { replicatedSourceOf } from './sources.ts';
+import { blocksToMake, replicatedSourceOf } from './sources.ts';
 import type { NodeSurroundings, OpenPools } from './surroundings.ts';
 import { Told } from './told.ts';
 import { endReceiving, receivingIn } from './transfer-ends.ts';
@@ -304,7 +304,7 @@ export class VolumeKeeper implements Controller, Serving {
     const members = this.#addressesOf(object);
     if (members === null) return TRY_AGAIN_MS; // Not all of its pools have said where they are.
     if (object.status?.made !== true) {
-      const sizeBlocks = Math.ceil((quantityBytes(object.spec.size) ?? 0) / STORE_BLOCK_BYTES);
+      const sizeBlocks = blocksToMake(this.#around.catalog, object);
       try {
         await replication.make(uid, sizeBlocks, this.#withSources(object, members));
       } catch (error) {

@@ -270,6 +270,37 @@ test('a snapshot that is deleted while a claim is restored from it goes when tha
   await plane.stop();
 });
 
+test('a claim that grows while it is copied is copied whole', async () => {
+  const plane = await aPlane();
+  await plane.server.create(CLAIM, aClaim('cstor-pvc', {}, '64Mi'));
+  const source = await plane.bound('cstor-pvc');
+  await plane.io(source.disk, BlockOpKind.Write, 0x5a);
+  const pool = plane.media.pools.get(join(folder, 'disk-1'))!;
+  const create = pool.createVolume.bind(pool);
+  pool.createVolume = async (wanted) => {
+    pool.createVolume = create;
+    const made = await create(wanted);
+    await plane.server.patch(VOLUME, null, source.volume.metadata.name, {
+      type: 'merge',
+      body: { spec: { size: '128Mi' } },
+    });
+    await plane.until('the source has grown', async () => {
+      const { status } = await plane.server.get<Volume>(VOLUME, null, source.volume.metadata.name);
+      return status?.capacityBytes === 128 * 2 ** 20;
+    });
+    return made;
+  };
+  const claimSource = { dataSource: { kind: 'PersistentVolumeClaim', name: 'cstor-pvc' } };
+  await plane.server.create(CLAIM, aClaim('copied', claimSource, '64Mi'));
+  const copied = await plane.bound('copied');
+  assert.equal(await plane.io(copied.disk, BlockOpKind.Read), 0x5a);
+  await plane.until('it says how large it is', async () => {
+    const { status } = await plane.server.get<Volume>(VOLUME, null, copied.volume.metadata.name);
+    return status?.capacityBytes === 128 * 2 ** 20;
+  });
+  await plane.stop();
+});
+
 test('a rollback is refused while hosts are logged in, else done once, and not again after a restart', async () => {
   const plane = await aPlane();
   await plane.server.create(CLAIM, aClaim('cstor-pvc', {}, '64Mi'));
