@@ -1,7 +1,8 @@
 // The embedded pool: opens the file that the configuration names, or makes it the first time.
-import { existsSync, mkdirSync, statfsSync, statSync } from 'node:fs';
+import { existsSync, statfsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { formatBytes, formatQuantity } from '../base/index.ts';
+import { makeFolderNow } from '../objects/index.ts';
 import type { Config } from './config/index.ts';
 import { StartError } from './ports.ts';
 
@@ -37,7 +38,7 @@ export function planPool(
   }
   try {
     // The pool holds CHAP secrets: nobody else looks in.
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    makeFolderNow(dirname(path));
   } catch (error) {
     throw new StartError(
       `cannot make the folder ${dirname(path)}: ${(error as Error).message}; choose another with --data`,

@@ -2,9 +2,10 @@
 // them (src/control/pool-host.ts says what each step means). It is replaced as a whole, so a crash leaves the one or the
 // other.
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, open, rename } from 'node:fs/promises';
+import { open, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { KeptPool, PoolList } from '../control/index.ts';
+import { makeFolder } from '../objects/index.ts';
 import { StartError } from './ports.ts';
 
 const STEPS = ['Making', 'Importing', 'Serving', 'Exporting', 'Destroying', 'Clearing'];
@@ -33,7 +34,7 @@ export class PoolListFile implements PoolList {
 
   async write(pools: readonly KeptPool[]): Promise<void> {
     if (pools.length === 0 && !existsSync(this.path)) return;
-    await mkdir(dirname(this.path), { recursive: true, mode: 0o700 });
+    await makeFolder(dirname(this.path));
     const temporary = `${this.path}.new`;
     const file = await open(temporary, 'w', 0o600);
     try {

@@ -6,8 +6,8 @@
 //   m/revision  the highest revision ever given
 //
 // After an error of the medium LevelDB itself refuses every later write, and so do we: nothing is tried twice.
-import { mkdir } from 'node:fs/promises';
 import { ClassicLevel } from 'classic-level';
+import { makeFolder } from './folders.ts';
 import { type Change, type Journal, MemoryObjectStore } from './memory.ts';
 import { type Entry, type Json, type ObjectStore, ObjectStoreError } from './types.ts';
 
@@ -16,7 +16,14 @@ const FORMAT_VERSION = 1;
 /** Opens the store in `folder`, making it where there is none. One process at a time: LevelDB holds a lock. */
 export async function openEmbeddedStore(folder: string): Promise<ObjectStore> {
   // Secrets are among the objects.
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  try {
+    await makeFolder(folder);
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new ObjectStoreError('OBJECTS_UNAVAILABLE', `${folder} cannot be made: ${message}`, {
+      cause,
+    });
+  }
   const level = new ClassicLevel<string, string>(folder, { valueEncoding: 'utf8' });
   try {
     await level.open();

@@ -2,6 +2,7 @@
 // documents and revisions; what the documents mean is the API server's business.
 export { openEmbeddedStore } from './embedded.ts';
 export type { EtcdOptions } from './etcd.ts';
+export { makeFolder, makeFolderNow } from './folders.ts';
 export { type Change, type Contents, type Journal, MemoryObjectStore } from './memory.ts';
 export { openEtcdStore } from './open-etcd.ts';
 export { exportObjects, importObjects } from './transfer.ts';

@@ -1,10 +1,11 @@
 // Where a pool is: on devices, or in a file of a folder. Made once, and from then on only opened: what is there under
 // another identity is somebody else's, and a pool that is missing is not made anew over it.
 import { existsSync, realpathSync } from 'node:fs';
-import { mkdir, readFile, rm, stat } from 'node:fs/promises';
+import { readFile, rm, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import type { Clock, Log, Turn } from '../../base/index.ts';
 import type { DataBufferPool } from '../../block/index.ts';
+import { makeFolder } from '../../objects/index.ts';
 import {
   createPoolFile,
   destroyPool,
@@ -99,7 +100,7 @@ export class NativeMedia implements PoolMedia {
     const limit = growthLimitPercent === undefined ? {} : { growthLimitPercent };
     if (fileBytes !== null) {
       // A pool holds whatever hosts write: nobody else looks in.
-      for (const path of paths) await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      for (const path of paths) await makeFolder(dirname(path));
       await createPoolFile({ ...common, ...limit, sizeBytes: fileBytes, sparse: true });
       return;
     }
