@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "native/binding/arena.h"
@@ -552,7 +553,13 @@ Napi::Value PoolBinding::Identity(const Napi::CallbackInfo& info) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("id", UuidText(env, store_id_));
   object.Set("name", name_);
-  object.Set("backend", media_.empty() ? "" : media_[0]->backend());
+  // The slowest says what there is to say: a ring may be denied to one of them alone.
+  const auto slow = std::find_if(media_.begin(), media_.end(), [](const auto& medium) {
+    return std::strcmp(medium->backend(), "threads") == 0;
+  });
+  object.Set("backend", media_.empty()          ? ""
+                        : slow != media_.end() ? (*slow)->backend()
+                                               : media_[0]->backend());
   object.Set("direct", !media_.empty() && media_[0]->direct());
   return object;
 }

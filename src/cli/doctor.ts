@@ -230,6 +230,9 @@ function judgePools({ objects }: Facts, tell: Tell): void {
         look,
       );
     }
+    if (pool.status?.['backend'] === 'threads') {
+      tell('care', `pool ${name} does without io_uring, and is slower for it`, look);
+    }
     const [free, size] = [numberOf(pool, 'freeBytes'), numberOf(pool, 'capacityBytes')];
     if (free !== null && size !== null && size > 0 && free < size * 0.15) {
       tell(

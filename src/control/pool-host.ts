@@ -21,6 +21,7 @@
 import type { Clock, Log, Timer } from '../base/index.ts';
 import type { ScrubSpec } from '../kinds/index.ts';
 import {
+  backendAdvice,
   type FoundPool,
   lastUseOf,
   type Pool,
@@ -558,7 +559,10 @@ export class PoolHost {
     if (leave !== undefined) held.leave = leave;
     held.clashes = await controller.attach(name, pool);
     await this.#keepPaths(held, []);
-    log.info({ pool: name, id, paths: held.kept.paths }, 'a pool is open');
+    const { backend } = pool;
+    log.info({ pool: name, id, paths: held.kept.paths, backend }, 'a pool is open');
+    const slow = backendAdvice(pool);
+    if (slow !== '') log.warn({ pool: name }, slow);
   }
 
   /** Nobody uses it yet. `found`: where it is, null for nowhere. */

@@ -1,5 +1,5 @@
 // How a pool is, in figures and in words: what each program shows of the pools that it has open.
-import { writableBlocks } from '../store/index.ts';
+import { backendAdvice, writableBlocks } from '../store/index.ts';
 import { type Pool, STORE_BLOCK_BYTES, type StoreVolume } from '../store/types.ts';
 import { presentDevice, presentWalk } from './device-status.ts';
 import type { PoolStatus } from './schemas.ts';
@@ -51,6 +51,7 @@ export function figuresOf(
     checksumErrors: stats?.checksumErrors ?? 0,
     ioErrors: stats?.ioErrors ?? 0,
     logDamaged: stats?.logDamaged ?? false,
+    backend: pool?.backend ?? '',
     devices: pool?.devices.list().map(presentDevice) ?? [],
     scrub: pool === null ? IDLE : presentWalk(pool.devices.scrubStatus()),
     resilver: pool === null ? IDLE : presentWalk(pool.devices.resilverStatus()),
@@ -114,6 +115,8 @@ export function adviceOf({ name, pool, why, paths, clashes }: KnownPool): string
       `${damage.length} blocks have no good copy (${shown.join(', ')}${damage.length > SHOWN_DAMAGE ? ', …' : ''}): write them again, or restore what lies there`,
     );
   }
+  const slow = backendAdvice(pool);
+  if (slow !== '') advice.push(slow);
   const { unknownBlocks } = pool.stats();
   if (unknownBlocks > 0) {
     advice.push(

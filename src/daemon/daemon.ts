@@ -21,7 +21,7 @@ import { IscsiServer, type SessionInfo } from '../iscsi/index.ts';
 import { buildMetrics, type MetricsSource } from '../metrics/index.ts';
 import { Listener } from '../net/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
-import { type Pool, STORE_BLOCK_BYTES } from '../store/index.ts';
+import { backendAdvice, type Pool, STORE_BLOCK_BYTES } from '../store/index.ts';
 import { FollowedCertificates, followTls } from './certificates.ts';
 import { type Config, isLoopback, type PortalAddress, showAddress } from './config/index.ts';
 import { type Engine, type EngineOptions, notifySystemd } from './engine.ts';
@@ -184,7 +184,9 @@ export class Daemon {
     this.#note = engine.note;
     this.#stops.push(() => pool.close());
     this.#stops.push(() => this.#pools?.close());
-    log.info({ path: config.pool.path, pool: pool.id }, 'pool is open');
+    log.info({ path: config.pool.path, pool: pool.id, backend: pool.backend }, 'pool is open');
+    const slow = backendAdvice(pool);
+    if (slow !== '') log.warn({ path: config.pool.path }, slow);
     const stats = pool.stats();
     if (stats.logDamaged) {
       log.error({ dropped: stats.droppedEntries }, 'the log ended before what it said was flushed');

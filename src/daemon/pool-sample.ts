@@ -8,6 +8,7 @@ export function samplePool(pool: Pool, name = pool.name): PoolSample {
   return {
     pool: name,
     state: stats.state,
+    backend: pool.backend,
     sizeBytes: bytes(stats.sizeBlocks),
     usableBytes: bytes(stats.usableBlocks),
     allocatedBytes: bytes(stats.allocatedBlocks),

@@ -194,6 +194,12 @@ export const PoolStatus = Type.Object(
         description: 'Its log was damaged when it was opened: see docs/operations.md.',
       }),
     ),
+    backend: Type.Optional(
+      Type.String({
+        description:
+          'How its devices are reached: io_uring, threads where that is not to be had (slower), sync where they lie in memory.',
+      }),
+    ),
     devices: Type.Optional(
       Type.Array(DeviceStatus, { description: 'The devices that it is made of.' }),
     ),

@@ -22,6 +22,7 @@ export interface VolumeSample {
 export interface PoolSample {
   readonly pool: string;
   readonly state: string;
+  readonly backend: string;
   readonly sizeBytes: number;
   readonly usableBytes: number;
   readonly allocatedBytes: number;
@@ -247,6 +248,14 @@ export function buildMetrics(source: MetricsSource): Registry {
       }
     }
   });
+  gauge(
+    'ashlar_pool_backend',
+    '1 for the way in which its devices are reached',
+    ['pool', 'backend'],
+    (metric) => {
+      for (const { pool, backend } of source.pools()) metric.set({ pool, backend }, 1);
+    },
+  );
   gauge(
     'ashlar_pool_size_bytes',
     'Size of the medium',

@@ -74,7 +74,9 @@ export {
   type StoreVersion,
   WriteGuard,
 } from './replication.ts';
+export { type RescuedVolume, type RescueOptions, rescueVolumes } from './rescue.ts';
 export {
+  backendAdvice,
   type NewVolume,
   type Pool,
   type PoolState,

@@ -71,6 +71,7 @@ type Queued =
 export class MemoryPool implements Pool, Flushable {
   readonly id: string;
   readonly name: string;
+  readonly backend = 'memory';
   readonly devices: MemoryDevices;
   readonly #turn: Turn;
   readonly #sizeBlocks: number;

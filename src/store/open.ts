@@ -1,8 +1,9 @@
 // Making, opening and checking pools of the native engine.
 import { randomBytes } from 'node:crypto';
 import { readdirSync, realpathSync, statSync } from 'node:fs';
+import { totalmem } from 'node:os';
 import { join } from 'node:path';
-import type { Turn } from '../base/index.ts';
+import { formatBytes, type Turn } from '../base/index.ts';
 import type { DataBufferPool } from '../block/index.ts';
 import { MIN_POOL_BYTES } from './limits.ts';
 import { CacheIdentity, markPlaces } from './lost-cache.ts';
@@ -113,6 +114,8 @@ export interface OpenPoolOptions {
   readonly turn: Turn;
   /** Who opens it; left out: this machine. Null: nobody that could be known again. */
   readonly owner?: PoolOwner | null;
+  /** Nothing is written, whoever's it is: changes are refused. For what cannot be opened otherwise. */
+  readonly readOnly?: boolean;
   /** Also a pool that another machine used last and did not export: that one has stopped for good. */
   readonly takeOver?: boolean;
   /** Over `nativeArena(…)`: the engine reads and writes these buffers in place. */
@@ -143,17 +146,25 @@ export async function openPool(options: OpenPoolOptions): Promise<NativePool> {
   if (buffers.arena !== currentArena()) {
     throw new StoreError('STORE_INVALID', 'the data buffers of a native pool are in nativeArena()');
   }
+  const memoryBytes = memoryOfMachine();
+  if (cacheBytes > memoryBytes) {
+    throw new StoreError(
+      'STORE_INVALID',
+      `a cache of ${formatBytes(cacheBytes)} for mappings is more than the ${formatBytes(memoryBytes)} of memory that there are: the machine would kill this process when it fills. Set it lower (pool.cache of the configuration, cacheBytes of a Pool)`,
+    );
+  }
   try {
     const openId = randomUuidBytes(); // E7: fresh at every opening.
-    const { owner = thisMachine(), takeOver = false } = options;
+    const { owner = thisMachine(), takeOver = false, readOnly = false } = options;
     const whose = {
       owner: owner === null ? NOBODY : uuidToBytes(owner.id),
       ownerName: owner?.name ?? '',
       takeOver,
     };
-    const how = { cacheBytes, openId, readOnly: false, backend, walkBytesPerSecond };
+    const how = { cacheBytes, openId, readOnly, backend, walkBytesPerSecond };
     const handle = await native().openPool({ paths, ...how, ...whose });
     const pool = new NativePool(handle, paths[0] ?? '', turn);
+    if (readOnly) return pool;
     const cache = new CacheIdentity(markPlaces(pool.id, paths[0] ?? ''));
     // S6: acknowledged entries are missing from the log. S9: a flush may have lost what came before it.
     if (pool.stats().droppedEntries > 0) cache.lost();
@@ -265,6 +276,12 @@ export async function destroyPool(paths: readonly string[]): Promise<void> {
   } catch (error) {
     throw asStoreError(error);
   }
+}
+
+/** Of a container, what it is allowed. */
+function memoryOfMachine(): number {
+  const allowed = process.constrainedMemory();
+  return allowed > 0 ? Math.min(allowed, totalmem()) : totalmem();
 }
 
 /** RFC 9562 §5.4: version 4, random. */

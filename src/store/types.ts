@@ -41,6 +41,12 @@ export interface PoolStats {
   readonly fault: string;
 }
 
+/** What there is to say about a pool's backend, and do; empty when all is well. */
+export function backendAdvice({ backend }: Pick<Pool, 'backend'>): string {
+  if (backend !== 'threads') return '';
+  return 'io_uring is not to be had, and its devices are reached by threads, which is slower: look at sysctl kernel.io_uring_disabled, the seccomp profile of the container, and the limit of locked memory (docs/operations.md)';
+}
+
 /** What writes may still take: without what is kept for deletes and checkpoints (N3). */
 export function writableBlocks(stats: PoolStats): number {
   const { usableBlocks, allocatedBlocks, pendingFreeBlocks } = stats;
@@ -227,6 +233,11 @@ export interface Pool {
   /** The store's id (E6): random, new with each formatting. */
   readonly id: string;
   readonly name: string;
+  /**
+   * How its devices are reached: io_uring; threads, where the kernel or a container's rules deny that, which is slower; sync
+   * where they lie in memory; memory: there are none.
+   */
+  readonly backend: string;
   stats(): PoolStats;
   volumes(): readonly StoreVolume[];
   volume(name: string): StoreVolume | null;

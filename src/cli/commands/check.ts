@@ -1,14 +1,27 @@
-// check pool: walks a pool that is not open, on the devices themselves. The one command that reaches past the API.
+// check pool and rescue pool: walk a pool that is not open, and read from one that cannot be opened, on the devices
+// themselves. The only commands that reach past the API.
 import { type Command, Option } from 'commander';
+import { formatBytes } from '../../base/index.ts';
+import type { RescuedVolume } from '../../store/index.ts';
 import { printStructured } from '../print.ts';
 import { EXIT_FAILED, GaveUp, type OutputFlags, print, UsageError } from '../usage.ts';
+
+/** Of one volume. */
+const SHOWN_LOST = 20;
 
 interface CheckFlags extends OutputFlags {
   readonly data: boolean;
   readonly pool?: string;
 }
 
+interface RescueFlags {
+  readonly to: string;
+  readonly pool?: string;
+  readonly volume: readonly string[];
+}
+
 export function addCheck(program: Command): void {
+  addRescue(program);
   const check = program.command('check').description('look at things offline');
   check
     .command('pool')
@@ -27,6 +40,48 @@ export function addCheck(program: Command): void {
       if (flags.output !== undefined) printStructured({ devices: paths, ...report }, flags.output);
       else printReport(paths, report);
       if (!report.clean) process.exitCode = EXIT_FAILED;
+    });
+}
+
+function addRescue(program: Command): void {
+  program
+    .command('rescue')
+    .description('save what a pool holds that cannot be opened any more')
+    .command('pool')
+    .description(
+      'write its volumes as raw images, without changing it; what cannot be read is told',
+    )
+    .argument('<path...>', "the pool's devices, or folders to find them in (/dev/disk/by-id)")
+    .requiredOption('--to <folder>', 'where the images go; on another disk')
+    .option('--pool <name-or-id>', 'which one, where there are several')
+    .option(
+      '--volume <name>',
+      'only this one, or VOLUME@SNAPSHOT; repeat',
+      (one: string, all: readonly string[]) => [...all, one],
+      [] as readonly string[],
+    )
+    .action(async (places: string[], flags: RescueFlags) => {
+      const { rescueVolumes, StoreError } = await import('../../store/index.ts');
+      const paths = await devicesOf(places, flags.pool);
+      const volumes = flags.volume.length === 0 ? null : flags.volume;
+      const onVolume = (rescued: RescuedVolume): void => {
+        const { name, image, sizeBytes, readBytes, lost } = rescued;
+        print(
+          `${name}: ${formatBytes(readBytes)} of ${formatBytes(sizeBytes)} written to ${image}`,
+        );
+        for (const { byteOffset, bytes } of lost.slice(0, SHOWN_LOST))
+          print(`  lost: ${bytes} bytes at ${byteOffset}`);
+        if (lost.length > SHOWN_LOST) print(`  and ${lost.length - SHOWN_LOST} more places`);
+        if (lost.length > 0) process.exitCode = EXIT_FAILED;
+      };
+      await rescueVolumes({ paths, folder: flags.to, volumes, onVolume }).catch(
+        (error: unknown) => {
+          if (error instanceof StoreError)
+            throw new GaveUp(`${error.message}; ${whatToDo(error.code)}`);
+          if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+          throw new GaveUp((error as Error).message);
+        },
+      );
     });
 }
 

@@ -13,6 +13,7 @@ import {
 } from '../../controllers/index.ts';
 import { layoutOf, POOL, type Pool, REPLICA, VOLUME } from '../../kinds/index.ts';
 import {
+  backendAdvice,
   type FoundPool,
   lastUseOf,
   StoreError,
@@ -168,7 +169,9 @@ export class PoolKeeper implements Controller {
       log.error({ pool: name, why }, 'a pool is faulted');
       void this.report(name);
     });
-    log.info({ pool: name, id: open.id }, 'a pool is open');
+    log.info({ pool: name, id: open.id, backend: open.backend }, 'a pool is open');
+    const slow = backendAdvice(open);
+    if (slow !== '') log.warn({ pool: name }, slow);
   }
 
   /** Where a pool that has been made is now. */

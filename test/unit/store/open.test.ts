@@ -15,6 +15,7 @@ import { after, it } from 'node:test';
 import { Turn } from '../../../src/base/index.ts';
 import { DataBufferPool } from '../../../src/block/index.ts';
 import {
+  backendAdvice,
   checkPool,
   createPoolFile,
   nativeArena,
@@ -155,4 +156,25 @@ it('the native CRC32C is the one of RFC 3720 B.4', () => {
 it('without a service manager there is nobody to notify', () => {
   delete process.env['NOTIFY_SOCKET'];
   assert.equal(sdNotify('READY=1'), false);
+});
+
+it('a cache that no memory could hold is refused, with the settings that say so', async () => {
+  const path = join(directory, 'cached');
+  await createPoolFile({ path, sizeBytes: 32 * MIB, name: 'cached' });
+  const cacheBytes = 2 ** 50;
+  await assert.rejects(
+    openPool({ path, turn, buffers, cacheBytes }),
+    /1Pi for mappings is more than the .* of memory.*pool\.cache/s,
+  );
+});
+
+it('what its devices are reached by is told, and what to do where io_uring is not to be had', async () => {
+  const path = join(directory, 'backends');
+  await createPoolFile({ path, sizeBytes: 32 * MIB, name: 'backends' });
+  const pool = await openPool({ path, turn, buffers, backend: 'threads' });
+  assert.equal(pool.backend, 'threads');
+  assert.match(backendAdvice(pool), /io_uring is not to be had.*kernel\.io_uring_disabled/);
+  await pool.close();
+  assert.equal(backendAdvice({ backend: 'io_uring' }), '');
+  assert.equal(backendAdvice({ backend: 'sync' }), '');
 });
