@@ -147,7 +147,7 @@ export async function openPool(options: OpenPoolOptions): Promise<NativePool> {
     throw new StoreError('STORE_INVALID', 'the data buffers of a native pool are in nativeArena()');
   }
   const memoryBytes = memoryOfMachine();
-  if (cacheBytes > memoryBytes) {
+  if (cacheBytes > Math.max(memoryBytes, DEFAULT_CACHE_BYTES)) {
     throw new StoreError(
       'STORE_INVALID',
       `a cache of ${formatBytes(cacheBytes)} for mappings is more than the ${formatBytes(memoryBytes)} of memory that there are: the machine would kill this process when it fills. Set it lower (pool.cache of the configuration, cacheBytes of a Pool)`,

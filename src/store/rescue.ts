@@ -1,6 +1,6 @@
 // What can be read of the volumes of a pool that cannot be opened to be written to, as raw images: the pool is opened for
 // reading only, and not a byte of it is changed. What has no good copy is a hole in the image, and is told of.
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Turn } from '../base/index.ts';
 import {
@@ -21,14 +21,18 @@ const READ_BLOCKS = 256;
 /** Where nothing says what is mapped, it is found out by reading as far as one page of the map speaks of. */
 const PAGE_BLOCKS = 128;
 const EXTENTS = 1024;
+/** It is read through once: little need be kept, also on a small machine. */
+const CACHE_BYTES = 64 << 20;
 
 export interface RescueOptions {
   readonly paths: readonly string[];
-  /** Gets NAME.raw for each volume; none is overwritten. */
+  /** Gets NAME.raw for each volume, with _ for each / of the name (replicas have them); none is overwritten. */
   readonly folder: string;
   /** Null: all of them. A snapshot is VOLUME@SNAPSHOT. */
   readonly volumes: readonly string[] | null;
   readonly onVolume: (rescued: RescuedVolume) => void;
+  /** That volume has no image; the others are gone on with. */
+  readonly onFailed: (name: string, error: Error) => void;
 }
 
 export interface RescuedVolume {
@@ -40,11 +44,17 @@ export interface RescuedVolume {
   readonly lost: readonly { readonly byteOffset: number; readonly bytes: number }[];
 }
 
-/** Rejects with StoreError, or with the system's error where an image cannot be written. */
+/** Rejects with StoreError where the pool cannot be opened, or a volume that is named is not there. */
 export async function rescueVolumes(options: RescueOptions): Promise<void> {
-  const { paths, folder, volumes, onVolume } = options;
+  const { paths, folder, volumes, onVolume, onFailed } = options;
   const buffers = new DataBufferPool(nativeArena(8 * MAX_BUFFER_BYTES));
-  const pool = await openPool({ paths, turn: new Turn(), buffers, readOnly: true });
+  const pool = await openPool({
+    paths,
+    turn: new Turn(),
+    buffers,
+    cacheBytes: CACHE_BYTES,
+    readOnly: true,
+  });
   try {
     const names = volumes ?? pool.volumes().map(({ name }) => name);
     for (const name of names) {
@@ -56,7 +66,9 @@ export async function rescueVolumes(options: RescueOptions): Promise<void> {
           `there is no ${name}; there are ${known.join(', ')}`,
         );
       }
-      onVolume(await rescue(volume, join(folder, `${name}.raw`), buffers));
+      // A name that leads elsewhere would, too.
+      const image = join(folder, `${name.replaceAll('/', '_')}.raw`);
+      await rescue(volume, image, buffers).then(onVolume, (error: Error) => onFailed(name, error));
     }
   } finally {
     await pool.close();
@@ -86,6 +98,10 @@ async function rescue(
       }
     }
     await file.sync();
+  } catch (error) {
+    // It would be in the way of the next try.
+    await unlink(image);
+    throw error;
   } finally {
     data.release();
     await file.close();

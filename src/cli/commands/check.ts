@@ -74,7 +74,11 @@ function addRescue(program: Command): void {
         if (lost.length > SHOWN_LOST) print(`  and ${lost.length - SHOWN_LOST} more places`);
         if (lost.length > 0) process.exitCode = EXIT_FAILED;
       };
-      await rescueVolumes({ paths, folder: flags.to, volumes, onVolume }).catch(
+      const onFailed = (name: string, error: Error): void => {
+        print(`${name}: not saved: ${error.message}`);
+        process.exitCode = EXIT_FAILED;
+      };
+      await rescueVolumes({ paths, folder: flags.to, volumes, onVolume, onFailed }).catch(
         (error: unknown) => {
           if (error instanceof StoreError)
             throw new GaveUp(`${error.message}; ${whatToDo(error.code)}`);

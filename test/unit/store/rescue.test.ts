@@ -51,6 +51,9 @@ test('volumes come out as images, what is lost is told, and the pool is not touc
   const pool = await openPool({ path, turn: new Turn(), buffers, owner: thisNode('elsewhere') });
   const volume = await pool.createVolume({ id: randomUUID(), name: 'db', sizeBlocks: 3000 });
   const empty = await pool.createVolume({ id: randomUUID(), name: 'empty', sizeBlocks: 8 });
+  for (const name of ['replica/v/r', '../out']) {
+    await pool.createVolume({ id: randomUUID(), name, sizeBlocks: 8 });
+  }
   assert.equal(empty.info().mappedBlocks, 0);
   const expected = Buffer.alloc(3000 * BLOCK);
   for (const [index, lba] of [0, 700, 1500, 2990].entries()) {
@@ -65,8 +68,15 @@ test('volumes come out as images, what is lost is told, and the pool is not touc
   await pool.close();
 
   const rescued: RescuedVolume[] = [];
+  const failed: string[] = [];
   const rescue = (to: string, volumes: string[] | null) =>
-    rescueVolumes({ paths: [path], folder: to, volumes, onVolume: (one) => rescued.push(one) });
+    rescueVolumes({
+      paths: [path],
+      folder: to,
+      volumes,
+      onVolume: (one) => rescued.push(one),
+      onFailed: (name, { message }) => failed.push(`${name}: ${message}`),
+    });
   const before = sumOf(path);
   await rescue(folder, null);
   assert.deepEqual(
@@ -74,12 +84,22 @@ test('volumes come out as images, what is lost is told, and the pool is not touc
     [
       ['db', 40 * BLOCK, 0],
       ['empty', 0, 0],
+      ['replica/v/r', 0, 0],
+      ['../out', 0, 0],
     ],
   );
   assert(readFileSync(join(folder, 'db.raw')).equals(expected));
   await rescue(folder, ['db@then']);
   assert(readFileSync(join(folder, 'db@then.raw')).equals(expected));
-  await assert.rejects(rescue(folder, ['db']), /EEXIST/);
+  for (const name of ['replica_v_r.raw', '.._out.raw']) {
+    assert.equal(readFileSync(join(folder, name)).length, 8 * BLOCK);
+  }
+  // One that cannot be made is in nobody's way, and nothing is overwritten.
+  rm('empty.raw');
+  await rescue(folder, ['db', 'empty']);
+  assert.deepEqual([failed.length, failed[0]?.startsWith('db: EEXIST')], [1, true]);
+  assert.equal(rescued.at(-1)?.name, 'empty');
+  assert(readFileSync(join(folder, 'db.raw')).equals(expected));
   await assert.rejects(rescue(folder, ['web']), /there is no web; there are db, empty/);
   assert.equal(sumOf(path), before);
 
