@@ -121,7 +121,8 @@ test('a recovery does without who has lost what it must settle, where the others
   }
 });
 
-test('a recovery waits where nobody else may have what was lost', () => {
+/** A write is acknowledged by members 0 and 2; member 1 has the one before it. */
+function ackedByTwo(): { scenario: Scenario; first: CoordinatorProcess } {
   const scenario = new Scenario({
     members: 3,
     blocks: 4,
@@ -133,7 +134,12 @@ test('a recovery waits where nobody else may have what was lost', () => {
   scenario.ok(scenario.flush(first));
   scenario.run(1000);
   scenario.clogDown(0, 1);
-  scenario.ok(scenario.write(first, 0)); // Members 0 and 2 have it.
+  scenario.ok(scenario.write(first, 0));
+  return { scenario, first };
+}
+
+test('a recovery waits where nobody else may have what was lost', () => {
+  const { scenario, first } = ackedByTwo();
   first.kill();
   scenario.member(2).stop(false);
   scenario.member(0).store.loseMap(0, 1);
@@ -148,18 +154,7 @@ test('a recovery waits where nobody else may have what was lost', () => {
 });
 
 test('a recovery waits also where only who lost it stored the record without the other that had it', () => {
-  const scenario = new Scenario({
-    members: 3,
-    blocks: 4,
-    config: { syncPolicy: SyncPolicy.Quorum, lagMs: 300_000, holdMs: 300_000, promiseWaitMs: 200 },
-  });
-  const first = scenario.activate(0);
-  scenario.whole(0);
-  scenario.ok(scenario.write(first, 0));
-  scenario.ok(scenario.flush(first));
-  scenario.run(1000);
-  scenario.clogDown(0, 1);
-  scenario.ok(scenario.write(first, 0)); // Members 0 and 2 have it.
+  const { scenario, first } = ackedByTwo();
   scenario.member(2).stop(false);
   scenario.run(200); // Member 0 stores that 2 is stale, member 1 does not.
   first.kill();
