@@ -205,10 +205,13 @@ export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, 
     return this.#core.status(this.#options.clock.nowMs());
   }
 
-  /** Why there is no session with a replica; empty when there is one. */
+  /** Why there is no session with a replica; empty when there is one, and it has told what it holds. */
   linkReason(replicaId: string): string {
     const peer = this.#peers.get(replicaId);
-    return peer === undefined ? 'not a peer' : (this.#links[peer]?.reason ?? '');
+    if (peer === undefined) return 'not a peer';
+    const reason = this.#links[peer]?.reason ?? '';
+    if (reason !== '' || this.#core.hasGreeted(peer)) return reason;
+    return 'its session has just begun';
   }
 
   /** Its node answers, and has no such replica: its disk is gone, or another one. */

@@ -409,6 +409,11 @@ export class Coordinator implements CoordinatorEvents {
     this.#core.writes.submit(nowMs, op);
   }
 
+  /** A session with it has begun, and it has told what it holds: before, it cannot become a member. */
+  hasGreeted(peer: number): boolean {
+    return (this.#core.peers[peer]?.hello ?? null) !== null;
+  }
+
   readTarget(peer: number, id: number): BlockOp | null {
     return this.#core.reads.readTarget(peer, id);
   }

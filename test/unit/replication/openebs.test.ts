@@ -574,3 +574,31 @@ test('spare replacement: a newcomer takes the place of a dead member in one chan
     assert.equal(await read(cluster, volume, 0), 77);
   });
 });
+
+test('a newcomer counts as reachable from its greeting on, not from the first byte of its session', async () => {
+  const cluster = new ACluster(4);
+  await withVolume(cluster, THREE, async () => {
+    const { coordinator } = cluster.volume!;
+    for (const round of [1, 2, 3, 4, 5]) {
+      const extra = {
+        replicaId: `v-x${round}`,
+        at: { host: '127.0.0.1', port: 0 },
+        witness: false,
+      };
+      extra.at.port = cluster.nodes[3]!.port;
+      cluster.places.set(extra.replicaId, cluster.nodes[3]!);
+      await cluster.coordinators.makeNewcomer('v', BLOCKS, extra);
+      coordinator.addReplica(extra.replicaId);
+      // Asked at every turn of the event loop, not each 20 ms: its answer comes a turn or more after the session is there.
+      while (coordinator.linkReason(extra.replicaId) !== '') {
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      await coordinator.changeMember(null, { replicaId: extra.replicaId, witness: false });
+      await cluster.until('it is whole', () => cluster.volume!.state() === 'Healthy');
+      await coordinator.changeMember(extra.replicaId, null);
+      const which = { volumeId: 'v', replicaId: extra.replicaId, epoch: coordinator.epoch };
+      coordinator.removeReplica(extra.replicaId);
+      await cluster.coordinators.manager.delete(extra.at, which);
+    }
+  });
+});
