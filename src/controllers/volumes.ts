@@ -238,12 +238,7 @@ export class VolumeController implements Controller {
     // Not on its witness's node; but data comes before votes.
     const apart = placeBeside(this.#staying(this.#witnessesOf(volume)));
     const { pools, missing: why } = apart.missing === '' ? apart : placeBeside([]);
-    const claim = volume.spec.storagePoolClaim;
-    const isClaimMissing = claim !== undefined && catalog.get(STORAGE_POOL_CLAIM, claim) === null;
-    const missing =
-      why !== '' && all.length === 0 && isClaimMissing
-        ? `there is no StoragePoolClaim "${claim}" (spec.storagePoolClaim)`
-        : why;
+    const missing = why !== '' && all.length === 0 ? this.#withoutPools(volume) : why;
     if (isSingle) {
       // Its data is in the one that it was made with, and another would be empty: its node gives that one a record first.
       const stays = volume.status?.conditions?.find(({ type }) => type === MEMBERS_AS_WANTED);
@@ -276,6 +271,17 @@ export class VolumeController implements Controller {
       );
     }
     return { made, missing };
+  }
+
+  /** Why there is none that it may be in: what its pool claim says of itself, where it has one. */
+  #withoutPools({ spec }: Volume): string {
+    const name = spec.storagePoolClaim;
+    const none = 'there is no pool that it may use';
+    if (name === undefined || spec.casType === 'jiva') return none;
+    const claim = this.#around.catalog.get(STORAGE_POOL_CLAIM, name);
+    if (claim === null) return `there is no StoragePoolClaim "${name}" (spec.storagePoolClaim)`;
+    const says = claim.status?.conditions?.find(({ type }) => type === 'Ready')?.message ?? '';
+    return says === '' ? none : `StoragePoolClaim ${name} has no pool: ${says}`;
   }
 
   async #ask(

@@ -569,6 +569,14 @@ test('a device that holds something, or is in use, is not taken; the claim says 
     /blockdevice-2 on node-1 holds an XFS file system/,
   );
   assert.equal((await world.all(POOL)).length, 1);
+  // Who waits for a volume of it need not look there to know.
+  await world.server.create(STORAGE_CLASS, storageClass);
+  await world.server.create(CLAIM, aClaim('cstor-pvc'));
+  await world.settle();
+  assert.match(
+    (await world.eventsOf('cstor-pvc')).join(),
+    /StoragePoolClaim cstor-disk-pool has no pool: .*blockdevice-2 on node-1 holds an XFS file system/,
+  );
 });
 
 test('a replica that somebody edits stays where it is: the field is named', async () => {
