@@ -76,7 +76,7 @@ export class MemberCore {
     // it in because the store remembered it then, so that the record is as good a proof as the list.
     const attached = this.entry?.openId ?? '';
     this.openIds =
-      attached === '' || opened.openIds.includes(attached)
+      attached === '' || opened.openIds.includes(attached) || !rules.E7_attachedStays
         ? opened.openIds
         : [attached, ...opened.openIds];
     // E4: a lease granted before the restart may still run. A store that never promised has granted none.

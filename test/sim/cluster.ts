@@ -200,6 +200,7 @@ export class CoordinatorProcess implements CoordinatorHost {
       config: cluster.config,
       random: cluster.rng,
       rules: cluster.rules,
+      ...cluster.lastOp,
       host: this,
       transport: {
         send: (peer, message) => this.#send(peer, message),
@@ -528,6 +529,8 @@ export interface ClusterOptions {
   readonly coordinators: number;
   readonly blocks: number;
   readonly config?: Partial<CoordinatorConfig>;
+  /** E1. Standard: 2^40 - 1. */
+  readonly lastOpNumber?: number;
   readonly trace?: (line: string) => void;
 }
 
@@ -538,6 +541,7 @@ export class Cluster {
   readonly rng: Rng;
   readonly rules: Rules;
   readonly config: CoordinatorConfig;
+  readonly lastOp: { readonly lastOpNumber?: number };
   readonly network: Network;
   readonly checker: Checker;
   readonly snapshots = new SnapshotChecker();
@@ -559,6 +563,8 @@ export class Cluster {
     this.#initialMembers = options.members;
     this.#trace = options.trace;
     this.config = { ...DEFAULT_COORDINATOR_CONFIG, ...options.config };
+    const { lastOpNumber } = options;
+    this.lastOp = lastOpNumber === undefined ? {} : { lastOpNumber };
     this.network = new Network(this.scheduler, this.rng, {
       minDelayMs: 0.05,
       maxDelayMs: 0.5,

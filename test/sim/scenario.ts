@@ -3,11 +3,24 @@ import { BlockOpKind, type DataBuffer, IoStatus } from '../../src/block/index.ts
 import {
   type CoordinatorConfig,
   CoordinatorPhase,
+  SyncPolicy,
 } from '../../src/volume/coordinator/interfaces.ts';
 import { ALL_RULES, type Rules } from '../../src/wire/rules.ts';
 import { Cluster, type CoordinatorProcess, HostOp, type MemberProcess } from './cluster.ts';
 import { Rng } from './rng.ts';
 import { SimPayload } from './sim-store.ts';
+
+/** Nobody is late for as long as a scenario lasts: what happens is what it says. */
+export const patient = {
+  syncPolicy: SyncPolicy.Quorum,
+  recordTimeoutMs: 300_000,
+  lagMs: 300_000,
+  holdMs: 300_000,
+  promiseWaitMs: 200,
+};
+
+/** A scenario throws `Violation`, or returns. */
+export type Directed = (rules: Rules, trace?: boolean) => void;
 
 export interface ScenarioOptions {
   readonly members?: number;
@@ -18,6 +31,7 @@ export interface ScenarioOptions {
   readonly rules?: Rules;
   readonly seed?: number;
   readonly config?: Partial<CoordinatorConfig>;
+  readonly lastOpNumber?: number;
   readonly trace?: boolean;
 }
 
@@ -40,6 +54,7 @@ export class Scenario {
       spares: options.spares ?? 0,
       coordinators: options.coordinators ?? 2,
       blocks: options.blocks ?? 4,
+      ...(options.lastOpNumber === undefined ? {} : { lastOpNumber: options.lastOpNumber }),
       ...(options.config === undefined ? {} : { config: options.config }),
       ...(options.trace === true ? { trace: (line: string) => console.log(line) } : {}),
     });
@@ -156,4 +171,13 @@ export class Scenario {
   join(coordinator: number, ...members: number[]): void {
     for (const member of members) this.cluster.network.setCut(coordinator, member, false, false);
   }
+}
+
+/** Does it become active? The checker looks at whoever does. */
+export function tryActivate(scenario: Scenario, index: number, limitMs: number): boolean {
+  const coordinator = scenario.coordinator(index);
+  const endMs = scenario.nowMs + limitMs;
+  while (scenario.nowMs < endMs && coordinator.core?.phase !== CoordinatorPhase.Active)
+    scenario.run(10);
+  return coordinator.core?.phase === CoordinatorPhase.Active;
 }

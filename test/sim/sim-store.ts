@@ -585,7 +585,7 @@ export class SimStore implements MemberStore {
         if (higher === 0) return false;
         return this.#compare(old.epoch, old.op, join.epoch, join.op) < 0 || higher > 0; // B4.
       default:
-        return higher === 0; // H3.
+        return higher === 0 || !this.#rules.H3_sameVersion;
     }
   }
 

@@ -29,6 +29,7 @@ export const CATCHES: readonly Catch[] = [
   // A store that came back empty has another storeId, and does not know the opening that was attached either.
   { off: ['E6_storeId', 'E7_openId'], scenario: 'swappedDisk' },
   { off: ['E7_openId'], scenario: 'restoredImage' },
+  { off: ['E7_attachedStays'], scenario: 'openedOften' },
   { off: ['R1_applyBefore'], scenario: 'slowSource' },
   { off: ['R1_flushBefore'], scenario: 'flushCountsJoiner' },
   { off: ['R2_allCounted'], scenario: 'committedByMajority' },
@@ -64,12 +65,16 @@ export const CATCHES: readonly Catch[] = [
   { off: ['B4_guard'], seed: 3 },
   { off: ['B4_sourcesInSync'], scenario: 'sourceComesBackBlank' },
   { off: ['B5_allCopied'], scenario: 'promotedEarly' },
+  // A joiner's own `contig` stays where it was before it joined.
+  { off: ['B5_interrupted', 'B1_returningContig'], scenario: 'interruptedJoin' },
   { off: ['B6_onlyInSync'], scenario: 'missedInPieces' },
   { off: ['B6_allCopied'], scenario: 'missedSnapshots' },
   { off: ['B6_sealedFirst'], scenario: 'missedSnapshots' },
   { off: ['B6_sameCut'], scenario: 'anotherCut' },
   { off: ['B6_damagedWaits'], scenario: 'damagedAtSources' },
   { off: ['B7_holeFloor'], seed: 4 },
+  { off: ['B7_committedFloor'], scenario: 'holesBeforeCommit' },
+  { off: ['B7_fromZero'], seed: 1231 },
   { off: ['B7_belowSnapshots'], scenario: 'holesAboveCut' },
   { off: ['P1_exactCut'], seed: 67 },
   { off: ['P3_quorum'], seed: 1 },
@@ -78,6 +83,14 @@ export const CATCHES: readonly Catch[] = [
   { off: ['P3_holdersSay'], scenario: 'heldByWord' },
   { off: ['P3_lastHolderStays'], scenario: 'lastHolder' },
   { off: ['P3_unnamedDeleted'], seed: 6 },
+  { off: ['H3_sameVersion'], scenario: 'mendedTooLate' },
+  { off: ['H6_unknownIsUnequal'], scenario: 'listerLostMap' },
+  { off: ['H6_asNewAsMayBe'], scenario: 'nobodyHasMap' },
+  { off: ['H6_newestOfCopy'], scenario: 'lostBesideKnown' },
+  { off: ['H6_notPromoted'], scenario: 'joinerLostMap' },
+  { off: ['H6_leftOut'], scenario: 'lostInRecovery' },
+  { off: ['H6_othersSuffice'], scenario: 'lostInRecovery' },
+  { off: ['H6_storedRecord'], scenario: 'lostWithRecord' },
 ];
 
 /** Rules that are not caught by themselves, and why that is as it should be. */
@@ -86,6 +99,10 @@ export const IMPLIED: Readonly<Partial<Record<RuleName, string>>> = {
     'R1 and R4: a joiner stored the record that names it before any op that it could ack too early, and recovery adopts it',
   W3_oneInSync:
     'V2: every majority with a member in sync meets every set of q counted members, joiners included',
+  W3_sessionEnds:
+    'R1, R2: the record that detaches who acked is behind the op at all that it counts; where those are too few the op is issued anew',
+  R5_acksWait:
+    'V1, R5: recovery needs a majority of the new list, too, which meets every set of q that it counts',
   V3_trust:
     'R1, R2, V4: who stored a record that calls another stale has raised its contig beyond all that the stale one can ' +
     'hold, and only what is above the lowest contig is looked at',

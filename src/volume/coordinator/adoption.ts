@@ -98,7 +98,8 @@ export function adopt(
       if (lost?.has(replicaId) === true) continue;
       // R1: what was acknowledged under the record before is surely at those alone that stored this one.
       const stored = promise.record;
-      if (stored !== null && compareRecords(stored, best) === 0) withMap += 1;
+      const isStored = stored !== null && compareRecords(stored, best) === 0;
+      if (isStored || !rules.H6_storedRecord) withMap += 1;
       if (entry.bootId === promise.bootId || entry.bootId === '') clean += 1;
     }
     // V3: no member above the role in the record that it stored itself.
@@ -131,7 +132,8 @@ export function adopt(
     best.oldMembers.length > 0 ? Math.min(majority, majorityOf(best.oldMembers.length)) : majority;
   const needed = witness ? 1 : Math.max(1, counted - q + 1);
   // H6, as V2 and V6: each acked op is at one of those that are believed.
-  if (lost !== undefined && lost.size > 0 && (withMap < needed || lowest === null)) {
+  const short = (withMap < needed && rules.H6_othersSuffice) || lowest === null;
+  if (lost !== undefined && lost.size > 0 && short) {
     return `${[...lost].join(', ')} lost a part of its map, and the others may lack what it had there`;
   }
   // V2.

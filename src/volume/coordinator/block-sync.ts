@@ -16,6 +16,7 @@ import {
   MessageType,
 } from '../../wire/messages.ts';
 import { compare } from '../../wire/record.ts';
+import type { Rules } from '../../wire/rules.ts';
 import type { Version } from '../../wire/version.ts';
 import { MAP_LOST } from './interfaces.ts';
 import { MAX_COPY_BLOCKS, MAX_HOLE_BLOCKS, MAX_LISTED_RUNS } from './limits.ts';
@@ -45,6 +46,7 @@ export interface BlockSyncOptions {
   readonly fromLba: number;
   readonly sizeBlocks: number;
   readonly epoch: number;
+  readonly rules: Rules;
   readonly since: Version;
   /** Peers. */
   readonly listers: readonly number[];
@@ -275,7 +277,8 @@ export class BlockSync {
       const more = Math.min(MAX_COPY_BLOCKS - last.blocks, end - start);
       last.blocks += more;
       // Of a block whose version nobody tells: as new as any of them may be (H6).
-      if (more > 0 && compare(decision, last.decision) > 0) last.decision = decision;
+      const isNewer = this.#options.rules.H6_newestOfCopy && compare(decision, last.decision) > 0;
+      if (more > 0 && isNewer) last.decision = decision;
       from += more;
     }
     for (let lba = from; lba < end; lba += most) {

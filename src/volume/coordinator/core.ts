@@ -39,6 +39,8 @@ export interface CoordinatorOptions {
   readonly host: CoordinatorHost;
   readonly random: CoordinatorRandom;
   readonly rules?: Rules;
+  /** E1: an epoch's last op. Standard, and most: 2^40 - 1; tests do not wait so long. */
+  readonly lastOpNumber?: number;
 }
 
 export class Core {

@@ -84,9 +84,11 @@ export class Members {
     for (let number = core.ring.first; number < core.ring.next; number += 1) {
       const entry = core.ring.get(number)!;
       entry.sentTo &= ~peer.bit;
-      entry.acks &= ~peer.bit;
+      if (core.rules.W3_sessionEnds) entry.acks &= ~peer.bit;
     }
-    for (const flush of core.flushes.pending) flush.acks &= ~peer.bit;
+    if (core.rules.W3_sessionEnds) {
+      for (const flush of core.flushes.pending) flush.acks &= ~peer.bit;
+    }
     const proposed = core.proposal !== null && (core.proposal.counted & peer.bit) !== 0;
     if (core.counts(peer)) {
       peer.lastFault = why;
@@ -192,7 +194,8 @@ export class Members {
     const core = this.#core;
     // B1: less, if it says itself that it lost something; B7: from zero, if holes it may lack have no version any more.
     let since = core.rules.B1_returningContig ? minVersion(recorded, peer.hello!.contig) : recorded;
-    if (core.rules.B7_holeFloor && compare(since, core.record!.holeFloor) < 0) since = ZERO_VERSION;
+    const { B7_holeFloor: kept, B7_fromZero: all } = core.rules;
+    if (kept && all && compare(since, core.record!.holeFloor) < 0) since = ZERO_VERSION;
     const join = { epoch: core.epoch, op: core.ring.next };
     const copied = !core.rules.B5_allCopied;
     core.rebuilds.running.set(peer.index, { peer, join, since, sync: null, sources: [], copied });

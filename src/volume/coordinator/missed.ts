@@ -181,6 +181,7 @@ export class MissedSnapshots {
       sizeBlocks: core.record!.sizeBlocks,
       border: snapshot.sizeBlocks,
       epoch: core.epoch,
+      rules: core.rules,
       since: snapshot.version,
       listers: [peer.index],
       branchOf: snapshot.id,

@@ -50,6 +50,7 @@ export class Rebuilds {
         fromLba: 0,
         sizeBlocks: core.record!.sizeBlocks,
         epoch: core.epoch,
+        rules: core.rules,
         since: rebuild.since,
         listers: core.rules.B2_targetsList ? [source, peer.index] : [source],
         mode: InstallMode.Rebuild,
@@ -62,7 +63,7 @@ export class Rebuilds {
         // H6: what it cannot take, it may lack: it goes on as a joiner, and is never promoted.
         mayLeave: () => {
           rebuild.peer.lastFault = MAP_LOST;
-          isWhole = false;
+          isWhole = !core.rules.H6_notPromoted;
           return true;
         },
         onDone: () => {
@@ -98,10 +99,11 @@ export class Rebuilds {
     // H6: a version that is not known is equal to none. ✗ skipped as equal, the joiner would answer zeros. The others have it.
     // Of what none of them has it is told as new as it may be. ✗ told as old: who returns from before is asked for no change
     // there, and answers with what it had.
-    if (isUnknown(segment, 0)) {
-      const { join } = rebuild;
-      const sources = [...others, source];
-      return { hole: false, epoch: join.epoch, op: join.op - 1, sources, targets };
+    const { H6_unknownIsUnequal, H6_asNewAsMayBe } = this.#core.rules;
+    if (isUnknown(segment, 0) && H6_unknownIsUnequal) {
+      const { join, since } = rebuild;
+      const most = H6_asNewAsMayBe ? { epoch: join.epoch, op: join.op - 1 } : since;
+      return { hole: false, ...most, sources: [...others, source], targets };
     }
     // Equal versions are skipped unread; what is not below `j` comes in the joiner's own stream.
     if (epoch === segment.epochs[1] && op === segment.ops[1]) return null;

@@ -17,7 +17,11 @@ export function nextRecord(
   change: Partial<VolumeRecord>,
   rules: Rules = ALL_RULES,
 ): VolumeRecord {
-  const holeFloor = holeFloorAfter(record, change.members ?? record.members, rules);
+  const holeFloor = holeFloorAfter(
+    rules.B7_committedFloor ? record : { ...record, ...change },
+    change.members ?? record.members,
+    rules,
+  );
   return { ...record, lossPending: false, holeFloor, ...change, n: record.n + 1 };
 }
 
@@ -133,7 +137,7 @@ export function detached(
         const contig = leavers.get(entry.replicaId);
         if (contig === undefined) return entry;
         const since =
-          entry.state === MemberState.Joining
+          entry.state === MemberState.Joining && rules.B5_interrupted
             ? entry.since // B5: interrupted, stale since the old version.
             : rules.B1_minOfBoth
               ? minVersion(contig, allApplied)

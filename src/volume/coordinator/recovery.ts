@@ -181,6 +181,7 @@ export class Recovery {
       fromLba: 0,
       sizeBlocks: adoption.record.sizeBlocks,
       epoch: core.epoch,
+      rules: core.rules,
       since: adoption.lowest,
       listers,
       mode: InstallMode.Reconcile,
@@ -206,7 +207,7 @@ export class Recovery {
     const { kinds, epochs, ops } = segment;
     for (let index = 0; index < listers.length; index += 1) {
       // H6: what it alone may have had would be overruled by an older version of another.
-      if (this.forced === null && isUnknown(segment, index)) {
+      if (this.forced === null && this.#core.rules.H6_leftOut && isUnknown(segment, index)) {
         this.#leaveOut(listers[index]!);
         return null;
       }

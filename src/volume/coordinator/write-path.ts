@@ -77,13 +77,14 @@ export class WritePath {
     const core = this.#core;
     const { record } = core;
     // R5: acks wait for the second record of a member change; W3: fewer than q count, the op waits for a joiner.
-    if (core.need === Number.POSITIVE_INFINITY || record!.oldMembers.length > 0) return false;
+    if (core.need === Number.POSITIVE_INFINITY) return false;
+    if (record!.oldMembers.length > 0 && core.rules.R5_acksWait) return false;
     let to = (core.inSync | core.joining) & ~core.leaving;
     if (core.proposal !== null && core.rules.B3_opsFromProposal) {
       to |= core.proposal.counted & ~core.leaving;
     }
     if ((to & core.inSync) === 0) return false;
-    if (core.ring.next > MAX_OP_NUMBER) {
+    if (core.ring.next > (core.options.lastOpNumber ?? MAX_OP_NUMBER)) {
       core.recovery.collect(nowMs, 0); // E1: the epoch has no numbers left.
       return false;
     }
@@ -195,7 +196,7 @@ export class WritePath {
         return false;
     }
     if (core.leaving !== 0 && core.rules.W4_recordBeforeAck) return false;
-    return core.record!.oldMembers.length === 0;
+    return core.record!.oldMembers.length === 0 || !core.rules.R5_acksWait;
   }
 
   /** W3: applied at enough of the counted, one of them in sync. */

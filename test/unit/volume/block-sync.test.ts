@@ -1,4 +1,5 @@
 // What one member has and another lacks, copied: every block once, in as few copies as may be.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { IoStatus } from '../../../src/block/index.ts';
@@ -15,6 +16,7 @@ import {
   type ListChanged,
   MessageType,
 } from '../../../src/wire/messages.ts';
+import { ALL_RULES } from '../../../src/wire/rules.ts';
 
 const SOURCE = 1;
 const OTHER = 2;
@@ -42,6 +44,7 @@ function copiesOf(
     fromLba: 0,
     sizeBlocks,
     epoch: 1,
+    rules: ALL_RULES,
     since: { epoch: 0, op: 0 },
     listers: [SOURCE],
     mode: InstallMode.Rebuild,
@@ -179,6 +182,7 @@ test('listings that take longer than a tick are asked for once, and the copying 
     fromLba: 0,
     sizeBlocks,
     epoch: 1,
+    rules: ALL_RULES,
     since: { epoch: 0, op: 0 },
     listers: [SOURCE, TARGET],
     mode: InstallMode.Rebuild,
@@ -250,6 +254,7 @@ test('the next window is listed and copied while the last copies of the one befo
     fromLba: 0,
     sizeBlocks,
     epoch: 1,
+    rules: ALL_RULES,
     since: { epoch: 0, op: 0 },
     listers: [SOURCE],
     mode: InstallMode.Rebuild,
