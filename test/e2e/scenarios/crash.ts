@@ -19,7 +19,7 @@ export const crashScenarios: readonly Scenario[] = [
   { name: 'a clean restart of the daemon under fio is only a pause', run: cleanRestart },
 ];
 
-const SIZE_MIB = 32;
+const SIZE_MIB = 24;
 
 async function bareDisk(world: World): Promise<void> {
   const { iqn } = await world.volume({ sizeMiB: SIZE_MIB });
