@@ -61,6 +61,8 @@ std::vector<Napi::ClassPropertyDescriptor<PoolBinding>> PoolBinding::DeviceMetho
           InstanceMethod<&PoolBinding::GrowDevices>("growDevices"),
           InstanceMethod<&PoolBinding::SetGrowthLimit>("setGrowthLimit"),
           InstanceMethod<&PoolBinding::Export>("exportPool"),
+          InstanceMethod<&PoolBinding::GiveBack>("giveBack"),
+          InstanceMethod<&PoolBinding::LookBeforeWriting>("lookBeforeWriting"),
           InstanceMethod<&PoolBinding::StartScrub>("startScrub"),
           InstanceMethod<&PoolBinding::StopScrub>("stopScrub"),
           InstanceMethod<&PoolBinding::StartRebalance>("startRebalance"),
@@ -270,6 +272,18 @@ Napi::Value PoolBinding::Export(const Napi::CallbackInfo& info) {
   if (control == nullptr) return info.Env().Undefined();
   pool_->Export(OnControlDone, control);
   return EndControl(info);
+}
+
+Napi::Value PoolBinding::GiveBack(const Napi::CallbackInfo& info) {
+  Control* const control = BeginControl(info);
+  if (control == nullptr) return info.Env().Undefined();
+  pool_->GiveBack(OnControlDone, control);
+  return EndControl(info);
+}
+
+Napi::Value PoolBinding::LookBeforeWriting(const Napi::CallbackInfo& info) {
+  if (pool_ != nullptr) pool_->LookBeforeWriting();
+  return info.Env().Undefined();
 }
 
 Napi::Value PoolBinding::StartScrub(const Napi::CallbackInfo& info) {

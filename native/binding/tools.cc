@@ -56,7 +56,9 @@ class OpenJob final : public Job {
     if (const uint64_t cache = Bytes(options, "cacheBytes"); cache > 0) pool_.cache_bytes = cache;
     pool_.walk_bytes_per_second = Bytes(options, "walkBytesPerSecond");
     pool_.open_id = Id(options, "openId");
-    pool_.owner = {Id(options, "owner"), Text(options, "ownerName"), Flag(options, "takeOver")};
+    pool_.owner = {Id(options, "owner"), Text(options, "ownerName"), Flag(options, "takeOver"),
+                   Id(options, "formerOwner"),
+                   static_cast<uint32_t>(Bytes(options, "settleMs"))};
   }
 
  private:

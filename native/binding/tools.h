@@ -6,7 +6,8 @@
 
 namespace ashlar {
 
-// openPool({ paths, cacheBytes, openId, owner, ownerName, takeOver, readOnly, backend }): Promise<NativePoolHandle>
+// openPool({ paths, cacheBytes, openId, owner, ownerName, formerOwner, takeOver, settleMs, readOnly, backend }):
+//   Promise<NativePoolHandle>
 Napi::Value OpenPool(const Napi::CallbackInfo& info);
 // createPool({ path, sizeBytes, sparse, force, name, storeId }): Promise<void>
 Napi::Value CreatePool(const Napi::CallbackInfo& info);

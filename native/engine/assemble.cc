@@ -99,20 +99,23 @@ Status ReadLabel(BlockFile& file, Label* label, uint8_t* newest_slot) {
   return worst;
 }
 
-// Whose the pool is from now on. Of a pool that is closed and not exported nobody can say that it is
-// closed: the machine may have it open over storage that both reach, or come back.
+// Whose the pool is from now on. Of a pool that is closed and not exported nobody can say that it
+// is closed: the machine may have it open over storage that both reach, or come back.
 Status DeviceSet::Claim(const Label& truth, const PoolOwner& owner, std::string* why) {
-  owner_id_ = truth.owner;
-  owner_name_ = truth.owner_name;
-  owned_since_s_ = truth.owned_since_s;
+  owner_id_ = found_.owner_id = truth.owner;
+  owner_name_ = found_.owner_name = truth.owner_name;
+  owned_since_s_ = found_.owned_since_s = truth.owned_since_s;
   if (truth.owner == owner.id) return Status::kOk;
-  if (!IsZero(truth.owner) && !exported_ && !owner.take_over) {
+  const bool was_ours = !IsZero(owner.former_id) && truth.owner == owner.former_id;
+  const bool is_others = !IsZero(truth.owner) && !exported_ && !was_ours;
+  if (is_others && !owner.take_over) {
     *why = "pool " + name_ + " belongs to " +
            (owner_name_.empty() ? "another machine" : "machine " + owner_name_) + " since " +
            UtcText(owned_since_s_) +
            ", which has not exported it and may have it open: two that write to it destroy it";
     return Status::kOwned;
   }
+  settling_ = is_others;
   owner_id_ = owner.id;
   owner_name_ = owner.name;
   owned_since_s_ = UnixSeconds();
@@ -173,8 +176,8 @@ Status DeviceSet::Assemble(const std::vector<DeviceFile>& files, const PoolOwner
   }
   pool_id_ = truth.pool_id;
   name_ = truth.name;
-  sequence_ = truth.sequence;
-  exported_ = (truth.flags & kLabelExported) != 0;
+  sequence_ = found_sequence_ = truth.sequence;
+  exported_ = found_.exported = (truth.flags & kLabelExported) != 0;
   labels_wanted_ = exported_ && !read_only;
   if (!read_only) {
     if (const Status s = Claim(truth, *owner, why); s != Status::kOk) return s;

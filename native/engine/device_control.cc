@@ -331,8 +331,17 @@ void PoolImpl::SetGrowthLimit(uint32_t percent, DoneFn done, void* context) {
   Leave();
 }
 
-void PoolImpl::Export(DoneFn done, void* context) {
+void PoolImpl::Export(DoneFn done, void* context) { CloseForOther(false, done, context); }
+
+void PoolImpl::GiveBack(DoneFn done, void* context) { CloseForOther(true, done, context); }
+
+void PoolImpl::LookBeforeWriting() {
+  if (state_ == PoolState::kOpen && !options_.read_only) devices_.LookBeforeWriting();
+}
+
+void PoolImpl::CloseForOther(bool as_found, DoneFn done, void* context) {
   Enter();
+  export_as_found_ = as_found;
   export_done_ = done;
   export_context_ = context;
   Close([](void* self, Status status) { static_cast<PoolImpl*>(self)->ClosedForExport(status); },
@@ -341,15 +350,24 @@ void PoolImpl::Export(DoneFn done, void* context) {
 }
 
 void PoolImpl::ClosedForExport(Status status) {
-  if (status != Status::kOk) return CompleteControl(export_done_, export_context_, status);
-  devices_.set_exported(true);
-  devices_.UpdateLabels(
-      [](void* context) {
-        auto* self = static_cast<PoolImpl*>(context);
-        self->CompleteControl(self->export_done_, self->export_context_, Status::kOk);
-      },
-      this);
+  if (status != Status::kOk || options_.read_only) {
+    return CompleteControl(export_done_, export_context_, status);
+  }
+  if (export_as_found_) {
+    devices_.RestoreOwner();
+  } else {
+    devices_.set_exported(true);
+  }
+  export_labels_ = true;
+  devices_.UpdateLabels([](void* self) { static_cast<PoolImpl*>(self)->EndExport(Status::kOk); },
+                        this);
   need_kick_ = true;
+}
+
+void PoolImpl::EndExport(Status status) {
+  if (!export_labels_) return;
+  export_labels_ = false;
+  CompleteControl(export_done_, export_context_, status);
 }
 
 // --- Resilver ---

@@ -204,6 +204,7 @@ void DeviceSet::SettleFlush(SetIo* io) {
 void DeviceSet::Kick() {
   if (!kick_pending_) return;
   kick_pending_ = false;
+  if (look_.state == Look::State::kLooking && look_.left == 0 && !abandoned_) EndLook();
   for (size_t i = 0; i < devices_.size(); ++i) {
     Device* device = devices_[i].get();
     if (device == nullptr || !device->kick) continue;
@@ -235,6 +236,7 @@ int DeviceSet::Wait() {
 void DeviceSet::Abandon() {
   abandoned_ = true;
   held_head_ = held_tail_ = nullptr;
+  look_.held.clear();
   waiters_.clear();
 }
 
@@ -410,6 +412,20 @@ void DeviceSet::UpdateLabels(LabelsFn done, void* context) {
 
 void DeviceSet::StartLabels() {
   labels_busy_ = true;
+  look_.before_labels = true;
+  switch (look_.state) {
+    case Look::State::kLost:
+      look_.before_labels = false;
+      return GiveUpLabels();
+    case Look::State::kLooking:
+      return;
+    case Look::State::kTrusted:
+    case Look::State::kDue:
+      return StartLook();
+  }
+}
+
+void DeviceSet::WriteLabels() {
   labels_again_ = false;
   labels_wanted_ = false;
   labels_flushing_ = false;
@@ -442,8 +458,8 @@ void DeviceSet::StartLabels() {
     const uint64_t slot =
         Mutated(Mutant::kLabelsByParity) ? sequence_ & 1 : 1 - uint64_t{device.label_slot};
     for (const bool back : {false, true}) {
-      SendLabel(targets[i], IoKind::kWrite,
-                LabelPlace(slot, back, device.record.size_blocks), label_buffers_[i]);
+      SendLabel(targets[i], IoKind::kWrite, LabelPlace(slot, back, device.record.size_blocks),
+                label_buffers_[i]);
     }
   }
   LabelStep();
@@ -519,22 +535,10 @@ void DeviceSet::FinishLabels() {
       continue;
     }
     if (!TakeOut(index, DeviceState::kFaulted, "its label could not be written")) {
-      labels_again_ = false;
-      labels_busy_ = false;
       const std::string why = "the label of " + Describe(*devices_[index]) +
                               ", the last good device of its vdev, could not be written";
       if (fault_ != nullptr) fault_(owner_, why);
-      // Held for ever but for this: the owner is faulted, and tells everybody so.
-      waiters_.clear();
-      holding_ = false;
-      while (held_head_ != nullptr) {
-        SetIo* io = held_head_;
-        held_head_ = io->next_held;
-        io->request.result = -EIO;
-        io->ended(io);
-      }
-      held_tail_ = nullptr;
-      return;
+      return GiveUpLabels();
     }
   }
   for (uint16_t index = 0; index < devices_.size(); ++index) {
@@ -559,6 +563,19 @@ void DeviceSet::FinishLabels() {
       waiters_.push_back(w);
     }
   }
+}
+
+// The owner is faulted, and tells everybody so: what waits for labels would wait for ever.
+void DeviceSet::GiveUpLabels() {
+  labels_again_ = labels_busy_ = false;
+  waiters_.clear();
+  holding_ = false;
+  while (held_head_ != nullptr) {
+    SetIo* io = held_head_;
+    held_head_ = io->next_held;
+    Refuse(io);
+  }
+  held_tail_ = nullptr;
 }
 
 }  // namespace ashlar

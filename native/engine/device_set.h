@@ -2,10 +2,10 @@
 // every side of a vdev that is in sync or being resilvered, a read to one that is in sync, a flush
 // to all devices.
 //
-// A side that fails a write or a flush which another side took is taken out of its mirror, as is one
-// that an operator takes offline or away: first the labels of all others say so, durably. Until then
-// no write and no flush is reported to the engine (`held_`), so nothing is ever acknowledged that
-// the labels would let a stale device hide.
+// A side that fails a write or a flush which another side took is taken out of its mirror, as is
+// one that an operator takes offline or away: first the labels of all others say so, durably. Until
+// then no write and no flush is reported to the engine (`held_`), so nothing is ever acknowledged
+// that the labels would let a stale device hide.
 //
 // A vdev of one device costs a branch: its requests go straight to the medium, and its errors are
 // the engine's to deal with (S9, S10), as are those that all sides of a mirror share.
@@ -47,7 +47,7 @@ class DeviceSet {
     bool kick = false;
     bool leaving = false;  // In no label any more: to be wiped and let go.
     bool wiped = false;
-    bool fresh = false;  // No label yet: it gets one before any other label speaks of it.
+    bool fresh = false;      // No label yet: it gets one before any other label speaks of it.
     uint8_t label_slot = 0;  // Where its newest durable label is: the next goes to the other.
 
     bool Readable() const { return file != nullptr && record.state == DeviceState::kInSync; }
@@ -74,6 +74,12 @@ class DeviceSet {
   Status Assemble(const std::vector<DeviceFile>& files, const PoolOwner* owner, std::string* why);
   // Whether what is present differs from what the labels say: UpdateLabels before anything else.
   bool labels_wanted() const { return labels_wanted_; }
+  // Whether the pool is being taken from a machine that has not exported it. Once.
+  bool TakeSettling() {
+    const bool settling = settling_;
+    settling_ = false;
+    return settling;
+  }
   // Devices newly missing have all that was born up to here.
   void MissingSince(uint64_t generation);
 
@@ -88,6 +94,7 @@ class DeviceSet {
   void Submit(SetIo* io) {
     io->set = this;
     io->direct = false;
+    if (Held(io)) return HoldForLook(io);
     if (io->request.kind == IoKind::kFlush) return SubmitFlush(io);
     const Vdev& vdev = vdevs_[io->vdev];
     if (vdev.sides.size() == 1) return Send(vdev.sides[0], io);
@@ -98,8 +105,15 @@ class DeviceSet {
   void SubmitTo(uint16_t device, SetIo* io) {
     io->set = this;
     io->direct = true;
+    io->device = device;
+    // What leaves is to be wiped, whoever has the pool.
+    if (Held(io) && !devices_[device]->leaving) return HoldForLook(io);
     Send(device, io);
   }
+  // owner_watch.cc. Whether the pool is still this opening's is looked up before the next write.
+  void LookBeforeWriting();
+  // It is not, and nothing is written any more.
+  bool lost() const { return look_.state == Look::State::kLost; }
   void Kick();
   bool kick_pending() const { return kick_pending_; }
   int Poll();
@@ -151,6 +165,13 @@ class DeviceSet {
   uint64_t sequence() const { return sequence_; }
   bool exported() const { return exported_; }
   void set_exported(bool exported) { exported_ = exported; }
+  // The next labels name the owner, and have the mark, that this opening found.
+  void RestoreOwner() {
+    exported_ = found_.exported;
+    owner_id_ = found_.owner_id;
+    owner_name_ = found_.owner_name;
+    owned_since_s_ = found_.owned_since_s;
+  }
   void MakeLabel(Label* label, const Uuid& device_id) const;
   std::string Describe(const Device& device) const;
   Uuid FreshId(uint64_t salt) const;
@@ -167,6 +188,32 @@ class DeviceSet {
     IoRequest request;
     DeviceSet* set = nullptr;
     uint16_t device = 0;
+  };
+  // A look at the labels, before something is written.
+  struct Look {
+    enum class State : uint8_t { kTrusted, kDue, kLooking, kLost };
+    struct Read {
+      IoRequest request;
+      DeviceSet* set = nullptr;
+      uint16_t device = 0;
+      uint8_t* buffer = nullptr;  // Both label slots in front.
+    };
+    Look() = default;
+    ~Look();
+    Look(const Look&) = delete;
+    Look& operator=(const Look&) = delete;
+    State state = State::kTrusted;
+    uint32_t left = 0;
+    bool before_labels = false;  // Labels are to follow it.
+    std::string why;             // Not empty: the pool is another's now.
+    std::vector<SetIo*> held;
+    std::vector<std::unique_ptr<Read>> reads;
+  };
+  struct FoundOwner {
+    Uuid owner_id{};
+    std::string owner_name;
+    uint64_t owned_since_s = 0;
+    bool exported = false;
   };
   struct Waiter {
     LabelsFn done;
@@ -187,7 +234,18 @@ class DeviceSet {
   void Deliver(SetIo* io);
   uint16_t PickSide(const Vdev& vdev);
   Status Claim(const Label& truth, const PoolOwner& owner, std::string* why);
+  bool Held(const SetIo* io) const {
+    return look_.state != Look::State::kTrusted && io->request.kind == IoKind::kWrite;
+  }
+  void HoldForLook(SetIo* io);
+  void Refuse(SetIo* io);
+  void StartLook();
+  static void OnLooked(IoRequest* request);
+  void Judge(const Look::Read& read, const Device& device);
+  void EndLook();
   void StartLabels();
+  void WriteLabels();
+  void GiveUpLabels();
   void SendLabel(uint16_t device, IoKind kind, uint64_t block, uint8_t* data);
   static void OnLabel(IoRequest* request);
   void LabelStep();
@@ -202,6 +260,10 @@ class DeviceSet {
   Uuid owner_id_{};
   std::string owner_name_;
   uint64_t owned_since_s_ = 0;
+  FoundOwner found_;
+  uint64_t found_sequence_ = 0;
+  bool settling_ = false;
+  Look look_;
   bool labels_wanted_ = false;
   Uuid opening_{};
   uint64_t durable_generation_ = 0;

@@ -25,6 +25,11 @@ struct PoolOwner {
   Uuid id{};              // The same at each opening. Zero: the machine has nothing to be known by.
   std::string name;       // For people; 63 bytes of it are kept.
   bool take_over = false; // The other machine has stopped for good, says whoever asks.
+  // What this machine was known by before. Zero: nothing else.
+  Uuid former_id{};
+  // A take-over waits so long between its labels and its first look at what the pool holds: if the
+  // other machine runs on after all, it notices meanwhile (LookBeforeWriting).
+  uint32_t settle_ms = 0;
 };
 
 // A vdev is a device, or the two or three of a mirror. Data is spread over the vdevs.
@@ -125,6 +130,13 @@ class PoolDevices {
   virtual void SetGrowthLimit(uint32_t percent, DoneFn done, void* context) = 0;
   // Closes, and marks the labels: to be opened elsewhere.
   virtual void Export(DoneFn done, void* context) = 0;
+
+  // Closes, and puts back the owner and the mark that this opening found: nobody is to know of it.
+  virtual void GiveBack(DoneFn done, void* context) = 0;
+  // Before the next write the labels are read. If another machine has taken the pool over, it is
+  // faulted, and nothing is written any more. To be called again and again while it serves: costs
+  // nothing where nothing is written.
+  virtual void LookBeforeWriting() = 0;
 
   // --- Walks ---
   // Begins, or goes on with a paused one.

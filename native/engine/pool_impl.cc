@@ -205,7 +205,8 @@ void PoolImpl::Background() {
 }
 
 bool PoolImpl::WantsPoll() const {
-  if (io_done_head_ != nullptr) return true;  // Large reads, left for the next Poll.
+  // Large reads, left for the next Poll; or what is held until the labels were looked at.
+  if (io_done_head_ != nullptr || devices_.kick_pending()) return true;
   if (state_ != PoolState::kOpen) return false;
   const bool walks = !map_status_.empty() || !changed_.empty() || !diffs_.empty();
   if (options_.read_only) return walks && ios_in_flight_ == 0;
@@ -504,6 +505,7 @@ void PoolImpl::FlushIoDone(EngineIo* io) {
 // --- Faults (S9) ---
 
 void PoolImpl::Fault(std::string why) {
+  if (state_ == PoolState::kClosed) EndExport(Status::kIoError);  // Its labels were not written.
   if (state_ != PoolState::kOpen) return;
   state_ = PoolState::kFaulted;
   fault_ = std::move(why);

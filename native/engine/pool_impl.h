@@ -371,6 +371,8 @@ class PoolImpl final : public Pool {
   void GrowDevices(DoneFn done, void* context) override;
   void SetGrowthLimit(uint32_t percent, DoneFn done, void* context) override;
   void Export(DoneFn done, void* context) override;
+  void GiveBack(DoneFn done, void* context) override;
+  void LookBeforeWriting() override;
   void StartScrub(DoneFn done, void* context) override;
   void StopScrub(bool cancel, DoneFn done, void* context) override;
   void StartRebalance(DoneFn done, void* context) override {
@@ -664,7 +666,9 @@ class PoolImpl final : public Pool {
   void WipeDone(EngineIo* io);
   void EnsureRegions();
   void ActivateRegions();
+  void CloseForOther(bool as_found, DoneFn done, void* context);
   void ClosedForExport(Status status);
+  void EndExport(Status status);
   uint32_t ResilverTargets(uint64_t* since) const;
   void CheckResilver(bool opening);
   bool FinishResilver();
@@ -836,6 +840,7 @@ class PoolImpl final : public Pool {
 
   // --- recovery.cc ---
   Status ReadSuperblocks(std::string* why);
+  Status Settle(std::string* why);
   Status SpaceUnreadable(std::string* why);
   Status NoPlaceKnown(std::string* why);
   bool WriteLabelsSync(std::string* why);
@@ -1048,6 +1053,8 @@ class PoolImpl final : public Pool {
   bool device_call_busy_ = false;
   DoneFn device_done_ = nullptr;
   void* device_context_ = nullptr;
+  bool export_as_found_ = false;
+  bool export_labels_ = false;  // Closed, and the labels are being written.
   DoneFn export_done_ = nullptr;
   void* export_context_ = nullptr;
   uint32_t region_checkpoints_ = 0;  // Since both superblocks could know the newest region.

@@ -3,6 +3,8 @@
 // state (S3).
 #include <algorithm>
 #include <cassert>
+#include <chrono>
+#include <thread>
 
 #include "native/engine/aligned_blocks.h"
 #include "native/engine/pool_impl.h"
@@ -154,7 +156,8 @@ PoolImpl::Got PoolImpl::WaitPage(Tree* tree, uint64_t index, bool create, Page**
 
 Status PoolImpl::Recover(const std::vector<DeviceFile>& files, std::string* why) {
   if (Status s = devices_.Assemble(files, options_.read_only ? nullptr : &options_.owner, why);
-      s != Status::kOk) return s;
+      s != Status::kOk)
+    return s;
   if (Status s = ReadSuperblocks(why); s != Status::kOk) return s;
   if (Status s = LoadState(why); s != Status::kOk) return s;
   constexpr uint64_t kNotKnown = kFeatureSpaceLost | kFeatureSpaceGuessed;
@@ -214,7 +217,9 @@ Status PoolImpl::NoPlaceKnown(std::string* why) {
 }
 
 Status PoolImpl::ReadSuperblocks(std::string* why) {
-  sb_buffer_ = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kBlockBytes));
+  if (sb_buffer_ == nullptr) {
+    sb_buffer_ = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kBlockBytes));
+  }
   if (sb_buffer_ == nullptr) std::abort();
   const Supers s = FindSupers(devices_);
   if (!s.valid[0] && !s.valid[1]) {
@@ -247,7 +252,16 @@ Status PoolImpl::ReadSuperblocks(std::string* why) {
   if (options_.read_only) return Status::kOk;
   // Before anything is written: who is not here, and who is back and must not be read from.
   if (devices_.labels_wanted() && !WriteLabelsSync(why)) return Status::kIoError;
+  if (devices_.TakeSettling()) return Settle(why);
   return EqualizeSuperblocks(base, base != newest, why);
+}
+
+// A machine that runs on although its pool was taken over sees by now that it was, or will at its
+// next look. What it had written up to then is read anew.
+Status PoolImpl::Settle(std::string* why) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(options_.owner.settle_ms));
+  if (!WriteLabelsSync(why)) return devices_.lost() ? Status::kOwned : Status::kIoError;
+  return ReadSuperblocks(why);
 }
 
 // The labels as they were found are durable before any is overwritten: after a kill they may be in

@@ -7,41 +7,11 @@
 #include <functional>
 
 #include "native/engine/label.h"
+#include "native/test/label_faults.h"
 #include "native/test/pool_host.h"
 
 namespace ashlar {
 namespace {
-
-bool IsLabelWrite(const IoRequest& request) {
-  return request.kind == IoKind::kWrite && request.bytes == kLabelBytes &&
-         std::memcmp(request.data, "ASHLABEL", 8) == 0;
-}
-bool AtFront(const IoRequest& request) { return request.offset < kMiB; }
-
-// Every label written to the medium from now on is torn, and fails.
-void TearLabels(MemFile* medium) {
-  medium->fail = [medium](const IoRequest& request) {
-    if (!IsLabelWrite(request)) return 0;
-    std::memset(medium->Block(request.offset / kBlockBytes), 0xEE, 512);
-    return -EIO;
-  };
-}
-
-void Kill(PoolHost& host) {
-  host.pool.reset();
-  for (auto& medium : host.media) {
-    medium->fail = nullptr;
-    medium->DropQueue();
-  }
-}
-
-std::vector<uint8_t> Bytes(MemFile* medium, uint64_t block, uint64_t blocks) {
-  std::vector<uint8_t> bytes;
-  for (uint64_t b = block; b < block + blocks; ++b) {
-    bytes.insert(bytes.end(), medium->Block(b), medium->Block(b) + kBlockBytes);
-  }
-  return bytes;
-}
 
 // A device that joins gets its first label alone, which the others do not have. The next must not
 // fall on the only label that they have.
@@ -74,8 +44,7 @@ TEST(Labels, ADeviceThatMissedALabelKeepsTheOneItHasThroughAnotherCrash) {
   for (int crash = 0; crash < 5; ++crash) {
     ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk) << "after " << crash << ": " << host.why;
     TearLabels(host.media[1].get());
-    static_cast<void>(
-        host.Control([&](DoneFn d, void* c) { host.pool->GrowDevices(d, c); }));
+    static_cast<void>(host.Control([&](DoneFn d, void* c) { host.pool->GrowDevices(d, c); }));
     EXPECT_EQ(host.pool->Stats().state, PoolState::kFaulted);
     Kill(host);
     // And in the opening itself, that gives it what it missed.
@@ -100,8 +69,7 @@ TEST(Labels, AnOpeningFlushesTheLabelsItFoundBeforeItOverwritesAny) {
         return request.kind == IoKind::kFlush ? -EIO : 0;
       };
     }
-    static_cast<void>(
-        host.Control([&](DoneFn d, void* c) { host.pool->GrowDevices(d, c); }));
+    static_cast<void>(host.Control([&](DoneFn d, void* c) { host.pool->GrowDevices(d, c); }));
     Kill(host);
     // An opening that writes labels, and a power cut in it that leaves them torn.
     bool flushed = false;
@@ -137,10 +105,9 @@ TEST(Labels, ALabelKeptAtTheFarEndAloneCounts) {
   host.media[0]->fail = [](const IoRequest& request) {
     return IsLabelWrite(request) && AtFront(request) ? -EIO : 0;
   };
-  ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
-    host.pool->OfflineDevice(host.Device(1).id, d, c);
-  }),
-            Status::kOk);
+  ASSERT_EQ(
+      host.Control([&](DoneFn d, void* c) { host.pool->OfflineDevice(host.Device(1).id, d, c); }),
+      Status::kOk);
   ASSERT_EQ(host.Write(v, 5, 2, 1, kOpFua), Status::kOk);
   Kill(host);
   host.options.read_only = true;
@@ -191,10 +158,9 @@ TEST(Labels, WhoIsOutDoesNotDependOnTheOneDeviceThatACrashLeftTheLabelOn) {
   ASSERT_EQ(host.Checkpoint(), Status::kOk);
   // A power cut while labels are under way that put disk2 out: disk0 alone has its own.
   const auto before = Bytes(host.media[1].get(), 0, 10);
-  ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
-    host.pool->OfflineDevice(host.Device(2).id, d, c);
-  }),
-            Status::kOk);
+  ASSERT_EQ(
+      host.Control([&](DoneFn d, void* c) { host.pool->OfflineDevice(host.Device(2).id, d, c); }),
+      Status::kOk);
   Kill(host);
   for (const bool back : {false, true}) {
     for (uint64_t slot = 0; slot < 2; ++slot) {
@@ -295,107 +261,6 @@ TEST(Labels, NothingIsAcknowledgedWithoutASideBeforeTheLabelsSayThatItIsOut) {
     ASSERT_EQ(host.OpenWith({1}), Status::kOk) << host.why;
     EXPECT_EQ(host.Read(host.Handle("v"), 5), 2u);
   }
-}
-
-// --- Whose the pool is ---
-
-PoolOwner Machine(uint8_t id, const std::string& name, bool take_over = false) {
-  PoolOwner owner;
-  owner.id.bytes[0] = id;
-  owner.name = name;
-  owner.take_over = take_over;
-  return owner;
-}
-
-struct OwnedPool : PoolHost {
-  OwnedPool() {
-    AddMedium(64);
-    AddMedium(64);
-    EXPECT_EQ(Format({{0, 1}}), Status::kOk);
-  }
-  Status OpenAs(const PoolOwner& owner) {
-    options.owner = owner;
-    return OpenWith({0, 1});
-  }
-  ProbeResult Label(size_t i) {
-    ProbeResult probe;
-    EXPECT_EQ(Pool::Probe(*media[i], &probe), Status::kOk);
-    return probe;
-  }
-};
-
-TEST(Owner, APoolThatAnotherMachineUsedLastIsRefusedUntilItIsTakenOver) {
-  OwnedPool host;
-  ASSERT_EQ(host.OpenAs(Machine(1, "alpha")), Status::kOk) << host.why;
-  const uint32_t v = host.Create("v", 64);
-  ASSERT_EQ(host.Write(v, 5, 77, 1, kOpFua), Status::kOk);
-  ASSERT_EQ(host.Close(), Status::kOk);
-
-  const std::vector<uint8_t> before = Bytes(host.media[0].get(), 0, 10);
-  EXPECT_EQ(host.OpenAs(Machine(2, "beta")), Status::kOwned);
-  EXPECT_NE(host.why.find("belongs to machine alpha since 20"), std::string::npos) << host.why;
-  EXPECT_EQ(host.OpenAs(PoolOwner{}), Status::kOwned);  // Nobody in particular is not alpha.
-  EXPECT_EQ(Bytes(host.media[0].get(), 0, 10), before);
-  host.ExpectClean({0, 1});  // To look at it is not to use it.
-
-  ASSERT_EQ(host.OpenAs(Machine(2, "beta", true)), Status::kOk) << host.why;
-  EXPECT_EQ(host.Read(host.Handle("v"), 5), 77u);
-  Kill(host);
-  EXPECT_EQ(host.OpenAs(Machine(1, "alpha")), Status::kOwned);
-  EXPECT_NE(host.why.find("machine beta"), std::string::npos) << host.why;
-  // Taken over once, it is beta's also after a crash, and without another word.
-  ASSERT_EQ(host.OpenAs(Machine(2, "beta")), Status::kOk) << host.why;
-  ASSERT_EQ(host.Close(), Status::kOk);
-  EXPECT_EQ(host.Label(1).owner_name, "beta");
-}
-
-TEST(Owner, APoolThatWasExportedIsAnybodys) {
-  OwnedPool host;
-  ASSERT_EQ(host.OpenAs(Machine(1, "alpha")), Status::kOk) << host.why;
-  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->Export(d, c); }), Status::kOk);
-  host.pool.reset();
-  EXPECT_TRUE(host.Label(0).exported);
-  ASSERT_EQ(host.OpenAs(Machine(2, "beta")), Status::kOk) << host.why;
-  Kill(host);
-  EXPECT_EQ(host.OpenAs(Machine(1, "alpha")), Status::kOwned);
-}
-
-TEST(Owner, ALabelWithoutAnOwnerGetsOneAndAnotherOpeningWritesNone) {
-  OwnedPool host;
-  ASSERT_EQ(host.OpenAs(PoolOwner{}), Status::kOk) << host.why;
-  ASSERT_EQ(host.Close(), Status::kOk);
-  const uint64_t sequence = host.Label(0).sequence;
-  EXPECT_EQ(host.Label(0).owned_since_s, 0u);
-  ASSERT_EQ(host.OpenAs(Machine(1, std::string(80, 'n'))), Status::kOk) << host.why;
-  ASSERT_EQ(host.Close(), Status::kOk);
-  for (const size_t i : {0, 1}) {
-    EXPECT_EQ(host.Label(i).sequence, sequence + 1);
-    EXPECT_EQ(host.Label(i).owner, Machine(1, "").id);
-    EXPECT_EQ(host.Label(i).owner_name, std::string(63, 'n'));
-    EXPECT_GT(host.Label(i).owned_since_s, 1700000000u);
-  }
-  ASSERT_EQ(host.OpenAs(Machine(1, "renamed")), Status::kOk) << host.why;
-  ASSERT_EQ(host.Close(), Status::kOk);
-  EXPECT_EQ(host.Label(0).sequence, sequence + 1);
-}
-
-// The newest label says whose it is, whichever side has it.
-TEST(Owner, ATakeOverThatACrashCutShortIsOneOrNone) {
-  OwnedPool host;
-  ASSERT_EQ(host.OpenAs(Machine(1, "alpha")), Status::kOk) << host.why;
-  ASSERT_EQ(host.Close(), Status::kOk);
-  TearLabels(host.media[0].get());
-  TearLabels(host.media[1].get());
-  EXPECT_EQ(host.OpenAs(Machine(2, "beta", true)), Status::kIoError);
-  Kill(host);
-  ASSERT_EQ(host.OpenAs(Machine(1, "alpha")), Status::kOk) << host.why;
-  Kill(host);
-  // On one side alone.
-  TearLabels(host.media[0].get());
-  static_cast<void>(host.OpenAs(Machine(2, "beta", true)));
-  Kill(host);
-  EXPECT_EQ(host.OpenAs(Machine(1, "alpha")), Status::kOwned);
-  EXPECT_EQ(host.OpenAs(Machine(2, "beta")), Status::kOk) << host.why;
 }
 
 }  // namespace

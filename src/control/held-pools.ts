@@ -58,6 +58,13 @@ export interface ExaminedDevice {
   readonly obstacle: Obstacle | null;
 }
 
+export interface OpenOptions {
+  /** Also one that another machine used last and did not export. */
+  readonly takeOver?: boolean;
+  /** Looks at what it holds before anything is written to it; what it throws refuses the pool, which is as it was. */
+  readonly accept?: (pool: Pool) => void;
+}
+
 /** The devices of this machine. Rejects with StoreError. */
 export interface PoolMedia {
   examine(path: string): Promise<ExaminedDevice>;
@@ -71,8 +78,8 @@ export interface PoolMedia {
   ): Promise<readonly FoundPool[]>;
   /** Every device of this machine that could be part of a pool, by its stablest name first. */
   everywhere(): readonly string[];
-  /** `takeOver`: also one that another machine used last and did not export. Rejects else with STORE_OWNED. */
-  open(paths: readonly string[], options?: { readonly takeOver?: boolean }): Promise<Pool>;
+  /** Rejects with STORE_OWNED where it is another machine's. */
+  open(paths: readonly string[], options?: OpenOptions): Promise<Pool>;
   /** Clears the labels of a pool that is not open. */
   wipe(paths: readonly string[]): Promise<void>;
   removeFile(path: string): Promise<void>;

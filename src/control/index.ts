@@ -15,6 +15,7 @@ export type {
   KeptPool,
   NewPool,
   Obstacle,
+  OpenOptions,
   PoolList,
   PoolMedia,
 } from './held-pools.ts';

@@ -33,6 +33,7 @@ import type {
   HeldPool,
   ImportRequest,
   KeptPool,
+  OpenOptions,
   PoolList,
   PoolMedia,
   PoolRequest,
@@ -321,7 +322,7 @@ export class PoolHost {
       if (!chosen.exported && !request.force) {
         throw conflict(
           name,
-          `pool ${chosen.name} (${chosen.id}) was not exported: ${lastUseOf(chosen.owner)}, and two that write to it destroy it. Export it there (ashlar export pool ${chosen.name}), or stop that machine for good and import it with --force`,
+          `pool ${chosen.name} (${chosen.id}) was not exported: ${lastUseOf(chosen.owner, chosen.otherOwners)}, and two that write to it destroy it. Export it there (ashlar export pool ${chosen.name}), or stop that machine for good and import it with --force`,
         );
       }
       const { id, paths } = chosen;
@@ -535,20 +536,18 @@ export class PoolHost {
     const { controller, onOpen, log } = this.#options;
     const { name, id } = held.kept;
     const found = seen ?? (await this.#locate(held.kept));
-    const pool = await this.#reopen(held.kept, found);
-    if (held.kept.step === 'Importing') {
+    const isImporting = held.kept.step === 'Importing';
+    const accept = (candidate: Pool): void => this.#assertNoClashes(name, candidate);
+    const pool = await this.#reopen(held.kept, found, isImporting ? { accept } : {});
+    if (isImporting) {
       try {
-        const clashes = controller.clashes(pool);
-        if (clashes.length > 0) {
-          throw conflict(
-            name,
-            `pool ${name} has volumes of names that are taken here: ${clashes.join(', ')}. Two targets cannot have one name: send or delete one of each, then import it`,
-          );
-        }
+        accept(pool); // Once more: a volume may have been made elsewhere meanwhile.
         await this.#step(held, 'Serving');
       } catch (error) {
-        // As it was found: the mark went with the opening.
-        await (found?.exported === true ? pool.exportPool() : pool.close());
+        // As it was found: mark and owner went with the opening.
+        await pool.giveBack().catch((cause: unknown) => {
+          log.warn({ pool: name, err: cause }, 'a pool that was not imported names this machine');
+        });
         throw error;
       }
     }
@@ -565,10 +564,20 @@ export class PoolHost {
     if (slow !== '') log.warn({ pool: name }, slow);
   }
 
+  #assertNoClashes(name: string, pool: Pool): void {
+    const clashes = this.#options.controller.clashes(pool);
+    if (clashes.length === 0) return;
+    throw conflict(
+      name,
+      `pool ${name} has volumes of names that are taken here: ${clashes.join(', ')}. Two targets cannot have one name: send or delete one of each, then import it`,
+    );
+  }
+
   /** Nobody uses it yet. `found`: where it is, null for nowhere. */
   async #reopen(
     { name, id, paths, step, force = false }: KeptPool,
     found: FoundPool | null,
+    options: OpenOptions = {},
   ): Promise<Pool> {
     if (found === null) {
       throw new StoreError(
@@ -585,7 +594,7 @@ export class PoolHost {
     }
     const takeOver = step === 'Importing' && force;
     const pool = await withOwnerAdvice(
-      this.#options.media.open(found.paths, { takeOver }),
+      this.#options.media.open(found.paths, { ...options, takeOver }),
       ownerAdvice(name),
     );
     if (pool.id !== id) {

@@ -15,7 +15,7 @@ import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Clock, Log, Turn } from '../base/index.ts';
 import type { DataBufferPool } from '../block/index.ts';
-import type { ExaminedDevice, NewPool, PoolMedia } from '../control/index.ts';
+import type { ExaminedDevice, NewPool, OpenOptions, PoolMedia } from '../control/index.ts';
 import {
   createPoolFile,
   destroyPool,
@@ -98,13 +98,10 @@ export class NativePoolMedia implements PoolMedia {
     return everyDevice();
   }
 
-  async open(
-    paths: readonly string[],
-    { takeOver = false }: { readonly takeOver?: boolean } = {},
-  ): Promise<Pool> {
+  async open(paths: readonly string[], options: OpenOptions = {}): Promise<Pool> {
     const { turn, buffers, cacheBytes, clock, notify, log } = this.#options;
     const tell = (message: string): void => log.warn({ paths }, message);
-    const opening = openPool({ paths, turn, buffers, cacheBytes, takeOver });
+    const opening = openPool({ ...options, paths, turn, buffers, cacheBytes });
     return await givenTime(opening, { clock, notify, tell });
   }
 

@@ -429,6 +429,10 @@ export class MemoryPool implements Pool, Flushable {
     return this.close();
   }
 
+  giveBack(): Promise<void> {
+    return this.close();
+  }
+
   get bootId(): string {
     return this.#losses === 0 ? bootId() : `${bootId()}+${this.#losses}`;
   }

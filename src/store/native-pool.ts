@@ -29,6 +29,7 @@ import {
   SUBMISSION_LANES,
 } from './native.ts';
 import { NativeDevices } from './native-devices.ts';
+import { CONTROL_FAILURES, explained } from './native-failures.ts';
 import { NativeSnapshot, NativeVolume } from './native-volume.ts';
 import { BLOCK_TAG_BYTES, STORE_OP_TAGS, StoreOp, WriteGuard } from './replication.ts';
 import {
@@ -39,7 +40,6 @@ import {
   type SnapshotRequest,
   STORE_BLOCK_BYTES,
   StoreError,
-  type StoreErrorCode,
   type StoreSnapshot,
   type StoreVolume,
 } from './types.ts';
@@ -105,6 +105,7 @@ export class NativePool implements Pool, Flushable {
   /** Set once, when the pool is opened. */
   bootId = bootId();
   #idleTimer: NodeJS.Timeout | null = null;
+  #lookTimer: NodeJS.Timeout | null = null;
   #faultListeners: ((why: string) => void)[] = [];
   #faultTold = false;
 
@@ -423,6 +424,21 @@ export class NativePool implements Pool, Flushable {
     return this.#closing;
   }
 
+  giveBack(): Promise<void> {
+    this.#closing ??= this.#close((controlId) => this.#native.giveBack(controlId));
+    return this.#closing;
+  }
+
+  /**
+   * So often, what is written next waits until the labels were looked at: if another machine has taken the pool over, it
+   * faults. Nothing is read where nothing is written. 0: never.
+   */
+  lookForOwner(everyMs: number): void {
+    if (this.#lookTimer !== null) clearInterval(this.#lookTimer);
+    this.#lookTimer =
+      everyMs === 0 ? null : setInterval(() => this.#native.lookBeforeWriting(), everyMs).unref();
+  }
+
   /**
    * Once the log has not moved for `everyMs` there is a checkpoint: an opening then replays nothing, and what was freed
    * comes back. The log is empty after the second one, and nothing is written any more.
@@ -451,6 +467,7 @@ export class NativePool implements Pool, Flushable {
 
   async #close(end: (controlId: number) => void): Promise<void> {
     this.checkpointWhenIdle(0);
+    this.lookForOwner(0);
     if (this.#batch > 0) this.#turnOver(() => this.#send());
     this.#lastStats = this.#native.stats();
     try {
@@ -703,52 +720,4 @@ export class NativePool implements Pool, Flushable {
   get native(): NativePoolHandle {
     return this.#native;
   }
-}
-
-/** Status of pool.h to what the API and the log say. */
-const CONTROL_FAILURES: Readonly<Record<number, readonly [StoreErrorCode, string]>> = {
-  [IoStatus.OutOfRange]: ['STORE_INVALID', 'a range outside of the volume'],
-  [IoStatus.NoSpace]: ['STORE_NO_SPACE', 'the pool has no space left; delete a volume or trim one'],
-  [IoStatus.Damaged]: ['STORE_CORRUPT', 'damaged metadata; run a check of the pool'],
-  [IoStatus.IoError]: ['STORE_FAULTED', 'the medium failed'],
-  [IoStatus.Offline]: ['STORE_CLOSED', 'the pool is closed'],
-  [IoStatus.ReadOnly]: ['STORE_INVALID', 'the pool is open for reading only'],
-  [IoStatus.Busy]: ['STORE_IN_USE', 'busy; try again'],
-  16: ['STORE_NOT_FOUND', 'no such volume'],
-  17: ['STORE_EXISTS', 'the name or the id is taken'],
-  20: ['STORE_CORRUPT', 'damaged metadata; run a check of the pool'],
-  21: ['STORE_TOO_SMALL', 'the device is too small'],
-  23: ['STORE_TOO_FEW_DEVICES', 'no other device of its vdev has all the data'],
-  25: ['STORE_DIVERGED', 'it was used without the rest of the pool; wipe it and attach it anew'],
-  18: ['STORE_INVALID', 'refused as invalid (a volume only ever grows)'],
-  32: ['STORE_HAS_SNAPSHOTS', 'it has snapshots; delete them first, or with it'],
-  33: ['STORE_HAS_CLONES', 'it has clones; delete or promote them first'],
-  34: ['STORE_LATER_SNAPSHOTS', 'there are later snapshots; delete them first, or with it'],
-};
-/** The engine's refusal, with the names of what stands in the way. */
-function explained(error: unknown, name: string, snapshots: readonly StoreSnapshot[]): unknown {
-  if (!(error instanceof StoreError)) return error;
-  const infos = snapshots.map((snapshot) => snapshot.snapshotInfo());
-  if (error.code === 'STORE_HAS_CLONES') {
-    const clones = infos.flatMap((info) => info.clones).join(', ');
-    return new StoreError(
-      error.code,
-      `${name} has clones (${clones}); delete or promote them first`,
-      { cause: error },
-    );
-  }
-  if (error.code === 'STORE_LATER_SNAPSHOTS') {
-    const names = infos.map((info) => info.name).join(', ');
-    return new StoreError(error.code, `volume ${name} has later snapshots (${names})`, {
-      cause: error,
-    });
-  }
-  if (error.code === 'STORE_HAS_SNAPSHOTS') {
-    return new StoreError(
-      error.code,
-      `volume ${name} has snapshots (${infos.map((info) => info.name).join(', ')}); delete them first, or with it`,
-      { cause: error },
-    );
-  }
-  return error;
 }

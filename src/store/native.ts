@@ -208,6 +208,8 @@ export interface NativePoolHandle {
   growDevices(controlId: number): void;
   setGrowthLimit(controlId: number, percent: number): void;
   exportPool(controlId: number): void;
+  giveBack(controlId: number): void;
+  lookBeforeWriting(): void;
   startScrub(controlId: number): void;
   stopScrub(controlId: number, cancel: boolean): void;
   startRebalance(controlId: number): void;
@@ -273,7 +275,11 @@ export interface NativeAddon {
     /** All zeros: the machine has nothing that it could be known by. */
     owner: Uint8Array;
     ownerName: string;
+    /** What this machine was known by before; all zeros: nothing else. */
+    formerOwner: Uint8Array;
     takeOver: boolean;
+    /** So long does a take-over wait between its labels and its first look at what there is. */
+    settleMs: number;
     readOnly: boolean;
     backend: MediumBackend;
     walkBytesPerSecond: number;

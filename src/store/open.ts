@@ -16,7 +16,7 @@ import {
 } from './native.ts';
 import { NativePool } from './native-pool.ts';
 import { type LastOwner, type PoolOwner, thisMachine } from './pool-owner.ts';
-import { StoreError } from './types.ts';
+import { type Pool, StoreError } from './types.ts';
 import { uuidText, uuidToBytes } from './uuid.ts';
 
 /** What a pool's mappings may take of memory unless configured otherwise. */
@@ -118,6 +118,10 @@ export interface OpenPoolOptions {
   readonly readOnly?: boolean;
   /** Also a pool that another machine used last and did not export: that one has stopped for good. */
   readonly takeOver?: boolean;
+  /** Looks at what the pool holds before anything is written to it. What it throws refuses the pool, which is as it was. */
+  readonly accept?: (pool: Pool) => void;
+  /** Whether another machine has taken the pool over is looked up so often, while there are writes. 0: never. */
+  readonly ownerLookMs?: number;
   /** Over `nativeArena(…)`: the engine reads and writes these buffers in place. */
   readonly buffers: DataBufferPool;
   readonly backend?: MediumBackend;
@@ -132,6 +136,11 @@ export const DEFAULT_IDLE_CHECKPOINT_MS = 30_000;
 
 /** What scrub and resilver take of the devices unless configured otherwise: an hour or so for a terabyte. */
 export const DEFAULT_WALK_BYTES_PER_SECOND = 256 * 1024 * 1024;
+
+/** A machine that runs on although its pool was taken over writes to it for so long at most. */
+const OWNER_LOOK_MS = 1000;
+/** So long is waited for it before what it wrote is read: some looks, and what is on its way to the devices. */
+const SETTLE_MS = 3 * OWNER_LOOK_MS;
 
 const NOBODY = new Uint8Array(16);
 
@@ -153,13 +162,16 @@ export async function openPool(options: OpenPoolOptions): Promise<NativePool> {
       `a cache of ${formatBytes(cacheBytes)} for mappings is more than the ${formatBytes(memoryBytes)} of memory that there are: the machine would kill this process when it fills. Set it lower (pool.cache of the configuration, cacheBytes of a Pool)`,
     );
   }
+  const { owner = thisMachine(), takeOver = false, readOnly = false, accept } = options;
+  if (!readOnly && (takeOver || accept !== undefined)) await rehearse(options);
   try {
     const openId = randomUuidBytes(); // E7: fresh at every opening.
-    const { owner = thisMachine(), takeOver = false, readOnly = false } = options;
     const whose = {
       owner: owner === null ? NOBODY : uuidToBytes(owner.id),
       ownerName: owner?.name ?? '',
+      formerOwner: owner?.formerId === undefined ? NOBODY : uuidToBytes(owner.formerId),
       takeOver,
+      settleMs: SETTLE_MS,
     };
     const how = { cacheBytes, openId, readOnly, backend, walkBytesPerSecond };
     const handle = await native().openPool({ paths, ...how, ...whose });
@@ -170,10 +182,21 @@ export async function openPool(options: OpenPoolOptions): Promise<NativePool> {
     if (pool.stats().droppedEntries > 0) cache.lost();
     pool.bootId = cache.id;
     pool.onFault(() => cache.lost());
+    pool.lookForOwner(options.ownerLookMs ?? OWNER_LOOK_MS);
     pool.checkpointWhenIdle(options.idleCheckpointMs ?? DEFAULT_IDLE_CHECKPOINT_MS);
     return pool;
   } catch (error) {
     throw asStoreError(error);
+  }
+}
+
+/** Opens it without writing: what fails only then would leave labels that name this machine, and a pool that it has not. */
+async function rehearse({ accept, takeOver: _, ...options }: OpenPoolOptions): Promise<void> {
+  const pool = await openPool({ ...options, owner: null, readOnly: true });
+  try {
+    accept?.(pool);
+  } finally {
+    await pool.close();
   }
 }
 
@@ -199,6 +222,8 @@ export interface PoolProbe {
   readonly devices: number;
   /** Closed cleanly, to be opened elsewhere. */
   readonly exported: boolean;
+  /** Of the newest label. */
+  readonly sequence: number;
   /** Left out: nobody, or nobody that is known. */
   readonly owner?: LastOwner;
 }
@@ -207,7 +232,8 @@ export interface PoolProbe {
 export async function probePool(path: string): Promise<PoolProbe> {
   try {
     const probe = await native().probePool({ path });
-    const { id, name, deviceId, devices, exported, owner, ownerName, ownedSinceS } = probe;
+    const { id, name, deviceId, devices, sequence, exported } = probe;
+    const { owner, ownerName, ownedSinceS } = probe;
     const since = new Date(ownedSinceS * 1000);
     return {
       id: uuidText(id),
@@ -215,6 +241,7 @@ export async function probePool(path: string): Promise<PoolProbe> {
       deviceId: uuidText(deviceId),
       devices,
       exported,
+      sequence,
       ...(owner.some((byte) => byte !== 0) &&
         !Number.isNaN(since.getTime()) && {
           owner: { id: uuidText(owner), name: ownerName, since },
@@ -227,6 +254,8 @@ export async function probePool(path: string): Promise<PoolProbe> {
 
 export interface FoundPool extends PoolProbe {
   readonly paths: readonly string[];
+  /** Whom labels of other devices name that are older: a take-over that a crash cut short, a device that was away. */
+  readonly otherOwners?: readonly LastOwner[];
 }
 
 /**
@@ -251,11 +280,26 @@ export async function findPools(places: readonly string[]): Promise<readonly Fou
   return [...found.values()];
 }
 
-/** `known`: what other devices said of that pool. It was exported when all say so: one alone may have been away since. */
+/**
+ * `known`: what other devices said of that pool. It was exported when all say so: one alone may have been away since. Whose
+ * it is the newest label says, as it does to whoever opens the pool; who is named elsewhere is told as well.
+ */
 export function withProbe(known: FoundPool | undefined, probe: PoolProbe, path: string): FoundPool {
   if (known === undefined) return { ...probe, paths: [path] };
-  const exported = known.exported && probe.exported;
-  return { ...known, exported, paths: [...known.paths, path] };
+  const { otherOwners = [], owner: _, ...rest } = known;
+  const [newest, older] = probe.sequence > known.sequence ? [probe, known] : [known, probe];
+  const { owner, sequence } = newest;
+  const others = [...otherOwners, ...(older.owner === undefined ? [] : [older.owner])].filter(
+    ({ id }, at, all) => id !== owner?.id && all.findIndex((one) => one.id === id) === at,
+  );
+  return {
+    ...rest,
+    sequence,
+    exported: known.exported && probe.exported,
+    paths: [...known.paths, path],
+    ...(owner !== undefined && { owner }),
+    ...(others.length > 0 && { otherOwners: others }),
+  };
 }
 
 function filesOf(place: string): readonly string[] {

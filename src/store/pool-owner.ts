@@ -10,6 +10,8 @@ export interface PoolOwner {
   readonly id: string;
   /** For people. */
   readonly name: string;
+  /** By what it was known before: labels that say so are its own. */
+  readonly formerId?: string;
 }
 
 /** Of a label: who used the pool last. */
@@ -58,12 +60,16 @@ function hashed(text: string): string {
   );
 }
 
-/** Words for what is known of a pool that was not exported. */
-export function lastUseOf(owner: LastOwner | undefined): string {
-  if (owner === undefined) return 'another machine may have it open';
-  const { name, since } = owner;
-  const at = since.toISOString().replace('T', ' ').slice(0, 19);
-  return `${name === '' ? 'another machine' : name} has had it since ${at} UTC, and may have it open`;
+/** Words for what is known of a pool that was not exported. `others`: whom some of its devices name instead. */
+export function lastUseOf(owner: LastOwner | undefined, others: readonly LastOwner[] = []): string {
+  const known = [owner, ...others].filter((one) => one !== undefined);
+  const [first, ...more] = known.map(
+    ({ name, since }) =>
+      `${name === '' ? 'another machine' : name} has had it since ${since.toISOString().replace('T', ' ').slice(0, 19)} UTC`,
+  );
+  if (first === undefined) return 'another machine may have it open';
+  if (more.length === 0) return `${first}, and may have it open`;
+  return `its devices disagree: ${first}${owner === undefined ? '' : ' by the newest label'}, ${more.join(', ')} by others; each may have it open`;
 }
 
 /** What `opening` ends with; where the pool is another machine's, what can be done about it is said as well. */

@@ -318,6 +318,8 @@ export interface Pool {
   readonly devices: PoolDevices;
   /** `close`, and the devices say that they may be opened on another machine. */
   exportPool(): Promise<void>;
+  /** `close`, and the devices name the owner, and have the mark, that this opening found: it is as if it had not been. */
+  giveBack(): Promise<void>;
   /** Told once, when the medium failed (S9) or its metadata contradict each other, and the pool serves no more. */
   onFault(listener: (why: string) => void): void;
 }

@@ -5,6 +5,7 @@ import { readFile, rm, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import type { Clock, Log, Turn } from '../../base/index.ts';
 import type { DataBufferPool } from '../../block/index.ts';
+import type { OpenOptions } from '../../control/index.ts';
 import { makeFolder } from '../../objects/index.ts';
 import {
   createPoolFile,
@@ -42,10 +43,10 @@ export interface PoolMedia {
   /** Pools on these devices, by their labels. Rejects where there is none, and a device could not be looked at. */
   find(paths: readonly string[]): Promise<readonly FoundPool[]>;
   create(plan: PoolPlan): Promise<void>;
-  /** `takeOver`: also one that another machine used last and did not export. Rejects else with STORE_OWNED. */
+  /** Rejects with STORE_OWNED where it is another machine's. */
   open(
     paths: readonly string[],
-    options: { cacheBytes: number | null; takeOver?: boolean },
+    options: OpenOptions & { readonly cacheBytes: number | null },
   ): Promise<Pool>;
   /** The pool is closed: its marks are taken off the devices. */
   erase(paths: readonly string[]): Promise<void>;
@@ -120,11 +121,12 @@ export class NativeMedia implements PoolMedia {
 
   async open(
     paths: readonly string[],
-    { cacheBytes, takeOver }: { cacheBytes: number | null; takeOver?: boolean },
+    { cacheBytes, takeOver, ...options }: OpenOptions & { readonly cacheBytes: number | null },
   ): Promise<Pool> {
     const { turn, buffers, owner, clock, log, notify } = this.#options;
     const size = cacheBytes === null ? {} : { cacheBytes };
     const opening = openPool({
+      ...options,
       paths,
       turn,
       buffers,

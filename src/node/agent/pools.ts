@@ -268,36 +268,41 @@ export class PoolKeeper implements Controller {
     if (!only.exported && !force) {
       throw new StoreError(
         'STORE_IN_USE',
-        `pool ${only.name} (${only.id}) was not exported: ${lastUseOf(only.owner)}, and two that write to it destroy it. Export it there, or stop that machine for good and import it with --force`,
+        `pool ${only.name} (${only.id}) was not exported: ${lastUseOf(only.owner, only.otherOwners)}, and two that write to it destroy it. Export it there, or stop that machine for good and import it with --force`,
       );
     }
     const devices = free.filter((device) => only.paths.includes(pathOf(device)));
     const names = devices.map(({ metadata }) => metadata.name);
     await this.#claims.claim(pool, names, { force: true });
     const cacheBytes = pool.spec.cacheBytes ?? null;
-    const open = await media.open(only.paths, { cacheBytes, takeOver: force });
-    const strays = open.volumes().map((volume) => volume.name);
-    const taken = strays.filter((volume) => catalog.get(VOLUME, volume) !== null);
-    if (taken.length > 0) {
-      // As it was found.
-      await (only.exported ? open.exportPool() : open.close());
-      await this.#claims.release(name, names);
+    let strays: readonly string[] = [];
+    const accept = (candidate: StorePool): void => {
+      strays = candidate.volumes().map((volume) => volume.name);
+      const taken = strays.filter((volume) => catalog.get(VOLUME, volume) !== null);
+      if (taken.length === 0) return;
       throw new StoreError(
         'STORE_EXISTS',
         `pool ${only.name} holds volumes of names that are taken here: ${taken.join(', ')}`,
       );
+    };
+    let open: StorePool;
+    try {
+      open = await media.open(only.paths, { cacheBytes, takeOver: force, accept });
+    } catch (error) {
+      await this.#claims.release(name, names);
+      throw error;
     }
     try {
       await this.#writer.status(POOL, pool, (status) => {
         status.id = only.id;
         status.phase = 'Pending';
-        if (strays.length > 0) status.strayVolumes = strays;
+        if (strays.length > 0) status.strayVolumes = [...strays];
       });
     } finally {
       // Whoever did not keep its identity finds it as it was. Where nobody can say whether it was kept, it may have been.
       const live = await this.#writer.live<Pool>(POOL, null, name).catch(() => undefined);
       const isKept = live === undefined || live?.status?.id === only.id;
-      await (isKept || !only.exported ? open.close() : open.exportPool());
+      await (isKept ? open.close() : open.giveBack());
     }
     log.info({ pool: name, id: only.id, paths: only.paths }, 'a pool is taken in');
     return { ...only, exported: false };

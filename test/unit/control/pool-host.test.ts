@@ -32,6 +32,8 @@ class Machine {
   dead = false;
   /** The list's disk is full. */
   full = false;
+  /** Writes of the list until it is. */
+  writesLeft = Number.POSITIVE_INFINITY;
 
   /** One effect on what outlives the daemon. */
   async step(effect: () => void): Promise<void> {
@@ -55,7 +57,8 @@ class Machine {
       list: {
         read: () => this.list,
         write: async (kept) => {
-          if (this.full) throw new Error('ENOSPC');
+          this.writesLeft -= 1;
+          if (this.full || this.writesLeft < 0) throw new Error('ENOSPC');
           await this.step(() => {
             this.list = structuredClone(kept);
           });
@@ -91,16 +94,26 @@ class Machine {
       },
       find: async (places, { without }) => this.#find(places.filter((at) => !without.has(at))),
       everywhere: () => [...this.labels.keys()],
-      open: async (paths, { takeOver = false } = {}) => {
+      open: async (paths, { takeOver = false, accept } = {}) => {
         const label = this.labels.get(paths[0]!)!;
         const { owner = this, exported } = label;
         if (owner !== this && !exported && !takeOver) {
           throw new StoreError('STORE_OWNED', 'it belongs to another machine');
         }
         if (paths.length < label.devices) throw new StoreError('STORE_TOO_FEW_DEVICES', 'few');
-        await this.step(() => this.#mark(label.pool, false));
-        for (const one of this.labels.values()) if (one.pool === label.pool) one.owner = this;
         label.pool.reopen();
+        accept?.(label.pool);
+        await this.step(() => {
+          this.#mark(label.pool, false);
+          this.#own(label.pool, this);
+        });
+        label.pool.giveBack = async () => {
+          await this.step(() => {
+            this.#mark(label.pool, exported);
+            this.#own(label.pool, owner);
+          });
+          await label.pool.close();
+        };
         label.pool.exportPool = async () => {
           await this.step(() => this.#mark(label.pool, true));
           await label.pool.close();
@@ -121,6 +134,10 @@ class Machine {
     for (const label of this.labels.values()) if (label.pool === pool) label.exported = exported;
   }
 
+  #own(pool: MemoryPool, owner: Machine): void {
+    for (const label of this.labels.values()) if (label.pool === pool) label.owner = owner;
+  }
+
   #find(places: readonly string[]): FoundPool[] {
     const found = new Map<string, FoundPool & { paths: string[] }>();
     for (const path of places) {
@@ -128,7 +145,16 @@ class Machine {
       if (label === undefined) continue;
       const { id, name } = label.pool;
       const { exported, devices } = label;
-      const known = found.get(id) ?? { id, name, exported, devices, deviceId: id, paths: [] };
+      const fresh = {
+        id,
+        name,
+        exported,
+        devices,
+        deviceId: id,
+        sequence: 1,
+        paths: [] as string[],
+      };
+      const known = found.get(id) ?? fresh;
       if (!known.paths.includes(path)) known.paths.push(path);
       found.set(id, known);
     }
@@ -359,8 +385,17 @@ test('a pool in use is not exported, one that was not exported not imported, nam
     there.pools.import('tank', { ...request, force: true }, false),
     /volumes of names that are taken here: db/,
   );
+  // What was refused, by its names or by a full disk, is its former owner's as before.
+  const isMachines = (): boolean =>
+    [...machine.labels.values()].every(({ owner, exported }) => owner === machine && !exported);
+  assert.ok(isMachines());
   await there.controller.delete('db', { force: false });
+  other.writesLeft = 1;
+  await assert.rejects(there.pools.import('tank', { ...request, force: true }, false), /ENOSPC/);
+  assert.ok(isMachines());
+  other.writesLeft = Number.POSITIVE_INFINITY;
   await there.pools.import('tank', { ...request, force: true }, false);
+  assert.ok(!isMachines());
   assert.equal(there.controller.find('db')?.status.pool, 'tank');
 });
 

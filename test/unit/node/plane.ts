@@ -23,6 +23,7 @@ import {
   IoStatus,
   MAX_BUFFER_BYTES,
 } from '../../../src/block/index.ts';
+import type { OpenOptions } from '../../../src/control/index.ts';
 import {
   allControllers,
   Catalog,
@@ -92,7 +93,7 @@ export class MemoryMedia implements PoolMedia {
       if (pool === undefined) return [];
       const { id, name } = pool;
       const exported = this.exported.has(path);
-      return [{ id, name, deviceId: id, devices: 1, exported, paths: [path] }];
+      return [{ id, name, deviceId: id, devices: 1, sequence: 1, exported, paths: [path] }];
     });
   }
 
@@ -101,11 +102,15 @@ export class MemoryMedia implements PoolMedia {
     this.pools.set(paths[0] ?? '', pool);
   }
 
-  async open(paths: readonly string[]) {
+  async open(paths: readonly string[], { accept }: OpenOptions = {}) {
     const [path = ''] = paths;
     const pool = this.pools.get(path);
     assert.ok(pool !== undefined);
-    this.exported.delete(path);
+    accept?.(pool);
+    const wasExported = this.exported.delete(path);
+    pool.giveBack = async () => {
+      if (wasExported) this.exported.add(path);
+    };
     // Closing it must not be the end of it.
     pool.close = async () => {};
     pool.exportPool = async () => {
