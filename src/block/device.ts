@@ -59,6 +59,9 @@ export interface BlockDevice {
    */
   withdraw?(op: BlockOp): boolean;
 
+  /** An operation that a limit holds back goes on at once, and counts for those behind it. Not there: no limit holds anything back. */
+  hasten?(op: BlockOp): void;
+
   /** Off: `done` comes, and `writeCache` tells, when all that was acknowledged from the cache is durable. */
   setWriteCache(enabled: boolean, done: (status: IoStatus) => void): void;
 

@@ -39,6 +39,8 @@ export class MemoryDevice implements BlockDevice {
   readonly held: BlockOp[] = [];
   /** What is held has not begun, and may be taken back: as where a limit holds it. */
   givesBack = false;
+  /** What is held may be told to go on, as where a limit holds it (`hasten`). */
+  letsPass = false;
   readonly failures: PlannedFailure[] = [];
   /** Completed flushes, FUA operations included. */
   flushes = 0;
@@ -75,6 +77,11 @@ export class MemoryDevice implements BlockDevice {
     const index = this.givesBack ? this.held.indexOf(op) : -1;
     if (index >= 0) this.held.splice(index, 1);
     return index >= 0;
+  }
+
+  hasten(op: BlockOp): void {
+    const index = this.letsPass ? this.held.indexOf(op) : -1;
+    if (index >= 0) this.#run(this.held.splice(index, 1)[0]!);
   }
 
   /** Lets the oldest held operation go; false when there was none. */

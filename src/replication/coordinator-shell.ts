@@ -296,6 +296,11 @@ export class CoordinatorShell implements CoordinatorTransport, CoordinatorHost, 
     );
   }
 
+  /** Takes back an operation that no member has seen: true. Nothing follows from it, so it may come at any time. */
+  withdraw(op: BlockOp): boolean {
+    return this.#core.withdraw(op);
+  }
+
   /** Whether it is the active coordinator (E5). `done` comes from inside the core. */
   confirm(done: (serves: boolean) => void): void {
     this.#inTurn(() => this.#gate.post((nowMs) => this.#core.confirm(nowMs, done)));

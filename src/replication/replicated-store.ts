@@ -40,6 +40,10 @@ export class ReplicatedStore implements VolumeStore {
     if (!this.#refused(op)) this.#coordinator.submit(op);
   }
 
+  withdraw(op: BlockOp): boolean {
+    return this.#coordinator.withdraw(op);
+  }
+
   async resize(sizeBlocks: number): Promise<void> {
     try {
       await this.#coordinator.resize(sizeBlocks);

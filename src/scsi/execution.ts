@@ -55,6 +55,8 @@ export class Execution implements BlockOpOwner {
   aborted = false;
   /** With `aborted`: another nexus did it and TAS is set, so TASK ABORTED is answered (SAM-5 §5.6). */
   #tellAborted = false;
+  /** Another command waits for its end: no limit holds it back (`hasten`). */
+  #hastened = false;
   #waiters: AbortWaiter[] | null = null;
   /** How often it has ended, whoever's task it was. */
   #ends = 0;
@@ -92,6 +94,7 @@ export class Execution implements BlockOpOwner {
     this.enabled = false;
     this.aborted = false;
     this.#tellAborted = false;
+    this.#hastened = false;
     this.#waiters = null;
     this.lba = 0;
     this.blocks = 0;
@@ -123,7 +126,9 @@ export class Execution implements BlockOpOwner {
     assert(!this.#inFlight && this.state === ExecutionState.Running);
     this.#inFlight = true;
     this.#step = step;
-    this.lu.device.submit(this.op.begin(kind, lba, blocks, data, dataByteOffset, fua, this));
+    const { device } = this.lu;
+    device.submit(this.op.begin(kind, lba, blocks, data, dataByteOffset, fua, this));
+    if (this.#hastened && this.#inFlight) device.hasten?.(this.op);
   }
 
   /** As `submit` for a write that a crash leaves whole or undone. */
@@ -166,6 +171,12 @@ export class Execution implements BlockOpOwner {
     const { kind } = this.op;
     const reads = kind === BlockOpKind.Read || kind === BlockOpKind.Verify;
     return this.#inFlight && !reads && kind !== BlockOpKind.Flush;
+  }
+
+  /** What it does, and will do, is not held back by a limit any more: another command waits for its end. */
+  hasten(): void {
+    this.#hastened = true;
+    if (this.#inFlight) this.lu.device.hasten?.(this.op);
   }
 
   /** `waiter` hears of its end, however that comes. */

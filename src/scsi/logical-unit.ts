@@ -372,14 +372,22 @@ export class LogicalUnit {
     return running;
   }
 
-  /** `waiter` hears of the end of each task that is changing the device now, of those nexuses. Returns how many. */
+  /**
+   * `waiter` hears of the end of each task that is changing the device now, of those nexuses; no limit holds these back any
+   * more. Returns how many, those that ended meanwhile among them.
+   */
   awaitChanges(select: (nexus: Nexus) => boolean, waiter: AbortWaiter): number {
-    let running = 0;
+    const changing: [Execution, ScsiTask][] = [];
     for (let at = this.tasks.first; at !== null; at = at.next) {
       if (!at.changing || !select(at.nexus.nexus)) continue;
       at.whenEnded(waiter);
-      running += 1;
+      changing.push([at, at.task]);
     }
+    // The end of one may end others.
+    for (const [execution, task] of changing) {
+      if (task.execution === execution) execution.hasten();
+    }
+    let running = changing.length;
     for (const visitor of this.visitors) {
       if (select(visitor.nexus) && visitor.awaitWrites(waiter)) running += 1;
     }

@@ -98,6 +98,24 @@ export class Admission {
     if (this.#waiting.length > 0) this.#endedBefore(start, end, mode);
   }
 
+  /**
+   * Forgets an operation that has not been started: true; it holds nobody up any more. The caller calls `startWaiters` once
+   * those that it held up may begin.
+   */
+  withdraw(op: BlockOp): boolean {
+    const index = this.#waiting.findIndex((waiter) => waiter.op === op);
+    if (index >= 0) {
+      const [{ start, end, mode }] = this.#waiting.splice(index, 1) as [Waiter];
+      this.#endedBefore(start, end, mode, index); // Who came later waited for it.
+      return true;
+    }
+    const ready = this.#ready.indexOf(op);
+    if (ready < 0) return false;
+    this.#ready.splice(ready, 1);
+    this.release(op);
+    return true;
+  }
+
   /** Starts what waited and may run now, in order of arrival. */
   startWaiters(): void {
     // One that is started may end at once and come back here: the loop goes on, not the stack down.
@@ -112,10 +130,11 @@ export class Admission {
   }
 
   /** What waited for this one alone is admitted: from now on it holds others up as what runs does. */
-  #endedBefore(start: number, end: number, mode: AccessMode): void {
+  #endedBefore(start: number, end: number, mode: AccessMode, from = 0): void {
     const waiting = this.#waiting;
-    let kept = 0;
-    for (const waiter of waiting) {
+    let kept = from;
+    for (let index = from; index < waiting.length; index += 1) {
+      const waiter = waiting[index]!;
       const waited = start < waiter.end && waiter.start < end && conflicts(mode, waiter.mode);
       if (waited) waiter.before -= 1;
       assert(waiter.before >= 0);

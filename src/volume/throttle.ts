@@ -182,13 +182,28 @@ export class Throttle implements BlockDevice {
 
   /** What still waits, in no order: seldom, and the line is as long as the windows of its sessions. */
   withdraw(op: BlockOp): boolean {
+    if (!this.#leaveLine(op)) return this.#device.withdraw?.(op) ?? false;
+    return true;
+  }
+
+  /** Another waits for its end: before those that came earlier, and beyond every limit. They pay for it. */
+  hasten(op: BlockOp): void {
+    if (!this.#leaveLine(op)) return;
+    const nowMs = this.#clock.nowMs();
+    this.#operations.take(1, nowMs, true);
+    this.#bytes.take(this.#bytesOf(op), nowMs, true);
+    this.#pass(op);
+  }
+
+  /** False: it does not wait here. */
+  #leaveLine(op: BlockOp): boolean {
     let before: BlockOp | null = null;
     let at = this.#waitingHead;
     while (at !== null && at !== op) {
       before = at;
       at = at.next;
     }
-    if (at === null) return this.#device.withdraw?.(op) ?? false;
+    if (at === null) return false;
     if (before === null) this.#waitingHead = op.next;
     else before.next = op.next;
     if (this.#waitingTail === op) this.#waitingTail = before;
@@ -255,6 +270,7 @@ export class Throttle implements BlockDevice {
       waitMs = 0;
       this.#operations.take(1, nowMs, this.#kept);
       this.#bytes.take(this.#bytesOf(op), nowMs, this.#kept);
+      this.#leaveFront(op);
       this.#pass(op);
     }
     this.#pumping = false;
@@ -273,11 +289,14 @@ export class Throttle implements BlockDevice {
     this.#turn.leave();
   }
 
-  #pass(op: BlockOp): void {
+  #leaveFront(op: BlockOp): void {
     this.#waitingHead = op.next;
     if (op.next === null) this.#waitingTail = null;
     op.next = null;
     this.#waitingCount -= 1;
+  }
+
+  #pass(op: BlockOp): void {
     this.#below += 1;
     const passage = this.#free ?? new Passage(this);
     this.#free = passage.next;

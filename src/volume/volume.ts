@@ -35,6 +35,8 @@ export type VolumeStore = Pick<
   StoreVolume,
   'id' | 'name' | 'submit' | 'resize' | 'putBlob' | 'getBlob' | 'mapStatus'
 > & {
+  /** See BlockDevice. Not there where nothing waits for long. */
+  withdraw?(op: BlockOp): boolean;
   info(): Pick<StoreVolumeInfo, 'sizeBlocks' | 'epoch' | 'mappedBlocks'>;
   /** See BlockDevice. Not there where nobody else can serve it. */
   confirmServed?(done: (status: IoStatus) => void): void;
@@ -187,6 +189,27 @@ export class Volume implements BlockDevice, BlockOpOwner {
     if (this.#admission.admit(op, start, end, mode)) this.#start(op);
   }
 
+  /** What waits for others here, or below for a quorum. What goes down in pieces, and has begun, ends by itself. */
+  withdraw(op: BlockOp): boolean {
+    if (op.kind === BlockOpKind.Flush) {
+      if (this.store.withdraw?.(op) !== true) return false;
+      this.#flushing -= 1;
+    } else if (!this.#admission.withdraw(op)) {
+      if (op.admitted < 0 || this.store.withdraw?.(op) !== true) return false;
+      this.#toLogical(op);
+      this.#admission.release(op);
+      if (this.#cached.length > 0) this.#cachedEnded(op);
+    }
+    // Whoever takes this one back may be about to take back those that it held up.
+    queueMicrotask(() => {
+      this.#turn.enter();
+      this.#admission.startWaiters();
+      if (this.#drained.length > 0) this.#checkDrained();
+      this.#turn.leave();
+    });
+    return true;
+  }
+
   /** The store's answer to an operation that went down as it was. */
   onBlockDone(op: BlockOp, status: IoStatus): void {
     if (op.kind === BlockOpKind.Flush) {
@@ -198,12 +221,16 @@ export class Volume implements BlockDevice, BlockOpOwner {
       if (this.#drained.length > 0) this.#checkDrained();
       return;
     }
-    if (this.#ratio !== 1) {
-      op.lba *= this.#ratio;
-      op.blocks *= this.#ratio;
-      op.failedLba *= this.#ratio;
-    }
+    this.#toLogical(op);
     this.#finish(op, status);
+  }
+
+  /** Store blocks to logical ones, as they were when the operation came. */
+  #toLogical(op: BlockOp): void {
+    if (this.#ratio === 1) return;
+    op.lba *= this.#ratio;
+    op.blocks *= this.#ratio;
+    op.failedLba *= this.#ratio;
   }
 
   setWriteCache(enabled: boolean, done: (status: IoStatus) => void): void {

@@ -149,6 +149,9 @@ export const lostWithRecord: Directed = (rules, trace = false) => {
   );
   first.kill();
   readWithoutTwo(scenario);
+  scenario.member(2).start();
+  const second = scenario.activate(1);
+  for (let n = 0; n < READS; n += 1) scenario.ok(scenario.read(second, 0));
 };
 
 /** H3: a damaged block is mended from another, and written while the copy is on its way. */

@@ -475,6 +475,10 @@ export class Coordinator implements CoordinatorEvents {
     this.#core.leases.confirm(nowMs, done);
   }
 
+  withdraw(op: BlockOp): boolean {
+    return this.#core.holding.withdraw(op);
+  }
+
   crossScrub(nowMs: number, lba: number, blocks: number, done: ControlDone): void {
     this.#core.scrubs.crossScrub(nowMs, lba, blocks, done);
   }

@@ -8,6 +8,8 @@ import { POLL_MS } from './limits.ts';
 
 export interface Held {
   readonly op: BlockOp;
+  /** Members may have seen it, in an epoch before. */
+  readonly issued: boolean;
 }
 
 export class Holding {
@@ -19,6 +21,14 @@ export class Holding {
 
   constructor(core: Core) {
     this.#core = core;
+  }
+
+  /** C6: what no member has seen takes no effect. What one may have seen ends when it is settled. */
+  withdraw(op: BlockOp): boolean {
+    const index = this.held.findIndex((held) => held.op === op && !held.issued);
+    if (index < 0) return false;
+    this.held.splice(index, 1);
+    return true;
   }
 
   stall(nowMs: number): void {
@@ -57,18 +67,19 @@ export class Holding {
     const ops: Held[] = [];
     for (let number = core.ring.first; number < core.ring.next; number += 1) {
       const entry = core.ring.get(number)!;
-      if (entry.op !== null) ops.push({ op: entry.op });
+      if (entry.op !== null) ops.push({ op: entry.op, issued: true });
       entry.op = null;
     }
-    for (const { op } of core.flushes.pending.splice(0)) ops.push({ op });
+    for (const { op } of core.flushes.pending.splice(0)) ops.push({ op, issued: true });
     for (const slot of core.reads.table.slots) {
       if (!slot.live) continue;
       const { op } = slot;
-      if (op !== null && !ops.some((held) => held.op === op)) ops.push({ op });
+      if (op !== null && !ops.some((held) => held.op === op)) ops.push({ op, issued: true });
       core.reads.give(slot);
     }
-    for (const op of core.reads.parked.splice(0)) ops.push({ op });
-    for (const { read } of core.repairs.running.values()) if (read !== null) ops.push({ op: read });
+    for (const op of core.reads.parked.splice(0)) ops.push({ op, issued: true });
+    for (const { read } of core.repairs.running.values())
+      if (read !== null) ops.push({ op: read, issued: true });
     core.repairs.running.clear();
     this.held = [...ops, ...this.held];
   }

@@ -247,6 +247,8 @@ export interface CoordinatorEvents {
   /** E5: whether it is the active one, under a lease, which is waited for. `done` is called from within some event. */
   confirm(nowMs: number, done: (serves: boolean) => void): void;
   /** H5, over a range of at most 4 096 blocks. */
+  /** C6: takes back an operation that waits and that no member has seen: true, and nobody hears of it again. */
+  withdraw(op: BlockOp): boolean;
   crossScrub(nowMs: number, lba: number, blocks: number, done: ControlDone): void;
   /**
    * C1: an operator's word that the members without a promise are gone for good. Activates with those present, which

@@ -124,11 +124,7 @@ export class Recovery {
       for (const member of promise.record?.members ?? []) core.needPeer(nowMs, member.replicaId);
       for (const old of promise.record?.oldMembers ?? []) core.needPeer(nowMs, old.replicaId);
     }
-    const adoption = adopt(promisers, core.rules, {
-      force: this.forced !== null,
-      lost: this.#lost(),
-      volatileCache: this.#volatileCache(promisers),
-    });
+    const adoption = this.#adopt(promisers);
     if (typeof adoption === 'string') {
       this.waitingFor = adoption;
       return;
@@ -152,6 +148,23 @@ export class Recovery {
       return;
     }
     this.#startReconcile(nowMs, adoption);
+  }
+
+  /**
+   * H6: where who has lost a part of its map stands in the way, it may do as if that one were away: those with whole maps must
+   * have their majority, and all else that V1-V6 ask, without its vote and without its record, which no other may have stored.
+   */
+  #adopt(promisers: readonly Promiser[]): Adoption | string {
+    const { rules } = this.#core;
+    const force = this.forced !== null;
+    const lost = this.#lost();
+    const volatileCache = this.#volatileCache(promisers);
+    const adoption = adopt(promisers, rules, { force, lost, volatileCache });
+    if (typeof adoption !== 'string' || lost.size === 0) return adoption;
+    const whole = promisers.filter(({ replicaId }) => !lost.has(replicaId));
+    const without = adopt(whole, rules, { force, volatileCache });
+    // A loss that who is here might disprove is not declared (V6): that is its operator's to do.
+    return typeof without === 'string' || without.loss ? adoption : without;
   }
 
   /** H6: who has lost a part of its map that it must be believed in. */

@@ -49,7 +49,7 @@ export class WritePath {
       return;
     }
     if (core.holding.held.length > 0 || !this.#issue(nowMs, op)) {
-      core.holding.held.push({ op });
+      core.holding.held.push({ op, issued: false });
       core.holding.stall(nowMs);
     }
   }
@@ -280,7 +280,7 @@ export class WritePath {
       entry.op = null;
     }
     if (again.length === 0) return;
-    core.holding.held = [...again.map((op) => ({ op })), ...core.holding.held];
+    core.holding.held = [...again.map((op) => ({ op, issued: true })), ...core.holding.held];
     core.holding.stall(nowMs);
   }
 
@@ -289,10 +289,9 @@ export class WritePath {
     if (this.#pumping || core.phase !== CoordinatorPhase.Active) return;
     this.#pumping = true;
     while (core.holding.held.length > 0 && core.phase === CoordinatorPhase.Active) {
-      const { op } = core.holding.held[0]!;
-      core.holding.held.shift();
-      if (this.#issue(nowMs, op)) continue;
-      core.holding.held.unshift({ op });
+      const first = core.holding.held.shift()!;
+      if (this.#issue(nowMs, first.op)) continue;
+      core.holding.held.unshift(first);
       break;
     }
     this.#pumping = false;

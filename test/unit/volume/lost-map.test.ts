@@ -164,6 +164,11 @@ test('a recovery waits also where only who lost it stored the record without the
   scenario.run(30_000);
   assert.notEqual(second.core!.phase, CoordinatorPhase.Active);
   assert.match(second.core!.status(second.clock.now()).waitingFor, /lost a part of its map/);
+  // Who had it all comes back: two with whole maps are a majority, whatever the one without stored alone.
+  scenario.member(2).start();
+  scenario.activate(1);
+  for (let n = 0; n < 6; n += 1) scenario.ok(scenario.read(second, 0));
+  assert.notEqual(stateOf(second, 0).state, 'InSync');
 });
 
 test('a joiner that has lost a part of its map takes part in writes elsewhere, and is never promoted', () => {

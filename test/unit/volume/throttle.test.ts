@@ -231,3 +231,30 @@ test('what waits may be taken back, wherever it stands in line; what was let go 
     assert.equal(throttle.waitingCount, 0);
   }
 });
+
+test('what is hastened goes on before all others and beyond every limit, and those behind it pay', () => {
+  const { device, throttle, data, clock } = setUp({ iops: 10, iopsBurst: 1, queueDepth: 2 });
+  const ends: string[] = [];
+  const write = (name: string): BlockOp => {
+    const owner = { onBlockDone: () => ends.push(name) };
+    const op = new BlockOp().begin(BlockOpKind.Write, 0, 1, data, 0, false, owner);
+    throttle.submit(op);
+    return op;
+  };
+  device.hold = true;
+  const [a, b, c, d] = ['a', 'b', 'c', 'd'].map(write) as [BlockOp, BlockOp, BlockOp, BlockOp];
+  const below = 4 - throttle.waitingCount;
+  throttle.hasten(a); // It is below.
+  throttle.hasten(d);
+  throttle.hasten(d);
+  throttle.hasten(c);
+  assert.equal(device.held.length, below + 2);
+  device.releaseAll();
+  assert.ok(ends.includes('d') && ends.includes('c'));
+  const waiting = throttle.waitingCount;
+  clock.advance(10_000);
+  assert.deepEqual([...ends].sort(), ['a', 'b', 'c', 'd']);
+  assert.ok(waiting <= 2 && throttle.waitingCount === 0);
+  assert.ok(ends.indexOf('d') < ends.indexOf('c'));
+  assert.equal(b.next, null);
+});

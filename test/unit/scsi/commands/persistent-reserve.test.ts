@@ -56,6 +56,23 @@ function outCdb(action: number, type: number, bytes: number): Buffer {
   return bytesOfCdb;
 }
 
+function unmapCdb(ranges: number): Buffer {
+  const bytes = cdb10(0x42, 0, 0);
+  bytes.writeUInt16BE(8 + ranges * 16, 7);
+  return bytes;
+}
+
+function unmapList(...ranges: readonly (readonly [number, number])[]): Buffer {
+  const list = Buffer.alloc(8 + ranges.length * 16);
+  list.writeUInt16BE(list.length - 2, 0);
+  list.writeUInt16BE(ranges.length * 16, 2);
+  ranges.forEach(([lba, blocks], index) => {
+    list.writeBigUInt64BE(BigInt(lba), 8 + index * 16);
+    list.writeUInt32BE(blocks, 16 + index * 16);
+  });
+  return list;
+}
+
 function out(harness: Harness, action: number, options: OutOptions): Outcome {
   const data = outList(options);
   const nexus = options.nexus ?? harness.nexus;
@@ -360,6 +377,28 @@ describe('PREEMPT', () => {
     assert.equal(read.outcome?.status, ScsiStatus.Good);
     harness.fetch(late, Buffer.alloc(512, 1));
     assert.equal(late.outcome?.status, ScsiStatus.ReservationConflict);
+  });
+
+  it('does not wait for what a limit holds back: those writes go on at once, with all their parts', () => {
+    const harness = bothRegistered();
+    ok(harness, Reserve, { key: 1n, type: WERO });
+    harness.device.hold = harness.device.letsPass = true;
+    const nexus = harness.other;
+    const two = Buffer.concat([Buffer.alloc(512, 1), Buffer.alloc(512, 2)]);
+    const writes = [
+      harness.start(cdb10(0x2a, 0, 2), { nexus, data: two }),
+      harness.start(cdb10(0x2a, 4, 2), { nexus, data: two }),
+      harness.start(unmapCdb(2), { nexus, data: unmapList([0, 1], [4, 1]) }),
+    ];
+    const read = harness.start(cdb10(0x28, 0, 1), { nexus });
+    const data = outList({ key: 1n, newKey: 2n });
+    const preempt = harness.start(outCdb(Preempt, WERO, data.length), { data });
+    assert.equal(preempt.outcome?.status, ScsiStatus.Good);
+    for (const write of writes) assert.equal(write.outcome?.status, ScsiStatus.Good);
+    assert.equal(read.outcome, null, 'reads wait on');
+    assert.equal(harness.device.bytes[512], 2);
+    harness.device.releaseAll();
+    assert.equal(read.outcome!.status, ScsiStatus.Good);
   });
 
   it('fences what has begun and still waits for a buffer', async () => {
