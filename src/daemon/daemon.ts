@@ -28,6 +28,7 @@ import { type Engine, type EngineOptions, notifySystemd } from './engine.ts';
 import { addHostMetrics, hostOf } from './host-metrics.ts';
 import { PoolListFile } from './pool-list.ts';
 import { NativePoolMedia } from './pool-media.ts';
+import { poolOwnerOf } from './pool-owner.ts';
 import { samplePool } from './pool-sample.ts';
 import { portError, StartError } from './ports.ts';
 import { Replication, replicaNodeOf } from './replication.ts';
@@ -287,6 +288,7 @@ export class Daemon {
         turn,
         buffers,
         cacheBytes: config.pool.cacheBytes,
+        owner: poolOwnerOf(config),
         clock: this.#clock,
         log,
         notify: notifySystemd,

@@ -18,6 +18,7 @@ import {
 import type { Config } from './config/index.ts';
 import { planPool } from './pool-file.ts';
 import { everyDevice, findPoolsIn } from './pool-media.ts';
+import { poolOwnerOf } from './pool-owner.ts';
 import { StartError } from './ports.ts';
 
 const POOL_NAME = 'pool';
@@ -48,8 +49,9 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   setCrc32c(nativeCrc32c(), nativeCrc32cEach());
   setSpin(config.cpu.spinMicroseconds);
   const buffers = new DataBufferPool(arena);
+  const how = { cacheBytes, turn, buffers, takeOver };
   const open = async (paths: readonly string[]): Promise<Pool> =>
-    await givenTime(openPool({ paths, cacheBytes, turn, buffers, takeOver }), {
+    await givenTime(openPool({ paths, ...how, owner: poolOwnerOf(config) }), {
       clock: new SystemClock(),
       notify: notifySystemd,
       tell: progress,

@@ -45,7 +45,7 @@ import {
   nodeLeaseName,
   PodKeeper,
 } from '../node/index.ts';
-import type { ObjectStore } from '../objects/index.ts';
+import { clusterId, type ObjectStore } from '../objects/index.ts';
 import {
   findSignature,
   nativeArena,
@@ -189,7 +189,8 @@ export class NodeDaemon {
 
     this.#lead(resources, catalog, observer);
     await this.#serveApi(resources);
-    this.#agent = this.#buildAgent(resources, catalog, store, buffers, targets);
+    const cluster = await clusterId(store);
+    this.#agent = this.#buildAgent(resources, catalog, store, buffers, targets, cluster);
     const agent = this.#agent;
     this.#stops.push(() => agent.close());
     await this.#serveHosts(buffers, targets);
@@ -308,12 +309,13 @@ export class NodeDaemon {
     store: ObjectStore,
     buffers: DataBufferPool,
     targets: Targets,
+    cluster: string,
   ): NodeAgent {
     const { config, log, version } = this.#options;
     const media = new NativeMedia({
       turn: this.#turn,
       buffers,
-      owner: thisNode(config.node.name),
+      owner: thisNode(config.node.name, cluster),
       takeOver: config.pool.takeOver,
       clock: this.#clock,
       log: log.child({ component: 'cstor-pool' }),

@@ -26,6 +26,7 @@ import {
   lastUseOf,
   openPool,
   type Pool,
+  type PoolOwner,
   probePool,
   StoreError,
 } from '../store/index.ts';
@@ -40,6 +41,8 @@ export interface NativePoolMediaOptions {
   readonly turn: Turn;
   readonly buffers: DataBufferPool;
   readonly cacheBytes: number;
+  /** This machine, as labels name it. */
+  readonly owner: PoolOwner | null;
   readonly clock: Clock;
   readonly log: Log;
   /** Tells the service manager. */
@@ -99,9 +102,9 @@ export class NativePoolMedia implements PoolMedia {
   }
 
   async open(paths: readonly string[], options: OpenOptions = {}): Promise<Pool> {
-    const { turn, buffers, cacheBytes, clock, notify, log } = this.#options;
+    const { turn, buffers, cacheBytes, owner, clock, notify, log } = this.#options;
     const tell = (message: string): void => log.warn({ paths }, message);
-    const opening = openPool({ ...options, paths, turn, buffers, cacheBytes });
+    const opening = openPool({ ...options, paths, turn, buffers, cacheBytes, owner });
     return await givenTime(opening, { clock, notify, tell });
   }
 

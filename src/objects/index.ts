@@ -1,5 +1,6 @@
 // The objects of the control plane, kept: one small interface, in memory, in an embedded store, in etcd. Knows keys,
 // documents and revisions; what the documents mean is the API server's business.
+export { clusterId } from './cluster-id.ts';
 export { openEmbeddedStore } from './embedded.ts';
 export type { EtcdOptions } from './etcd.ts';
 export { makeFolder, makeFolderNow } from './folders.ts';

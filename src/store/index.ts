@@ -58,8 +58,10 @@ export {
   withProbe,
 } from './open.ts';
 export {
+  keptMachine,
   type LastOwner,
   lastUseOf,
+  namedOwner,
   type PoolOwner,
   thisMachine,
   thisNode,

@@ -48,9 +48,27 @@ function isOnTmpfs(path: string): boolean {
   return statfsSync(path).type === TMPFS_MAGIC;
 }
 
-/** A node of a cluster, where its name is what it is known by: its machine-id may be a container's. */
-export function thisNode(nodeName: string): PoolOwner {
-  return { id: hashed(`node ${nodeName}`), name: nodeName };
+/**
+ * A node of a cluster, where its name is what it is known by: its machine-id may be a container's. Two clusters may call
+ * their nodes alike; labels of before that was told apart name the node alone.
+ */
+export function thisNode(nodeName: string, clusterId: string): PoolOwner {
+  const formerId = hashed(`node ${nodeName}`);
+  return { id: hashed(`node ${nodeName} of ${clusterId}`), name: nodeName, formerId };
+}
+
+/** A machine that has no machine-id of its own, by an id that was made for it and kept. */
+export function keptMachine(id: string, name: string): PoolOwner {
+  return { id: hashed(`kept ${id}`), name };
+}
+
+/** What its operator calls it. `machine`: what it is without that. */
+export function namedOwner(name: string, machine: PoolOwner | null): PoolOwner {
+  return {
+    id: hashed(`named ${name}`),
+    name,
+    ...(machine !== null && { formerId: machine.id }),
+  };
 }
 
 /** machine-id(5): it is not to be told to others as it is. */

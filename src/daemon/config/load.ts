@@ -154,6 +154,7 @@ function compose(
       cacheBytes: values.pool.cache,
       sparse: values.pool.sparse,
       takeOver: flags.takeOver === true,
+      owner: values.pool.owner,
       spaceThresholdPercent: values.pool.spaceThreshold,
     },
     memory: { buffersBytes: values.memory.buffers },

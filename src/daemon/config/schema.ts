@@ -26,6 +26,8 @@ export interface Config {
     readonly sizeBytes: number;
     readonly cacheBytes: number;
     readonly sparse: boolean;
+    /** What labels call the machine that has it; null: what it is by itself. */
+    readonly owner: string | null;
     /** By --take-over alone, which is said once: also a pool that is another machine's. */
     readonly takeOver: boolean;
     /** How full it is when hosts are told; 0: never. */
@@ -133,6 +135,7 @@ export const CONFIG_KEYS = {
     cache: key(256 * 2 ** 20, readBytes('256Mi', 16 * 2 ** 20, 2 ** 40)),
     sparse: key(false, readBoolean),
     spaceThreshold: key(85, readInteger(0, 100)),
+    owner: optional(readNodeName),
   },
   memory: { buffers: key(128 * 2 ** 20, readBytes('128Mi', 32 * 2 ** 20, 2 ** 30)) },
   cpu: { spinMicroseconds: key(50, readInteger(0, 1000)) },

@@ -60,7 +60,10 @@ export interface NativeMediaOptions {
   readonly buffers: DataBufferPool;
   /** This node, as labels name it. */
   readonly owner: PoolOwner;
-  /** Its pools are opened although another machine used them last: --take-over, which is said once. */
+  /**
+   * Its pools are opened although another machine used them last: --take-over. It is said once: of each pool it holds until that
+   * is open, and of all for a while after the start.
+   */
   readonly takeOver: boolean;
   readonly clock: Clock;
   readonly log: Log;
@@ -68,11 +71,18 @@ export interface NativeMediaOptions {
   readonly notify: (text: string) => void;
 }
 
+/** For devices that appear late. What comes later was not meant. */
+const TAKE_OVER_MS = 10 * 60_000;
+
 export class NativeMedia implements PoolMedia {
   readonly #options: NativeMediaOptions;
+  readonly #startedMs: number;
+  /** Ids of pools that have been open: --take-over is over for them. */
+  readonly #opened = new Set<string>();
 
   constructor(options: NativeMediaOptions) {
     this.#options = options;
+    this.#startedMs = options.clock.nowMs();
   }
 
   async find(paths: readonly string[]): Promise<readonly FoundPool[]> {
@@ -131,11 +141,25 @@ export class NativeMedia implements PoolMedia {
       turn,
       buffers,
       owner,
-      takeOver: takeOver ?? this.#options.takeOver,
+      takeOver: takeOver ?? (await this.#mayTakeOver(paths)),
       ...size,
     });
     const tell = (message: string): void => log.warn({ paths }, message);
-    return await givenTime(opening, { clock, notify, tell });
+    const pool = await givenTime(opening, { clock, notify, tell });
+    this.#opened.add(pool.id);
+    return pool;
+  }
+
+  async #mayTakeOver(paths: readonly string[]): Promise<boolean> {
+    const { takeOver, clock, owner, log } = this.#options;
+    if (!takeOver || clock.nowMs() - this.#startedMs > TAKE_OVER_MS) return false;
+    const found = (await this.find(paths)).filter(({ id }) => !this.#opened.has(id));
+    for (const { name, id, exported, owner: last } of found) {
+      const isOurs = last === undefined || last.id === owner.id || last.id === owner.formerId;
+      if (isOurs || exported) continue;
+      log.warn({ pool: name, id, from: last.name }, 'a pool is taken over, by --take-over');
+    }
+    return found.length > 0;
   }
 
   async erase(paths: readonly string[]): Promise<void> {

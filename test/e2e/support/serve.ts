@@ -30,13 +30,16 @@ export class ServeProcess {
   api = '';
   portal = '';
 
-  /** Everything of it is below `folder`/`name`; `lines` are more of its configuration. */
-  constructor(folder: string, name: string, poolMiB: number, ...lines: string[]) {
+  /**
+   * Everything of it is below `folder`/`name`; `lines` are more of its configuration. `pool`: the size of its own pool in
+   * MiB, or all that is said of it.
+   */
+  constructor(folder: string, name: string, pool: number | string, ...lines: string[]) {
     this.#config = join(folder, `${name}.yaml`);
     const all = [
       `node: {name: ${name}}`,
       `dataDir: ${name}`,
-      `pool: {size: ${poolMiB}Mi}`,
+      `pool: {${typeof pool === 'number' ? `size: ${pool}Mi` : pool}}`,
       'portals: ["127.0.0.1:0"]',
       'api: {address: "127.0.0.1:0"}',
       'memory: {buffers: 32Mi}',
@@ -47,8 +50,8 @@ export class ServeProcess {
   }
 
   /** Resolves when it says where it is; at another portal and address than the last time. */
-  async start(): Promise<void> {
-    const child = spawn(process.execPath, [MAIN, 'serve', '--config', this.#config], {
+  async start(...flags: string[]): Promise<void> {
+    const child = spawn(process.execPath, [MAIN, 'serve', '--config', this.#config, ...flags], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child = child;
@@ -70,6 +73,15 @@ export class ServeProcess {
       if (this.api !== '') break;
     }
     child.stdout.resume();
+  }
+
+  /** Must not start; the value is what it says. */
+  async failsToStart(...flags: string[]): Promise<string> {
+    const { code, out, err } = await run(process.execPath, [
+      ...[MAIN, 'serve', '--config', this.#config, ...flags],
+    ]);
+    assert.notEqual(code, 0, out);
+    return out + err;
   }
 
   async end(signal: NodeJS.Signals): Promise<void> {

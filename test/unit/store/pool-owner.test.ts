@@ -21,7 +21,9 @@ import {
   checkPool,
   createPoolFile,
   type FoundPool,
+  keptMachine,
   lastUseOf,
+  namedOwner,
   nativeArena,
   openPool,
   type Pool,
@@ -36,6 +38,9 @@ after(() => rmSync(folder, { recursive: true }));
 
 const turn = new Turn();
 const buffers = new DataBufferPool(nativeArena(MAX_BUFFER_BYTES * 2));
+
+/** The first 16 bytes of SHA-256 of "ashlar pool owner: node n1", as labels of earlier versions have it. */
+const FORMER = '49a3575e-abdb-b93f-4794-fcba4dcf5b89';
 
 function aMachineId(text: string): string {
   const path = join(folder, 'machine-id');
@@ -59,8 +64,9 @@ test('a machine is known by its machine-id, which is not told, and by nothing wh
     null,
     'of this boot alone',
   );
-  assert.deepEqual(thisNode('n1'), thisNode('n1'));
-  assert.notEqual(thisNode('n1').id, thisNode('n2').id);
+  assert.deepEqual(thisNode('n1', 'c1'), thisNode('n1', 'c1'));
+  assert.notEqual(thisNode('n1', 'c1').id, thisNode('n2', 'c1').id);
+  assert.notEqual(thisNode('n1', 'c1').id, thisNode('n1', 'c2').id);
 });
 
 test('a pool of another machine is refused, told of, and opened once it is taken over', async () => {
@@ -68,9 +74,9 @@ test('a pool of another machine is refused, told of, and opened once it is taken
   const open = { path, turn, buffers };
   await createPoolFile({ path, sizeBytes: 64 << 20, name: 'tank' });
   assert.equal((await probePool(path)).owner, undefined);
-  await (await openPool({ ...open, owner: thisNode('alpha') })).close();
+  await (await openPool({ ...open, owner: thisNode('alpha', 'c1') })).close();
   const { owner } = await probePool(path);
-  assert.deepEqual([owner?.id, owner?.name], [thisNode('alpha').id, 'alpha']);
+  assert.deepEqual([owner?.id, owner?.name], [thisNode('alpha', 'c1').id, 'alpha']);
   assert.match(
     lastUseOf(owner),
     /^alpha has had it since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC, and may/,
@@ -79,24 +85,51 @@ test('a pool of another machine is refused, told of, and opened once it is taken
     code: 'STORE_OWNED',
     message: /pool tank belongs to machine alpha since 20.* UTC, which has not exported it/,
   };
-  await assert.rejects(openPool({ ...open, owner: thisNode('beta') }), refused);
+  await assert.rejects(openPool({ ...open, owner: thisNode('beta', 'c1') }), refused);
   await assert.rejects(openPool({ ...open, owner: null }), refused);
   assert.equal((await checkPool(path)).clean, true);
-  await (await openPool({ ...open, owner: thisNode('beta'), takeOver: true })).close();
-  await assert.rejects(openPool({ ...open, owner: thisNode('alpha') }), /belongs to machine beta/);
-  await (await openPool({ ...open, owner: thisNode('beta') })).exportPool();
-  await (await openPool({ ...open, owner: thisNode('alpha') })).close();
+  await (await openPool({ ...open, owner: thisNode('beta', 'c1'), takeOver: true })).close();
+  await assert.rejects(
+    openPool({ ...open, owner: thisNode('alpha', 'c1') }),
+    /belongs to machine beta/,
+  );
+  await (await openPool({ ...open, owner: thisNode('beta', 'c1') })).exportPool();
+  await (await openPool({ ...open, owner: thisNode('alpha', 'c1') })).close();
+});
+
+test('nodes of one name in two clusters are two owners, and labels that name the node alone are the one of that name', async () => {
+  const path = join(folder, 'clusters');
+  const open = { path, turn, buffers };
+  await createPoolFile({ path, sizeBytes: 64 << 20, name: 'tank' });
+  // As a version wrote it that knew no clusters.
+  const before = { id: FORMER, name: 'n1' };
+  await (await openPool({ ...open, owner: before })).close();
+  await (await openPool({ ...open, owner: thisNode('n1', 'c1') })).close();
+  assert.equal((await probePool(path)).owner?.id, thisNode('n1', 'c1').id);
+  await assert.rejects(openPool({ ...open, owner: thisNode('n1', 'c2') }), { code: 'STORE_OWNED' });
+});
+
+test('a machine that is given a name, or has got a machine-id since, is the one that it was', async () => {
+  const path = join(folder, 'named');
+  const open = { path, turn, buffers };
+  await createPoolFile({ path, sizeBytes: 64 << 20, name: 'tank' });
+  const kept = keptMachine('0123456789abcdef0123456789abcdef', 'box');
+  await (await openPool({ ...open, owner: kept })).close();
+  await (await openPool({ ...open, owner: namedOwner('storage-1', kept) })).close();
+  assert.equal((await probePool(path)).owner?.name, 'storage-1');
+  await assert.rejects(openPool({ ...open, owner: kept }), /belongs to machine storage-1/);
+  await (await openPool({ ...open, owner: namedOwner('storage-1', null) })).close();
 });
 
 test('what is refused by what it holds, and what is given back, is as it was found', async () => {
   const path = join(folder, 'refused');
   const open = { path, turn, buffers };
   await createPoolFile({ path, sizeBytes: 64 << 20, name: 'tank' });
-  const pool = await openPool({ ...open, owner: thisNode('alpha') });
+  const pool = await openPool({ ...open, owner: thisNode('alpha', 'c1') });
   await pool.createVolume({ id: randomUUID(), name: 'db', sizeBlocks: 256 });
   await pool.close();
   const before = readFileSync(path);
-  const beta = { ...open, owner: thisNode('beta') };
+  const beta = { ...open, owner: thisNode('beta', 'c1') };
   const accept = (held: Pool): void => {
     assert.deepEqual(
       held.volumes().map(({ name }) => name),
@@ -116,7 +149,7 @@ test('what is refused by what it holds, and what is given back, is as it was fou
   await (await openPool({ ...beta, takeOver: true })).giveBack();
   const { owner, exported } = await probePool(path);
   assert.deepEqual([owner?.name, exported], ['alpha', false]);
-  await (await openPool({ ...open, owner: thisNode('alpha') })).exportPool();
+  await (await openPool({ ...open, owner: thisNode('alpha', 'c1') })).exportPool();
   await (await openPool(beta)).giveBack();
   assert.equal((await probePool(path)).exported, true);
 });
@@ -126,7 +159,7 @@ test('what is refused by what it holds, and what is given back, is as it was fou
 test('a machine whose pool is taken over while it runs stops at its next write, and says why', async () => {
   const path = join(folder, 'shared');
   await createPoolFile({ path, sizeBytes: 64 << 20, name: 'tank' });
-  const alpha = { path, turn, buffers, owner: thisNode('alpha'), ownerLookMs: 20 };
+  const alpha = { path, turn, buffers, owner: thisNode('alpha', 'c1'), ownerLookMs: 20 };
   const pool = await openPool(alpha);
   const told: string[] = [];
   pool.onFault((why) => told.push(why));
@@ -162,7 +195,7 @@ test('a machine whose pool is taken over while it runs stops at its next write, 
 
 test('whose a pool of several devices is the newest label says, and who is named elsewhere is told', () => {
   const since = new Date('2026-11-01T00:00:00Z');
-  const owner = (name: string) => ({ id: thisNode(name).id, name, since });
+  const owner = (name: string) => ({ id: thisNode(name, 'c1').id, name, since });
   const probe = { id: 'p', name: 'tank', deviceId: 'd', devices: 3, exported: false };
   const old = { ...probe, sequence: 4, owner: owner('alpha') };
   const new_ = { ...probe, sequence: 5, owner: owner('beta') };

@@ -48,7 +48,12 @@ const sumOf = (path: string): string =>
 test('volumes come out as images, what is lost is told, and the pool is not touched', async () => {
   const path = join(folder, 'pool');
   await createPoolFile({ path, sizeBytes: 64 << 20, name: 'tank' });
-  const pool = await openPool({ path, turn: new Turn(), buffers, owner: thisNode('elsewhere') });
+  const pool = await openPool({
+    path,
+    turn: new Turn(),
+    buffers,
+    owner: thisNode('elsewhere', 'c1'),
+  });
   const volume = await pool.createVolume({ id: randomUUID(), name: 'db', sizeBlocks: 3000 });
   const empty = await pool.createVolume({ id: randomUUID(), name: 'empty', sizeBlocks: 8 });
   for (const name of ['replica/v/r', '../out']) {

@@ -9,7 +9,7 @@ const pool = await openPool({
   path,
   turn: new Turn(),
   buffers,
-  owner: thisNode(name),
+  owner: thisNode(name, 'c1'),
   takeOver: true,
 });
 await pool.close();
