@@ -69,6 +69,11 @@ export class ManualClock implements Clock {
     this.#nowMs = endMs;
   }
 
+  /** Time goes by and no timer fires: the process was stopped, or was busy for so long. */
+  standStill(deltaMs: number): void {
+    this.#nowMs += deltaMs;
+  }
+
   /** How many timers are pending: a test asserts that a closed thing left none behind. */
   get pending(): number {
     return this.#timers.filter((timer) => timer.callback !== null).length;

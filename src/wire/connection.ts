@@ -47,8 +47,10 @@ export class WireConnection implements TransportHandler, FrameSink {
   #tookBytes = 0;
   #lastHeardMs: number;
   #pinged = false;
-  readonly #openedMs: number;
+  #openedMs: number;
   #timer: Timer | null = null;
+  /** When `#timer` is to fire. */
+  #tickAtMs = 0;
   /** Whose data frame is coming in, from its header to its last byte. */
   #receiving: WireStream | null = null;
 
@@ -437,6 +439,7 @@ export class WireConnection implements TransportHandler, FrameSink {
   }
 
   #schedule(): void {
+    this.#tickAtMs = this.#options.clock.nowMs() + TICK_MS;
     this.#timer = this.#options.clock.schedule(TICK_MS, () => {
       this.#options.turn.enter();
       this.#tick();
@@ -444,9 +447,18 @@ export class WireConnection implements TransportHandler, FrameSink {
     });
   }
 
+  /** What the peer has sent while this process stood still waits to be read: that time is not the peer's silence. */
+  #forgive(nowMs: number): void {
+    const lateMs = nowMs - this.#tickAtMs;
+    if (lateMs < TICK_MS) return;
+    this.#openedMs = Math.min(nowMs, this.#openedMs + lateMs);
+    this.#lastHeardMs = Math.min(nowMs, this.#lastHeardMs + lateMs);
+  }
+
   #tick(): void {
     if (this.#stage === 'closed') return;
     const now = this.#options.clock.nowMs();
+    this.#forgive(now);
     const { handshakeMs, pingIntervalMs, silenceMs } = this.#options.timeouts;
     if (this.#stage === 'handshake') {
       if (now - this.#openedMs >= handshakeMs) {

@@ -77,6 +77,20 @@ test('silence before the handshake ends by its deadline, silence after it by kee
   assert.equal(open.clock.pending, 0);
 });
 
+test('the time for which this process stood still is not the silence of its peer', () => {
+  const pair = new Pair();
+  pair.clock.standStill(20_000);
+  pair.clock.advance(250);
+  assert.equal(pair.taker.closed, '', 'a handshake under way goes on');
+  pair.settle();
+  pair.clock.standStill(20_000);
+  pair.clock.advance(250);
+  pair.settle();
+  assert.equal(pair.maker.closed + pair.taker.closed, '');
+  pair.clock.advance(6000); // It runs, and nothing crosses.
+  assert.match(pair.taker.closed, /nothing was heard for 5 s/);
+});
+
 test('frames of one stream keep their order, whatever their kind', () => {
   const pair = new Pair().settle();
   const { ours, far } = pair.stream();
