@@ -2,15 +2,26 @@
 // of a core while nobody does anything, and its memory.
 //
 //   node dist/bench/served.js [--as serve|node|replicated] [--volumes 1000] [--at-once 1] [--idle-seconds 20] [--spells 1]
+//                              [--restart] [--profile FOLDER]
 //
 // Idle is told of so many spells, one after the other: what the last creations left to be done (heaps to be collected,
-// volumes not yet quiet) falls into the first. Median and greatest are of a spell's seconds.
+// volumes not yet quiet) falls into the first. Median and greatest are of a spell's seconds. `--restart` ends the process
+// after that, starts it anew over what it has made, and tells how long it took and what it takes of a core from then on.
+// `--profile` leaves V8's profile of the last process in that folder (it is ended by SIGTERM then).
 //
 //   serve       `ashlar serve`: volumes in its pool
 //   node        `ashlar node`: Volumes with one replica each
 //   replicated  `ashlar node`: Volumes with three replicas each, in three pools of the one node
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -46,13 +57,19 @@ async function main(): Promise<void> {
       'at-once': { type: 'string', default: '1' },
       'idle-seconds': { type: 'string', default: '20' },
       spells: { type: 'string', default: '1' },
+      restart: { type: 'boolean', default: false },
+      profile: { type: 'string' },
     },
   });
   const shape = SHAPES[values.as];
   if (shape === undefined) throw new Error(`--as is one of ${Object.keys(SHAPES).join(', ')}`);
   const volumes = Number(values.volumes);
   const folder = mkdtempSync(join(tmpdir(), 'ashlar-bench-served-'));
-  const { child, api } = await start(shape, folder);
+  let { child, api, served } = await start(
+    shape,
+    folder,
+    values.restart ? undefined : values.profile,
+  );
   const lines: string[] = [];
   const say = (line: string): void => {
     lines.push(line);
@@ -106,11 +123,29 @@ async function main(): Promise<void> {
       );
     }
     say(`resident: ${residentMiB(child)} MiB`);
+    if (values.restart) {
+      const beganMs = performance.now();
+      await end(child);
+      const endedMs = performance.now();
+      ({ child, api, served } = await start(shape, folder, values.profile));
+      const upMs = performance.now();
+      const since = (): string => ((performance.now() - endedMs) / 1000).toFixed(1);
+      say(`restart: ended in ${(endedMs - beganMs).toFixed(0)} ms, API after ${since()} s`);
+      while (served().size < volumes && performance.now() - upMs < READY_LIMIT_MS) await pause(20);
+      say(`${served().size} volumes are served ${since()} s after the restart`);
+      for (let spell = 0; spell < Number(values.spells); spell += 1) {
+        const from = since();
+        say(`idle after a restart: ${await idleSpell(child, seconds)} (from ${from} s)`);
+      }
+      say(`${served().size} volumes are served`);
+      say(`resident: ${residentMiB(child)} MiB`);
+    }
     const before = performance.now();
     const text = await (await fetch(`${api}/metrics`)).text();
     say(
       `/metrics: ${(performance.now() - before).toFixed(0)} ms, ${(text.length / 1024).toFixed(0)} KiB`,
     );
+    if (values.profile !== undefined) await end(child);
   } finally {
     child.kill('SIGKILL');
     rmSync(folder, { recursive: true, force: true });
@@ -118,16 +153,19 @@ async function main(): Promise<void> {
   process.stdout.write(`${lines.filter((line) => !line.includes(' made: ')).join('\n')}\n`);
 }
 
+interface Started {
+  readonly child: ChildProcess;
+  readonly api: string;
+  /** Volumes that it has said are served: objects tell of before a restart what was so before it. */
+  readonly served: () => ReadonlySet<string>;
+}
+
 async function start(
   { command }: Shape,
   folder: string,
-): Promise<{ child: ChildProcess; api: string }> {
-  mkdirSync(join(folder, 'disks'));
-  for (let disk = 1; disk <= DISKS; disk += 1) {
-    const path = join(folder, 'disks', `disk-${disk}`);
-    writeFileSync(path, '');
-    truncateSync(path, 16 * 2 ** 30);
-  }
+  profile: string | undefined,
+): Promise<Started> {
+  if (!existsSync(join(folder, 'disks'))) makeDisks(folder);
   const config = join(folder, 'ashlar.yaml');
   const own =
     command === 'serve'
@@ -135,13 +173,26 @@ async function start(
       : [`devices: {exclude: ["*"], sparseFolder: ${join(folder, 'disks')}}`];
   const lines = ['dataDir: data', 'portals: ["127.0.0.1:0"]', 'api: {address: "127.0.0.1:0"}'];
   writeFileSync(config, `${[...lines, ...own].join('\n')}\n`);
-  const child = spawn(process.execPath, [MAIN, command, '--config', config], {
+  const flags = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
+  const child = spawn(process.execPath, [...flags, MAIN, command, '--config', config], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  const served = new Set<string>();
   const api = await new Promise<string>((resolve, reject) => {
     let told = '';
+    let line = '';
     const take = (chunk: Buffer): void => {
-      if (told === 'all') return;
+      if (told === 'all') {
+        line += chunk.toString();
+        const lines = line.split('\n');
+        line = lines.pop() ?? '';
+        for (const one of lines) {
+          if (!one.includes('"a volume is served"')) continue;
+          const { volume = '' } = JSON.parse(one) as { volume?: string };
+          served.add(volume);
+        }
+        return;
+      }
       told += chunk.toString();
       const at = /^ {2}API +(http:\/\/127\.0\.0\.1:\d+) /m.exec(told)?.[1];
       if (at === undefined) return;
@@ -152,7 +203,23 @@ async function start(
     child.stderr.on('data', take);
     child.once('exit', (code) => reject(new Error(`it ended with ${code}:\n${told.slice(-2000)}`)));
   });
-  return { child, api };
+  return { child, api, served: () => served };
+}
+
+function makeDisks(folder: string): void {
+  mkdirSync(join(folder, 'disks'));
+  for (let disk = 1; disk <= DISKS; disk += 1) {
+    const path = join(folder, 'disks', `disk-${disk}`);
+    writeFileSync(path, '');
+    truncateSync(path, 16 * 2 ** 30);
+  }
+}
+
+/** Ended as its service manager ends it. */
+async function end(child: ChildProcess): Promise<void> {
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGTERM');
+  await ended;
 }
 
 /** One pool of each disk. */
