@@ -41,7 +41,7 @@ import {
 } from './controller.ts';
 import { WAITING_CLAIMS } from './indexes.ts';
 import { keyOf } from './keys.ts';
-import { Finalizer, Label, snapshotName, volumeName } from './names.ts';
+import { Finalizer, Label, REPLICAS_MISSING, snapshotName, volumeName } from './names.ts';
 
 /** How soon to ask again for room that is not there. */
 const ROOM_LOOK_MS = 30_000;
@@ -188,7 +188,7 @@ export class ClaimController implements Controller {
       // What a volume goes through on its way is told by its own events; who looks at the claim is told that it waits, once, and
       // of what only a person can help with.
       const health = volume.status?.conditions?.find(({ type }) => type === 'Healthy');
-      if (health?.reason === 'ReplicasMissing')
+      if (health?.reason === REPLICAS_MISSING)
         events.record(claim, 'Warning', 'WaitForVolume', text);
       else events.record(claim, 'Normal', 'WaitForVolume', `volume ${name} is being made`);
       return;

@@ -58,6 +58,7 @@ export {
   memberName,
   NO_QUORUM,
   poolName,
+  REPLICAS_MISSING,
   replicaName,
   snapshotName,
   volumeName,

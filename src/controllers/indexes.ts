@@ -11,6 +11,9 @@ import {
   type Volume,
 } from '../kinds/index.ts';
 import type { Index } from './catalog.ts';
+import { REPLICAS_MISSING } from './names.ts';
+import { isLeaving } from './placement.ts';
+import { mayPromiseBytes } from './promises.ts';
 
 function index<T extends KubeObject>(
   kind: KindDefinition<T>,
@@ -40,14 +43,25 @@ export const VOLUMES_OF_POOL_CLAIM = index(VOLUME, ({ spec }) => spec.storagePoo
 export const VOLUMES_WITH_SOURCE = index(VOLUME, ({ spec }) =>
   spec.source === undefined ? undefined : 'yes',
 );
-/** Those that a new pool or node may help, under 'yes'. */
+/** Those that a new node may help, under 'yes'. */
 export const UNSETTLED_VOLUMES = index(VOLUME, ({ status }) =>
   status?.state !== 'Healthy' || status.target === undefined ? 'yes' : undefined,
+);
+/** Those that wait for places, which a pool may have for them, under 'yes'. */
+export const LACKING_VOLUMES = index(VOLUME, ({ metadata, status }) =>
+  metadata.deletionTimestamp === undefined && (status?.target === undefined || lacks(status))
+    ? 'yes'
+    : undefined,
 );
 /** Claims that have no volume yet, under 'yes'. */
 export const WAITING_CLAIMS = index(CLAIM, ({ spec }) =>
   (spec.volumeName ?? '') === '' ? 'yes' : undefined,
 );
+
+/** As its controller has said. */
+function lacks({ conditions }: NonNullable<Volume['status']>): boolean {
+  return conditions?.find(({ type }) => type === 'Healthy')?.reason === REPLICAS_MISSING;
+}
 
 // What of an object matters to those that depend on it (`Trigger.aspect`).
 
@@ -63,6 +77,15 @@ export const stateOfPool = ({ metadata, spec, status }: Pool): unknown => [
   metadata.deletionTimestamp,
   status?.phase,
   status?.replicaAddress,
+];
+/** What there may be a place in it by: not how full it is, but what it has promised. */
+export const roomOfPool = (pool: Pool): unknown => [
+  stateOfPool(pool),
+  isLeaving(pool),
+  pool.status?.readOnly,
+  pool.status?.strayVolumes,
+  mayPromiseBytes(pool),
+  pool.status?.provisionedBytes,
 ];
 /** Not how many volumes and replicas it has. */
 export const stateOfNode = ({ metadata, spec, status }: Node): unknown => [

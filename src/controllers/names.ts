@@ -35,6 +35,9 @@ export const Label = {
 /** Why a volume is not served, though a node is at it: hosts cannot log in until there is a quorum of replicas. */
 export const NO_QUORUM = 'NoQuorum';
 
+/** Why a volume is not as it is wanted: it waits for places for replicas, or for a witness. */
+export const REPLICAS_MISSING = 'ReplicasMissing';
+
 /** A condition of a Volume, only while who keeps it is not who is wanted to, and cannot be made to. */
 export const MEMBERS_AS_WANTED = 'MembersAsWanted';
 

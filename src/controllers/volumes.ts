@@ -34,10 +34,12 @@ import {
 } from './controller.ts';
 import { expectedPlaces, mayHold } from './expected-places.ts';
 import {
+  LACKING_VOLUMES,
   placeOfReplica,
   REPLICAS_IN_POOL,
   REPLICAS_OF_VOLUME,
   REPLICAS_ON_NODE,
+  roomOfPool,
   SNAPSHOTS_OF_VOLUME,
   stateOfNode,
   UNSETTLED_VOLUMES,
@@ -51,6 +53,7 @@ import {
   Label,
   MEMBERS_AS_WANTED,
   NO_QUORUM,
+  REPLICAS_MISSING,
   replicaName,
   witnessName,
 } from './names.ts';
@@ -63,6 +66,8 @@ import { apartFrom, placeWitness, WITNESS_SIZE } from './witness.ts';
 
 /** How soon to look again where time alone changes what is to be done: a node goes silent, patience ends. */
 const LOOK_AGAIN_MS = 1000;
+/** Where room is waited for: it may have come while that was being said. */
+const ROOM_AGAIN_MS = 30_000;
 
 /** What became of the wish for more replicas. */
 interface Placed {
@@ -78,25 +83,39 @@ export class VolumeController implements Controller {
   readonly name = 'volumes';
   readonly kind = VOLUME as unknown as KindDefinition;
   readonly triggers = [
-    trigger(REPLICA, ({ spec }) => [spec.volumeName], placeOfReplica),
+    trigger(
+      REPLICA,
+      ({ metadata, spec }, catalog) => [
+        spec.volumeName,
+        // What was promised to one that is gone may be promised to another.
+        ...(catalog.get(REPLICA, metadata.name) === null
+          ? namesOf(catalog.where(LACKING_VOLUMES, 'yes'))
+          : []),
+      ],
+      placeOfReplica,
+    ),
     trigger(SNAPSHOT, ({ spec }, catalog) => [
       spec.volumeName,
       ...(spec.alsoVolumes ?? []),
       // Volumes that begin from it.
       ...namesOf(catalog.where(VOLUMES_WITH_SOURCE, 'yes')),
     ]),
-    trigger(POOL, (pool, catalog) => [
-      ...namesOf(catalog.where(UNSETTLED_VOLUMES, 'yes')),
-      // Those that are well, and are to go from where they are.
-      ...catalog
-        .all(NODE)
-        .filter(({ spec }) => spec.drain === true)
-        .flatMap(({ metadata }) => catalog.where(REPLICAS_ON_NODE, metadata.name))
-        .map(({ spec }) => spec.volumeName),
-      ...(isLeaving(pool)
-        ? catalog.where(REPLICAS_IN_POOL, pool.metadata.name).map(({ spec }) => spec.volumeName)
-        : []),
-    ]),
+    trigger(
+      POOL,
+      (pool, catalog) => [
+        ...namesOf(catalog.where(LACKING_VOLUMES, 'yes')),
+        // Those that are well, and are to go from where they are.
+        ...catalog
+          .all(NODE)
+          .filter(({ spec }) => spec.drain === true)
+          .flatMap(({ metadata }) => catalog.where(REPLICAS_ON_NODE, metadata.name))
+          .map(({ spec }) => spec.volumeName),
+        ...(isLeaving(pool)
+          ? catalog.where(REPLICAS_IN_POOL, pool.metadata.name).map(({ spec }) => spec.volumeName)
+          : []),
+      ],
+      roomOfPool,
+    ),
     trigger(STORAGE_POOL_CLAIM, ({ metadata }, catalog) =>
       namesOf(
         catalog
@@ -143,7 +162,8 @@ export class VolumeController implements Controller {
     await this.#removeSurplus(volume, wanted);
     await this.#removeWitnesses(volume, wanted);
     await this.#report(volume, wanted, placed, witness, expected);
-    return expected.length > 0 || this.#waitsForTime(volume) ? LOOK_AGAIN_MS : undefined;
+    if (expected.length > 0 || this.#waitsForTime(volume)) return LOOK_AGAIN_MS;
+    return placed.missing !== '' || witness.missing !== '' ? ROOM_AGAIN_MS : undefined;
   }
 
   #tellMissingPolicy(volume: Volume): void {
@@ -503,7 +523,7 @@ export class VolumeController implements Controller {
     const is = { state, wanted, replicas, inSync, missing, isServed, waitsFor, witness, stuck };
     const message = describe(is);
     const lacks = missing !== '' || (witness !== null && witness.missing !== '');
-    const reason = waitsFor.length > 0 ? 'WaitForPools' : lacks ? 'ReplicasMissing' : state;
+    const reason = waitsFor.length > 0 ? 'WaitForPools' : lacks ? REPLICAS_MISSING : state;
     const reported = await this.#writer.status(VOLUME, volume, (status) => {
       status.phase = phase;
       status.state = state;

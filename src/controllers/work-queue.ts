@@ -14,6 +14,8 @@ export interface WorkQueueOptions {
   readonly mostRetryMs?: number;
 }
 
+/** Keys begun before the event loop has its turn. A look that waits for nothing would else be followed by the next at once. */
+const MOST_IN_A_TURN = 8;
 const LEAST_RETRY_MS = 20;
 const MOST_RETRY_MS = 30_000;
 
@@ -25,6 +27,8 @@ export class WorkQueue {
   readonly #failures = new Map<string, number>();
   readonly #timers = new Map<string, Timer>();
   #scheduled = false;
+  /** Keys begun in this turn of the event loop. */
+  #begun = 0;
   #stopped = false;
   #idle: (() => void)[] = [];
 
@@ -80,11 +84,18 @@ export class WorkQueue {
       this.#scheduled = false;
       const { workers = 4 } = this.#options;
       for (const key of this.#waiting) {
-        if (this.#running.size >= workers) break;
+        if (this.#running.size >= workers || this.#begun >= MOST_IN_A_TURN) break;
+        if (this.#begun === 0) setImmediate(() => this.#onTurn());
+        this.#begun += 1;
         this.#waiting.delete(key);
         void this.#run(key);
       }
     });
+  }
+
+  #onTurn(): void {
+    this.#begun = 0;
+    if (this.#waiting.size > 0) this.#kick();
   }
 
   async #run(key: string): Promise<void> {

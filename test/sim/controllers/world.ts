@@ -17,6 +17,7 @@ import { ManualClock, silentLog } from '../../../src/base/index.ts';
 import {
   allControllers,
   Catalog,
+  type Controller,
   ControllerManager,
   Finalizer,
   hasReason,
@@ -139,6 +140,8 @@ export class World {
   unseen: unknown = null;
   /** How many replicas each volume had in the write that assigned its first target: that decides how it is kept. */
   readonly decidedWith = new Map<string, number>();
+  /** How often a controller has looked at an object: `CONTROLLER KEY`. */
+  readonly looks = new Map<string, number>();
   #mortal: MortalClient | null = null;
   #manager: ControllerManager | null = null;
   #catalog: Catalog | null = null;
@@ -259,11 +262,19 @@ export class World {
     };
     await makeBuiltIns(this.server);
     await catalog.start();
-    this.#manager = new ControllerManager(
-      around,
-      allControllers(() => around),
-    );
+    const controllers = allControllers(() => around);
+    for (const controller of controllers) this.#countLooks(controller);
+    this.#manager = new ControllerManager(around, controllers);
     this.#manager.start();
+  }
+
+  #countLooks(controller: Controller): void {
+    const reconcile = controller.reconcile.bind(controller);
+    controller.reconcile = (key) => {
+      const look = `${controller.name} ${key}`;
+      this.looks.set(look, (this.looks.get(look) ?? 0) + 1);
+      return reconcile(key);
+    };
   }
 
   #noteDecision([kind, object]: readonly unknown[]): void {

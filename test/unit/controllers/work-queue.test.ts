@@ -91,3 +91,15 @@ test('no more workers than allowed; stop waits for them and takes nothing more',
   assert.equal(running, 0);
   assert.equal(clock.pending, 0);
 });
+
+test('looks that wait for nothing leave the event loop its turns', async () => {
+  let looks = 0;
+  const { queue } = setUp(async () => {
+    looks += 1;
+  });
+  for (let key = 0; key < 1000; key += 1) queue.add(`key-${key}`);
+  await turn();
+  assert.ok(looks > 0 && looks < 50, `${looks} looks before anything else had its turn`);
+  while (!queue.idle) await turn();
+  assert.equal(looks, 1000);
+});
