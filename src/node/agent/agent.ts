@@ -12,6 +12,7 @@ import {
   Label,
   REPLICAS_ON_NODE,
   type Surroundings,
+  VOLUMES_OF_TARGET,
   WorkQueue,
   Writer,
 } from '../../controllers/index.ts';
@@ -33,6 +34,8 @@ const SCAN_MS = 30_000;
 /** How often usage is told, where it changed. */
 const REPORT_MS = 5000;
 const MOST_TRIES = 5;
+/** So long after its start a node may still be bringing up what it had: its pods are not taken for gone. */
+const BRING_UP_MS = 60_000;
 
 export interface NodeAgentOptions {
   /** As each part of the node speaks and logs. */
@@ -64,6 +67,8 @@ export class NodeAgent {
   readonly #manager: ControllerManager;
   #timers: Timer[] = [];
   readonly #marks = new PoolMarks();
+  /** Still bringing up what it had before it was started. */
+  #bringingUp = true;
   #closed = false;
 
   constructor(options: NodeAgentOptions) {
@@ -89,7 +94,7 @@ export class NodeAgent {
     const { client, clock, log, now, nodeName } = pool;
     this.#podQueue = new WorkQueue({
       clock,
-      work: () => options.pods.agree(this.#parts()),
+      work: () => options.pods.agree(this.#parts(), this.#coming()),
       onError: (_key, error) =>
         log.debug({ err: error }, 'pods could not be told of; trying again'),
     });
@@ -143,6 +148,12 @@ export class NodeAgent {
     this.#manager.start();
     this.#every(SCAN_MS, () => this.#devices.scan());
     this.#every(REPORT_MS, () => this.#report());
+    this.#timers.push(
+      this.#around.clock.schedule(BRING_UP_MS, () => {
+        this.#bringingUp = false;
+        this.#partsChanged();
+      }),
+    );
     this.#partsChanged();
   }
 
@@ -263,6 +274,18 @@ export class NodeAgent {
       ...['maya-apiserver', 'provisioner', 'cstor-operator'].map((component) => ({ component })),
       ...this.#open.all().map(([pool]) => ({ component: 'cstor-pool', pool })),
       ...this.#volumes.all().map(({ name }) => ({ component: 'cstor-target', volume: name })),
+    ];
+  }
+
+  /** What it had before it was started again, and has not brought up yet. */
+  #coming(): Part[] {
+    if (!this.#bringingUp) return [];
+    const { catalog, nodeName } = this.#around;
+    const pools = catalog.all(POOL).filter(({ spec }) => spec.nodeName === nodeName);
+    const volumes = catalog.where(VOLUMES_OF_TARGET, nodeName);
+    return [
+      ...pools.map(({ metadata }) => ({ component: 'cstor-pool', pool: metadata.name })),
+      ...volumes.map(({ metadata }) => ({ component: 'cstor-target', volume: metadata.name })),
     ];
   }
 

@@ -35,14 +35,18 @@ export class PodKeeper {
     this.#startedAt = kubeTime(options.now());
   }
 
-  /** Exactly these parts run on this node. After an error it begins from what there is. */
-  async agree(parts: readonly Part[]): Promise<void> {
+  /**
+   * These parts run on this node, and no others but those that `coming` names: of a process that has just started and is about to
+   * run them again the pods stay as they are. After an error it begins from what there is.
+   */
+  async agree(parts: readonly Part[], coming: readonly Part[] = []): Promise<void> {
     const there = this.#there ?? (await this.#read());
     this.#there = null;
     const { backend } = this.#options;
     const wanted = new Map(parts.map((part) => [this.#nameOf(part), part]));
+    const kept = new Set(coming.map((part) => this.#nameOf(part)));
     for (const [name, pod] of there) {
-      if (wanted.has(name)) continue;
+      if (wanted.has(name) || kept.has(name)) continue;
       await backend.remove(pod, false);
       there.delete(name);
     }

@@ -40,6 +40,7 @@ import {
 import { STORE_BLOCK_BYTES, StoreError } from '../../store/index.ts';
 import { NO_LIMITS, Throttle, Volume } from '../../volume/index.ts';
 import { isStoreOf, memberIdOf, PHASES } from './members.ts';
+import { Openings } from './openings.ts';
 import { Outgrowing } from './outgrow.ts';
 import { isFilled, type Serving } from './replicas.ts';
 import { Rollbacks } from './rollback.ts';
@@ -51,8 +52,16 @@ import { endReceiving, receivingIn } from './transfer-ends.ts';
 import { CannotServe, limitsOf, policyOf, wantedOf } from './volume-policy.ts';
 
 const TRY_AGAIN_MS = 500;
+/**
+ * So long a coordinator that has just been started may gather its quorum before anybody is told that it has none. Of a thousand volumes
+ * whose node was started again each replica would be told Offline and Healthy, and each volume with it.
+ */
+const GATHER_MS = 5000;
+/** So long after its start a node waits for its own pools before it coordinates without them. */
+const OWN_POOLS_MS = 5000;
 interface Coordinated {
   readonly handle: ReplicatedHandle;
+  readonly openedMs: number;
   /** Those it was told of last, with their addresses. */
   members: string;
   /** Where it was told last that they are. */
@@ -92,6 +101,8 @@ export class VolumeKeeper implements Controller, Serving {
   /** Has the volume looked at again; set by who runs the keepers. */
   nudge: (name: string) => void = () => {};
   readonly #onChange: () => void;
+  readonly #startedMs: number;
+  readonly #openings: Openings;
   readonly #rollbacks: Rollbacks;
   readonly #outgrowing: Outgrowing;
 
@@ -106,6 +117,8 @@ export class VolumeKeeper implements Controller, Serving {
     this.#onChange = onChange;
     this.#open = open;
     this.#writer = writer;
+    this.#startedMs = around.clock.nowMs();
+    this.#openings = new Openings({ clock: around.clock, nudge: (name) => this.nudge(name) });
     this.#rollbacks = new Rollbacks(around, writer);
     this.#outgrowing = new Outgrowing(around, open, writer);
     const { catalog, nodeName } = around;
@@ -316,7 +329,9 @@ export class VolumeKeeper implements Controller, Serving {
       return TRY_AGAIN_MS;
     }
     if (!this.#coordinated.has(name)) {
+      if (this.#waitsForPools(object)) return TRY_AGAIN_MS;
       await this.#withdraw(name); // It was served in place a moment ago, by a view that was behind.
+      if (!this.#openings.begin(name)) return TRY_AGAIN_MS * 4;
       try {
         await this.#outgrowing.assertNewest(object);
       } catch (error) {
@@ -328,6 +343,8 @@ export class VolumeKeeper implements Controller, Serving {
     const changed = await this.#changeMembers(object, coordinated, members);
     const served = this.#served.get(name) ?? null;
     if (served === null || !coordinated.handle.serving) {
+      const gatheringMs = this.#around.clock.nowMs() - coordinated.openedMs;
+      if (served === null && gatheringMs < GATHER_MS) return TRY_AGAIN_MS;
       await this.#tellMembers(object, coordinated);
       const advice = adviceOf(object, coordinated.handle).join('; ');
       await this.#fails(
@@ -483,6 +500,15 @@ export class VolumeKeeper implements Controller, Serving {
     });
   }
 
+  /** This node was just started, and its replicas here are not there yet. */
+  #waitsForPools(object: VolumeObject): boolean {
+    const { clock, nodeName } = this.#around;
+    if (clock.nowMs() - this.#startedMs >= OWN_POOLS_MS) return false;
+    return this.#replicasOf(object.metadata.name).some(
+      ({ spec }) => spec.nodeName === nodeName && this.#open.get(spec.poolName) === null,
+    );
+  }
+
   /** Where its members are; null: some pool has not said so yet. */
   #addressesOf(object: VolumeObject): WantedReplica[] | null {
     const { catalog } = this.#around;
@@ -515,6 +541,7 @@ export class VolumeKeeper implements Controller, Serving {
       blockSize: blockSizeOf(object.spec),
       replicas: members,
       onServing: (volume) => {
+        this.#openings.end(name);
         if (this.#served.get(name)?.volume !== volume) {
           const throttle = new Throttle({ device: volume, clock, turn });
           this.#served.set(name, { volume, throttle, iqn, epoch: 0, exported: '' });
@@ -539,6 +566,7 @@ export class VolumeKeeper implements Controller, Serving {
     const places = JSON.stringify(members);
     const coordinated: Coordinated = {
       handle,
+      openedMs: clock.nowMs(),
       members: '',
       places,
       policy: '',
@@ -818,6 +846,7 @@ export class VolumeKeeper implements Controller, Serving {
 
   /** Resolves when nothing of it can take effect any more. */
   async #withdraw(name: string): Promise<void> {
+    this.#openings.end(name);
     const served = this.#served.get(name);
     const coordinated = this.#coordinated.get(name);
     if (served === undefined && coordinated === undefined) return;
@@ -836,6 +865,7 @@ export class VolumeKeeper implements Controller, Serving {
 
   /** At the end: hosts are gone already. */
   async close(): Promise<void> {
+    this.#openings.close();
     for (const [name, { volume, throttle }] of this.#served) {
       throttle.setLimits(NO_LIMITS);
       if (!this.#coordinated.has(name)) await volume.close();
