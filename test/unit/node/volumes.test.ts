@@ -9,7 +9,7 @@ import {
   NAMESPACES,
   ResourceServer,
 } from '../../../src/apiserver/index.ts';
-import { SystemClock, silentLog, Turn } from '../../../src/base/index.ts';
+import { type Clock, SystemClock, silentLog, Turn } from '../../../src/base/index.ts';
 import type { OpenReplicated } from '../../../src/control/index.ts';
 import { NO_PLACE } from '../../../src/control/transfers.ts';
 import {
@@ -47,8 +47,11 @@ class FakeHandle {
   members: string[];
   advised: string[] = [];
 
-  constructor(wanted: OpenReplicated) {
+  /** `gathers`: it has no quorum yet. */
+  constructor(wanted: OpenReplicated, gathers: boolean) {
     this.members = wanted.replicas.map(({ id }) => id);
+    this.serving = !gathers;
+    if (gathers) return;
     // As a coordinator does: when the caller has the handle.
     queueMicrotask(() =>
       wanted.onServing({
@@ -64,6 +67,7 @@ class FakeHandle {
   advice = (): string[] => this.advised;
   usedBlocks = (): number => 0;
   configure(): void {}
+  async stop(): Promise<void> {}
   relocate(): void {}
   kept: { id: string }[] = [];
   blobs = new Map<string, Uint8Array>();
@@ -95,14 +99,23 @@ class FakeHandle {
   }
 }
 
-async function setUp() {
+/** The node was started long ago, unless it `justStarted`; its pools are none that it has open. */
+async function setUp({ justStarted = false, gathers = false } = {}) {
   const registry = new KindRegistry();
   const store = new MemoryObjectStore();
   for (const kind of [NAMESPACES, EVENTS] as unknown as KindDefinition[]) registry.register(kind);
   for (const kind of allKinds(store)) registry.register(withActions(kind, () => client));
   const now = (): Date => new Date();
   const client = new ResourceServer({ registry, store, log: silentLog, now });
-  const clock = new SystemClock();
+  const system = new SystemClock();
+  let aheadMs = 0;
+  const wait = (ms: number): void => {
+    aheadMs += ms;
+  };
+  const clock: Clock = {
+    nowMs: () => system.nowMs() + aheadMs,
+    schedule: (ms, callback) => system.schedule(ms, callback),
+  };
   const replicas: Replica[] = [];
   for (const name of ['a', 'b']) {
     const pool = await client.create<Pool>(POOL, {
@@ -162,7 +175,7 @@ async function setUp() {
     iqnPrefix: 'iqn.2026-11.io.ashlar',
     replication: {
       open: (wanted: OpenReplicated) => {
-        handle = new FakeHandle(wanted);
+        handle = new FakeHandle(wanted, gathers);
         return handle;
       },
     },
@@ -171,6 +184,7 @@ async function setUp() {
   const writer = new Writer(around as unknown as Surroundings);
   const open = new OpenPools();
   const keeper = new VolumeKeeper(around, open, writer);
+  if (!justStarted) wait(60_000);
   const ends = new NodeEnds({ around, open, writer, volumes: keeper });
   /** As the queue does: again where the catalog was a moment behind. */
   const look = async (): Promise<Volume> => {
@@ -182,7 +196,10 @@ async function setUp() {
     }
     return await client.get<Volume>(VOLUME, null, 'v');
   };
-  const close = (): void => catalog.close();
+  const close = (): void => {
+    void keeper.close();
+    catalog.close();
+  };
   return {
     client,
     look,
@@ -191,9 +208,32 @@ async function setUp() {
     keeper,
     ends,
     handle: () => handle!,
+    wait,
     close,
   };
 }
+
+test('a node that has just been started waits for its own pools before it coordinates without them', async () => {
+  const { look, handle, wait, close } = await setUp({ justStarted: true });
+  await look();
+  assert.equal(handle(), null);
+  wait(5000);
+  await look();
+  assert.notEqual(handle(), null);
+  close();
+});
+
+test('a coordinator that has just been started gathers its quorum unnoticed; what lasts is told', async () => {
+  const { client, look, wait, close } = await setUp({ gathers: true });
+  const before = await client.get<Volume>(VOLUME, null, 'v');
+  assert.equal((await look()).metadata.resourceVersion, before.metadata.resourceVersion);
+  wait(4900);
+  assert.equal((await look()).metadata.resourceVersion, before.metadata.resourceVersion);
+  wait(200);
+  const served = (await look()).status?.conditions?.find(({ type }) => type === 'Served');
+  assert.deepEqual([served?.status, served?.reason], ['False', 'NoQuorum']);
+  close();
+});
 
 test('a volume whose last holder of a snapshot cannot leave is served, and says what waits', async () => {
   const { look, handle, close } = await setUp();
