@@ -14,6 +14,9 @@ import type { KindRegistry } from './kind.ts';
 import { openapiV2, openapiV3, openapiV3Index } from './openapi.ts';
 import { encodeOpenapiV2, OPENAPI_PROTOBUF } from './openapi-protobuf.ts';
 
+/** Whose conventions this API follows. Clients compare it with what they were made for, and warn where that is far away. */
+const KUBERNETES = { major: '1', minor: '32' };
+
 export interface DiscoveryOptions {
   readonly registry: KindRegistry;
   readonly version: string;
@@ -31,11 +34,11 @@ export function addDiscovery(app: FastifyInstance, options: DiscoveryOptions): v
     options.access?.identify(request.headers.authorization);
   };
   app.get('/version', () => {
-    const [major = '0', minor = '0'] = version.split('.');
     return {
-      major,
-      minor,
-      gitVersion: `v${version}`,
+      major: KUBERNETES.major,
+      minor: KUBERNETES.minor,
+      gitVersion: `v${KUBERNETES.major}.${KUBERNETES.minor}.0+ashlar.${version}`,
+      ashlarVersion: version,
       platform: `${process.platform}/${process.arch}`,
       // Clients that check their answers (Kubernetes' own for Python) want all of these.
       buildDate: '1970-01-01T00:00:00Z',
@@ -83,6 +86,7 @@ export function addDiscovery(app: FastifyInstance, options: DiscoveryOptions): v
       };
     });
   }
+  addAbsentWorkloads(app, known);
   app.get('/', (request) => {
     known(request);
     return { paths: pathsOf(registry) };
@@ -117,6 +121,25 @@ export function addDiscovery(app: FastifyInstance, options: DiscoveryOptions): v
         reply.header('cache-control', 'private, max-age=31536000, immutable');
       }
       return tagged(request, reply, hash, openapiV3(registry, version, only));
+    });
+  }
+}
+
+/**
+ * What `kubectl cluster-info dump` lists beside pods and services. There are none, and no such kinds either: discovery names none of
+ * them, so that whoever asks for one by name hears that.
+ */
+function addAbsentWorkloads(app: FastifyInstance, known: (request: FastifyRequest) => void): void {
+  const kinds = [
+    ['/api/v1', 'v1', 'ReplicationController'],
+    ['/apis/apps/v1', 'apps/v1', 'DaemonSet'],
+    ['/apis/apps/v1', 'apps/v1', 'Deployment'],
+    ['/apis/apps/v1', 'apps/v1', 'ReplicaSet'],
+  ] as const;
+  for (const [base, apiVersion, kind] of kinds) {
+    app.get(`${base}/namespaces/:namespace/${kind.toLowerCase()}s`, (request) => {
+      known(request);
+      return { kind: `${kind}List`, apiVersion, metadata: { resourceVersion: '0' }, items: [] };
     });
   }
 }

@@ -74,7 +74,7 @@ function toKind(apiVersion: string, resource: ResourceAnswer): Kind {
 export function findKind(kinds: readonly Kind[], name: string): Kind {
   const [wanted = '', ...rest] = name.toLowerCase().split('.');
   const group = rest.join('.');
-  const found = kinds.find(
+  const all = kinds.filter(
     (kind) =>
       [kind.plural, kind.singular, kind.kind.toLowerCase(), ...kind.shortNames].includes(wanted) &&
       (group === '' ||
@@ -82,6 +82,9 @@ export function findKind(kinds: readonly Kind[], name: string): Kind {
         `${kind.version}.${kind.group}` === group ||
         kind.group.startsWith(`${group}.`)),
   );
+  // Nodes are told of twice: in Kubernetes' words for its own clients, and in ours.
+  const own = all.find((kind) => kind.group === OWN_GROUP);
+  const found = all[0]?.group === '' && own !== undefined ? own : all[0];
   if (found !== undefined) return found;
   const known = [...new Set(kinds.map((kind) => kind.plural))].join(', ');
   throw new UsageError(`no kind '${name}'; there are ${known}`);

@@ -159,8 +159,11 @@ function addVersion(program: Command): void {
         try {
           const answer = (await (await clientOf(program)).get('/version')) as {
             gitVersion: string;
+            ashlarVersion?: string;
           };
-          server = answer.gitVersion;
+          // One of before 0.1.1 has its own there.
+          server =
+            answer.ashlarVersion === undefined ? answer.gitVersion : `v${answer.ashlarVersion}`;
         } catch (error) {
           failure = error;
         }

@@ -34,7 +34,7 @@ import {
   withActions,
 } from '../controllers/index.ts';
 import { IscsiServer, type SessionInfo } from '../iscsi/index.ts';
-import { allKinds, OPENEBS_NAMESPACE, POD, POOL, type Pod } from '../kinds/index.ts';
+import { allKinds, nodeLeaseName, OPENEBS_NAMESPACE, POD, POOL, type Pod } from '../kinds/index.ts';
 import { Listener } from '../net/index.ts';
 import {
   type LogBook,
@@ -42,7 +42,6 @@ import {
   NodeAgent,
   type NodeEnds,
   type NodeSurroundings,
-  nodeLeaseName,
   PodKeeper,
 } from '../node/index.ts';
 import { clusterId, type ObjectStore } from '../objects/index.ts';

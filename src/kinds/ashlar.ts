@@ -62,6 +62,20 @@ export const NodeStatus = Type.Object(
     ),
     apiAddress: Type.Optional(Type.String({ description: 'Where its API is served: host:port.' })),
     version: Type.Optional(Type.String({ description: 'Of ashlar.' })),
+    machine: Type.Optional(
+      Type.Object(
+        {
+          processors: Type.Integer({ description: 'That ashlar may use.' }),
+          memoryBytes: Bytes,
+          operatingSystem: Type.String({ description: 'linux.' }),
+          osImage: Type.String({ description: 'The distribution.' }),
+          kernelVersion: Type.String({ description: 'Of Linux.' }),
+          architecture: Type.String({ description: 'As Go names it: amd64, arm64.' }),
+          bootId: Type.String({ description: 'Another one after each boot.' }),
+        },
+        { description: 'What it runs on.' },
+      ),
+    ),
     pools: Type.Optional(Type.Integer({ description: 'Pools that it has open.' })),
     replicas: Type.Optional(Type.Integer({ description: 'Replicas that it holds.' })),
     coordinators: Type.Optional(Type.Integer({ description: 'Volumes that it serves.' })),

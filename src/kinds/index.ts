@@ -5,6 +5,7 @@ export { allKinds } from './all.ts';
 export * from './ashlar.ts';
 export { CAS_CONFIG, CAS_TYPE, type CasConfig, parseCasConfig } from './cas-config.ts';
 export * from './core.ts';
+export { CORE_NODE, type CoreNode, nodeLeaseName } from './core-node.ts';
 export * from './openebs.ts';
 export {
   DeviceStatus,

@@ -16,7 +16,7 @@ import { quantityBytes } from './volume-check.ts';
 
 const API_VERSION = 'openebs.io/v1alpha1';
 
-function metadataOf({ metadata }: KubeObject, namespace: string | null): ObjectMeta {
+export function metadataOf({ metadata }: KubeObject, namespace: string | null): ObjectMeta {
   const { finalizers: _, managedFields: __, ...shown } = metadata;
   return namespace === null ? shown : { ...shown, namespace };
 }

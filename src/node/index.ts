@@ -2,7 +2,6 @@
 // coordinators of volumes, and says how they are.
 
 export { NodeAgent, type NodeAgentOptions } from './agent/agent.ts';
-export { nodeLeaseName } from './agent/heartbeat.ts';
 export { LogBook, type LogFilter, type LogLine, type LogRequest } from './agent/log-book.ts';
 export { NativeMedia, type PoolMedia, type PoolPlan } from './agent/media.ts';
 export { logFilterOf, type Part, PodKeeper } from './agent/pods.ts';

@@ -21,6 +21,7 @@ import type { DiscoverOptions } from '../devices/discover.ts';
 import { DeviceClaims } from './device-claims.ts';
 import { DeviceKeeper } from './devices.ts';
 import { Heartbeat } from './heartbeat.ts';
+import { type Machine, machineOf } from './machine.ts';
 import type { Part, PodKeeper } from './pods.ts';
 import { PoolMarks } from './pool-marks.ts';
 import { PoolKeeper } from './pools.ts';
@@ -67,6 +68,7 @@ export class NodeAgent {
   readonly #manager: ControllerManager;
   #timers: Timer[] = [];
   readonly #marks = new PoolMarks();
+  readonly #machine: Machine = machineOf();
   /** Still bringing up what it had before it was started. */
   #bringingUp = true;
   #closed = false;
@@ -242,6 +244,7 @@ export class NodeAgent {
       status.portals = [...exporter.portals];
       status.apiAddress = apiAddress;
       status.version = version;
+      status.machine = this.#machine;
       status.pools = this.#open.all().length;
       status.replicas = replicas.length;
       status.coordinators = this.#volumes.all().length;

@@ -8,13 +8,9 @@ import {
 } from '../../apiserver/index.ts';
 import type { Clock, Log, Timer } from '../../base/index.ts';
 import { hasReason } from '../../controllers/index.ts';
-import { OPENEBS_NAMESPACE } from '../../kinds/index.ts';
+import { nodeLeaseName, OPENEBS_NAMESPACE } from '../../kinds/index.ts';
 
 export const RENEW_MS = 1000;
-
-export function nodeLeaseName(nodeName: string): string {
-  return `node-${nodeName.toLowerCase()}`;
-}
 
 export interface HeartbeatOptions {
   readonly client: ObjectClient;

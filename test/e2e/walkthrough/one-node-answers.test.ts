@@ -2,10 +2,11 @@
 // instead: by kubectl, Debian's and the one that is installed here, and by `ashlar`.
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { availableParallelism, release } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { debianKubectl, installedKubectl, runKubectl } from '../../support/kubectl.ts';
-import { Cluster } from './cluster.ts';
+import { Cluster, tableOf } from './cluster.ts';
 import { WRONG_MANIFESTS } from './wrong-manifests.ts';
 
 interface Answer {
@@ -93,6 +94,8 @@ test('what Kubernetes has and ashlar has not is answered with what to do instead
     [['run', 'x', '--image=x'], /programs are not run here/],
     [['delete', 'blockdevice', '-n', 'openebs', 'blockdevice-1'], /devices\.exclude/],
     [['top', 'nodes'], /Metrics API not available/],
+    [['delete', 'node', 'node-1'], /kubectl delete nodes\.ashlar\.io NODE/],
+    [['get', 'deployments'], /doesn't have a resource type "deployments"/],
   ];
   for (const [name, client] of kubectls()) {
     for (const [args, answer] of asked) {
@@ -122,4 +125,52 @@ test('services show where volumes are served', async () => {
     (await kubectl('describe', 'svc', '-n', 'openebs', 'served')).out,
     /iscsi +\d+\/TCP/,
   );
+});
+
+test('kubectl knows the nodes: their table is true, cordon, uncordon and label change ours, and all of it can be dumped', async () => {
+  interface OurNode {
+    spec: { unschedulable?: boolean };
+    metadata: { labels: Record<string, string> };
+  }
+  const ours = async (): Promise<OurNode> =>
+    (await cluster.get<OurNode>('nodes.ashlar.io', 'node-1'))!;
+  for (const [name, client] of kubectls()) {
+    const does = async (...args: string[]): Promise<string> => {
+      const { code, out, err } = await client(...args);
+      assert.equal(code, 0, `${name} ${args.join(' ')}: ${err}`);
+      return out;
+    };
+    const row = tableOf(await does('get', 'nodes', '-o', 'wide')).get('node-1')!;
+    const { STATUS, ROLES, VERSION, POOLS, REPLICAS, COORDINATORS } = row;
+    assert.deepEqual([STATUS, ROLES, POOLS], ['Ready', '<none>', '1'], name);
+    assert.equal(row['INTERNAL-IP'], '127.0.0.1');
+    assert.equal(row['KERNEL-VERSION'], release());
+    assert.match(VERSION ?? '', /^v\d+\.\d+\.\d+$/);
+    const { out: table } = await clients.get('ashlar')!('get', 'nodes');
+    const known = tableOf(table).get('node-1')!;
+    assert.deepEqual([REPLICAS, COORDINATORS], [known['REPLICAS'], known['COORDINATORS']], table);
+    const told = await does('describe', 'node', 'node-1');
+    assert.match(told, /Unschedulable: +false/);
+    assert.match(told, /InternalIP: +127\.0\.0\.1/);
+    assert.match(told, new RegExp(`cpu: +${availableParallelism()}\\n`));
+    assert.match(told, /openebs +maya-apiserver-node-1 /);
+    const heard = /\n +Ready +True +(.*?) {2,}/.exec(told)?.[1] ?? '';
+    assert.ok(Math.abs(Date.parse(heard) - Date.now()) < 20_000, `heard at ${heard}`);
+    await does('cordon', 'node-1');
+    assert.equal((await ours()).spec.unschedulable, true);
+    assert.match(await does('get', 'nodes'), /Ready,SchedulingDisabled/);
+    await does('uncordon', 'node-1');
+    assert.equal((await ours()).spec.unschedulable, undefined);
+    await does('label', 'node', 'node-1', 'topology.kubernetes.io/zone=a');
+    assert.equal((await ours()).metadata.labels['topology.kubernetes.io/zone'], 'a');
+    await does('label', 'node', 'node-1', 'topology.kubernetes.io/zone-');
+    assert.match(
+      await does('cluster-info', 'dump', '-A', '--output-directory', '-'),
+      /"kind": "NodeList"[\s\S]*maya-apiserver/,
+    );
+    const version = await client('version');
+    assert.equal(version.code, 0);
+    assert.doesNotMatch(version.err, /skew/);
+  }
+  assert.match((await clients.get('ashlar')!('version')).out, /Server: v0\.1\.0$/m);
 });

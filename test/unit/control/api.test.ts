@@ -226,7 +226,9 @@ test('health, version, metrics, discovery and the OpenAPI document are served', 
   assert.equal((await app.inject('/readyz')).statusCode, 200);
   setNotReady('the pool is faulted: EIO');
   assert.equal((await app.inject('/readyz')).statusCode, 503);
-  assert.equal((await app.inject('/version')).json().gitVersion, 'v0.1.0');
+  const version = (await app.inject('/version')).json();
+  assert.match(version.gitVersion, /^v1\.\d+\.0\+ashlar\.0\.1\.0$/);
+  assert.equal(version.ashlarVersion, '0.1.0');
   assert.equal((await app.inject('/metrics')).body, 'metric 1\n');
   const resources = (await app.inject('/apis/ashlar.io/v1')).json().resources;
   assert.deepEqual(

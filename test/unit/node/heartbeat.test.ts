@@ -8,8 +8,8 @@ import {
   NAMESPACES,
 } from '../../../src/apiserver/index.ts';
 import { ManualClock, silentLog } from '../../../src/base/index.ts';
-import { OPENEBS_NAMESPACE } from '../../../src/kinds/index.ts';
-import { Heartbeat, nodeLeaseName } from '../../../src/node/agent/heartbeat.ts';
+import { nodeLeaseName, OPENEBS_NAMESPACE } from '../../../src/kinds/index.ts';
+import { Heartbeat } from '../../../src/node/agent/heartbeat.ts';
 import { aServer } from '../apiserver/builders.ts';
 
 const hourMs = 3_600_000;
