@@ -87,7 +87,24 @@ export function findKind(kinds: readonly Kind[], name: string): Kind {
   const found = all[0]?.group === '' && own !== undefined ? own : all[0];
   if (found !== undefined) return found;
   const known = [...new Set(kinds.map((kind) => kind.plural))].join(', ');
-  throw new UsageError(`no kind '${name}'; there are ${known}`);
+  throw new UsageError(`no kind '${name}'${whoHas(kinds, wanted)}; there are ${known}`);
+}
+
+/** Kinds of `ashlar node` alone, by all that they are called. */
+const OF_NODES = new RegExp(
+  `^(${[
+    'storagepoolclaims?|spc|cstorpools?|csp|cstorvolumes?|cvolumes?|cv|cstorvolumereplicas?|cvr|jivavolumes?|jv',
+    'blockdevices?|bd|storageclass(es)?|sc|persistentvolumes?|pv|persistentvolumeclaims?|pvc',
+    'volumesnapshots?|vs|volumesnapshotclass(es)?|volumesnapshotcontents?|volumesnapshotdatas?',
+    'volumepolic(y|ies)|nodes?|no|ano|pods?|po|services?|svc|secrets?|namespaces?|ns|leases?',
+  ].join('|')})$`,
+);
+
+/** Of a kind that this server has not: who has it; empty: nobody. */
+function whoHas(kinds: readonly Kind[], name: string): string {
+  const isServe = kinds.every(({ plural }) => plural !== 'persistentvolumeclaims');
+  if (!isServe || !OF_NODES.test(name.toLowerCase())) return '';
+  return ': this is `ashlar serve`; claims, classes, StoragePoolClaims, block devices and nodes are kinds of `ashlar node` (docs/nodes.md), here there are volumes and pools';
 }
 
 /** `volumes,pools`, or a category as `all`. */
@@ -139,7 +156,9 @@ export function kindAndName(first: string, name: string | undefined): [string, s
 export function findManifestKind(kinds: readonly Kind[], apiVersion: string, kind: string): Kind {
   const found = kinds.find((known) => known.apiVersion === apiVersion && known.kind === kind);
   if (found !== undefined) return found;
-  throw new UsageError(`no matches for kind "${kind}" in version "${apiVersion}"`);
+  throw new UsageError(
+    `no matches for kind "${kind}" in version "${apiVersion}"${whoHas(kinds, kind)}`,
+  );
 }
 
 /** Of a collection (name null) or of an object; `namespace` null: of all namespaces. */

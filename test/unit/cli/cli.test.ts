@@ -201,3 +201,22 @@ test('check pool says in one line why a pool cannot be looked at, and what to do
   assert.equal(foreign.code, 1);
   assert.match(foreign.err, /^error: .*zeros.*\n$/);
 });
+
+test('kinds that only `ashlar node` has are answered with that, others with what there is', async () => {
+  const path = join(folder, 'class.yaml');
+  writeFileSync(
+    path,
+    'apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: c}\nprovisioner: x\n',
+  );
+  const applied = await ashlar('apply', '-f', path);
+  assert.notEqual(applied.code, 0);
+  assert.match(
+    applied.err,
+    /no matches for kind "StorageClass" in version "storage\.k8s\.io\/v1": this is `ashlar serve`; .*kinds of `ashlar node`/,
+  );
+  for (const name of ['spc', 'PersistentVolumeClaims', 'nodes', 'storageclass/c']) {
+    assert.match((await ashlar('get', name)).err, /no kind .*kinds of `ashlar node`/, name);
+  }
+  const unknown = await ashlar('get', 'wombats');
+  assert.match(unknown.err, /no kind 'wombats'; there are .*volumes/);
+});
