@@ -65,6 +65,7 @@ import { readTls } from './daemon.ts';
 import { notifySystemd } from './engine.ts';
 import { hostOf } from './host-metrics.ts';
 import { buildNodeMetrics } from './node-metrics.ts';
+import { NodeSpace } from './node-space.ts';
 import { openObjects } from './objects.ts';
 import { podLog } from './pod-log.ts';
 import { portError, StartError } from './ports.ts';
@@ -91,6 +92,7 @@ export class NodeDaemon {
   /** Unique to this process: a lease of a life before is not ours. */
   readonly #identity: string;
   #agent: NodeAgent | null = null;
+  #space: NodeSpace | null = null;
   #buffers: DataBufferPool | null = null;
   #iscsi: IscsiServer | null = null;
   #manager: ControllerManager | null = null;
@@ -175,7 +177,9 @@ export class NodeDaemon {
         mutual: config.discovery.mutualChap,
       },
       allowSanitize: config.volumes.allowSanitize,
+      spaceOf: (iqn) => this.#space?.spaceOf(volumeOf(iqn)) ?? null,
     });
+    const volumeOf = (iqn: string): string => iqn.slice(config.iqnPrefix.length + 1);
 
     const observer = new LeaseObserver(this.#clock);
     const catalog = new Catalog({ client: resources, clock: this.#clock, log }, [
@@ -185,6 +189,15 @@ export class NodeDaemon {
     catalog.onChange(LEASES, (lease) => observer.see(lease));
     await catalog.start();
     this.#stops.push(() => catalog.close());
+
+    const space = new NodeSpace({
+      catalog,
+      nodeName: config.node.name,
+      thresholdPercent: config.pool.spaceThresholdPercent,
+      log: log.child({ component: 'cstor-pool' }),
+      tell: () => targets.setSpaceLow((iqn) => space.isLow(volumeOf(iqn))),
+    });
+    this.#space = space;
 
     this.#lead(resources, catalog, observer);
     await this.#serveApi(resources);

@@ -51,21 +51,26 @@ export class SpaceWatch {
       );
     }
     this.#unknownBlocks = unknownBlocks;
-    const percent = thresholdPercent > 0 ? usedPercent(stats()) : -1;
-    if (!this.#low && percent >= 0 && percent >= thresholdPercent) {
-      this.#low = true;
-      log.warn(
-        { usedPercent: Math.floor(percent), thresholdPercent },
-        'the pool is filling up: hosts are told; see docs/operations.md',
-      );
-      tell(true);
-    } else if (this.#low && percent < thresholdPercent - HYSTERESIS_PERCENT) {
-      this.#low = false;
-      log.info({ usedPercent: Math.floor(percent), thresholdPercent }, 'the pool has space again');
-      tell(false);
+    const percent = usedPercent(stats());
+    const isLow = isScarce(this.#low, percent, thresholdPercent);
+    if (isLow !== this.#low) {
+      this.#low = isLow;
+      logScarcity(log, isLow, { usedPercent: Math.floor(percent), thresholdPercent });
+      tell(isLow);
     }
     this.#timer = clock.schedule(INTERVAL_MS, () => this.#look());
   }
+}
+
+/** `before`: whether it was. A threshold of 0 is none. */
+export function isScarce(before: boolean, percent: number, thresholdPercent: number): boolean {
+  if (thresholdPercent === 0) return false;
+  return percent >= thresholdPercent - (before ? HYSTERESIS_PERCENT : 0);
+}
+
+export function logScarcity(log: Log, isLow: boolean, fields: object): void {
+  if (isLow) log.warn(fields, 'the pool is filling up: hosts are told; see docs/operations.md');
+  else log.info(fields, 'the pool has space again');
 }
 
 /** Of what writes may take; blocks that were freed and wait for a checkpoint do not count. */

@@ -6,6 +6,7 @@ import { availableParallelism, release } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { debianKubectl, installedKubectl, runKubectl } from '../../support/kubectl.ts';
+import { run } from '../support/process.ts';
 import { Cluster, tableOf } from './cluster.ts';
 import { WRONG_MANIFESTS } from './wrong-manifests.ts';
 
@@ -125,6 +126,11 @@ test('services show where volumes are served', async () => {
     (await kubectl('describe', 'svc', '-n', 'openebs', 'served')).out,
     /iscsi +\d+\/TCP/,
   );
+  // SBC-4 r22 §6.6.8: thresholds of thin provisioning are offered, in sets of 2^11 blocks of 512 bytes.
+  const { iqn } = (await cluster.get<{ status: { iqn: string } }>('volumes.ashlar.io', 'served'))!
+    .status;
+  const { stdout } = await run('iscsi-inq', ['-e', '1', '-c', '178', `iscsi://${portal}/${iqn}/0`]);
+  assert.match(stdout, /Threshold Exponent: *11/);
 });
 
 test('kubectl knows the nodes: their table is true, cordon, uncordon and label change ours, and all of it can be dumped', async () => {
@@ -140,7 +146,10 @@ test('kubectl knows the nodes: their table is true, cordon, uncordon and label c
       assert.equal(code, 0, `${name} ${args.join(' ')}: ${err}`);
       return out;
     };
-    const row = tableOf(await does('get', 'nodes', '-o', 'wide')).get('node-1')!;
+    const row = await cluster.until('its pool is counted', async () => {
+      const found = tableOf(await does('get', 'nodes', '-o', 'wide')).get('node-1');
+      return found?.['POOLS'] !== '0' && found;
+    });
     const { STATUS, ROLES, VERSION, POOLS, REPLICAS, COORDINATORS } = row;
     assert.deepEqual([STATUS, ROLES, POOLS], ['Ready', '<none>', '1'], name);
     assert.equal(row['INTERNAL-IP'], '127.0.0.1');
