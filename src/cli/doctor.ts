@@ -21,9 +21,10 @@ export interface Seen {
   };
 }
 
-/** What one node's /metrics says; null where it does not answer. */
+/** What one node's /metrics says. */
 export interface NodeFacts {
-  readonly node: string;
+  /** Null: the one process of `ashlar serve`, which has no Node and no name. */
+  readonly node: string | null;
   /** Its API, as it was asked. */
   readonly address: string;
   /** Why it does not answer; empty: it does. */
@@ -87,11 +88,11 @@ export function judge(facts: Facts): Finding[] {
 }
 
 function judgeDaemons({ nodes, nowMs }: Facts, tell: Tell): void {
-  for (const { node: name, address, silent, notReady, metrics } of nodes) {
-    // Under serve there is one, without a name: commands/doctor.ts.
-    const node = name === 'this node' ? name : `node ${name}`;
+  for (const facts of nodes) {
+    const { address, silent, notReady, metrics } = facts;
+    const [node, name, unit] = wordsOf(facts);
     if (silent !== '') {
-      const todo = `on ${name}: systemctl status ashlar-node, journalctl -u ashlar-node -n 100`;
+      const todo = `on ${name}: systemctl status ${unit}, journalctl -u ${unit} -n 100`;
       tell('broken', `${node} does not answer at ${address}: ${silent}`, todo);
       continue;
     }
@@ -143,14 +144,21 @@ function judgeDaemons({ nodes, nowMs }: Facts, tell: Tell): void {
   }
 }
 
+/** What it is called, where that is, and its unit. */
+function wordsOf({ node }: NodeFacts): readonly [what: string, where: string, unit: string] {
+  if (node === null) return ['this node', 'this machine', 'ashlar'];
+  return [`node ${node}`, node, 'ashlar-node'];
+}
+
 function judgeClocks({ nodes }: Facts, tell: Tell): void {
-  for (const { node, clockAheadMs, roundTripMs } of nodes) {
+  for (const facts of nodes) {
+    const { clockAheadMs, roundTripMs } = facts;
     if (clockAheadMs === null || Math.abs(clockAheadMs) < MAX_SKEW_MS + roundTripMs) continue;
     const seconds = Math.abs(clockAheadMs / 1000).toFixed(1);
     const how = clockAheadMs > 0 ? 'ahead of' : 'behind';
     tell(
       'care',
-      `the clock of node ${node} is ${seconds} s ${how} the one here`,
+      `the clock of ${wordsOf(facts)[0]} is ${seconds} s ${how} the one here`,
       `timedatectl, on both: certificates, schedules of snapshots and logs go by it (I/O and leases do not)`,
     );
   }

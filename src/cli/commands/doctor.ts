@@ -66,7 +66,7 @@ async function gather(client: Client, at: (address: string) => Promise<Client>):
   }
   const nodes = objects.get('nodes');
   if (nodes === undefined) {
-    return { nowMs: Date.now(), objects, nodes: [await ask('this node', client)] };
+    return { nowMs: Date.now(), objects, nodes: [await ask(null, client)] };
   }
   const scheme = client.url.startsWith('https:') ? 'https://' : '';
   const asked = nodes.map(async ({ metadata, status }) => {
@@ -76,7 +76,7 @@ async function gather(client: Client, at: (address: string) => Promise<Client>):
   return { nowMs: Date.now(), objects, nodes: await Promise.all(asked) };
 }
 
-async function ask(node: string, client: Client): Promise<NodeFacts> {
+async function ask(node: string | null, client: Client): Promise<NodeFacts> {
   const { address } = client;
   const startedMs = Date.now();
   const none = { node, address, clockAheadMs: null, roundTripMs: 0, metrics: [] };

@@ -23,7 +23,7 @@ const aNode = (name: string, more: Partial<Seen> = {}): Seen => ({
   },
   ...more,
 });
-const aDaemon = (node: string, text = '', more: Partial<NodeFacts> = {}): NodeFacts => ({
+const aDaemon = (node: string | null, text = '', more: Partial<NodeFacts> = {}): NodeFacts => ({
   node,
   address: '10.0.0.1:9808',
   silent: '',
@@ -167,7 +167,7 @@ test('a daemon: no answer, room for its objects, certificates, its clock, who ho
   assert.match(room(8)[0]!, /^care: the disk below dataDir of node n1 has 8\.0 % free/);
   assert.match(room(2)[0]!, /^broken: the disk/);
   const full = 'ashlar_data_dir_free_bytes 0\nashlar_data_dir_size_bytes 100';
-  assert.deepEqual(told({}, [aDaemon('this node', full)]), [
+  assert.deepEqual(told({}, [aDaemon(null, full)]), [
     'broken: the disk below dataDir of this node has 0.0 % free',
   ]);
   const certificate = (days: number): string[] =>
@@ -229,4 +229,21 @@ test('Prometheus’ text is read: labels with quotes, comments left out', () => 
     { name: 'a', labels: { x: '1', y: 'a "b"' }, value: 2.5 },
     { name: 'b', labels: {}, value: 1000 },
   ]);
+});
+
+test('the one process of serve has no name: its unit and its machine are told', () => {
+  const nodes = [
+    aDaemon(null, '', { silent: 'ECONNREFUSED' }),
+    aDaemon(null, '', { clockAheadMs: 9000 }),
+    aDaemon('n1', '', { silent: 'ECONNREFUSED' }),
+  ];
+  const found = judge({ nowMs: NOW_MS, nodes, objects: new Map() });
+  assert.deepEqual(
+    found.map(({ what, todo }) => `${what}; ${todo.split(',')[0]}`),
+    [
+      'this node does not answer at 10.0.0.1:9808: ECONNREFUSED; on this machine: systemctl status ashlar',
+      'node n1 does not answer at 10.0.0.1:9808: ECONNREFUSED; on n1: systemctl status ashlar-node',
+      'the clock of this node is 9.0 s ahead of the one here; timedatectl',
+    ],
+  );
 });
