@@ -22,6 +22,10 @@ export interface OutputFlags {
   readonly output?: Output;
 }
 
+/** `1 volume`, `2 volumes`. */
+export const counted = (count: number, plural: string): string =>
+  `${count} ${count === 1 ? plural.slice(0, -1) : plural}`;
+
 export const print = (text: string): void => {
   process.stdout.write(`${text}\n`);
 };

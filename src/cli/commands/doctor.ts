@@ -10,7 +10,7 @@ import {
   parseMetrics,
   type Seen,
 } from '../doctor.ts';
-import { print } from '../usage.ts';
+import { counted, print } from '../usage.ts';
 
 /** As monitoring systems read it; 2 too where the API does not answer. */
 const EXIT = { care: 1, broken: 2 } as const;
@@ -109,9 +109,6 @@ function summaryOf({ objects, nodes }: Facts): string {
   );
   return [...counts, counted(sessions, 'sessions')].join(', ');
 }
-
-const counted = (count: number, plural: string): string =>
-  `${count} ${count === 1 ? plural.slice(0, -1) : plural}`;
 
 function show(findings: readonly Finding[], summary: string): void {
   for (const { level, what, todo } of findings) {

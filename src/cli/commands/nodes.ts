@@ -1,7 +1,7 @@
 // cordon, uncordon, drain: what a node may get, and what it must give away.
 import type { Command } from 'commander';
 import { clientOf } from '../connect.ts';
-import { GaveUp, print, toMilliseconds } from '../usage.ts';
+import { counted, GaveUp, print, toMilliseconds } from '../usage.ts';
 
 const NODES = '/apis/ashlar.io/v1/nodes';
 const REPLICAS = '/apis/ashlar.io/v1/replicas';
@@ -58,7 +58,7 @@ export function addNodes(program: Command): void {
         const here = replicas.filter(({ spec }) => spec.nodeName === name);
         const served = volumes.filter(({ status }) => status?.target?.nodeName === name);
         if (here.length + served.length === 0) break;
-        const left = `${here.length} replicas and ${served.length} coordinators are left`;
+        const left = `${counted(here.length, 'replicas')} and ${counted(served.length, 'coordinators')} are left`;
         if (left !== told) print(left);
         told = left;
         const names = new Set([
