@@ -8,21 +8,33 @@ const ROOMS = ['apiserver', 'control', 'controllers', 'daemon', 'node'];
 
 /** Each reason with the files that give it. One that is put together when it is given has no name here. */
 export function reasonsIn(source: string): Map<string, string[]> {
-  const found = new Map<string, string[]>();
+  const texts = new Map<string, string>();
   for (const room of ROOMS) {
     for (const name of readdirSync(join(source, room), { recursive: true, encoding: 'utf8' })) {
       if (!name.endsWith('.ts')) continue;
-      for (const reason of reasonsOf(readFileSync(join(source, room, name), 'utf8'))) {
-        const places = found.get(reason) ?? [];
-        if (!places.includes(`${room}/${name}`)) places.push(`${room}/${name}`);
-        found.set(reason, places);
-      }
+      texts.set(`${room}/${name}`, readFileSync(join(source, room, name), 'utf8'));
+    }
+  }
+  // `export const REPLICAS_MISSING = 'ReplicasMissing';`
+  const constants = new Map(
+    [...texts.values()].flatMap((text) =>
+      [...text.matchAll(/^export const ([A-Z][A-Z_]+) = '([A-Z][A-Za-z]+)';$/gm)].map(
+        ([, name = '', value = '']): [string, string] => [name, value],
+      ),
+    ),
+  );
+  const found = new Map<string, string[]>();
+  for (const [place, text] of texts) {
+    for (const reason of reasonsOf(text, constants)) {
+      const places = found.get(reason) ?? [];
+      if (!places.includes(place)) places.push(place);
+      found.set(reason, places);
     }
   }
   return found;
 }
 
-function reasonsOf(text: string): string[] {
+function reasonsOf(text: string, constants: ReadonlyMap<string, string>): string[] {
   const givers: [RegExp, number][] = [[/\bevents\.record\(/g, 2]];
   for (const [, name = '', parameters = ''] of text.matchAll(
     /(?:async |function |^ +)(#?\w+)(?:<[^>]*>)?\(([^()]*\breason: string[^()]*)\)[^;{]*\{/gm,
@@ -45,9 +57,10 @@ function reasonsOf(text: string): string[] {
   for (const [, expression = ''] of text.matchAll(/\{\s*type: [^{};]*?\breason: ([^,}]+)[,}\s]/g)) {
     expressions.push(expression);
   }
-  return expressions.flatMap((expression) =>
-    [...expression.matchAll(/'([A-Z][A-Za-z]+)'/g)].map(([, reason = '']) => reason),
-  );
+  return expressions.flatMap((expression) => [
+    ...[...expression.matchAll(/'([A-Z][A-Za-z]+)'/g)].map(([, reason = '']) => reason),
+    ...(expression.match(/\b[A-Z][A-Z_]+\b/g) ?? []).flatMap((name) => constants.get(name) ?? []),
+  ]);
 }
 
 /** The arguments of the call whose bracket was opened just before `start`. */
