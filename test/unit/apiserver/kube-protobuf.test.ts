@@ -139,10 +139,19 @@ test('questions about oneself and about tokens, events, claims and classes', () 
 });
 
 test('other kinds, and bytes that are no such body, are refused with what to do', () => {
-  assert.throws(
-    () => decodeKubeProtobuf(envelope('apps/v1', 'Deployment', Buffer.alloc(0))),
-    /a Deployment of apps\/v1 is not read from protobuf; send application\/json/,
-  );
+  for (const [apiVersion, kind] of [
+    ['apps/v1', 'Deployment'],
+    ['v1', 'PersistentVolume'],
+  ] as const) {
+    assert.throws(
+      () => decodeKubeProtobuf(envelope(apiVersion, kind, Buffer.alloc(0))),
+      (error) =>
+        error instanceof ApiError &&
+        error.code === 415 &&
+        error.message ===
+          `a ${kind} of ${apiVersion} is not read from protobuf; send application/json`,
+    );
+  }
   for (const hex of ['', '00', '6b387300ff', '6b3873000a7f', '6b38730012ffffffffffffffffffff7f']) {
     assert.throws(
       () => decode(hex),
