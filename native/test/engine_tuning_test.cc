@@ -2,6 +2,10 @@
 // check what it reads.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <random>
+#include <vector>
+
 #include "native/test/pool_host.h"
 
 namespace ashlar {
@@ -169,6 +173,84 @@ TEST_F(TuningTest, WritesIntoATinyPartAreKept) {
   EXPECT_EQ(Use(host.pool->Volumes().at(0).handle).cache_bytes, 0u);  // Whoever opens says it anew.
   ReadAll(host.pool->Volumes().at(0).handle, 3000, 10001);
   EXPECT_EQ(host.pool->Tune(12345, {}), Status::kNotFound);
+}
+
+// What an UNMAP has found of its leaves stays until it has found them all: reads of other leaves bring in more meanwhile than
+// the part has room for.
+TEST_F(TuningTest, AnUnmapOfMoreThanThePartEndsWhileOthersRead) {
+  constexpr uint64_t kLeaves = 2000;
+  constexpr uint64_t kUnmapped = 64;  // As many leaves as one entry of the log speaks of.
+  host.media.clear();
+  MemFile* medium = host.AddMedium(256);
+  ASSERT_EQ(host.Format({{0}}), Status::kOk);
+  Open();
+  const uint32_t volume = host.Create("v", kLeaves * kLeaf);
+  Fill(volume, kLeaves, 1);
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  Tune(volume, 64 * 1024);
+
+  constexpr int kReads = 8;
+  BlockBuffer data(kReads);
+  std::vector<Op> reads(kReads);
+  bool idle[kReads];
+  uint64_t next = kUnmapped;
+  uint64_t ended = 0;
+  Op unmap;
+  bool unmapped = false;
+  unmap.kind = OpKind::kUnmap;
+  unmap.volume = volume;
+  unmap.blocks = kUnmapped * kLeaf;
+  unmap.version = ++host.version;
+  unmap.context = &unmapped;
+  unmap.done = [](Op* o) { *static_cast<bool*>(o->context) = true; };
+  std::fill(std::begin(idle), std::end(idle), true);
+  // The medium answers a few requests at a time, in any order: what it finds first must outlast the reads that begin before it
+  // has found the last.
+  int budget = 0;
+  std::mt19937 order(1);
+  medium->pick = [&](size_t count) { return order() % count; };
+  medium->hold = [&](const IoRequest&) { return budget == 0 || budget-- == 0; };
+  host.pool->Submit(&unmap);
+  // It takes a few dozen reads; ten thousand say that it starves.
+  while (!unmapped && ended < 10000) {
+    for (int i = 0; i < kReads; ++i) {
+      if (!idle[i]) continue;
+      reads[i] = Op{};
+      reads[i].volume = volume;
+      reads[i].lba = next * kLeaf;
+      reads[i].blocks = 1;
+      reads[i].data = data.data + i * 4096;
+      reads[i].context = &idle[i];
+      reads[i].done = [](Op* o) { *static_cast<bool*>(o->context) = true; };
+      idle[i] = false;
+      ++ended;
+      next = next + 1 < kLeaves ? next + 1 : kUnmapped;
+      host.pool->Submit(&reads[i]);
+    }
+    budget = 4;
+    host.Step();
+  }
+  medium->hold = nullptr;
+  medium->pick = nullptr;
+  EXPECT_TRUE(unmapped) << "after " << ended << " reads";
+  auto busy = [&] { return !unmapped || std::count(std::begin(idle), std::end(idle), false) > 0; };
+  for (int i = 0; i < 1000000 && busy(); ++i) host.Step();
+  ASSERT_FALSE(busy());
+  EXPECT_EQ(unmap.status, Status::kOk);
+
+  BlockBuffer one(1);
+  for (uint64_t leaf = 0; leaf < kUnmapped; ++leaf) {
+    ASSERT_EQ(Run(OpKind::kRead, volume, leaf * kLeaf, one.data), Status::kOk);
+    EXPECT_EQ(StampOf(one.data), 0u);
+  }
+  // None of them is held for ever: the part is as small again as was asked for.
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  for (uint64_t leaf = kUnmapped; leaf < kLeaves; ++leaf) {
+    ASSERT_EQ(Run(OpKind::kRead, volume, leaf * kLeaf, one.data), Status::kOk);
+    ASSERT_EQ(StampOf(one.data), leaf + 1);
+  }
+  EXPECT_LE(Use(volume).cached_bytes, 64 * 1024 + 8 * 4096u);
+  ASSERT_EQ(host.Close(), Status::kOk);
 }
 
 // Many large reads at a time: with workers they check all that is large, and find what is wrong.
