@@ -1,4 +1,4 @@
-// A turn is one wake-up of the event loop: the bytes of one socket read, or one batch of disk completions.
+// A turn is one wake-up of the event loop: the bytes of one socket read or of a part of it, or one batch of disk completions.
 // Rooms queue work while it runs and do it once at its end: the store submits all I/O in one crossing, then each
 // connection writes all its answers in one system call. Batching is where the speed comes from; this is its clock.
 

@@ -12,6 +12,17 @@ export const MAX_LISTED_RUNS = 1024;
 export const MAX_PEERS = 30;
 /** Reads under way to members. */
 export const MAX_READS = 65_536;
+/**
+ * Reads that take less on average are quick: what they cost is processors and wake-ups. A disk that seeks takes several times as
+ * long, flash with a full queue about half. A member that is asked for too much at once comes out of it by itself.
+ */
+export const QUICK_READ_MS = 1;
+/** With fewer reads under way on average they go to all members in turn, quick or not: no processor is short of time then. */
+export const QUICK_RUN_DEPTH = 8;
+/** Where reads are quick a run goes on while its member has fewer than so many more under way than the least busy one: twice a depth of 32. */
+export const QUICK_RUN_LEAD = 64;
+/** … and for so many reads, some tens of milliseconds: then it is another's turn, so that many volumes do not meet at one member. */
+export const QUICK_RUN_READS = 4096;
 /** Damaged blocks that no host waits for and that are mended at a time, one copy each. */
 export const MAX_REPAIRS = 64;
 /** How often a core that waits for something looks again. */

@@ -4,6 +4,7 @@ import { type BlockOp, BlockOpKind, IoStatus } from '../../block/index.ts';
 import { MessageType, type Read, type ReadDone } from '../../wire/messages.ts';
 import type { Core } from './core.ts';
 import { ReadPolicy } from './interfaces.ts';
+import { QUICK_READ_MS, QUICK_RUN_DEPTH, QUICK_RUN_LEAD, QUICK_RUN_READS } from './limits.ts';
 import type { Peer } from './peer.ts';
 import { type ReadSlot, ReadTable } from './reads.ts';
 
@@ -12,8 +13,14 @@ export class ReadPath {
   readonly table = new ReadTable();
   parked: BlockOp[] = [];
   #turn = 0;
-  /** Whom the last read went to, or null: it has been answered to since, and the next one begins a run. */
+  /** Whom the run under way goes to, or null: the next read begins one. */
   #last: Peer | null = null;
+  /** Reads of that run. */
+  #runReads = 0;
+  /** Reads under way as each one begins, averaged over the last few. */
+  #averageDepth = 0;
+  /** How long a read takes at a member, averaged over the last few: not quick until known. */
+  #averageMs = Number.POSITIVE_INFINITY;
   /** Sent for every read, filled anew each time. */
   readonly #message: Read = {
     type: MessageType.Read,
@@ -42,6 +49,7 @@ export class ReadPath {
     const core = this.#core;
     const slot = this.table.take(op, peer.index, nowMs, tried);
     peer.outstandingReads += 1;
+    this.#averageDepth += (this.table.liveCount - this.#averageDepth) / 32;
     const message = this.#message;
     message.epoch = core.epoch;
     message.id = slot.id;
@@ -83,11 +91,22 @@ export class ReadPath {
     if (best === null || core.config.readPolicy !== ReadPolicy.LeastOutstanding) return best;
     // In runs: frames to one member leave in one system call and come back in one. What a host asks for in one go is a run, up to
     // half of what is under way: so all members have enough to do. Few reads go to the least busy, in turn.
-    const slack = this.table.liveCount >> 1;
+    // Where reads are quick, as from memory or flash, what a member costs is its waking up and not the medium: a run goes on
+    // across answers, for a while, as long as this member has not much more to do than another.
+    const half = this.table.liveCount >> 1;
+    const slack = this.#runsLong ? Math.max(QUICK_RUN_LEAD, half) : half;
     const last = this.#last;
-    if (stays && last!.outstandingReads < best.outstandingReads + slack) return last;
+    if (stays && last!.outstandingReads < best.outstandingReads + slack) {
+      this.#runReads += 1;
+      return last;
+    }
     this.#last = best;
+    this.#runReads = 1;
     return best;
+  }
+
+  get #runsLong(): boolean {
+    return this.#averageMs < QUICK_READ_MS && this.#averageDepth >= QUICK_RUN_DEPTH;
   }
 
   #lacks(peer: Peer, lba: number, blocks: number): boolean {
@@ -107,9 +126,10 @@ export class ReadPath {
 
   onDone(nowMs: number, peer: Peer, message: ReadDone): void {
     const core = this.#core;
-    this.#last = null;
+    if (!this.#runsLong || this.#runReads >= QUICK_RUN_READS) this.#last = null;
     const slot = this.table.find(message.id);
     if (slot === null || slot.peer !== peer.index) return;
+    this.#note(nowMs - slot.sentMs);
     const { op } = slot;
     if (op === null) {
       this.give(slot); // Another member was faster.
@@ -132,6 +152,12 @@ export class ReadPath {
     if (message.data !== null) core.host.fill(op, message.data);
     this.#finish(slot, op, IoStatus.Ok);
     core.holding.checkStopped(nowMs);
+  }
+
+  /** A read took so long. The average follows within some ten of them. */
+  #note(ms: number): void {
+    if (this.#averageMs === Number.POSITIVE_INFINITY) this.#averageMs = ms;
+    else this.#averageMs += (ms - this.#averageMs) / 8;
   }
 
   #finish(slot: ReadSlot, op: BlockOp, status: IoStatus): void {

@@ -96,25 +96,55 @@ test('localFirst asks the replica here, roundRobin each in turn', () => {
   assert.deepEqual(readSome(), [0, 1, 2]);
 });
 
-test('leastOutstanding asks each in turn one at a time, and in runs what is asked for in one go', () => {
+/** Whom reads are asked of, as they are sent, by a volume whose messages take `delayMs`. */
+function leastOutstanding(delayMs: number) {
   const { scenario, coordinator, configure } = aVolume();
   configure({ readPolicy: ReadPolicy.LeastOutstanding });
   const asked: number[] = [];
   const { network } = scenario.cluster;
+  network.options.minDelayMs = delayMs;
+  network.options.maxDelayMs = delayMs;
   const send = network.send.bind(network);
   network.send = (connection, toMember, message) => {
     if (toMember && message.type === MessageType.Read) asked.push(connection.member);
     send(connection, toMember, message);
   };
-  for (let n = 0; n < 6; n += 1) scenario.ok(scenario.read(coordinator, n % 4));
+  const readOneByOne = (): void => {
+    for (let n = 0; n < 6; n += 1) scenario.ok(scenario.read(coordinator, n % 4));
+  };
+  const readAtOnce = (count: number): void => {
+    asked.length = 0;
+    const all = Array.from({ length: count }, (_, n) => scenario.read(coordinator, n % 4));
+    for (const one of all) scenario.ok(one);
+  };
+  const countOf = (member: number): number => asked.filter((one) => one === member).length;
+  return { asked, readOneByOne, readAtOnce, countOf };
+}
+
+test('leastOutstanding asks each in turn one at a time, and in runs what is asked for in one go', () => {
+  const { asked, readOneByOne, readAtOnce, countOf } = leastOutstanding(2);
+  readOneByOne();
   assert.deepEqual([...asked].sort(), [0, 0, 1, 1, 2, 2]);
-  asked.length = 0;
-  const all = Array.from({ length: 48 }, (_, n) => scenario.read(coordinator, n % 4));
+  readAtOnce(48);
   const runs = asked.filter((member, at) => member !== asked[at - 1]).length;
   assert.ok(runs <= 16, `${runs} runs: ${asked}`);
   for (const member of [0, 1, 2]) {
-    const count = asked.filter((one) => one === member).length;
+    const count = countOf(member);
     assert.ok(count >= 5 && count <= 32, `${count} of 48 to member ${member}`);
   }
-  for (const one of all) scenario.ok(one);
+});
+
+test('where reads are quick leastOutstanding keeps to one member while that has little more to do than others', () => {
+  const { asked, readOneByOne, readAtOnce, countOf } = leastOutstanding(0.05);
+  readOneByOne();
+  for (const member of [0, 1, 2]) assert.ok(countOf(member) >= 2, `one by one: ${asked}`);
+  for (let round = 0; round < 8; round += 1) readAtOnce(32); // Until the depth is known.
+  const most = Math.max(...[0, 1, 2].map(countOf));
+  assert.ok(most >= 24, `${most} of 32 in one run: ${asked}`);
+  // As far ahead of the others as it may be: the rest is theirs.
+  readAtOnce(240);
+  for (const member of [0, 1, 2]) {
+    const count = countOf(member);
+    assert.ok(count >= 40 && count <= 160, `${count} of 240 to member ${member}`);
+  }
 });
