@@ -105,7 +105,12 @@ Status DeviceSet::Claim(const Label& truth, const PoolOwner& owner, std::string*
   owner_id_ = found_.owner_id = truth.owner;
   owner_name_ = found_.owner_name = truth.owner_name;
   owned_since_s_ = found_.owned_since_s = truth.owned_since_s;
-  if (truth.owner == owner.id) return Status::kOk;
+  if (truth.owner == owner.id) {
+    // Taken a moment ago, perhaps, by who was killed while it waited for the other machine.
+    const uint64_t settled_s = truth.owned_since_s + owner.settle_ms / 1000 + 1;
+    settling_ = owner.take_over && UnixSeconds() <= settled_s;
+    return Status::kOk;
+  }
   const bool was_ours = !IsZero(owner.former_id) && truth.owner == owner.former_id;
   const bool is_others = !IsZero(truth.owner) && !exported_ && !was_ours;
   if (is_others && !owner.take_over) {

@@ -42,7 +42,7 @@ void PoolImpl::DevicesKept() {
   need_kick_ = true;
   EnsureRegions();
   CheckResilver(false);
-  EndDeviceCall(devices_.TakeJoinFailed() ? Status::kIoError : Status::kOk);
+  EndDeviceCall(devices_.TakeJoinFailure());
 }
 
 // Devices that left are wiped, so that they are not taken for members again, and let go.
@@ -292,6 +292,7 @@ void PoolImpl::OnlineDevice(const Uuid& id, const DeviceFile& file, uint64_t seq
       std::strncpy(device->record.path, file.path.c_str(), sizeof device->record.path - 1);
     }
     device->record.state = DeviceState::kResilvering;
+    device->returning = true;
     device->why.clear();
     KeepDevices();
   } else {

@@ -418,6 +418,7 @@ void DeviceSet::StartLabels() {
       look_.before_labels = false;
       return GiveUpLabels();
     case Look::State::kLooking:
+      look_.again = true;  // It may have passed by a device that has come back since.
       return;
     case Look::State::kTrusted:
     case Look::State::kDue:
@@ -531,7 +532,7 @@ void DeviceSet::FinishLabels() {
       // Nothing is on it, and nobody knows it: it does not join.
       devices_[index]->record.state = DeviceState::kOffline;
       devices_[index]->leaving = true;
-      join_failed_ = true;
+      join_failure_ = Status::kIoError;
       continue;
     }
     if (!TakeOut(index, DeviceState::kFaulted, "its label could not be written")) {
@@ -542,7 +543,8 @@ void DeviceSet::FinishLabels() {
     }
   }
   for (uint16_t index = 0; index < devices_.size(); ++index) {
-    if (devices_[index] != nullptr && (label_ok_ & Bit(index)) != 0) devices_[index]->fresh = false;
+    if (devices_[index] == nullptr || (label_ok_ & Bit(index)) == 0) continue;
+    devices_[index]->fresh = devices_[index]->returning = false;
   }
   if (labels_again_) return StartLabels();
   labels_busy_ = false;

@@ -48,6 +48,7 @@ class DeviceSet {
     bool leaving = false;  // In no label any more: to be wiped and let go.
     bool wiped = false;
     bool fresh = false;      // No label yet: it gets one before any other label speaks of it.
+    bool returning = false;  // It was out, and has no label of this opening since.
     uint8_t label_slot = 0;  // Where its newest durable label is: the next goes to the other.
 
     bool Readable() const { return file != nullptr && record.state == DeviceState::kInSync; }
@@ -133,11 +134,12 @@ class DeviceSet {
   // now is durable.
   void UpdateLabels(LabelsFn done, void* context);
   bool labels_busy() const { return labels_busy_; }
-  // Whether a device could not take its first label, and so has not joined. Once.
-  bool TakeJoinFailed() {
-    const bool failed = join_failed_;
-    join_failed_ = false;
-    return failed;
+  // Why a device has not joined after all: it could not take its first label, or was used elsewhere
+  // while it was out. Once.
+  Status TakeJoinFailure() {
+    const Status failure = join_failure_;
+    join_failure_ = Status::kOk;
+    return failure;
   }
   // A slot for a device that joins, in memory; labels make it last.
   int AddDevice(const DeviceFile& file, uint16_t vdev, uint8_t place, VdevClass vdev_class,
@@ -205,6 +207,7 @@ class DeviceSet {
     State state = State::kTrusted;
     uint32_t left = 0;
     bool before_labels = false;  // Labels are to follow it.
+    bool again = false;          // They were asked for when it had begun.
     std::string why;             // Not empty: the pool is another's now.
     std::vector<SetIo*> held;
     std::vector<std::unique_ptr<Read>> reads;
@@ -241,7 +244,7 @@ class DeviceSet {
   void Refuse(SetIo* io);
   void StartLook();
   static void OnLooked(IoRequest* request);
-  void Judge(const Look::Read& read, const Device& device);
+  void Judge(const Look::Read& read, Device* device);
   void EndLook();
   void StartLabels();
   void WriteLabels();
@@ -281,7 +284,7 @@ class DeviceSet {
 
   bool labels_busy_ = false;
   bool labels_again_ = false;
-  bool join_failed_ = false;
+  Status join_failure_ = Status::kOk;
   bool labels_flushing_ = false;
   uint32_t labels_left_ = 0;
   uint64_t label_ok_ = 0, label_failed_ = 0, label_kept_ = 0;  // Bits, by device.

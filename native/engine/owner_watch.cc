@@ -78,29 +78,40 @@ void DeviceSet::OnLooked(IoRequest* request) {
   --self->in_flight_;
   // What cannot be read says nothing: the device fails by what it is asked for else.
   if (request->result != 0) ++device.record.read_errors;
-  if (request->result == 0 && !self->abandoned_) self->Judge(*read, device);
+  if (request->result == 0 && !self->abandoned_) self->Judge(*read, &device);
   // Ended where nothing of the engine is under way: in Kick.
   if (--self->look_.left == 0) self->kick_pending_ = true;
 }
 
-void DeviceSet::Judge(const Look::Read& read, const Device& device) {
+void DeviceSet::Judge(const Look::Read& read, Device* device) {
+  // What joins has yet to get its first label: the one that it carries is of a life before.
+  if (device->fresh) return;
   const auto label = std::make_unique<Label>();
   for (uint64_t slot = 0; slot < 2; ++slot) {
     const uint8_t* bytes = read.buffer + slot * kLabelBytes;
     if (ParseLabel(bytes, label.get()) != Status::kOk) continue;
     const bool is_ours = label->pool_id == pool_id_;
     if (is_ours && (label->sequence <= found_sequence_ || label->opening == opening_)) continue;
-    const std::string where = Describe(device);
+    const std::string who = label->owner_name[0] == 0
+                                ? std::string("another machine")
+                                : "machine " + std::string(label->owner_name);
+    const std::string other = "the label of another pool, " + std::string(label->name);
+    // What was out may have been used without the others: the pool goes on without it.
+    if (device->returning) {
+      device->record.state = DeviceState::kOffline;
+      device->why = is_ours ? "it was used by " + who + " while it was out" : "it carries " + other;
+      join_failure_ = Status::kDiverged;
+      continue;
+    }
+    const std::string where = Describe(*device);
     if (!is_ours) {
-      look_.why = where + " carries the label of another pool, " + label->name +
-                  ": it was made or taken in elsewhere while this one was open";
+      look_.why =
+          where + " carries " + other + ": it was made or taken in elsewhere while this one was open";
     } else if (label->owner == owner_id_) {
       look_.why = "the labels on " + where +
                   " were written by another opening of this pool: two that write to it destroy it";
     } else {
-      look_.why = "pool " + name_ + " was taken over by " +
-                  (label->owner_name[0] == 0 ? std::string("another machine")
-                                             : "machine " + std::string(label->owner_name)) +
+      look_.why = "pool " + name_ + " was taken over by " + who +
                   (label->owned_since_s == 0 ? "" : " at " + UtcText(label->owned_since_s)) +
                   " (so say the labels on " + where + ")";
     }
@@ -110,6 +121,9 @@ void DeviceSet::Judge(const Look::Read& read, const Device& device) {
 
 // The labels have been looked at.
 void DeviceSet::EndLook() {
+  const bool again = look_.again;
+  look_.again = false;
+  if (again && look_.why.empty()) return StartLook();
   std::vector<SetIo*> held;
   held.swap(look_.held);
   if (!look_.why.empty()) {

@@ -863,7 +863,7 @@ class PoolImpl final : public Pool {
   Status Settle(std::string* why);
   Status SpaceUnreadable(std::string* why);
   Status NoPlaceKnown(std::string* why);
-  bool WriteLabelsSync(std::string* why);
+  Status WriteLabelsSync(std::string* why);
   Status EqualizeSuperblocks(uint32_t base, bool erase_other, std::string* why);
   void SetLimits();
   Got WaitPage(Tree* tree, uint64_t index, bool create, Page** page);

@@ -251,7 +251,9 @@ Status PoolImpl::ReadSuperblocks(std::string* why) {
   SetLimits();
   if (options_.read_only) return Status::kOk;
   // Before anything is written: who is not here, and who is back and must not be read from.
-  if (devices_.labels_wanted() && !WriteLabelsSync(why)) return Status::kIoError;
+  if (devices_.labels_wanted()) {
+    if (const Status s = WriteLabelsSync(why); s != Status::kOk) return s;
+  }
   if (devices_.TakeSettling()) return Settle(why);
   return EqualizeSuperblocks(base, base != newest, why);
 }
@@ -260,16 +262,16 @@ Status PoolImpl::ReadSuperblocks(std::string* why) {
 // next look. What it had written up to then is read anew.
 Status PoolImpl::Settle(std::string* why) {
   std::this_thread::sleep_for(std::chrono::milliseconds(options_.owner.settle_ms));
-  if (!WriteLabelsSync(why)) return devices_.lost() ? Status::kOwned : Status::kIoError;
+  if (const Status s = WriteLabelsSync(why); s != Status::kOk) return s;
   return ReadSuperblocks(why);
 }
 
 // The labels as they were found are durable before any is overwritten: after a kill they may be in
 // the devices' caches alone.
-bool PoolImpl::WriteLabelsSync(std::string* why) {
+Status PoolImpl::WriteLabelsSync(std::string* why) {
   if (!FlushSync()) {
     *why = "the medium failed a flush";
-    return false;
+    return Status::kIoError;
   }
   bool ended = false;
   devices_.UpdateLabels([](void* context) { *static_cast<bool*>(context) = true; }, &ended);
@@ -277,8 +279,9 @@ bool PoolImpl::WriteLabelsSync(std::string* why) {
     devices_.Wait();
     Drain();
   }
-  if (Faulted()) *why = fault_;
-  return !Faulted();
+  if (!Faulted()) return Status::kOk;
+  *why = fault_;
+  return devices_.lost() ? Status::kOwned : Status::kIoError;
 }
 
 // A crash may have left the newest superblock on some devices only; should one of those be lost
@@ -316,7 +319,7 @@ Status PoolImpl::EqualizeSuperblocks(uint32_t base, bool erase_other, std::strin
       *why = "the medium failed a write";
       return Status::kIoError;
     }
-    if (!WriteLabelsSync(why)) return Status::kIoError;
+    if (const Status s = WriteLabelsSync(why); s != Status::kOk) return s;
   }
   if (wrote && !FlushSync()) {
     *why = "the medium failed a flush";

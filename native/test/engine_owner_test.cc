@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <functional>
 
@@ -328,6 +329,102 @@ TEST(TakenOver, WhatTheOldOwnerStillWroteIsReadAnew) {
   EXPECT_NE(host.Checkpoint(), Status::kOk);
   host.pool.reset();
   host.ExpectClean({0, 1});
+}
+
+// --- What is no take-over ---
+
+TEST(TakenOver, ADeviceThatJoinsMayCarryTheLabelOfAnotherPool) {
+  RunningOwner host;
+  host.AddMedium(64);
+  FormatOptions other;
+  other.name = "other";
+  other.store_id.bytes[0] = 99;
+  ASSERT_EQ(Pool::Format({{{host.File(2)}}, {}}, other), Status::kOk);
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+    host.pool->AttachDevice(host.Device(0).id, host.File(2), false, d, c);
+  }),
+            Status::kOk)
+      << host.pool->Stats().fault;
+  host.pool->LookBeforeWriting();
+  ASSERT_EQ(host.Write(host.v, 7, 5, 1, kOpFua), Status::kOk);
+  SettleWalks(host);
+  EXPECT_EQ(host.Device(2).state, DeviceState::kInSync);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean({0, 1, 2});
+}
+
+// The pool goes on without it, and says what is the matter.
+TEST(TakenOver, ASideThatWasUsedElsewhereWhileItWasOfflineStaysOffline) {
+  RunningOwner host;
+  const Uuid id = host.Device(1).id;
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->OfflineDevice(id, d, c); }),
+            Status::kOk);
+  {
+    Intruder beta(&host);
+    beta.options.owner = Machine(2, "beta", true);
+    ASSERT_EQ(beta.OpenWith({1}), Status::kOk) << beta.why;
+    ASSERT_EQ(beta.Write(beta.Handle("v"), 9, 99, 1, kOpFua), Status::kOk);
+    ASSERT_EQ(beta.Close(), Status::kOk);
+    beta.GiveMedia(&host);
+  }
+  host.pool->LookBeforeWriting();
+  ASSERT_EQ(host.Write(host.v, 7, 5, 1, kOpFua), Status::kOk);
+  const std::vector<uint8_t> before = Bytes(host.media[1].get(), 0, 64 * kMiB / kBlockBytes);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->OnlineDevice(id, {}, 0, d, c); }),
+              Status::kDiverged);
+    EXPECT_EQ(host.Device(1).state, DeviceState::kOffline);
+    EXPECT_NE(host.Device(1).why.find("machine beta"), std::string::npos) << host.Device(1).why;
+  }
+  EXPECT_EQ(host.pool->Stats().fault, "");
+  ASSERT_EQ(host.Write(host.v, 7, 6, 1, kOpFua), Status::kOk);
+  ASSERT_EQ(host.Checkpoint(), Status::kOk);
+  EXPECT_EQ(Bytes(host.media[1].get(), 0, 64 * kMiB / kBlockBytes), before);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean({0});
+}
+
+// --- A take-over that is cut short ---
+
+// It was killed while it waited for the other machine to notice, and is back before that has.
+TEST(Owner, ATakeOverThatBeginsAnewWaitsAnew) {
+  OwnedPool host;
+  ASSERT_EQ(host.OpenAs(Machine(1, "alpha")), Status::kOk) << host.why;
+  Kill(host);
+  PoolOwner beta = Machine(2, "beta", true);
+  ASSERT_EQ(host.OpenAs(beta), Status::kOk) << host.why;
+  Kill(host);
+  beta.settle_ms = 300;
+  const auto begin = std::chrono::steady_clock::now();
+  ASSERT_EQ(host.OpenAs(beta), Status::kOk) << host.why;
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(300));
+}
+
+// Its owner, which runs, writes labels just before the new one does.
+TEST(TakenOver, ATakeOverThatFindsTheOwnerAtWorkIsRefusedAsOwned) {
+  RunningOwner host;
+  const Uuid id = host.Device(1).id;
+  Intruder beta(&host);
+  beta.options.owner = Machine(2, "beta", true);
+  Status offline = Status::kBusy;
+  beta.media[0]->fail = [&](const IoRequest& request) {
+    if (request.kind != IoKind::kFlush || offline != Status::kBusy) return 0;
+    offline = Status::kOk;
+    host.pool->OfflineDevice(
+        id, [](void* c, Status s) { *static_cast<Status*>(c) = s; }, &offline);
+    for (int i = 0; i < 100; ++i) {
+      host.pool->Kick();
+      host.pool->Poll();
+      for (auto& medium : beta.media) medium->Wait();
+    }
+    return 0;
+  };
+  EXPECT_EQ(beta.OpenWith({0, 1}), Status::kOwned);
+  EXPECT_EQ(offline, Status::kOk);
+  EXPECT_NE(beta.why.find("machine alpha"), std::string::npos) << beta.why;
+  beta.GiveMedia(&host);
+  host.media[0]->fail = nullptr;
+  EXPECT_EQ(host.Write(host.v, 7, 5, 1, kOpFua), Status::kOk);
 }
 
 TEST(Owner, APoolThatIsGivenBackIsAsItWasFound) {
