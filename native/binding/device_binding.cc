@@ -62,7 +62,6 @@ std::vector<Napi::ClassPropertyDescriptor<PoolBinding>> PoolBinding::DeviceMetho
           InstanceMethod<&PoolBinding::SetGrowthLimit>("setGrowthLimit"),
           InstanceMethod<&PoolBinding::Export>("exportPool"),
           InstanceMethod<&PoolBinding::GiveBack>("giveBack"),
-          InstanceMethod<&PoolBinding::LookBeforeWriting>("lookBeforeWriting"),
           InstanceMethod<&PoolBinding::StartScrub>("startScrub"),
           InstanceMethod<&PoolBinding::StopScrub>("stopScrub"),
           InstanceMethod<&PoolBinding::StartRebalance>("startRebalance"),
@@ -279,11 +278,6 @@ Napi::Value PoolBinding::GiveBack(const Napi::CallbackInfo& info) {
   if (control == nullptr) return info.Env().Undefined();
   pool_->GiveBack(OnControlDone, control);
   return EndControl(info);
-}
-
-Napi::Value PoolBinding::LookBeforeWriting(const Napi::CallbackInfo& info) {
-  if (pool_ != nullptr) pool_->LookBeforeWriting();
-  return info.Env().Undefined();
 }
 
 Napi::Value PoolBinding::StartScrub(const Napi::CallbackInfo& info) {

@@ -125,7 +125,6 @@ class PoolBinding : public Napi::ObjectWrap<PoolBinding> {
   Napi::Value SetGrowthLimit(const Napi::CallbackInfo& info);
   Napi::Value Export(const Napi::CallbackInfo& info);
   Napi::Value GiveBack(const Napi::CallbackInfo& info);
-  Napi::Value LookBeforeWriting(const Napi::CallbackInfo& info);
   Napi::Value StartScrub(const Napi::CallbackInfo& info);
   Napi::Value StopScrub(const Napi::CallbackInfo& info);
   Napi::Value StartRebalance(const Napi::CallbackInfo& info);

@@ -58,7 +58,8 @@ class OpenJob final : public Job {
     pool_.open_id = Id(options, "openId");
     pool_.owner = {Id(options, "owner"), Text(options, "ownerName"), Flag(options, "takeOver"),
                    Id(options, "formerOwner"),
-                   static_cast<uint32_t>(Bytes(options, "settleMs"))};
+                   static_cast<uint32_t>(Bytes(options, "settleMs")),
+                   static_cast<uint32_t>(Bytes(options, "lookMs"))};
   }
 
  private:

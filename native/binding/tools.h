@@ -6,7 +6,7 @@
 
 namespace ashlar {
 
-// openPool({ paths, cacheBytes, openId, owner, ownerName, formerOwner, takeOver, settleMs, readOnly, backend }):
+// openPool({ paths, cacheBytes, openId, owner, ownerName, formerOwner, takeOver, settleMs, lookMs, readOnly, backend }):
 //   Promise<NativePoolHandle>
 Napi::Value OpenPool(const Napi::CallbackInfo& info);
 // createPool({ path, sizeBytes, sparse, force, name, storeId }): Promise<void>

@@ -204,7 +204,7 @@ void DeviceSet::SettleFlush(SetIo* io) {
 void DeviceSet::Kick() {
   if (!kick_pending_) return;
   kick_pending_ = false;
-  if (look_.state == Look::State::kLooking && look_.left == 0 && !abandoned_) EndLook();
+  if (look_.reading && look_.left == 0 && !abandoned_) EndLook();
   for (size_t i = 0; i < devices_.size(); ++i) {
     Device* device = devices_[i].get();
     if (device == nullptr || !device->kick) continue;
@@ -422,7 +422,7 @@ void DeviceSet::StartLabels() {
       return;
     case Look::State::kTrusted:
     case Look::State::kDue:
-      return StartLook();
+      return WaitForLook();
   }
 }
 

@@ -113,6 +113,8 @@ class DeviceSet {
   }
   // owner_watch.cc. Whether the pool is still this opening's is looked up before the next write.
   void LookBeforeWriting();
+  // And before a write of so long after the last look. 0: not by the clock.
+  void LookEvery(uint32_t ms);
   // It is not, and nothing is written any more.
   bool lost() const { return look_.state == Look::State::kLost; }
   void Kick();
@@ -205,6 +207,10 @@ class DeviceSet {
     Look(const Look&) = delete;
     Look& operator=(const Look&) = delete;
     State state = State::kTrusted;
+    uint64_t every_ns = 0;  // Before a write of so long after the last look there is another.
+    uint64_t at_ns = 0;     // When the last one began that is over.
+    uint64_t began_ns = 0;  // The one under way.
+    bool reading = false;
     uint32_t left = 0;
     bool before_labels = false;  // Labels are to follow it.
     bool again = false;          // They were asked for when it had begun.
@@ -237,12 +243,16 @@ class DeviceSet {
   void Deliver(SetIo* io);
   uint16_t PickSide(const Vdev& vdev);
   Status Claim(const Label& truth, const PoolOwner& owner, std::string* why);
-  bool Held(const SetIo* io) const {
-    return look_.state != Look::State::kTrusted && io->request.kind == IoKind::kWrite;
+  bool Held(const SetIo* io) {
+    if (io->request.kind != IoKind::kWrite) return false;
+    if (look_.every_ns != 0 && look_.state == Look::State::kTrusted) LookByTheClock();
+    return look_.state != Look::State::kTrusted;
   }
+  void LookByTheClock();
   void HoldForLook(SetIo* io);
   void Refuse(SetIo* io);
   void StartLook();
+  void WaitForLook();
   static void OnLooked(IoRequest* request);
   void Judge(const Look::Read& read, Device* device);
   void EndLook();

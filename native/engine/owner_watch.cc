@@ -1,14 +1,17 @@
 // A pool that another machine has taken over is no longer this one's, which may be running on over
 // storage that both reach. The labels say so: one that is newer than what this opening found, and
-// not its own. They are read before a checkpoint's pages, its superblock, and each label, and,
-// whenever the owner of the pool asks for it (LookBeforeWriting), before whatever is written next;
-// writes wait for the look. Who is no longer the owner writes nothing from then on.
+// not its own. They are read before a checkpoint's pages, its superblock, and each label, and
+// before whatever is written when the last look is older than it may be (PoolOwner::look_ms);
+// writes wait for the look. While there are writes it begins at half that age, and they go on
+// meanwhile: a device that is slow to read stops them only when the look takes as long again. Who
+// is no longer the owner writes nothing from then on.
 //
 // It is a tripwire, not a fence: what was on its way to a device before the look still arrives.
 // Whoever takes over therefore writes its labels, waits until a look must have happened, and only
 // then reads what the pool holds (PoolImpl::Settle).
 #include <cerrno>
 #include <cstdlib>
+#include <ctime>
 
 #include "native/engine/device_set.h"
 #include "native/engine/wall_clock.h"
@@ -16,6 +19,13 @@
 namespace ashlar {
 namespace {
 constexpr uint32_t kLookBlocks = 2 * static_cast<uint32_t>(kLabelBlocks);  // Both slots in front.
+
+// Goes on while the machine sleeps: the pool may be another's when it wakes.
+uint64_t NowNs() {
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000000 + static_cast<uint64_t>(now.tv_nsec);
+}
 }  // namespace
 
 DeviceSet::Look::~Look() {
@@ -26,11 +36,36 @@ void DeviceSet::LookBeforeWriting() {
   if (look_.state == Look::State::kTrusted) look_.state = Look::State::kDue;
 }
 
+void DeviceSet::LookEvery(uint32_t ms) {
+  look_.every_ns = uint64_t{ms} * 1000000;
+  look_.at_ns = NowNs();
+}
+
+void DeviceSet::LookByTheClock() {
+  const uint64_t age = NowNs() - look_.at_ns;
+  if (age >= look_.every_ns) {
+    // The one under way is as good as one that would begin now.
+    look_.state = look_.reading ? Look::State::kLooking : Look::State::kDue;
+  } else if (age >= look_.every_ns / 2 && !look_.reading) {
+    StartLook();
+  }
+}
+
 // A write that is not to go out before the labels were looked at.
 void DeviceSet::HoldForLook(SetIo* io) {
   if (look_.state == Look::State::kLost) return Refuse(io);
   look_.held.push_back(io);
-  if (look_.state == Look::State::kDue) StartLook();
+  if (look_.state == Look::State::kDue) WaitForLook();
+}
+
+// For one that begins now: one that is under way may have read what was there before.
+void DeviceSet::WaitForLook() {
+  look_.state = Look::State::kLooking;
+  if (look_.reading) {
+    look_.again = true;
+  } else {
+    StartLook();
+  }
 }
 
 void DeviceSet::Refuse(SetIo* io) {
@@ -39,7 +74,8 @@ void DeviceSet::Refuse(SetIo* io) {
 }
 
 void DeviceSet::StartLook() {
-  look_.state = Look::State::kLooking;
+  look_.reading = true;
+  if (look_.every_ns != 0) look_.began_ns = NowNs();
   look_.left = 1;  // Not to end before the last one is out.
   size_t count = 0;
   for (uint16_t index = 0; index < devices_.size(); ++index) {
@@ -122,7 +158,7 @@ void DeviceSet::Judge(const Look::Read& read, Device* device) {
 // The labels have been looked at.
 void DeviceSet::EndLook() {
   const bool again = look_.again;
-  look_.again = false;
+  look_.reading = look_.again = false;
   if (again && look_.why.empty()) return StartLook();
   std::vector<SetIo*> held;
   held.swap(look_.held);
@@ -135,7 +171,8 @@ void DeviceSet::EndLook() {
     if (labels) GiveUpLabels();
     return;
   }
-  look_.state = Look::State::kTrusted;
+  look_.at_ns = look_.began_ns;
+  if (look_.state == Look::State::kLooking) look_.state = Look::State::kTrusted;
   for (SetIo* io : held) {
     if (!io->direct) {
       Submit(io);

@@ -30,6 +30,10 @@ struct PoolOwner {
   // A take-over waits so long between its labels and its first look at what the pool holds: if the
   // other machine runs on after all, it notices meanwhile (LookBeforeWriting).
   uint32_t settle_ms = 0;
+  // What is written so long after the labels were last read waits until they were read again: if
+  // another machine has taken the pool over, it faults. 0: they are read before each checkpoint and
+  // each label, and when LookBeforeWriting asks for it.
+  uint32_t look_ms = 0;
 };
 
 // A vdev is a device, or the two or three of a mirror. Data is spread over the vdevs.
@@ -133,9 +137,7 @@ class PoolDevices {
 
   // Closes, and puts back the owner and the mark that this opening found: nobody is to know of it.
   virtual void GiveBack(DoneFn done, void* context) = 0;
-  // Before the next write the labels are read. If another machine has taken the pool over, it is
-  // faulted, and nothing is written any more. To be called again and again while it serves: costs
-  // nothing where nothing is written.
+  // Before the next write the labels are read, as PoolOwner::look_ms does now and then.
   virtual void LookBeforeWriting() = 0;
 
   // --- Walks ---

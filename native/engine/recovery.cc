@@ -158,6 +158,7 @@ Status PoolImpl::Recover(const std::vector<DeviceFile>& files, std::string* why)
   if (Status s = devices_.Assemble(files, options_.read_only ? nullptr : &options_.owner, why);
       s != Status::kOk)
     return s;
+  devices_.LookEvery(options_.read_only ? 0 : options_.owner.look_ms);
   if (Status s = ReadSuperblocks(why); s != Status::kOk) return s;
   if (Status s = LoadState(why); s != Status::kOk) return s;
   constexpr uint64_t kNotKnown = kFeatureSpaceLost | kFeatureSpaceGuessed;

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstring>
 #include <functional>
+#include <thread>
 
 #include "native/engine/label.h"
 #include "native/test/label_faults.h"
@@ -181,6 +182,68 @@ TEST(TakenOver, AWriteAfterTheOwnerWasAskedToLookFindsIt) {
   EXPECT_EQ(host.pool->Stats().state, PoolState::kOpen);
   EXPECT_EQ(host.Write(host.v, 5, 78), Status::kIoError);
   host.ExpectLost(before);
+}
+
+TEST(TakenOver, AWriteLongAfterTheLastLookFindsItWithoutBeingAsked) {
+  RunningOwner host;
+  ASSERT_EQ(host.Close(), Status::kOk);
+  PoolOwner alpha = Machine(1, "alpha");
+  alpha.look_ms = 50;
+  ASSERT_EQ(host.OpenAs(alpha), Status::kOk) << host.why;
+  host.v = host.Handle("v");
+  ASSERT_EQ(host.Write(host.v, 5, 77, 1, kOpFua), Status::kOk);
+  TakeOver(host, 99);
+  const std::vector<uint8_t> before = host.Everything();
+  std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  EXPECT_EQ(host.Write(host.v, 5, 78), Status::kIoError);
+  host.ExpectLost(before);
+}
+
+// A look begins at half its time, and writes go on beside it until that is over.
+TEST(TakenOver, WritesWaitForALabelThatIsSlowToReadOnlyWhenTheLastLookIsOld) {
+  RunningOwner host;
+  ASSERT_EQ(host.Close(), Status::kOk);
+  PoolOwner alpha = Machine(1, "alpha");
+  alpha.look_ms = 2000;
+  ASSERT_EQ(host.OpenAs(alpha), Status::kOk) << host.why;
+  host.v = host.Handle("v");
+  uint32_t looks = 0;
+  for (auto& medium : host.media) {
+    medium->hold = [&](const IoRequest& request) {
+      const bool is_look = request.kind == IoKind::kRead && request.bytes == 2 * kLabelBytes;
+      looks += is_look;
+      return is_look;
+    };
+  }
+  ASSERT_EQ(host.Write(host.v, 5, 77), Status::kOk);
+  EXPECT_EQ(looks, 0u);  // The opening ended with one.
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+  ASSERT_EQ(host.Write(host.v, 5, 78), Status::kOk);
+  ASSERT_EQ(host.Write(host.v, 6, 79), Status::kOk);
+  host.Step();
+  EXPECT_GT(looks, 0u);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1000));
+  BlockBuffer data(1);
+  Op op;
+  bool ended = false;
+  op.kind = OpKind::kWrite;
+  op.volume = host.v;
+  op.lba = 7;
+  op.blocks = 1;
+  op.data = data.data;
+  op.version = ++host.version;
+  op.context = &ended;
+  op.done = [](Op* o) { *static_cast<bool*>(o->context) = true; };
+  host.pool->Submit(&op);
+  for (int i = 0; i < 100; ++i) host.Step();
+  EXPECT_FALSE(ended);
+  for (auto& medium : host.media) medium->hold = nullptr;
+  host.Settle();
+  EXPECT_TRUE(ended);
+  EXPECT_EQ(op.status, Status::kOk);
+  ASSERT_EQ(host.Write(host.v, 5, 80, 1, kOpFua), Status::kOk);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean({0, 1});
 }
 
 TEST(TakenOver, ACheckpointFindsItBeforeItWritesAnything) {

@@ -105,7 +105,6 @@ export class NativePool implements Pool, Flushable {
   /** Set once, when the pool is opened. */
   bootId = bootId();
   #idleTimer: NodeJS.Timeout | null = null;
-  #lookTimer: NodeJS.Timeout | null = null;
   #faultListeners: ((why: string) => void)[] = [];
   #faultTold = false;
 
@@ -430,16 +429,6 @@ export class NativePool implements Pool, Flushable {
   }
 
   /**
-   * So often, what is written next waits until the labels were looked at: if another machine has taken the pool over, it
-   * faults. Nothing is read where nothing is written. 0: never.
-   */
-  lookForOwner(everyMs: number): void {
-    if (this.#lookTimer !== null) clearInterval(this.#lookTimer);
-    this.#lookTimer =
-      everyMs === 0 ? null : setInterval(() => this.#native.lookBeforeWriting(), everyMs).unref();
-  }
-
-  /**
    * Once the log has not moved for `everyMs` there is a checkpoint: an opening then replays nothing, and what was freed
    * comes back. The log is empty after the second one, and nothing is written any more.
    */
@@ -467,7 +456,6 @@ export class NativePool implements Pool, Flushable {
 
   async #close(end: (controlId: number) => void): Promise<void> {
     this.checkpointWhenIdle(0);
-    this.lookForOwner(0);
     if (this.#batch > 0) this.#turnOver(() => this.#send());
     this.#lastStats = this.#native.stats();
     try {

@@ -209,7 +209,6 @@ export interface NativePoolHandle {
   setGrowthLimit(controlId: number, percent: number): void;
   exportPool(controlId: number): void;
   giveBack(controlId: number): void;
-  lookBeforeWriting(): void;
   startScrub(controlId: number): void;
   stopScrub(controlId: number, cancel: boolean): void;
   startRebalance(controlId: number): void;
@@ -280,6 +279,8 @@ export interface NativeAddon {
     takeOver: boolean;
     /** So long does a take-over wait between its labels and its first look at what there is. */
     settleMs: number;
+    /** What is written so long after the labels were last read waits until they were read again. 0: never. */
+    lookMs: number;
     readOnly: boolean;
     backend: MediumBackend;
     walkBytesPerSecond: number;

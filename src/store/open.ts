@@ -172,6 +172,7 @@ export async function openPool(options: OpenPoolOptions): Promise<NativePool> {
       formerOwner: owner?.formerId === undefined ? NOBODY : uuidToBytes(owner.formerId),
       takeOver,
       settleMs: SETTLE_MS,
+      lookMs: options.ownerLookMs ?? OWNER_LOOK_MS,
     };
     const how = { cacheBytes, openId, readOnly, backend, walkBytesPerSecond };
     const handle = await native().openPool({ paths, ...how, ...whose });
@@ -182,7 +183,6 @@ export async function openPool(options: OpenPoolOptions): Promise<NativePool> {
     if (pool.stats().droppedEntries > 0) cache.lost();
     pool.bootId = cache.id;
     pool.onFault(() => cache.lost());
-    pool.lookForOwner(options.ownerLookMs ?? OWNER_LOOK_MS);
     pool.checkpointWhenIdle(options.idleCheckpointMs ?? DEFAULT_IDLE_CHECKPOINT_MS);
     return pool;
   } catch (error) {
