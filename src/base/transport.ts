@@ -1,8 +1,13 @@
 // What a protocol room asks of a byte stream. The net room makes it from a socket, a test from an array.
 
 export interface TransportHandler {
-  /** `b[start, end)` arrived. Lent for the call: the memory is reused. Not called while reading is paused. */
+  /**
+   * `b[start, end)` arrived. Lent for the call: the memory is reused. While reading is paused only what had been read already
+   * still comes.
+   */
   onBytes(b: Buffer, start: number, end: number): void;
+  /** What comes are large pieces, each best taken at once: a read is not divided among turns. */
+  readonly takesLarge?: boolean;
   /** The kernel took everything that was written: the memory of earlier writes is free again. */
   onDrained(): void;
   /** The stream is gone, whoever ended it. Called once, never from inside `close`. */

@@ -135,7 +135,9 @@ export class SocketTransport implements Transport {
   }
 
   #read(b: Buffer, start: number, end: number): void {
-    const step = end - start <= SMALL_READ_BYTES ? TURN_SMALL_BYTES : TURN_BYTES;
+    const bytes = end - start;
+    const most = this.#handler?.takesLarge === true ? bytes : TURN_BYTES;
+    const step = bytes <= SMALL_READ_BYTES ? TURN_SMALL_BYTES : most;
     for (let at = start; at < end; at += step) {
       if (this.#closing || this.#handler === null) return;
       this.#turn.enter();

@@ -95,6 +95,13 @@ class Passage implements BlockOpOwner {
     this.#throttle.pump();
   }
 
+  /** It was taken back from below, and has no end. */
+  recall(op: BlockOp): void {
+    op.owner = this.owner!;
+    this.owner = null;
+    this.#throttle.passed(this);
+  }
+
   onUpdateRead(op: BlockOp): boolean {
     return this.owner?.onUpdateRead?.(op) ?? false;
   }
@@ -180,9 +187,20 @@ export class Throttle implements BlockDevice {
     if (this.#waitingTail === op) this.throttledOps += 1;
   }
 
-  /** What still waits, in no order: seldom, and the line is as long as the windows of its sessions. */
+  /** What still waits, in no order: seldom, and the line is as long as the windows of its sessions. Or what waits below. */
   withdraw(op: BlockOp): boolean {
-    if (!this.#leaveLine(op)) return this.#device.withdraw?.(op) ?? false;
+    if (this.#leaveLine(op)) return true;
+    const { owner } = op;
+    if (this.#device.withdraw?.(op) !== true) return false;
+    if (owner instanceof Passage) {
+      owner.recall(op);
+      // Whoever takes this one back may be about to take back those that wait for its place.
+      queueMicrotask(() => {
+        this.#turn.enter();
+        this.pump();
+        this.#turn.leave();
+      });
+    }
     return true;
   }
 

@@ -198,8 +198,9 @@ export class Volume implements BlockDevice, BlockOpOwner {
       if (op.admitted < 0 || this.store.withdraw?.(op) !== true) return false;
       this.#toLogical(op);
       this.#admission.release(op);
-      if (this.#cached.length > 0) this.#cachedEnded(op);
     }
+    // Also one that others had let go and that had not begun.
+    if (this.#cached.length > 0) this.#cachedEnded(op);
     // Whoever takes this one back may be about to take back those that it held up.
     queueMicrotask(() => {
       this.#turn.enter();

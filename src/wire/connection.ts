@@ -28,6 +28,9 @@ export const OPEN_METHOD = 1;
 
 type Stage = 'handshake' | 'open' | 'closed';
 
+/** A frame with so much data, cut in two by the end of a turn, costs more than the turn is worth. */
+const LARGE_FRAME_BYTES = 16 * 1024;
+
 /** The scratch for headers that this side writes: filled and encoded in one step. */
 const scratch = new FrameHeader();
 
@@ -48,9 +51,12 @@ export class WireConnection implements TransportHandler, FrameSink {
   #lastHeardMs: number;
   #pinged = false;
   #openedMs: number;
+  takesLarge = false;
   #timer: Timer | null = null;
   /** When `#timer` is to fire. */
   #tickAtMs = 0;
+  /** Time in which nothing was heard since was counted out once. */
+  #forgave = false;
   /** Whose data frame is coming in, from its header to its last byte. */
   #receiving: WireStream | null = null;
 
@@ -148,6 +154,7 @@ export class WireConnection implements TransportHandler, FrameSink {
   onBytes(b: Buffer, start: number, end: number): void {
     this.#lastHeardMs = this.#options.clock.nowMs();
     this.#pinged = false;
+    this.#forgave = false;
     this.#parser.push(b, start, end);
   }
 
@@ -163,6 +170,7 @@ export class WireConnection implements TransportHandler, FrameSink {
 
   place(header: Readonly<FrameHeader>, whole: boolean): Place | null {
     this.#receiving = null;
+    this.takesLarge = header.payloadBytes >= LARGE_FRAME_BYTES;
     if (this.#stage !== 'open') {
       this.#break('data before the handshake');
       return null;
@@ -447,18 +455,23 @@ export class WireConnection implements TransportHandler, FrameSink {
     });
   }
 
-  /** What the peer has sent while this process stood still waits to be read: that time is not the peer's silence. */
-  #forgive(nowMs: number): void {
+  /**
+   * What the peer has sent while this process stood still waits to be read: that time is not the peer's silence. Once, until
+   * something is heard: between two ticks all was read that there was. True: it did, and answers to calls may wait, too.
+   */
+  #forgive(nowMs: number): boolean {
     const lateMs = nowMs - this.#tickAtMs;
-    if (lateMs < TICK_MS) return;
+    if (lateMs < TICK_MS || this.#forgave) return false;
+    this.#forgave = true;
     this.#openedMs = Math.min(nowMs, this.#openedMs + lateMs);
     this.#lastHeardMs = Math.min(nowMs, this.#lastHeardMs + lateMs);
+    return true;
   }
 
   #tick(): void {
     if (this.#stage === 'closed') return;
     const now = this.#options.clock.nowMs();
-    this.#forgive(now);
+    const stoodStill = this.#forgive(now);
     const { handshakeMs, pingIntervalMs, silenceMs } = this.#options.timeouts;
     if (this.#stage === 'handshake') {
       if (now - this.#openedMs >= handshakeMs) {
@@ -475,7 +488,7 @@ export class WireConnection implements TransportHandler, FrameSink {
         this.#pinged = true;
         this.#sender.plain(scratch.begin(FrameType.Ping, 0));
       }
-      this.#calls.tick(now);
+      if (!stoodStill) this.#calls.tick(now);
     }
     this.#schedule();
   }

@@ -350,13 +350,13 @@ export class Coordinator implements CoordinatorEvents {
     if (core.phase !== CoordinatorPhase.Active) return;
     core.rebuilds.start(nowMs);
     core.missed.start(nowMs);
-    if (core.config.hedgeMs > 0) core.reads.hedge(nowMs);
+    core.reads.hedge(nowMs);
     core.wakeAtMs = core.isBusy
       ? nowMs + POLL_MS
       : Math.min(core.leases.nextMs, core.missed.againMs(nowMs));
     core.rebuilds.tick(nowMs);
-    if (core.config.hedgeMs > 0 && core.reads.table.liveCount > 0)
-      core.wake(nowMs, core.config.hedgeMs);
+    const { hedgeMs } = core.reads;
+    if (hedgeMs > 0 && core.reads.table.liveCount > 0) core.wake(nowMs, hedgeMs);
   }
 
   status(nowMs: number): CoordinatorStatus {

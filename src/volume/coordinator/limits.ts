@@ -23,6 +23,11 @@ export const QUICK_RUN_DEPTH = 8;
 export const QUICK_RUN_LEAD = 64;
 /** … and for so many reads, some tens of milliseconds: then it is another's turn, so that many volumes do not meet at one member. */
 export const QUICK_RUN_READS = 4096;
+/**
+ * … and what a member has not answered after so long is asked of another, too, where no other time is set: all that is under way may
+ * be at one member, and waits with it while that stands still.
+ */
+export const QUICK_HEDGE_MS = 100;
 /** Damaged blocks that no host waits for and that are mended at a time, one copy each. */
 export const MAX_REPAIRS = 64;
 /** How often a core that waits for something looks again. */

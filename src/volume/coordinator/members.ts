@@ -212,10 +212,13 @@ export class Members {
     const { lagMs, lagBytes } = core.config;
     for (const peer of core.peers) {
       if (peer === undefined || !peer.connected || !core.counts(peer)) continue;
-      const silentSinceMs = Math.max(peer.lastHeardMs, core.leases.steadySinceMs);
+      // Its answers may have come while nobody read them.
+      const { steadySinceMs } = core.leases;
+      const silentSinceMs = Math.max(peer.lastHeardMs, steadySinceMs);
+      const oldestMs = Math.max(this.#oldestMs(peer, nowMs), steadySinceMs);
       if (peer.lagBytes > lagBytes) {
         this.drop(nowMs, peer, `it lags by ${peer.lagBytes} bytes`);
-      } else if (nowMs - silentSinceMs > lagMs || nowMs - this.#oldestMs(peer, nowMs) > lagMs) {
+      } else if (nowMs - silentSinceMs > lagMs || nowMs - oldestMs > lagMs) {
         this.drop(nowMs, peer, `it lags by more than ${lagMs} ms`);
       }
       if (core.phase !== CoordinatorPhase.Active) return;

@@ -4,7 +4,13 @@ import { type BlockOp, BlockOpKind, IoStatus } from '../../block/index.ts';
 import { MessageType, type Read, type ReadDone } from '../../wire/messages.ts';
 import type { Core } from './core.ts';
 import { ReadPolicy } from './interfaces.ts';
-import { QUICK_READ_MS, QUICK_RUN_DEPTH, QUICK_RUN_LEAD, QUICK_RUN_READS } from './limits.ts';
+import {
+  QUICK_HEDGE_MS,
+  QUICK_READ_MS,
+  QUICK_RUN_DEPTH,
+  QUICK_RUN_LEAD,
+  QUICK_RUN_READS,
+} from './limits.ts';
 import type { Peer } from './peer.ts';
 import { type ReadSlot, ReadTable } from './reads.ts';
 
@@ -57,7 +63,8 @@ export class ReadPath {
     message.blocks = op.blocks;
     message.verifyOnly = op.kind === BlockOpKind.Verify;
     core.transport.send(peer.index, message);
-    if (core.config.hedgeMs > 0) core.wake(nowMs, core.config.hedgeMs);
+    const { hedgeMs } = this;
+    if (hedgeMs > 0) core.wake(nowMs, hedgeMs);
     return slot;
   }
 
@@ -105,7 +112,15 @@ export class ReadPath {
     return best;
   }
 
+  /** After so long a read is asked of another member, too. 0: never. */
+  get hedgeMs(): number {
+    const { hedgeMs } = this.#core.config;
+    return hedgeMs === 0 && this.#runsLong ? QUICK_HEDGE_MS : hedgeMs;
+  }
+
   get #runsLong(): boolean {
+    const { readPolicy } = this.#core.config;
+    if (readPolicy !== ReadPolicy.LeastOutstanding) return false;
     return this.#averageMs < QUICK_READ_MS && this.#averageDepth >= QUICK_RUN_DEPTH;
   }
 
@@ -223,10 +238,13 @@ export class ReadPath {
 
   hedge(nowMs: number): void {
     const core = this.#core;
+    const { hedgeMs } = this;
+    if (hedgeMs === 0) return;
     for (const slot of [...this.table.slots]) {
       if (!slot.live || slot.op === null || slot.hedged) continue;
-      if (nowMs - slot.sentMs < core.config.hedgeMs || !core.leases.holds(nowMs)) continue;
+      if (nowMs - slot.sentMs < hedgeMs || !core.leases.holds(nowMs)) continue;
       const { op } = slot;
+      if (core.peers[slot.peer] === this.#last) this.#last = null;
       const other = this.reader(op.lba, op.blocks, slot.tried | core.peers[slot.peer]!.bit);
       if (other === null) continue;
       slot.hedged = true;

@@ -118,7 +118,7 @@ function leastOutstanding(delayMs: number) {
     for (const one of all) scenario.ok(one);
   };
   const countOf = (member: number): number => asked.filter((one) => one === member).length;
-  return { asked, readOneByOne, readAtOnce, countOf };
+  return { scenario, coordinator, asked, readOneByOne, readAtOnce, countOf };
 }
 
 test('leastOutstanding asks each in turn one at a time, and in runs what is asked for in one go', () => {
@@ -147,4 +147,33 @@ test('where reads are quick leastOutstanding keeps to one member while that has 
     const count = countOf(member);
     assert.ok(count >= 40 && count <= 160, `${count} of 240 to member ${member}`);
   }
+});
+
+test('where reads are quick a member that stands still holds up no read for long', () => {
+  const { scenario, readAtOnce, countOf, coordinator } = leastOutstanding(0.05);
+  for (let round = 0; round < 8; round += 1) readAtOnce(32);
+  const counts = [0, 1, 2].map(countOf);
+  const busiest = counts.indexOf(Math.max(...counts));
+  // The run goes on there.
+  scenario.member(busiest).pause();
+  const started = scenario.read(coordinator, 0);
+  const all = [started, ...Array.from({ length: 31 }, (_, n) => scenario.read(coordinator, n % 4))];
+  scenario.run(400);
+  assert.deepEqual([...new Set(all.map(({ status }) => status))], [IoStatus.Ok]);
+});
+
+test('what was sent while the coordinator stood still is not counted against who answered in time', () => {
+  const { scenario, coordinator, configure } = aVolume();
+  configure({ lagMs: 5000 });
+  const { epoch } = coordinator.core!;
+  const write = scenario.write(coordinator, 1);
+  scenario.run(0.2);
+  coordinator.pause();
+  scenario.run(8000);
+  // Timers fire before sockets are read.
+  coordinator.core!.tick(coordinator.clock.now());
+  coordinator.resume();
+  scenario.ok(write);
+  assert.equal(coordinator.core!.epoch, epoch);
+  assert.ok(coordinator.core!.record!.members.every(({ state }) => state === MemberState.InSync));
 });

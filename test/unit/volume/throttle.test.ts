@@ -232,6 +232,38 @@ test('what waits may be taken back, wherever it stands in line; what was let go 
   }
 });
 
+test('what is taken back from below leaves its place to what waits', async () => {
+  const { device, throttle, data } = setUp({ queueDepth: 2 });
+  device.hold = true;
+  device.givesBack = true;
+  const ends: string[] = [];
+  const write = (name: string): BlockOp => {
+    const owner = { onBlockDone: () => ends.push(name) };
+    const op = new BlockOp().begin(BlockOpKind.Write, 0, 1, data, 0, false, owner);
+    throttle.submit(op);
+    return op;
+  };
+  const below = ['a', 'b'].map(write);
+  write('c');
+  assert.equal(throttle.waitingCount, 1);
+  for (const op of below) {
+    assert.equal(throttle.withdraw(op), true);
+    assert.equal(throttle.withdraw(op), false);
+  }
+  await Promise.resolve();
+  assert.equal(throttle.waitingCount, 0);
+  write('d');
+  device.releaseAll();
+  assert.deepEqual(ends, ['c', 'd']);
+  // As often as one likes.
+  device.hold = true;
+  for (let n = 0; n < 5; n += 1) assert.equal(throttle.withdraw(write('e')), true);
+  await Promise.resolve();
+  device.hold = false;
+  write('f');
+  assert.deepEqual(ends, ['c', 'd', 'f']);
+});
+
 test('what is hastened goes on before all others and beyond every limit, and those behind it pay', () => {
   const { device, throttle, data, clock } = setUp({ iops: 10, iopsBurst: 1, queueDepth: 2 });
   const ends: string[] = [];

@@ -6,6 +6,7 @@ import {
   BlockOp,
   BlockOpKind,
   DataBufferPool,
+  IoStatus,
   MAX_BUFFER_BYTES,
 } from '../../../src/block/index.ts';
 import { CoordinatorPhase } from '../../../src/volume/coordinator/interfaces.ts';
@@ -130,4 +131,22 @@ test('without a quorum new ones are taken back and never take effect, what membe
     for (const { op } of asked.slice(0, 1)) assert.notEqual(store.cells[2]!.value, op.value);
     assert.notEqual(store.cells[3]!.value, 0);
   }
+});
+
+test('a cache that is switched off does not wait for what was taken back before it began', async () => {
+  const { store, volume, start } = setUp();
+  start('w0', Write, 3);
+  const read = start('r', Read, 3);
+  const write = start('w1', Write, 3);
+  assert.equal(volume.withdraw(read), true);
+  let status: IoStatus | null = null;
+  volume.setWriteCache(false, (ended) => {
+    status = ended;
+  });
+  assert.equal(volume.withdraw(write), true, 'it was let go, and has not begun');
+  for (let n = 0; n < 6; n += 1) {
+    await microtasks();
+    if (store.held.length > 0) store.complete();
+  }
+  assert.equal(status, IoStatus.Ok);
 });

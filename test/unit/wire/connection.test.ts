@@ -91,6 +91,32 @@ test('the time for which this process stood still is not the silence of its peer
   assert.match(pair.taker.closed, /nothing was heard for 5 s/);
 });
 
+test('a peer that is gone is found, however late this process is each time; a call is not ended by a standstill', () => {
+  for (const lateMs of [1000, 5000, 30_000]) {
+    const pair = new Pair().settle();
+    let ticks = 0;
+    for (; pair.taker.closed === '' && ticks < 50; ticks += 1) {
+      pair.clock.standStill(lateMs);
+      pair.clock.advance(250);
+    }
+    assert.match(pair.taker.closed, /nothing was heard for 5 s/);
+    assert.ok(ticks <= 7, `${ticks} ticks, each ${lateMs} ms late`);
+  }
+  const pair = new Pair().settle();
+  const { ours } = pair.stream();
+  let ended: number | null = null;
+  pair.inTurn(() => {
+    ours.request(1, Buffer.from('question'), 5000, (status) => {
+      ended = status;
+    });
+  });
+  pair.clock.standStill(20_000);
+  pair.clock.advance(1);
+  assert.equal(ended, null, 'its answer may wait in the socket');
+  pair.clock.advance(250);
+  assert.equal(ended, WireStatus.DeadlineExceeded);
+});
+
 test('frames of one stream keep their order, whatever their kind', () => {
   const pair = new Pair().settle();
   const { ours, far } = pair.stream();
