@@ -127,11 +127,15 @@ function addServe(program: Command): void {
     .argument('[file]', 'standard: /etc/ashlar/ashlar.yaml')
     .option('--config <file>', 'the same as the argument')
     .action(async (file: string | undefined, flags: { config?: string }) => {
-      const { ConfigError, loadConfig, STANDARD_CONFIG_PATH } = await import('../daemon/index.ts');
+      const { ConfigError, loadConfig, ownerUnheeded, STANDARD_CONFIG_PATH } = await import(
+        '../daemon/index.ts'
+      );
       const path = file ?? flags.config ?? STANDARD_CONFIG_PATH;
       try {
-        loadConfig({ config: path });
+        const unheeded = ownerUnheeded(loadConfig({ config: path }).config);
         print(`${path}: good`);
+        // Which command will read it is not known here.
+        if (unheeded !== null) process.stderr.write(`${path}: ${unheeded}\n`);
       } catch (error) {
         if (!(error instanceof ConfigError)) throw error;
         for (const finding of error.findings) process.stderr.write(`${finding}\n`);

@@ -3,6 +3,7 @@ export { ConfigError, loadConfig, STANDARD_CONFIG_PATH } from './config/index.ts
 export { Daemon, type DaemonOptions } from './daemon.ts';
 export type { Engine, EngineOptions } from './engine.ts';
 export { exportConfigured, importConfigured } from './objects-transfer.ts';
+export { ownerUnheeded } from './pool-owner.ts';
 export { ReplicaDaemon, replica } from './replica-process.ts';
 export { serve } from './serve.ts';
 export { serveNode } from './serve-node.ts';

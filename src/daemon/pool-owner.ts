@@ -34,6 +34,19 @@ export function poolOwnerOf(
   return id === null ? null : keptMachine(id, hostname());
 }
 
+/** What to tell whoever named an owner and runs nodes, or null: he named none. */
+export function ownerUnheeded({
+  pool,
+}: {
+  readonly pool: Pick<Config['pool'], 'owner'>;
+}): string | null {
+  if (pool.owner === null) return null;
+  return (
+    "pool.owner is for `ashlar serve` and `ashlar replica`; `ashlar node` takes no notice of it: a node's pools know it by " +
+    'node.name and its cluster'
+  );
+}
+
 /** A machine that has got a machine-id since is still the one that it was. */
 function withFormer(machine: PoolOwner, kept: string | null): PoolOwner {
   return kept === null ? machine : { ...machine, formerId: keptMachine(kept, '').id };

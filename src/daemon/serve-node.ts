@@ -9,6 +9,7 @@ import { notifySystemd } from './engine.ts';
 import { createLog } from './log.ts';
 import { NodeDaemon } from './node-daemon.ts';
 import { fewOpenFiles } from './open-files.ts';
+import { ownerUnheeded } from './pool-owner.ts';
 import { StartError } from './ports.ts';
 import { outliveReaders, stopOnSignals } from './serve.ts';
 import { withAdvice } from './start-advice.ts';
@@ -41,6 +42,8 @@ export async function serveNode(flags: ConfigFlags, version: string): Promise<nu
   });
   const few = fewOpenFiles(config);
   if (few !== null) log.warn(few);
+  const unheeded = ownerUnheeded(config);
+  if (unheeded !== null) log.warn(unheeded);
   process.on('uncaughtException', (error) => {
     // A broken invariant: what carries on after it may serve wrong data.
     log.fatal({ err: error }, 'ashlar stops: an invariant does not hold');

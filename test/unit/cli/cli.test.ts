@@ -188,6 +188,20 @@ test('config check names line and column, and exits with 1', async () => {
   assert.match(checked.err, /bad\.yaml:2:9: pool\.size/);
 });
 
+test('an owner of pools that is set where nodes name themselves is told of, by the check and at the start', async () => {
+  const file = join(folder, 'owner.yaml');
+  const words = /pool\.owner.*`ashlar node` takes no notice of it/;
+  writeFileSync(file, 'pool: {owner: rack-7}\ndataDir: /dev/null/nowhere\n');
+  const checked = await ashlar('config', 'check', file);
+  assert.deepEqual([checked.code, checked.out], [0, `${file}: good\n`]);
+  assert.match(checked.err, words);
+  const started = await ashlar('node', '--config', file);
+  assert.equal(started.code, 1);
+  assert.match(started.out + started.err, words);
+  writeFileSync(file, 'dataDir: /dev/null/nowhere\n');
+  assert.equal((await ashlar('config', 'check', file)).err, '');
+});
+
 test('check pool says in one line why a pool cannot be looked at, and what to do', async () => {
   const missing = await ashlar('check', 'pool', join(folder, 'nothing-here'));
   assert.equal(missing.code, 1);
