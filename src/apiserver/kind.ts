@@ -105,7 +105,10 @@ export interface KindDefinition<T extends KubeObject = KubeObject> {
   /** `status` is written by controllers, through /status only. */
   readonly hasStatus?: boolean;
   readonly verbs?: readonly Verb[];
-  /** What clients of Kubernetes ask of such objects and is not done here: what to do instead, by verb or subresource. */
+  /**
+   * What clients of Kubernetes ask of such objects and is not done here: what to do instead, by verb or subresource;
+   * `apply`: by the server.
+   */
   readonly instead?: Readonly<Record<string, string>>;
   /** NAME comes first by itself; AGE is `ageColumn`. */
   readonly columns: readonly Column<T>[];
@@ -127,8 +130,15 @@ export interface KindDefinition<T extends KubeObject = KubeObject> {
   readonly beforeDelete?: (object: T, options: { force: boolean }) => void | Promise<void>;
   /** The object as it leaves the server: without what must not (secrets). Must not change its argument. */
   readonly present?: (object: T) => T;
-  /** Puts back what `present` left out of `before`, where a client sends what it read. */
-  readonly restore?: (object: T, before: T) => void;
+  /**
+   * Puts back what `present` left out of `before`, where a client sends what it read, and what is not to be taken away by
+   * saying nothing of it. `ofPatch`: what a patch made; `anyVersion`: it was not said which version is meant.
+   */
+  readonly restore?: (
+    object: T,
+    before: T,
+    write: { readonly ofPatch: boolean; readonly anyVersion: boolean },
+  ) => void;
   /** The `log` subresource. */
   readonly log?: (object: T, options: LogOptions) => AsyncIterable<string>;
   /** By name; each is a subresource. */

@@ -139,6 +139,7 @@ export class ResourceServer implements ObjectClient {
     const kind = this.#allowed(ref, 'patch');
     const subresource = this.#subresource(kind, options.subresource ?? '');
     if (patch.type === 'apply') {
+      if (kind.instead?.['apply'] !== undefined) throw notSupported(kind, 'apply');
       return (await this.#apply(
         kind,
         ref.version,
@@ -256,14 +257,7 @@ export class ResourceServer implements ObjectClient {
 
   #allowed(ref: KindRef<never> | KindRef, verb: Verb): KindDefinition {
     const kind = this.kindOf(ref);
-    if (!verbsOf(kind).includes(verb)) {
-      const instead = kind.instead?.[verb];
-      throw new ApiError(
-        'MethodNotAllowed',
-        `${verb} is not supported on ${kind.plural}${instead === undefined ? '' : `: ${instead}`}`,
-        resourceDetails(kind, ''),
-      );
-    }
+    if (!verbsOf(kind).includes(verb)) throw notSupported(kind, verb);
     return kind;
   }
 
@@ -392,6 +386,7 @@ export class ResourceServer implements ObjectClient {
       const live = await this.#backend(kind).get(kind.namespaced ? namespace : null, name);
       if (live === null) {
         if (subresource === 'status') throw notFound(kind, name);
+        if (!verbsOf(kind).includes('create')) throw notSupported(kind, 'create');
         const object = decodeObject(kind, version, sent, options, kind.hasStatus === true);
         const applied = applyConfig(null, object, schemaOf(kind), manager, true) as KubeObject;
         try {
@@ -468,7 +463,10 @@ export class ResourceServer implements ObjectClient {
         metadata: { ...object.metadata, managedFields: [] },
       });
       if (subresource === '') {
-        kind.restore?.(next, before);
+        kind.restore?.(next, before, {
+          ofPatch: operation === 'Apply' || options.ofPatch === true,
+          anyVersion: wantedVersion === '',
+        });
         kind.defaults?.(next, before);
         await this.#check(kind, next, before, subresource, options);
       }
@@ -620,4 +618,13 @@ export class ResourceServer implements ObjectClient {
       time: kubeTime(this.now()),
     };
   }
+}
+
+function notSupported(kind: KindDefinition, verb: Verb | 'apply'): ApiError {
+  const instead = kind.instead?.[verb];
+  return new ApiError(
+    'MethodNotAllowed',
+    `${verb} is not supported on ${kind.plural}${instead === undefined ? '' : `: ${instead}`}`,
+    resourceDetails(kind, ''),
+  );
 }

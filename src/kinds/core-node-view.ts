@@ -1,6 +1,8 @@
 // Our nodes in Kubernetes' words, and what is changed of those back in ours.
+import { isDeepStrictEqual } from 'node:util';
 import {
   ApiError,
+  type BackendSink,
   EVERYTHING,
   type KubeObject,
   LEASES,
@@ -21,7 +23,11 @@ export function asCoreNode(node: Node): CoreNode {
   return {
     apiVersion: 'v1',
     kind: 'Node',
-    metadata: metadataOf(node, null),
+    // What holds it is seen: an object that nothing holds would be thought gone.
+    metadata: {
+      ...metadataOf(node, null),
+      ...(metadata.finalizers === undefined ? {} : { finalizers: metadata.finalizers }),
+    },
     spec: isKeptFree ? { unschedulable: true } : {},
     status: {
       ...(status.conditions === undefined ? {} : { conditions: status.conditions }),
@@ -105,14 +111,55 @@ export class CoreNodeView extends ViewBackend<Node> {
 
   override async list(namespace: string | null, request: PageRequest) {
     const page = await super.list(namespace, request);
+    const shown = await this.#hearing();
+    return { ...page, items: page.items.map(shown) };
+  }
+
+  /** Leases are read before an event is told, one after the other: it looks as `get` would show it then. */
+  override watch(namespace: string | null, resourceVersion: string, sink: BackendSink) {
+    let told = resourceVersion;
+    let waiting = 0;
+    let closed = false;
+    let turn = Promise.resolve();
+    const inTurn = (work: () => Promise<void>): void => {
+      waiting += 1;
+      turn = turn.then(work).finally(() => {
+        waiting -= 1;
+      });
+    };
+    const watch = super.watch(namespace, resourceVersion, {
+      onEvents: (events) =>
+        inTurn(async () => {
+          // The store is away: the change is known all the same.
+          const shown = await this.#hearing().catch(() => (node: KubeObject) => node);
+          if (closed) return;
+          told = events.at(-1)!.resourceVersion;
+          sink.onEvents(
+            events.map((event) => ({
+              ...event,
+              after: event.after === null ? null : shown(event.after),
+            })),
+          );
+        }),
+      onEnd: (error) =>
+        inTurn(async () => {
+          if (!closed) sink.onEnd(error);
+        }),
+    });
+    return {
+      close: () => {
+        closed = true;
+        watch.close();
+      },
+      progress: () => (waiting === 0 ? watch.progress() : told),
+    };
+  }
+
+  /** How nodes are shown by the leases of now. */
+  async #hearing(): Promise<(node: KubeObject) => KubeObject> {
     const { items } = await this.#leases.list(this.#leaseNamespace, EVERYTHING);
     const leases = new Map(items.map((lease) => [lease.metadata.name, lease]));
-    return {
-      ...page,
-      items: page.items.map((node) =>
-        heard(node as CoreNode, leases.get(nodeLeaseName(node.metadata.name)) ?? null),
-      ),
-    };
+    return (node) => heard(node as CoreNode, leases.get(nodeLeaseName(node.metadata.name)) ?? null);
   }
 
   override async update(
@@ -126,6 +173,7 @@ export class CoreNodeView extends ViewBackend<Node> {
       throw new ApiError('Conflict', `nodes "${name}" was changed meanwhile`);
     }
     const next = changedNode(source as Node, object as CoreNode, before as CoreNode);
+    if (isDeepStrictEqual(next, source)) return asCoreNode(source as Node);
     return asCoreNode((await this.#nodes.update(next, source, dryRun)) as Node);
   }
 }

@@ -1,7 +1,8 @@
 // Nodes as Kubernetes' own clients know them, so that `kubectl get nodes`, `describe node`, `cordon` and `cluster-info dump`
 // find them. Each is a Node of ashlar.io in other words; what may be changed of it here is changed there.
+import { isDeepStrictEqual } from 'node:util';
 import { type Static, Type } from 'typebox';
-import type { KindDefinition, SpecObject } from '../apiserver/index.ts';
+import type { KindDefinition, SpecObject, StatusCause } from '../apiserver/index.ts';
 import { age, closed, column, statusOnly } from './common.ts';
 
 export const CoreNodeSpec = Type.Object(
@@ -64,6 +65,8 @@ const addressOf = ({ status }: CoreNode, type: string): string | undefined =>
 export const CORE_NODE: KindDefinition<CoreNode> = {
   verbs: ['get', 'list', 'watch', 'update', 'patch'],
   instead: {
+    // Whose a field is, is kept with our Node, by other names.
+    apply: 'apply it to nodes.ashlar.io (apiVersion: ashlar.io/v1), or without --server-side',
     create: 'a node comes by itself when `ashlar node` is started on it',
     delete: 'kubectl delete nodes.ashlar.io NODE (ashlar delete node NODE), when it is stopped',
     deletecollection: 'kubectl delete nodes.ashlar.io NODE',
@@ -104,6 +107,26 @@ export const CORE_NODE: KindDefinition<CoreNode> = {
       wide: true,
     }),
   ],
+  // Nothing said of it is no word for the end of a drain. A patch says what it wants; so does who writes what he has read.
+  restore: (node, before, { ofPatch, anyVersion }) => {
+    if (ofPatch || node.spec?.unschedulable !== undefined) return;
+    if (node.spec === undefined || anyVersion) node.spec = before.spec;
+  },
+  defaults: (node) => {
+    node.spec = node.spec?.unschedulable === true ? { unschedulable: true } : {};
+  },
+  validate: (node, before) =>
+    (['finalizers', 'ownerReferences'] as const).flatMap((field): StatusCause[] =>
+      isDeepStrictEqual(node.metadata[field] ?? [], before?.metadata[field] ?? [])
+        ? []
+        : [
+            {
+              reason: 'FieldValueForbidden',
+              field: `metadata.${field}`,
+              message: 'are changed at nodes.ashlar.io',
+            },
+          ],
+    ),
   selectable: { 'spec.unschedulable': ({ spec }) => String(spec?.unschedulable === true) },
 };
 

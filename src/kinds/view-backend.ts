@@ -1,12 +1,13 @@
 // Objects of a kind that are another kind's, told in other words.
-import type {
-  Backend,
-  BackendPage,
-  BackendSink,
-  BackendWatch,
-  KubeObject,
-  PageRequest,
-  StoreBackend,
+import {
+  ApiError,
+  type Backend,
+  type BackendPage,
+  type BackendSink,
+  type BackendWatch,
+  type KubeObject,
+  type PageRequest,
+  type StoreBackend,
 } from '../apiserver/index.ts';
 
 /** The object in other words, under the same name; null: it is not of this kind. */
@@ -66,19 +67,24 @@ export class ViewBackend<T extends KubeObject> implements Backend {
     });
   }
 
-  create(): Promise<KubeObject> {
-    return Promise.reject(new Error('a view is not written'));
+  create(_object: KubeObject, _dryRun: boolean): Promise<KubeObject> {
+    return notHere();
   }
 
   update(_object: KubeObject, _before: KubeObject, _dryRun: boolean): Promise<KubeObject> {
-    return Promise.reject(new Error('a view is not written'));
+    return notHere();
   }
 
-  remove(): Promise<void> {
-    return Promise.reject(new Error('a view is not written'));
+  remove(_before: KubeObject, _dryRun: boolean, _force: boolean): Promise<void> {
+    return notHere();
   }
 
   #show(object: KubeObject | null): KubeObject | null {
     return object === null ? null : this.#translate(object as T);
   }
+}
+
+function notHere(): Promise<never> {
+  const message = 'this is an object of another kind in other words: it is made and deleted there';
+  return Promise.reject(new ApiError('MethodNotAllowed', message));
 }
