@@ -621,9 +621,9 @@ export class VolumeController implements Controller {
     return this.#holdersOf(volume).some(({ spec }) => !this.#isReady(spec.nodeName));
   }
 
-  async #tearDown(volume: Volume): Promise<undefined> {
+  async #tearDown(volume: Volume): Promise<number | undefined> {
     const { catalog, events } = this.#around;
-    if (!hasFinalizer(volume, Finalizer.Volume)) return;
+    if (!hasFinalizer(volume, Finalizer.Volume)) return undefined;
     const { name } = volume.metadata;
     await this.#dropCopySnapshot(volume);
     const snapshots = catalog.where(SNAPSHOTS_OF_VOLUME, name);
@@ -633,7 +633,7 @@ export class VolumeController implements Controller {
       if (await this.#say(volume, 'HasSnapshots', message)) {
         events.record(volume, 'Warning', 'HasSnapshots', message);
       }
-      return;
+      return undefined;
     }
     // Hosts first, then data: nothing is taken from under a session.
     const { serving, target } = volume.status ?? {};
@@ -642,20 +642,22 @@ export class VolumeController implements Controller {
         status.phase = 'Deleting';
         delete status.target;
       });
-      return;
+      return undefined;
     }
     if (serving !== undefined) {
-      if (!this.#isGone(serving.nodeName)) return; // Its node says when it has stopped.
+      // Its node says when it has stopped; that it is gone is a matter of time, of which nothing tells.
+      if (!this.#isGone(serving.nodeName)) return LOOK_AGAIN_MS;
       // Or never: those that keep the other copies wait for that word.
       await this.#writer.status(VOLUME, volume, (status) => {
         delete status.serving;
       });
-      return;
+      return undefined;
     }
     const replicas = await this.#writer.liveList(REPLICA, Label.Volume, name);
     for (const replica of replicas) await this.#writer.remove(REPLICA, replica);
-    if (replicas.length > 0) return;
+    if (replicas.length > 0) return undefined;
     await this.#writer.removeFinalizer(VOLUME, volume, Finalizer.Volume);
+    return undefined;
   }
 
   /** Whether it was news. */

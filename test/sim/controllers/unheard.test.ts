@@ -1,0 +1,63 @@
+// Goal: what only time or the end of an object brings about is noticed, though no other object changes meanwhile.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  BLOCK_DEVICE,
+  POOL,
+  REPLICA,
+  type Replica,
+  VOLUME,
+  type Volume,
+} from '../../../src/kinds/index.ts';
+import { World } from './world.ts';
+
+const NODES = ['node-1', 'node-2', 'node-3', 'node-4'];
+
+/** Nodes of one pool each, and a volume with three replicas that is served. */
+async function aWorld(): Promise<{ world: World; replicas: readonly Replica[] }> {
+  const world = new World();
+  await world.start();
+  for (const nodeName of NODES) {
+    await world.addNode(nodeName);
+    const device = (await world.all(BLOCK_DEVICE)).find(({ spec }) => spec.nodeName === nodeName);
+    await world.server.create(POOL, {
+      metadata: { name: `p-${nodeName}`, finalizers: ['ashlar.io/pool'] },
+      spec: { nodeName, layout: 'stripe', devices: [device?.metadata.name ?? ''] },
+    });
+  }
+  await world.settle();
+  await world.server.create(VOLUME, {
+    metadata: { name: 'v' },
+    spec: { size: '1Gi', replicaCount: 3 },
+  });
+  await world.settle();
+  await world.patchStatus(VOLUME, 'v', { mode: 'replicated', made: true });
+  await world.settle();
+  return { world, replicas: await world.all(REPLICA) };
+}
+
+/** Time goes by for the controllers alone: no node tells of anything, which would have them look. */
+async function wait(world: World, ms: number): Promise<void> {
+  for (let at = 0; at < ms; at += 500) {
+    world.clock.advance(500);
+    for (const [name, { alive }] of world.nodes) {
+      world.silences.set(name, alive ? 0 : (world.silences.get(name) ?? 0) + 500);
+    }
+    for (let turn = 0; turn < 8; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+test('a volume that is deleted while the node that serves it is dead goes from the others once that node is gone', async () => {
+  const { world } = await aWorld();
+  const serving = (await world.get(VOLUME, 'v'))?.status?.serving?.nodeName ?? '';
+  world.nodes.get(serving)!.alive = false;
+  await world.server.delete(VOLUME, null, 'v');
+  await wait(world, 50_000);
+  assert.equal((await world.get(VOLUME, 'v'))?.status?.serving?.nodeName, serving);
+  await wait(world, 15_000);
+  const volume: Volume | null = await world.get(VOLUME, 'v');
+  assert.equal(volume?.status?.serving, undefined);
+  const live = (await world.all(REPLICA)).filter((r) => r.metadata.deletionTimestamp === undefined);
+  assert.deepEqual(live, []);
+  world.stop();
+});
