@@ -61,6 +61,8 @@ export function isFilled(store: StoreVolume): boolean {
 }
 
 const TRY_AGAIN_MS = 1000;
+/** For so long after a node was started a volume may be called healthy for what it was before: nothing with data goes by that. */
+const OLD_NEWS_MS = 60_000;
 
 export class ReplicaKeeper implements Controller {
   readonly name = 'node-replicas';
@@ -75,10 +77,12 @@ export class ReplicaKeeper implements Controller {
   readonly #outgrowing: Outgrowing;
   /** Names of those with a part of the cache of their own. */
   readonly #tuned = new Set<string>();
+  readonly #startedMs: number;
   #strays: ReadonlySet<string> = new Set();
 
   constructor(around: NodeSurroundings, open: OpenPools, writer: Writer, serving: Serving) {
     this.#around = around;
+    this.#startedMs = around.clock.nowMs();
     this.#open = open;
     this.#writer = writer;
     this.#serving = serving;
@@ -259,10 +263,12 @@ export class ReplicaKeeper implements Controller {
 
   /** Its volume has others, all in sync, and neither its members nor an object name this one. */
   #isForgotten(volume: Volume | undefined, replicaId: string): boolean {
+    const { catalog, clock } = this.#around;
+    if (clock.nowMs() - this.#startedMs <= OLD_NEWS_MS) return false;
     const { members = [], state } = volume?.status ?? {};
     if (volume === undefined || state !== 'Healthy' || members.length === 0) return false;
     if (members.some(({ id }) => id === replicaId)) return false;
-    return this.#around.catalog
+    return catalog
       .where(REPLICAS_OF_VOLUME, volume.metadata.name)
       .every((replica) => memberIdOf(replica) !== replicaId);
   }

@@ -2,7 +2,7 @@
 // has let go of; and no other.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { silentLog } from '../../../src/base/index.ts';
+import { ManualClock, silentLog } from '../../../src/base/index.ts';
 import type { Writer } from '../../../src/controllers/index.ts';
 import { REPLICA, VOLUME } from '../../../src/kinds/index.ts';
 import { ReplicaKeeper } from '../../../src/node/agent/replicas.ts';
@@ -17,8 +17,11 @@ async function swept(options: {
   readonly state?: string;
   readonly members?: readonly string[];
   readonly rounds?: number;
+  /** So long the node has been there. */
+  readonly afterMs?: number;
 }): Promise<boolean> {
   const { replicaId, promised, state, members = ['r-a', 'r-b'], rounds = 2 } = options;
+  const clock = new ManualClock();
   const volume = {
     metadata: { name: 'v', uid: VOLUME_ID },
     status: { state, members: members.map((id) => ({ id, replica: id })) },
@@ -40,6 +43,7 @@ async function swept(options: {
   const around = {
     nodeName: 'n',
     catalog,
+    clock,
     log: silentLog,
     client: { list: async () => ({ items: volumes }) },
   };
@@ -49,6 +53,7 @@ async function swept(options: {
     {} as Writer,
     { isServed: () => false, volume: () => null },
   );
+  clock.advance(options.afterMs ?? 61_000);
   for (let round = 0; round < rounds; round += 1) await keeper.sweep();
   return deleted.includes(replicaId);
 }
@@ -63,6 +68,12 @@ test('a store with data goes when its volume is healthy without it', async () =>
   const stale = { replicaId: 'r-x', promised: 3 };
   assert.equal(await swept({ ...stale, state: 'Healthy' }), true);
   assert.equal(await swept({ ...stale, state: 'Healthy', rounds: 1 }), false);
+});
+
+test('a store with data stays while the node was only just started: that its volume is healthy may be old news', async () => {
+  const stale = { replicaId: 'r-x', promised: 3, state: 'Healthy' };
+  assert.equal(await swept({ ...stale, afterMs: 60_000 }), false);
+  assert.equal(await swept({ replicaId: 'r-x', promised: 0, afterMs: 0 }), true, 'holds nothing');
 });
 
 test('a store with data stays where its volume may need it, or is not there', async () => {
