@@ -110,7 +110,8 @@ export class VolumeController implements Controller {
           .filter(({ spec }) => spec.drain === true)
           .flatMap(({ metadata }) => catalog.where(REPLICAS_ON_NODE, metadata.name))
           .map(({ spec }) => spec.volumeName),
-        ...(isLeaving(pool)
+        // What was never made in it goes elsewhere when it is gone.
+        ...(isLeaving(pool) || catalog.get(POOL, pool.metadata.name) === null
           ? catalog.where(REPLICAS_IN_POOL, pool.metadata.name).map(({ spec }) => spec.volumeName)
           : []),
       ],

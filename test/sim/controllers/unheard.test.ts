@@ -61,3 +61,17 @@ test('a volume that is deleted while the node that serves it is dead goes from t
   assert.deepEqual(live, []);
   world.stop();
 });
+
+test('a replica that was never made is placed elsewhere when the object of its pool is gone', async () => {
+  const { world, replicas } = await aWorld();
+  const [first] = replicas;
+  const pool = first?.spec.poolName ?? '';
+  await world.patchStatus(REPLICA, first?.metadata.name ?? '', { phase: 'Pending', storeId: null });
+  await wait(world, 2000);
+  const key = `/ashlar.io/pools/-/${pool}`;
+  await world.store.delete(key, (await world.store.get(key))?.revision ?? 0);
+  await wait(world, 5000);
+  const pools = (await world.all(REPLICA)).map(({ spec }) => spec.poolName);
+  assert.equal(new Set([...pools, pool]).size, 4, pools.join(' '));
+  world.stop();
+});
