@@ -58,6 +58,8 @@ export interface Controller {
   readonly name: string;
   readonly kind: KindDefinition;
   readonly triggers: readonly Trigger[];
+  /** Objects looked at in one moment, where looks wait for other nodes; without it, a few. */
+  readonly workers?: number;
   /**
    * Does what is to be done for the object of that key, which may be gone. A number: look again after so many
    * milliseconds, though nothing changed. Rejects to be tried again later.

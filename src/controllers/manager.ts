@@ -62,6 +62,7 @@ export class ControllerManager {
     const { clock, log } = this.#surroundings;
     const queue: WorkQueue = new WorkQueue({
       clock,
+      ...(controller.workers === undefined ? {} : { workers: controller.workers }),
       work: async (key) => {
         const againMs = await controller.reconcile(key);
         if (againMs !== undefined) queue.addAfter(key, againMs);

@@ -59,6 +59,11 @@ const TRY_AGAIN_MS = 500;
 const GATHER_MS = 5000;
 /** So long after its start a node waits for its own pools before it coordinates without them. */
 const OWN_POOLS_MS = 5000;
+/**
+ * Looks wait for other nodes, of which one may be dead: a member that is changed then, for seconds. Those whose coordinator is to
+ * begin here must not wait behind them.
+ */
+const MOST_LOOKS = 64;
 interface Coordinated {
   readonly handle: ReplicatedHandle;
   readonly openedMs: number;
@@ -88,6 +93,7 @@ interface Served {
 export class VolumeKeeper implements Controller, Serving {
   readonly name = 'node-volumes';
   readonly kind = VOLUME as unknown as KindDefinition;
+  readonly workers = MOST_LOOKS;
   readonly triggers;
   readonly #around: NodeSurroundings;
   readonly #open: OpenPools;
