@@ -212,6 +212,8 @@ class Handle implements ReplicatedHandle {
   readonly #wanted: OpenReplicated;
   readonly #rounds: Rounds;
   readonly #replicated: ReplicatedVolume;
+  /** Of replicas that were let go of, under way. */
+  readonly #deletions = new Map<string, Promise<void>>();
   readonly #addresses = new Map<string, string>();
   readonly #speeds = new Map<
     string,
@@ -523,6 +525,7 @@ class Handle implements ReplicatedHandle {
       const newcomer = newcomers[turn];
       const leaver = leavers[turn] ?? null;
       if (newcomer !== undefined) {
+        await this.#deletions.get(newcomer.id); // One of that name was there: the new one must not go in its place.
         await this.#coordinators.makeNewcomer(this.#wanted.id, this.sizeBlocks(), {
           replicaId: newcomer.id,
           at: parseNode(newcomer.node)!,
@@ -555,6 +558,13 @@ class Handle implements ReplicatedHandle {
     });
     this.#replicated.coordinator.removeReplica(replicaId);
     if (node === undefined) return;
+    // Nobody waits for it: its node is often away, just that being why it is let go of.
+    const deletion = this.#delete(replicaId, node).finally(() => this.#deletions.delete(replicaId));
+    this.#deletions.set(replicaId, deletion);
+  }
+
+  /** Never rejects. */
+  async #delete(replicaId: string, node: string): Promise<void> {
     try {
       const which = { volumeId: this.#wanted.id, replicaId, epoch: this.epoch() };
       await this.#coordinators.manager.delete(parseNode(node)!, which, DELETE_TIMEOUT_MS);
