@@ -143,7 +143,7 @@ export class VolumeKeeper implements Controller, Serving {
     ];
   }
 
-  /** Hosts that come here all the same are sent to who serves it. */
+  /** Hosts that come here all the same are sent to who serves it, or told to come again where nobody does yet. */
   #pointElsewhere(key: string, object: VolumeObject | null): void {
     const { exporter, iqnPrefix, nodeName } = this.#around;
     const iqn = `${iqnPrefix}:${key}`;
@@ -217,6 +217,14 @@ export class VolumeKeeper implements Controller, Serving {
         });
       }
       return undefined;
+    }
+    // Until it is served: a host that is told that there is none gives up, and who served it last may be dead.
+    if (
+      object.status?.mode !== undefined &&
+      !this.#coordinated.has(key) &&
+      !this.#served.has(key)
+    ) {
+      this.#pointElsewhere(key, object);
     }
     let againMs: number | undefined;
     try {

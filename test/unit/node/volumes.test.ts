@@ -223,6 +223,25 @@ test('a node that has just been started waits for its own pools before it coordi
   close();
 });
 
+test('hosts hear that a volume is not there yet, not that there is none, while its coordinator waits to begin', async () => {
+  const { client, look, exporter, handle, wait, close } = await setUp({ justStarted: true });
+  const pointed = new Map<string, string | null>();
+  exporter.pointTo = (iqn, { portal }) => void pointed.set(iqn, portal);
+  exporter.forget = (iqn) => void pointed.delete(iqn);
+  const volume = await client.get<Volume>(VOLUME, null, 'v');
+  // Served by another one until now.
+  const serving = { nodeName: 'node-2', epoch: 0, portal: '192.0.2.2:3260' };
+  await client.updateStatus(VOLUME, { ...volume, status: { ...volume.status, serving } } as Volume);
+  await look();
+  assert.equal(handle(), null);
+  assert.deepEqual([...pointed], [['iqn.2026-11.io.ashlar:v', null]]);
+  wait(5000);
+  await look();
+  assert.notEqual(handle(), null);
+  assert.equal(pointed.size, 0, 'it is its own from then on');
+  close();
+});
+
 test('a coordinator that has just been started gathers its quorum unnoticed; what lasts is told', async () => {
   const { client, look, wait, close } = await setUp({ gathers: true });
   const before = await client.get<Volume>(VOLUME, null, 'v');
