@@ -130,6 +130,8 @@ export class VolumeController implements Controller {
         ...catalog.where(REPLICAS_ON_NODE, metadata.name).map(({ spec }) => spec.volumeName),
         ...namesOf(catalog.where(VOLUMES_OF_TARGET, metadata.name)),
         ...namesOf(catalog.where(UNSETTLED_VOLUMES, 'yes')),
+        // Those that are well, and wait for a place that is not on a drained node.
+        ...namesOf(catalog.where(LACKING_VOLUMES, 'yes')),
       ],
       stateOfNode,
     ),

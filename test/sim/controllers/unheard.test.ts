@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
   BLOCK_DEVICE,
+  NODE,
   POOL,
   REPLICA,
   type Replica,
@@ -46,6 +47,27 @@ async function wait(world: World, ms: number): Promise<void> {
     for (let turn = 0; turn < 8; turn += 1) await new Promise((resolve) => setImmediate(resolve));
   }
 }
+
+test('a volume that is well and waits to go from a drained node goes as soon as another one takes something again', async () => {
+  const { world, replicas } = await aWorld();
+  const holders = replicas.map(({ spec }) => spec.nodeName);
+  const spare = NODES.find((name) => !holders.includes(name)) ?? '';
+  const change = async (name: string, spec: object): Promise<void> => {
+    await world.server.patch(NODE, null, name, { type: 'merge', body: { spec } });
+    await wait(world, 2000);
+  };
+  await change(spare, { unschedulable: true });
+  await change(holders[0] ?? '', { drain: true });
+  await world.settle();
+  const { status } = (await world.get(VOLUME, 'v'))!;
+  const says = status?.conditions?.find(({ type }) => type === 'Healthy')?.reason;
+  assert.deepEqual([status?.state, says], ['Healthy', 'ReplicasMissing']);
+  assert.equal((await world.all(REPLICA)).length, 3);
+  await change(spare, { unschedulable: null });
+  const nodes = (await world.all(REPLICA)).map(({ spec }) => spec.nodeName);
+  assert.ok(nodes.includes(spare), nodes.join(' '));
+  world.stop();
+});
 
 test('a volume that is deleted while the node that serves it is dead goes from the others once that node is gone', async () => {
   const { world } = await aWorld();
