@@ -137,7 +137,7 @@ function suite(find: () => Kubectl | null, title: string): void {
       const resources = await good('api-resources');
       assert.match(resources, /^widgets +wd +example\.com\/v1 +true +Widget$/m);
       assert.match(await good('api-versions'), /^example\.com\/v1$/m);
-      assert.match(await good('version'), /v0\.1\.0/);
+      assert.match(await good('version'), /v1\.32\.0\+ashlar\.0\.1\.0/);
     });
 
     test('apply creates, leaves alone, changes; diff and dry runs say what would be', async () => {
