@@ -1,7 +1,7 @@
 // Goal: a replica that its volume has let go of goes, also where that volume is served by its node; none goes from under one.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { silentLog } from '../../../src/base/index.ts';
+import { ManualClock, silentLog } from '../../../src/base/index.ts';
 import { Finalizer, type Writer } from '../../../src/controllers/index.ts';
 import { REPLICA } from '../../../src/kinds/index.ts';
 import { ReplicaKeeper } from '../../../src/node/agent/replicas.ts';
@@ -26,6 +26,7 @@ async function tornDown(volume: {
   const around = {
     nodeName: 'n',
     catalog: { get: (kind: unknown) => (kind === REPLICA ? replica : object) },
+    clock: new ManualClock(),
     log: silentLog,
   };
   const host = { promises: () => [], delete: async () => {} };
