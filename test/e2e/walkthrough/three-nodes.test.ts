@@ -393,10 +393,15 @@ test(`the leader killed ${KILLS} times at random instants: nothing leaks, nothin
   const pools = await cluster.get<{
     items: { spec: { directory?: string }; status: { volumes: number } }[];
   }>('pools');
-  await cluster.until('pools hold one replica each', async () => {
-    const now = await cluster.get<typeof pools & object>('pools');
-    return now?.items
-      .filter(({ spec }) => spec.directory === undefined)
-      .every(({ status }) => status.volumes === 1);
-  });
+  // A node that was just started believes of what it has no use for only after a minute that nobody wants it.
+  await cluster.until(
+    'pools hold one replica each',
+    async () => {
+      const now = await cluster.get<typeof pools & object>('pools');
+      return now?.items
+        .filter(({ spec }) => spec.directory === undefined)
+        .every(({ status }) => status.volumes === 1);
+    },
+    120_000,
+  );
 });
