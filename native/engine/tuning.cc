@@ -69,7 +69,9 @@ void PoolImpl::TakeFromWorkers() {
     EngineIo* io = static_cast<EngineIo*>(job->owner);
     job = job->next;
     io->checked = true;
-    io_done_.Push(io);
+    io->next = nullptr;
+    (io_done_tail_ != nullptr ? io_done_tail_->next : io_done_head_) = io;
+    io_done_tail_ = io;
   }
 }
 
