@@ -92,7 +92,6 @@ uint64_t PoolImpl::RoomForPages() const {
 
 void PoolImpl::Cut() {
   ++cuts_;
-  devices_.LookBeforeWriting();
   carried_.clear();
   for (const Run& run : pending_old_) {
     auto it = prepared_.find(GroupOf(run.phys));
@@ -534,7 +533,6 @@ void PoolImpl::CheckpointFlushed(void*, Status status) {
   std::memcpy(sb_buffer_, &sb_next_, sizeof sb_next_);
   sb_ios_ = 1;  // Not to end before the last one is out.
   sb_good_ = sb_asked_ = 0;
-  devices_.LookBeforeWriting();
   for (uint16_t d = 0; d < devices_.devices().size(); ++d) {
     const DeviceSet::Device* device = devices_.device(d);
     if (device == nullptr || !device->Writable()) continue;

@@ -1,8 +1,8 @@
 // A pool that another machine has taken over is no longer this one's, which may be running on over
 // storage that both reach. The labels say so: one that is newer than what this opening found, and
-// not its own. They are read before a checkpoint's pages, its superblock, and each label, and
-// before whatever is written when the last look is older than it may be (PoolOwner::look_ms);
-// writes wait for the look. While there are writes it begins at half that age, and they go on
+// not its own. They are read before each label, and before whatever is written, a checkpoint's pages
+// and superblock too, when the last look is older than it may be (PoolOwner::look_ms); writes wait
+// for the look. While there are writes it begins at half that age, and they go on
 // meanwhile: a device that is slow to read stops them only when the look takes as long again. Who
 // is no longer the owner writes nothing from then on.
 //

@@ -31,8 +31,8 @@ struct PoolOwner {
   // other machine runs on after all, it notices meanwhile (LookBeforeWriting).
   uint32_t settle_ms = 0;
   // What is written so long after the labels were last read waits until they were read again: if
-  // another machine has taken the pool over, it faults. 0: they are read before each checkpoint and
-  // each label, and when LookBeforeWriting asks for it.
+  // another machine has taken the pool over, it faults. 0: they are read before each label,
+  // and when LookBeforeWriting asks for it.
   uint32_t look_ms = 0;
 };
 

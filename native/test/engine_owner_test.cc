@@ -250,6 +250,7 @@ TEST(TakenOver, ACheckpointFindsItBeforeItWritesAnything) {
   RunningOwner host;
   TakeOver(host, 99);
   const std::vector<uint8_t> before = host.Everything();
+  host.pool->LookBeforeWriting();
   EXPECT_NE(host.Checkpoint(), Status::kOk);
   host.ExpectLost(before);
 }
@@ -292,6 +293,7 @@ TEST(TakenOver, ASuperblockIsNotWrittenOverTheNewOwners) {
   }
   const std::vector<uint8_t> before = Bytes(host.media[0].get(), 0, kEndBlocks);
   for (auto& medium : host.media) medium->hold = nullptr;
+  host.pool->LookBeforeWriting();
   host.Settle();
   EXPECT_FALSE(kept);
   EXPECT_EQ(host.pool->Stats().state, PoolState::kFaulted);
@@ -389,6 +391,7 @@ TEST(TakenOver, WhatTheOldOwnerStillWroteIsReadAnew) {
     ASSERT_EQ(beta.Close(), Status::kOk);
     beta.GiveMedia(&host);
   }
+  host.pool->LookBeforeWriting();
   EXPECT_NE(host.Checkpoint(), Status::kOk);
   host.pool.reset();
   host.ExpectClean({0, 1});
