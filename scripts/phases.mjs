@@ -112,7 +112,7 @@ export function listPhases(root) {
           // native/test/engine_walks_test.cc: no seed that was tried deletes the one snapshot at the one moment.
           [...deviceMutant('10'), '--seed', '100'],
           [...deviceMutant('11'), '--seed', '1'],
-          [...deviceMutant('12'), '--seed', '1250', ...labels],
+          [...deviceMutant('12'), '--seed', '31', ...labels],
           [...deviceMutant('13'), '--seed', '61', ...labels],
         ],
       ],
