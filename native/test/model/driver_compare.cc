@@ -255,14 +255,25 @@ bool Driver::CompareSpace() {
   for (const auto& [key, value] : blobs_) blobs += (value.size() + 4095) / 4096;
   std::sort(all.begin(), all.end());
   held = static_cast<uint64_t>(std::unique(all.begin(), all.end()) - all.begin());
+  auto counted = [this] {
+    SnapshotInfo info;
+    for (const auto& v : volumes_) {
+      for (const auto& s : v->snapshots) {
+        if (!pool_->Snapshot(s->handle, &info) || !info.settled) return false;
+      }
+    }
+    return true;
+  };
   for (int round = 0; round < 40; ++round) {
     const PoolStats s = pool_->Stats();
     if (s.data_blocks != data) return Fail("data blocks " + std::to_string(s.data_blocks));
     const uint64_t owned = held + blobs + s.metadata_blocks + s.pending_free_blocks;
     // Snapshots go over a few checkpoints. After those, only what one checkpoint itself frees
     // waits.
-    if (s.allocated_blocks == owned && s.pending_free_blocks <= 400 && round >= 3) break;
-    if (round == 39) {
+    if (s.allocated_blocks == owned && s.pending_free_blocks <= 400 && round >= 3 && counted()) {
+      break;
+    }
+    if (round == 39 && (s.allocated_blocks != owned || s.pending_free_blocks > 400)) {
       return Fail("allocated blocks " + std::to_string(s.allocated_blocks) + ", owned " +
                   std::to_string(owned) + " of which " + std::to_string(s.pending_free_blocks) +
                   " wait to be freed");
