@@ -15,8 +15,8 @@ let beta: ServeProcess;
 
 before(() => {
   folder = mkdtempSync(join(tmpdir(), 'ashlar-take-over-'));
-  alpha = new ServeProcess(folder, 'alpha', 'size: 128Mi, path: ../shared.img, owner: alpha');
-  beta = new ServeProcess(folder, 'beta', 'size: 128Mi, path: ../shared.img, owner: beta');
+  alpha = new ServeProcess(folder, 'alpha', 'size: 128Mi, path: ../both.img, owner: alpha');
+  beta = new ServeProcess(folder, 'beta', 'size: 128Mi, path: ../both.img, owner: beta');
 });
 after(async () => {
   await Promise.all([alpha.end('SIGTERM'), beta.end('SIGTERM')]);
