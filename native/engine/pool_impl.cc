@@ -98,9 +98,9 @@ void PoolImpl::OnIoDone(SetIo* ended) {
   EngineIo* io = static_cast<EngineIo*>(ended);
   PoolImpl* pool = io->pool;
   if (pool->workers_ != nullptr && pool->GiveToWorkers(io)) return;
-  io->next = nullptr;
-  (pool->io_done_tail_ != nullptr ? pool->io_done_tail_->next : pool->io_done_head_) = io;
-  pool->io_done_tail_ = io;
+  // A medium that answers in the middle of a call of ours is not kept waiting by what is left.
+  const bool at_once = pool->depth_ > 0 && !pool->polling_;
+  (io->finish == &PoolImpl::ReadIoDone && !at_once ? pool->reads_done_ : pool->io_done_).Push(io);
 }
 
 void PoolImpl::FreeIo(EngineIo* io) { free_ios_.push_back(io); }
@@ -108,16 +108,32 @@ void PoolImpl::FreeIo(EngineIo* io) { free_ios_.push_back(io); }
 void PoolImpl::Drain() {
   if (draining_) return;
   draining_ = true;
-  for (;;) {
-    while (io_done_head_ != nullptr && large_reads_left_ > 0) {
-      EngineIo* io = io_done_head_;
-      io_done_head_ = io->next;
-      if (io_done_head_ == nullptr) io_done_tail_ = nullptr;
+  do {
+    while (!io_done_.empty()) {
+      EngineIo* io = io_done_.Pop();
       --ios_in_flight_;
       (this->*io->finish)(io);
     }
     ProcessStalled();
-    if (io_done_head_ == nullptr || large_reads_left_ == 0) break;
+  } while (!io_done_.empty());
+  draining_ = false;
+}
+
+// Many reads may have ended at once, and while they are checked the medium has nothing to do but
+// what comes of those before them. So while it has nothing, the hosts are told of a few or of one
+// large one, then of the more the more it has to do; the rest is the next Poll's.
+void PoolImpl::CheckReads() {
+  if (draining_) return;
+  draining_ = true;
+  const uint64_t under_way = devices_.in_flight();
+  const uint64_t most = std::max<uint64_t>(kFirstReads, 2 * under_way);
+  uint64_t blocks = 0;
+  for (uint64_t n = 0; n < most && !reads_done_.empty(); ++n) {
+    EngineIo* io = reads_done_.Pop();
+    blocks += io->request.bytes / kBlockBytes;
+    --ios_in_flight_;
+    ReadIoDone(io);
+    if (under_way == 0 && blocks >= kLargeBlocks) break;
   }
   draining_ = false;
 }
@@ -170,18 +186,16 @@ void PoolImpl::Kick() {
 
 int PoolImpl::Poll() {
   const int before = delivered_;
-  // Many requests may have ended at once, and while one is checked the medium has nothing to do but
-  // what comes of those before it: so large reads are told of one by one, the rest in the next
-  // call.
-  large_reads_left_ = 1;
   Enter();
+  polling_ = true;
   devices_.Poll();
+  polling_ = false;
   if (workers_ != nullptr) TakeFromWorkers();
+  CheckReads();
   Drain();
   Background();
   Pump(4);
   Leave();
-  large_reads_left_ = ~0u;
   return delivered_ - before;
 }
 
@@ -205,8 +219,8 @@ void PoolImpl::Background() {
 }
 
 bool PoolImpl::WantsPoll() const {
-  // Large reads, left for the next Poll; or what is held until the labels were looked at.
-  if (io_done_head_ != nullptr || devices_.kick_pending()) return true;
+  // Reads left for the next Poll; or what is held until the labels were looked at.
+  if (!io_done_.empty() || !reads_done_.empty() || devices_.kick_pending()) return true;
   if (state_ != PoolState::kOpen) return false;
   const bool walks = !map_status_.empty() || !changed_.empty() || !diffs_.empty();
   if (options_.read_only) return walks && ios_in_flight_ == 0;

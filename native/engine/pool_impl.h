@@ -153,6 +153,8 @@ inline constexpr uint64_t kUnknown = ~0ull;
 // From this many blocks on, 64 KiB, a request is worth a call of its own to the medium, and the
 // end of one worth telling of before the next is looked at.
 inline constexpr uint32_t kLargeBlocks = 16;
+// Of smaller reads, so many are told of before the next are looked at.
+inline constexpr uint32_t kFirstReads = 4;
 // From so many on workers are asked: to wake one costs as much as to check a few.
 inline constexpr uint32_t kWorkerBlocks = 32;
 
@@ -323,6 +325,23 @@ struct PieceQueue {
   }
 };
 
+struct IoQueue {
+  EngineIo* head = nullptr;
+  EngineIo* tail = nullptr;
+  bool empty() const { return head == nullptr; }
+  void Push(EngineIo* io) {
+    io->next = nullptr;
+    (tail != nullptr ? tail->next : head) = io;
+    tail = io;
+  }
+  EngineIo* Pop() {
+    EngineIo* io = head;
+    head = io->next;
+    if (head == nullptr) tail = nullptr;
+    return io;
+  }
+};
+
 class PoolImpl final : public Pool {
  public:
   explicit PoolImpl(const PoolOptions& options);
@@ -413,6 +432,7 @@ class PoolImpl final : public Pool {
   void Enter() { ++depth_; }
   void Leave();
   void Drain();
+  void CheckReads();
   void Background();
   bool Faulted() const { return state_ == PoolState::kFaulted; }
   void Fault(std::string why);
@@ -981,12 +1001,10 @@ class PoolImpl final : public Pool {
   uint64_t ios_in_flight_ = 0;
   uint32_t depth_ = 0;
   bool draining_ = false;
-  // Of Poll: large reads that may yet be verified before their hosts are told. Outside it: no
-  // limit.
-  uint32_t large_reads_left_ = ~0u;
+  bool polling_ = false;  // The media deliver what has ended.
   bool delivering_ = false;
-  EngineIo* io_done_head_ = nullptr;
-  EngineIo* io_done_tail_ = nullptr;
+  IoQueue io_done_;
+  IoQueue reads_done_;  // Of callers, to be checked by Poll: see CheckReads.
   Op* done_head_ = nullptr;
   Op* done_tail_ = nullptr;
   int delivered_ = 0;

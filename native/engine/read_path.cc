@@ -112,7 +112,6 @@ void PoolImpl::ReadIoDone(EngineIo* io) {
     for (uint32_t i = first; i < first + blocks; ++i) SetBit(piece->bad, i);
   } else {
     const bool checked = io->checked;
-    if (!checked && blocks >= kLargeBlocks && large_reads_left_ > 0) --large_reads_left_;
     for (uint32_t i = first; i < first + blocks; ++i) {
       if (checked ? !TestBit(io->check.bad, i - first)
                   : Crc32c(piece->data + i * kBlockBytes, kBlockBytes) == piece->crc[i]) {

@@ -69,9 +69,7 @@ void PoolImpl::TakeFromWorkers() {
     EngineIo* io = static_cast<EngineIo*>(job->owner);
     job = job->next;
     io->checked = true;
-    io->next = nullptr;
-    (io_done_tail_ != nullptr ? io_done_tail_->next : io_done_head_) = io;
-    io_done_tail_ = io;
+    io_done_.Push(io);
   }
 }
 

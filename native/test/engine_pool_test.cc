@@ -252,9 +252,9 @@ TEST_P(PoolTest, ADamagedBlockIsReportedAndOnlyThat) {
   EXPECT_EQ(host.Read(v, 42), 1u);
 }
 
-// Reads that the medium ends at once are told of one by one, so that what comes of the first is on
+// Of large reads that the medium ends at once the first is told of alone, so that what comes of it is on
 // its way while the next is checked; and WantsPoll says that there are more, whatever the pool.
-TEST(PoolTurnTest, LargeReadsEndOneByOneAndNoneIsForgotten) {
+TEST(PoolTurnTest, TheFirstLargeReadEndsAloneAndNoneIsForgotten) {
   constexpr uint64_t kBlocks = 32;
   for (const bool read_only : {false, true}) {
     for (const bool fault : {false, true}) {
@@ -310,6 +310,59 @@ TEST(PoolTurnTest, LargeReadsEndOneByOneAndNoneIsForgotten) {
           EXPECT_EQ(ValueOf(b.data + i * 4096), 100 + i);
         }
       }
+    }
+  }
+}
+
+// Of small ones a few are told of first, and what their host does next reaches the medium before the
+// rest is checked, whether the medium delivered within Poll or before it.
+TEST(PoolTurnTest, SmallReadsEndAFewAtATimeAndTheNextGoOutBetween) {
+  constexpr int kReads = 32;
+  for (const bool delivered_before : {false, true}) {
+    MemFile file(64 * kMiB);
+    Host host(file);
+    ASSERT_EQ(host.Format(), Status::kOk);
+    ASSERT_EQ(host.Open(), Status::kOk);
+    const uint32_t v = host.Create("a", 1000);
+    ASSERT_EQ(host.Write(v, 0, 100, kReads), Status::kOk);
+    ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    for (int i = 0; i < 1000 && host.pool->WantsPoll(); ++i) host.Step();
+    Buffer b(kReads + 1);
+    Op ops[kReads + 1];
+    int ended = 0;
+    for (int i = 0; i <= kReads; ++i) {
+      ops[i].volume = v;
+      ops[i].lba = static_cast<uint64_t>(i % kReads);
+      ops[i].blocks = 1;
+      ops[i].data = b.data + i * 4096;
+      ops[i].context = &ended;
+      ops[i].done = [](Op* op) { ++*static_cast<int*>(op->context); };
+      if (i < kReads) host.pool->Submit(&ops[i]);
+    }
+    host.pool->Kick();
+    if (delivered_before) {
+      file.Poll();
+      host.pool->Kick();
+      EXPECT_EQ(ended, 0);
+    }
+    EXPECT_EQ(host.pool->Poll(), 4);
+    int sent = 0;
+    file.fail = [&](const IoRequest& r) {
+      sent += r.kind == IoKind::kRead;
+      return 0;
+    };
+    host.pool->Submit(&ops[kReads]);
+    host.pool->Kick();
+    EXPECT_EQ(ended, 4);
+    file.Poll();
+    EXPECT_EQ(sent, 1);
+    EXPECT_EQ(ended, 4);
+    file.fail = nullptr;
+    for (int i = 0; i < 20 && host.pool->WantsPoll(); ++i) host.pool->Poll();
+    EXPECT_EQ(ended, kReads + 1);
+    for (int i = 0; i <= kReads; ++i) {
+      EXPECT_EQ(ops[i].status, Status::kOk);
+      EXPECT_EQ(ValueOf(b.data + i * 4096), 100u + static_cast<uint64_t>(i % kReads));
     }
   }
 }
