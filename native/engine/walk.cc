@@ -565,6 +565,11 @@ void PoolImpl::StepWalk() {
   for (Walk* w : {&resilver_, &scrub_, &rebalance_}) {
     if (w != walk && !w->queue.empty()) DropTasks(w);
   }
+  // Moves are operations, and may themselves wait for the checkpoint that what is queued behind them
+  // holds up: the rest of the leaf is looked at again after it.
+  if (finish_waiting_ && walk->kind == WalkKind::kRebalance && walk->in_flight >= kTasksInFlight) {
+    DropTasks(walk);
+  }
   FillTokens();
   for (int budget = kLeavesAStep; budget > 0; --budget) {
     while (!walk->queue.empty() && walk->in_flight < kTasksInFlight &&
@@ -615,6 +620,7 @@ bool PoolImpl::AdvanceWalk(Walk* walk) {
   }
   walk->begun_tree = r.tree;
   walk->begun_leaf = r.leaf;
+  walk->begun_done = r.done_blocks;
   return VisitLeaf(walk, tree, owner, r.tree, shared);
 }
 
@@ -624,6 +630,7 @@ WalkRecord PoolImpl::KeptRecord(const Walk& walk) const {
   if (!walk.queue.empty() || walk.in_flight > 0) {
     record.tree = walk.begun_tree;
     record.leaf = walk.begun_leaf;
+    record.done_blocks = walk.begun_done;
   }
   return record;
 }

@@ -61,6 +61,7 @@ struct Walk {
   uint32_t in_flight = 0;
   uint64_t begun_tree = 0;  // The leaf whose tasks are under way: from there on after a crash.
   uint64_t begun_leaf = 0;
+  uint64_t begun_done = 0;  // Blocks looked at before it.
   bool wrote = false;           // Resilver: since it last waited for checkpoints.
   uint64_t run_started_ms = 0;  // This opening's part, for the pace.
   uint64_t run_done = 0;

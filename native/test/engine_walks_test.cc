@@ -63,6 +63,47 @@ TEST(Walks, ARebalanceGivesANewDeviceItsShareAndGoesOnAfterAKill) {
   }
 }
 
+// What is moved is written, and like any write it may have to wait for a checkpoint; what is still to
+// be moved keeps that checkpoint from ending.
+TEST(Walks, ARebalanceDoesNotWaitForTheCheckpointThatItHoldsUp) {
+  for (const bool immediate : {false, true}) {
+    PoolHost host;
+    for (int i = 0; i < 2; ++i) host.AddMedium(128, immediate);
+    PoolLayout layout;
+    layout.data.push_back({host.File(0)});
+    FormatOptions format;
+    format.log_bytes = 64 * 4096;  // The smallest: full again and again.
+    for (int i = 0; i < 16; ++i) format.store_id.bytes[i] = static_cast<uint8_t>(i + 1);
+    ASSERT_EQ(Pool::Format(layout, format), Status::kOk);
+    ASSERT_EQ(host.OpenWith({0}), Status::kOk);
+    const uint32_t v = host.Create("v", 8192);
+    // No two neighbours of the volume are neighbours on the medium: each moves by itself.
+    constexpr uint64_t kBlocks = 4096;
+    for (uint64_t i = 0; i < kBlocks; ++i) {
+      ASSERT_EQ(host.Write(v, i * 1237 % kBlocks, i * 1237 % kBlocks + 1), Status::kOk);
+    }
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+      DeviceFile file = host.File(1);
+      file.id.bytes[0] = 77;
+      host.pool->AddVdev({file}, d, c);
+    }),
+              Status::kOk);
+    host.Settle();
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->StartRebalance(d, c); }),
+              Status::kOk);
+    for (uint64_t i = 0; i < 2000; ++i) {
+      ASSERT_EQ(host.Write(v, kBlocks + i, kBlocks + i + 1), Status::kOk) << i;
+    }
+    SettleWalks(host);
+    const WalkStatus walk = host.pool->WalkInfo(WalkKind::kRebalance);
+    EXPECT_EQ(walk.state, WalkState::kDone);
+    EXPECT_GT(walk.healed_blocks, 1000u);
+    for (uint64_t lba = 0; lba < kBlocks + 2000; ++lba) ASSERT_EQ(host.Read(v, lba), lba + 1);
+    ASSERT_EQ(host.Close(), Status::kOk);
+    host.ExpectClean({0, 1});
+  }
+}
+
 // A block that a snapshot has got since the walk looked at it would be on the medium twice, and be
 // told as changed.
 TEST(Walks, ARebalanceMovesNothingThatASnapshotTookMeanwhile) {
