@@ -865,6 +865,7 @@ class PoolImpl final : public Pool {
   Status NoPlaceKnown(std::string* why);
   Status WriteLabelsSync(std::string* why);
   Status EqualizeSuperblocks(uint32_t base, bool erase_other, std::string* why);
+  void ReleasePending();
   void SetLimits();
   Got WaitPage(Tree* tree, uint64_t index, bool create, Page** page);
   bool ReadSync(uint64_t block, uint32_t blocks, uint8_t* data);
@@ -916,6 +917,7 @@ class PoolImpl final : public Pool {
   uint64_t opening_ = 0;
   Superblock other_{};  // The generation that was not opened from, if it is valid.
   bool other_valid_ = false;
+  bool other_gone_ = false;  // Durably: no later opening finds it.
   uint64_t generation_ = 0;  // Of the checkpoint to come: what is written now is born in it.
   uint64_t reserve_ = 0;
   uint64_t growth_reserve_ = 0;  // The same for writes that grow.

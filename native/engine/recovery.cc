@@ -175,6 +175,7 @@ Status PoolImpl::Recover(const std::vector<DeviceFile>& files, std::string* why)
     opening_now_ = false;
     return Status::kOk;
   }
+  if (other_gone_) ReleasePending();
   EnsureRegions();
   if (!FlushSync()) {
     *why = "the medium failed a flush";
@@ -292,6 +293,7 @@ Status PoolImpl::WriteLabelsSync(std::string* why) {
 Status PoolImpl::EqualizeSuperblocks(uint32_t base, bool erase_other, std::string* why) {
   AlignedBlocks buffer(2);
   bool wrote = false;
+  bool gone = !other_valid_ || erase_other;
   std::memcpy(sb_buffer_, &sb_, sizeof sb_);
   for (uint16_t d = 0; d < devices_.devices().size(); ++d) {
     DeviceSet::Device* device = devices_.device(d);
@@ -314,6 +316,12 @@ Status PoolImpl::EqualizeSuperblocks(uint32_t base, bool erase_other, std::strin
         if (!TransferBlocks(*device->file, IoKind::kWrite, place, 1, buffer.data)) good = 0;
         wrote = true;
       }
+    } else if (gone) {
+      for (const bool back : {false, true}) {
+        const uint64_t place = SuperPlace(1 - base, back, device->record.size_blocks);
+        gone = gone && TransferBlocks(*device->file, IoKind::kRead, place, 1, buffer.data) &&
+               std::all_of(buffer.data, buffer.data + kBlockBytes, [](uint8_t b) { return b == 0; });
+      }
     }
     if (good > 0) continue;
     if (!devices_.TakeOut(d, DeviceState::kFaulted, "its superblock could not be written")) {
@@ -326,7 +334,38 @@ Status PoolImpl::EqualizeSuperblocks(uint32_t base, bool erase_other, std::strin
     *why = "the medium failed a flush";
     return Status::kIoError;
   }
+  other_gone_ = gone;
   return Status::kOk;
+}
+
+// What the generation opened from lists as freed was kept for the one before it (S13), and that one
+// is gone for good: overwritten by the one that was erased. A pool that is opened from the older
+// superblock needs this room: before it went down it had taken other blocks for its writes, and what
+// that superblock lists counted as free, the newer one being durable. As many groups as a checkpoint
+// takes on.
+void PoolImpl::ReleasePending() {
+  if (space_guessed_ || !lost_.empty()) return;
+  const size_t most = std::max<size_t>(16, cache_.capacity() / 16);
+  size_t groups = 0;
+  auto run = pending_old_.begin();
+  while (run != pending_old_.end() && groups++ < most) {
+    const uint64_t group = GroupOf(run->phys);
+    Page* leaf = nullptr;
+    const Got got = WaitPage(&space_, group, false, &leaf);
+    if (got != Got::kHere) break;  // The checkpoint meets it again, and knows what to do.
+    Touch(leaf);
+    for (; run != pending_old_.end() && GroupOf(run->phys) == group; ++run) {
+      const auto blocks = static_cast<uint32_t>(run->blocks);
+      const uint32_t cleared = Group::ClearBits(leaf->space_leaf(), BitOf(run->phys), blocks);
+      if (cleared != blocks) return Fault("the metadata contradict each other: a block freed twice");
+      leaf->used -= cleared;
+      CountUsed(run->phys, -int64_t{cleared});
+      pending_blocks_ -= blocks;
+      const auto held = groups_.find(group);
+      if (held != groups_.end()) Rewind(held->second.get(), BitOf(run->phys));
+    }
+  }
+  pending_old_.erase(pending_old_.begin(), run);
 }
 
 void PoolImpl::SetLimits() {
