@@ -71,7 +71,7 @@ bool PoolImpl::InstallIsSound(const Op* op) {
     if (tag.kind > BlockKind::kUnknown) return false;
     if (tag.kind == BlockKind::kUnknown && tag.version == 0) return false;
     if (tag.kind == BlockKind::kEmpty && tag.version != 0) return false;
-    if (op->guard == Guard::kExact && tag.kind != BlockKind::kData) return false;
+    if (op->guard >= Guard::kExact && tag.kind != BlockKind::kData) return false;
   }
   return true;
 }
@@ -161,9 +161,12 @@ void PoolImpl::ApplyInstall(VolumeState* volume, Page* page, uint64_t lba, uint3
     const bool empty = leaf->kind[e] == kEntryEmpty || IsInherited(volume, leaf->born[e]);
     const uint64_t has = empty ? 0 : leaf->version[e];
     // A repair goes by the version that reads show, also of what a clone has from its origin.
-    const bool take = guard == Guard::kExact
-                          ? leaf->kind[e] == kEntryData && leaf->version[e] == tag.version
-                          : has != tag.version && (has < joined || has < tag.version);
+    // A block may have been repaired between a move's read and its turn.
+    const bool exact = leaf->kind[e] == kEntryData && leaf->version[e] == tag.version &&
+                       (guard != Guard::kSame || leaf->crc[e] == tag.crc);
+    const bool take = guard == Guard::kJoin
+                          ? has != tag.version && (has < joined || has < tag.version)
+                          : exact;
     tag.result = take ? kTagInstalled : 0;
     if (!take) {
       if (phys != 0) FreeRun(phys, 1);

@@ -47,7 +47,7 @@ bool UnmapIsSound(LogEntry* e, const uint8_t* body, uint32_t bytes) {
 
 bool InstallIsSound(LogEntry* e, const uint8_t* body, uint32_t bytes) {
   const LogEntryHeader& h = e->header;
-  if (h.blocks == 0 || h.blocks > kLeafEntries || h.runs > h.blocks || h.flags == 0 || h.flags > 2)
+  if (h.blocks == 0 || h.blocks > kLeafEntries || h.runs > h.blocks || h.flags == 0 || h.flags > 3)
     return false;
   if ((h.lba & (kLeafEntries - 1)) + h.blocks > kLeafEntries) return false;
   if (h.runs * sizeof(LogRun) + h.blocks * 13u > bytes) return false;

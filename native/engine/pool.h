@@ -67,6 +67,7 @@ enum class Guard : uint8_t {
   kJoin = 1,   // B4: the block's version is below Op::version (`j`), or below its tag's. A block of
                // the tag's version is left alone. It may go back to an older version.
   kExact = 2,  // H3: the block is data of exactly the tag's version.
+  kSame = 3,   // And of exactly its checksum: what was read is what is there. Of the pool's own moves.
 };
 
 // One block operation on a volume, in 4 KiB blocks. Owned by the submitter and untouched by it

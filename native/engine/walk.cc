@@ -462,7 +462,7 @@ void PoolImpl::MoveTask(WalkTask* task) {
   op.blocks = task->blocks;
   op.data = task->buffer;
   op.tags = task->tags;
-  op.guard = Guard::kExact;
+  op.guard = Guard::kSame;
   op.context = task;
   op.done = [](Op* ended) {
     auto* moved = static_cast<WalkTask*>(ended->context);

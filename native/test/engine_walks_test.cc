@@ -3,6 +3,7 @@
 
 #include <random>
 
+#include "native/engine/crc32c.h"
 #include "native/test/pool_host.h"
 
 namespace ashlar {
@@ -102,6 +103,64 @@ TEST(Walks, ARebalanceDoesNotWaitForTheCheckpointThatItHoldsUp) {
     ASSERT_EQ(host.Close(), Status::kOk);
     host.ExpectClean({0, 1});
   }
+}
+
+// A repair brings other bytes under the version that is there: what a walk had read before is not to
+// go over them.
+TEST(Walks, ARebalanceMovesNothingThatWasRepairedMeanwhile) {
+  PoolHost host;
+  for (int i = 0; i < 2; ++i) host.AddMedium(128);
+  ASSERT_EQ(host.Format({{0}}), Status::kOk);
+  ASSERT_EQ(host.OpenWith({0}), Status::kOk);
+  uint32_t v = host.Create("v", 8192);
+  Fill(host, v, 8192, 1);
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+    DeviceFile file = host.File(1);
+    file.id.bytes[0] = 77;
+    host.pool->AddVdev({file}, d, c);
+  }),
+            Status::kOk);
+  host.Settle();
+  int held = 0;
+  host.media[0]->hold = [&held](const IoRequest& r) {
+    held += r.kind == IoKind::kRead;
+    return r.kind == IoKind::kRead;
+  };
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->StartRebalance(d, c); }),
+            Status::kOk);
+  for (int i = 0; i < 100; ++i) host.Step();
+  ASSERT_GT(held, 0);
+  BlockTag there[128];
+  Op look;
+  look.kind = OpKind::kTags;
+  look.volume = v;
+  look.blocks = 128;
+  look.tags = there;
+  ASSERT_EQ(host.Run(&look), Status::kOk);
+  BlockBuffer bytes(128);
+  for (uint64_t i = 0; i < 128; ++i) {
+    StampBlock(bytes.data + i * 4096, 700000 + i);
+    there[i].crc = Crc32c(bytes.data + i * 4096, 4096);
+  }
+  Op repair;
+  repair.kind = OpKind::kWrite;
+  repair.guard = Guard::kExact;
+  repair.volume = v;
+  repair.blocks = 128;
+  repair.data = bytes.data;
+  repair.tags = there;
+  ASSERT_EQ(host.Run(&repair), Status::kOk);
+  host.media[0]->hold = nullptr;
+  SettleWalks(host);
+  EXPECT_GT(host.pool->WalkInfo(WalkKind::kRebalance).healed_blocks, 1000u);
+  host.pool.reset();  // What was moved is in the log, too.
+  ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk) << host.why;
+  v = host.Handle("v");
+  for (uint64_t lba = 0; lba < 8192; ++lba) {
+    ASSERT_EQ(host.Read(v, lba), lba < 128 ? 700000 + lba : lba + 1) << lba;
+  }
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean({0, 1});
 }
 
 // A block that a snapshot has got since the walk looked at it would be on the medium twice, and be

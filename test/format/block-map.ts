@@ -39,12 +39,12 @@ export class BlockMap {
     if (version > floor) this.holes.push({ first: lba, end: lba + blocks, version });
   }
 
-  /** B4 with a guard of 1, H3 with 2. */
+  /** B4 with a guard of 1, H3 with 2, a block that was moved with 3. */
   install(lba: number, copy: Entry, guard: number, join: bigint, floor: bigint): void {
     const has = this.at(lba);
     const take =
-      guard === 2
-        ? has.kind === 1 && has.version === copy.version
+      guard !== 1
+        ? has.kind === 1 && has.version === copy.version && (guard === 2 || has.crc === copy.crc)
         : has.version !== copy.version && (has.version < join || has.version < copy.version);
     if (!take) return;
     const hole = copy.version > floor ? { ...EMPTY, kind: 2, version: copy.version } : EMPTY;
