@@ -222,7 +222,7 @@ void PoolImpl::ApplyMarks(VolumeState* volume, const VolumeMarks& marks) {
 // Each block in a leaf of its own is the worst case: itself, the leaf's two copies, and a share of
 // the pages above.
 uint64_t PoolImpl::CreditBlocks() const {
-  const uint64_t owed = growth_reserve_ + 2 * unplaced_pages_ + 512;
+  const uint64_t owed = growth_reserve_ + OwedBlocks() + 512;
   const uint64_t soon = FreeSoon();
   return soon <= owed ? 0 : (soon - owed) * 4 / 13;
 }
@@ -243,10 +243,21 @@ void PoolImpl::StartControl(ControlOp* control) {
   }
 }
 
+// Records stay, and with them the pages of their lists: never out of the reserve, which is for what
+// gives back.
+bool PoolImpl::MayGrow(const Piece* piece) const {
+  return FreeSoon() >= reserve_ + OwedBlocks() + 2 * PagesOf(piece);
+}
+
 PoolImpl::Admission PoolImpl::TryStartControl(Piece* piece) {
   ControlOp* c = piece->control;
   if (c->kind == LogKind::kSnapshot) {
     if (c->waits > 0 && !Mutated(Mutant::kSnapshotOvertakes)) return Admission::kWait;
+    if (!MayGrow(piece)) {
+      if (owed_pages_ > 0) return Admission::kWait;
+      FinishPiece(piece, Status::kNoSpace);
+      return Admission::kDone;
+    }
     // Each entry in a block of its own is more than enough.
     if (!LogHasBlocks(c->targets.size() + 1)) {
       want_checkpoint_ = true;
@@ -255,11 +266,16 @@ PoolImpl::Admission PoolImpl::TryStartControl(Piece* piece) {
     AppendSnapshots(piece);
     return Admission::kGo;
   }
+  if ((c->kind == LogKind::kCreate || c->kind == LogKind::kClone) && !MayGrow(piece)) {
+    if (owed_pages_ > 0) return Admission::kWait;
+    FinishPiece(piece, Status::kNoSpace);
+    return Admission::kDone;
+  }
   uint32_t bytes = sizeof(LogEntryHeader);
   if (c->kind == LogKind::kCreate || c->kind == LogKind::kClone)
     bytes += sizeof(LogCreate) + ((c->volume->name.size() + 7) & ~7u);
   if (c->kind == LogKind::kPutBlob) bytes += sizeof(LogBlob);
-  Admission room = HasRoom(piece->blocks, bytes);
+  Admission room = HasRoom(piece->blocks, bytes, piece->blocks > 0 ? PagesOf(piece) : 0);
   if (room == Admission::kWait) return room;
   if (room == Admission::kDone) {
     FinishPiece(piece, Status::kNoSpace);

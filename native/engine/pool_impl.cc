@@ -367,7 +367,7 @@ Piece* PoolImpl::NewPiece(PieceKind kind, OpState* op) {
   piece->control = nullptr;
   piece->leaf = nullptr;
   piece->data = nullptr;
-  piece->ios = 0;
+  piece->ios = piece->owes = 0;
   piece->tries = 0;
   piece->log = nullptr;
   piece->holds.clear();
@@ -419,6 +419,7 @@ void PoolImpl::FinishPiece(Piece* piece, Status status, uint64_t failed_lba) {
 
 void PoolImpl::FinishOp(OpState* state) {
   Op* op = state->op;
+  EndCredit(state);
   OpLogged(state);
   const bool change = op->kind == OpKind::kWrite || op->kind == OpKind::kUnmap;
   state->volume->progress.End(state->ticket, state->status == Status::kOk);

@@ -188,6 +188,7 @@ struct OpState {
   uint32_t pieces = 0;
   bool stepping = false;  // Unmap, verify: the loop over pieces is running.
   bool credited = false;  // Space was found for all of it.
+  uint64_t promised = 0;  // Of that, blocks not taken yet.
   Status status = Status::kOk;
   uint64_t failed_lba = 0;
   uint64_t cursor = 0;  // Unmap, verify: the next lba.
@@ -246,6 +247,7 @@ struct Piece : Waiter {
   uint64_t blocks = 0;
   uint64_t version = 0;
   uint32_t ios = 0;
+  uint32_t owes = 0;  // Pages, while it is logged and not applied.
   uint8_t tries = 0;
   LogBlock* log = nullptr;
   std::vector<LogBlock*> holds;  // Write retry (S10): the blocks that named bad places, held back
@@ -715,7 +717,7 @@ class PoolImpl final : public Pool {
   void TaskWriteDone(EngineIo* io);
   void TaskWritten(WalkTask* task);
   void EndTask(WalkTask* task);
-  void ReportDamage(const Walk* walk, const VolumeState* owner, DamagedBlock block);
+  bool ReportDamage(const Walk* walk, const VolumeState* owner, DamagedBlock block);
   void ForgetDamage(uint64_t phys, uint64_t blocks);
   void HandDamageOn(uint64_t from, const VolumeState* to, uint64_t phys, uint64_t blocks);
   void FillTokens();
@@ -747,7 +749,12 @@ class PoolImpl final : public Pool {
   enum class Admission : uint8_t { kGo, kWait, kDone };
   Admission TryStart(Piece* piece);
   Admission HasCredit(Piece* piece);
-  Admission HasRoom(uint64_t blocks, uint32_t log_bytes);
+  Admission HasRoom(uint64_t blocks, uint32_t log_bytes, uint32_t pages);
+  uint32_t PagesOf(const Piece* piece) const;
+  void Credit(OpState* state);
+  void EndCredit(OpState* state);
+  uint64_t OwedBlocks() const;
+  bool MayGrow(const Piece* piece) const;
   void SendWrite(Piece* piece);
   void WriteIoDone(EngineIo* io);
   void RetryWrite(Piece* piece);
@@ -953,6 +960,9 @@ class PoolImpl final : public Pool {
   std::vector<uint64_t> pending_pages_;  // Addresses of the newest pending tree.
   uint64_t releasing_count_ = 0;         // Blocks in releasing_.
   uint64_t pending_blocks_ = 0;          // In freed_now_ and pending_old_.
+  int reclaim_leaves_ = 1;  // That a step of what runs in the background may change.
+  uint64_t promised_ = 0;    // Blocks, to operations that are credited.
+  uint64_t owed_pages_ = 0;  // By what is logged and not applied.
   uint64_t unplaced_pages_ =
       0;  // Dirty pages that have no address yet: two blocks each at the cut.
   uint64_t data_mapped_ = 0;

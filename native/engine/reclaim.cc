@@ -17,6 +17,7 @@
 namespace ashlar {
 namespace {
 constexpr int kLeavesAStep = 32;
+constexpr uint64_t kLeavesAhead = 32;
 constexpr size_t kMaxFreedRuns = 1 << 16;
 }  // namespace
 
@@ -30,6 +31,21 @@ void PoolImpl::StepReclaim() {
   if (freed_now_.size() > kMaxFreedRuns || cache_.dirty_pages() > hard_dirty_) {
     want_checkpoint_ = true;
     return;
+  }
+  // Each leaf may be two pages to place, as those above them may. Short of room, as few as there is
+  // room for, after a checkpoint that leaves little else to place.
+  constexpr int64_t kAbove = kMaxHeight + 1;
+  const int64_t room =
+      static_cast<int64_t>(FreeNow()) - static_cast<int64_t>(CheckpointNeed() + 2 * owed_pages_);
+  reclaim_leaves_ =
+      static_cast<int>(std::clamp<int64_t>(room / 4 - kAbove, 0, kLeavesAStep));
+  if (reclaim_leaves_ == 0) {
+    if (stage_ != CheckpointStage::kIdle || cache_.dirty_pages() > kAbove) {
+      want_checkpoint_ = true;
+      return;
+    }
+    if (room < 2 * kAbove) return;  // Only what is deleted by somebody helps.
+    reclaim_leaves_ = 1;
   }
   for (size_t i = 0; i < reclaim_.size(); ++i) {
     VolumeState* v = reclaim_[i];
@@ -186,7 +202,7 @@ void PoolImpl::StartLineWalk(VolumeState* s) {
 bool PoolImpl::StepLineWalk(VolumeState* s) {
   LineWalk& walk = s->head->walk;
   const bool sweep = s->state == RecordState::kCondemned;
-  int budget = kLeavesAStep;
+  int budget = reclaim_leaves_;
   for (;;) {
     // The list under way is the first whose birth is above walk.list.
     VolumeState* record = nullptr;
@@ -325,7 +341,7 @@ bool PoolImpl::DeleteStep(VolumeState* v) {
   if (!DeleteTree(v, &v->map) || !DeleteTree(v, &v->blobs.tree) || !EraseLists(v)) return false;
   // A checkpoint under way may still write pages of its trees.
   if (stage_ != CheckpointStage::kIdle) return false;
-  int budget = kLeavesAStep;
+  int budget = reclaim_leaves_;
   while (!v->line.empty()) {
     VolumeState* s = v->line.back();
     if (--budget < 0 || !ForgetPages(&s->map, s->map.root.height, 0) || !RemoveRecord(s)) {
@@ -339,7 +355,7 @@ bool PoolImpl::DeleteStep(VolumeState* v) {
 
 // All lists of a deleted volume's line. True once they are empty.
 bool PoolImpl::EraseLists(VolumeState* head) {
-  int budget = kLeavesAStep;
+  int budget = reclaim_leaves_;
   for (size_t i = 0; i <= head->line.size(); ++i) {
     VolumeState* record = i < head->line.size() ? head->line[i] : head;
     const uint64_t birth = record != head ? record->birth : ~0ull;
@@ -378,7 +394,7 @@ bool PoolImpl::EraseLists(VolumeState* head) {
 
 // True once the tree is gone. What a clone shares with its origin is let go of, a subtree a step.
 bool PoolImpl::DeleteTree(VolumeState* volume, Tree* tree) {
-  int budget = kLeavesAStep;
+  int budget = reclaim_leaves_;
   const uint64_t keep = tree->role == Role::kMap ? volume->origin_birth : 0;
   uint64_t at = volume->delete_cursor;
   const uint64_t leaves = LeafSpan(tree->root.height);
@@ -390,7 +406,7 @@ bool PoolImpl::DeleteTree(VolumeState* volume, Tree* tree) {
     if (got == Got::kLoading) {
       // Ask for its neighbours too: the medium has a queue.
       for (uint64_t i = at + 1;
-           i < at + kLeavesAStep && i < leaves && (i >> kFanOutBits) == (at >> kFanOutBits); ++i) {
+           i < at + kLeavesAhead && i < leaves && (i >> kFanOutBits) == (at >> kFanOutBits); ++i) {
         Page* other = nullptr;
         static_cast<void>(Descend(tree, i, Newness::kBorn, keep, &span, &other));
       }

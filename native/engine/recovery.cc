@@ -37,7 +37,7 @@ Supers FindSupers(const DeviceSet& set) {
         if (status == Status::kOk) {
           if (!s.valid[slot] || sb->generation > s.slot[slot].generation) s.slot[slot] = *sb;
           s.valid[slot] = true;
-        } else if (status != Status::kNotAPool) {
+        } else if (status != Status::kNotAPool && s.worst != Status::kVersion) {
           s.worst = status;
         }
       }
@@ -224,7 +224,8 @@ Status PoolImpl::ReadSuperblocks(std::string* why) {
   }
   if (sb_buffer_ == nullptr) std::abort();
   const Supers s = FindSupers(devices_);
-  if (!s.valid[0] && !s.valid[1]) {
+  // Also where the one before is known: what was written since would be lost with the newer one.
+  if ((!s.valid[0] && !s.valid[1]) || s.worst == Status::kVersion) {
     *why = s.worst == Status::kVersion ? "the pool has a format this version does not know"
                                        : "no valid superblock";
     return s.worst == Status::kNotAPool ? Status::kCorrupt : s.worst;
@@ -245,6 +246,12 @@ Status PoolImpl::ReadSuperblocks(std::string* why) {
   base_generation_ = sb_.generation;
   LayOutGroups();
   uint64_t highest = other_valid_ ? std::max(sb_.generation, other_.generation) : sb_.generation;
+  // A newer superblock that is gone leaves its generation behind in the labels: of what a device has
+  // missed since, nothing is to be older than what it is said to have.
+  for (const auto& device : devices_.devices()) {
+    if (device == nullptr || device->record.stale_since == ~uint64_t{0}) continue;
+    highest = std::max(highest, device->record.stale_since);
+  }
   // The next superblock goes where the base is not.
   generation_ = highest + 1;
   if ((generation_ & 1) == base) ++generation_;
@@ -317,10 +324,19 @@ Status PoolImpl::EqualizeSuperblocks(uint32_t base, bool erase_other, std::strin
         wrote = true;
       }
     } else if (gone) {
+      // A torn one, or one that has rotted, is erased like a newer one: it is no superblock now, and
+      // is not to be one at a later opening. What cannot be read may be.
       for (const bool back : {false, true}) {
         const uint64_t place = SuperPlace(1 - base, back, device->record.size_blocks);
-        gone = gone && TransferBlocks(*device->file, IoKind::kRead, place, 1, buffer.data) &&
-               std::all_of(buffer.data, buffer.data + kBlockBytes, [](uint8_t b) { return b == 0; });
+        if (!TransferBlocks(*device->file, IoKind::kRead, place, 1, buffer.data)) {
+          gone = false;
+          continue;
+        }
+        uint8_t* const end = buffer.data + kBlockBytes;
+        if (std::all_of(buffer.data, end, [](uint8_t b) { return b == 0; })) continue;
+        std::memset(buffer.data, 0, kBlockBytes);
+        gone &= TransferBlocks(*device->file, IoKind::kWrite, place, 1, buffer.data);
+        wrote = true;
       }
     }
     if (good > 0) continue;

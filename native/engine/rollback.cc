@@ -12,7 +12,6 @@
 
 namespace ashlar {
 namespace {
-constexpr int kLeavesAStep = 32;
 }  // namespace
 
 void PoolImpl::RollbackVolume(uint32_t handle, uint32_t snapshot, uint64_t version,
@@ -131,7 +130,7 @@ bool PoolImpl::RollbackStep(VolumeState* v) {
 
 // Every leaf that differs becomes the snapshot's. False: more to do.
 bool PoolImpl::RollbackLeaves(VolumeState* v, VolumeState* s) {
-  int budget = kLeavesAStep;
+  int budget = reclaim_leaves_;
   Tree* tree = &v->map;
   const uint64_t leaves = LeafSpan(tree->root.height);
   const uint64_t sized =
@@ -215,7 +214,7 @@ void PoolImpl::RollbackLeaf(VolumeState* v, Page* page, const Page* then) {
 
 // The data on the lists since the snapshot is the head's again; pages stay the snapshot's alone.
 bool PoolImpl::RollbackLists(VolumeState* v, const VolumeState* s) {
-  int budget = kLeavesAStep;
+  int budget = reclaim_leaves_;
   for (size_t i = 0; i <= v->line.size(); ++i) {
     VolumeState* record = i < v->line.size() ? v->line[i] : v;
     const uint64_t birth = record != v ? record->birth : ~0ull;

@@ -83,13 +83,17 @@ PoolImpl::Admission PoolImpl::TryStartUnmap(Piece* piece) {
 
 PoolImpl::Admission PoolImpl::LogUnmap(Piece* piece) {
   constexpr uint32_t kBytes = sizeof(LogEntryHeader) + sizeof(LogUnmapBody);
-  const Admission room = HasRoom(0, kBytes);
+  const Admission room = HasRoom(0, kBytes, PagesOf(piece));
   if (room == Admission::kWait) return room;
   OpState* state = piece->op;
   // A hole with a version may need pages. It gives blocks back, so it may use more of the reserve
   // than a write.
-  const bool keep = piece->version > piece->volume->hole_floor;
-  if (keep && FreeSoon() < reserve_ / 4 + 2 * unplaced_pages_ + 4 * (kMaxHeight + 1)) {
+  // Pages that a snapshot has are needed twice from then on, whatever the hole is.
+  const VolumeState* v = piece->volume;
+  const bool grows = piece->version > v->hole_floor || v->prev_birth > 0 || v->origin != nullptr;
+  const uint64_t needs = reserve_ / 4 + 4 * (kMaxHeight + 1);
+  if (grows && (room == Admission::kDone || FreeSoon() < needs + OwedBlocks())) {
+    if (owed_pages_ > 0) return Admission::kWait;
     FinishPiece(piece, Status::kNoSpace, piece->lba);
     return Admission::kDone;
   }

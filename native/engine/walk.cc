@@ -168,8 +168,9 @@ bool PoolImpl::VisitLeaf(Walk* walk, Tree* tree, VolumeState* owner, uint64_t ke
       // All of its copies: what is below cannot be looked at, and cannot be read by anybody.
       ++r.damaged_blocks;
       if (tree == &space_) LoseSpace(leaf);
-      ReportDamage(walk, owner,
-                   {{}, tree->role == Role::kMap ? leaf << kLeafBits : 0, page->load_ptr.addr[0]});
+      static_cast<void>(ReportDamage(
+          walk, owner,
+          {{}, tree->role == Role::kMap ? leaf << kLeafBits : 0, page->load_ptr.addr[0]}));
       cache_.Remove(page);
       return skip(level);
     }
@@ -212,7 +213,11 @@ void PoolImpl::VisitEntries(Walk* walk, Page* page, VolumeState* owner, uint64_t
   for (uint32_t e = 0; e < kLeafEntries;) {
     const bool data = leaf->kind[e] == kEntryData;
     // Within a hundredth of its size: a vdev is not looked at again for that.
-    const bool stays = data && moves && !IsFull(VdevOf(leaf->phys[e]), 100);
+    // Nor what came since the leaf was first looked at: it may have been moved to where there was
+    // room, and be moved so for ever.
+    const bool stays = data && moves &&
+                       (leaf->born[e] > walk->first_generation ||
+                        !IsFull(VdevOf(leaf->phys[e]), 100));
     if (!data || stays || leaf->born[e] <= bound) {
       walk->record.done_blocks += data && (moves || walk->record.since > 0);
       ++e;
@@ -361,9 +366,11 @@ void PoolImpl::TaskRepaired(Repair* repair) {
       ++walk->record.healed_blocks;  // Moved ones are counted there.
   } else {
     SetBit(task->lost, i);
-    ++walk->record.damaged_blocks;
-    ReportDamage(walk, FindTree(task->tree),
-                 {{}, task->lba[i], task->phys + i, 0, !task->is_page && !task->is_blob});
+    const bool fresh =
+        ReportDamage(walk, FindTree(task->tree),
+                     {{}, task->lba[i], task->phys + i, 0, !task->is_page && !task->is_blob});
+    // A rebalance may look at a leaf more than once.
+    walk->record.damaged_blocks += fresh || walk->kind != WalkKind::kRebalance;
   }
   TaskStep(task);
 }
@@ -486,16 +493,18 @@ void PoolImpl::PreferEmptier() {
   }
 }
 
-void PoolImpl::ReportDamage(const Walk* walk, const VolumeState* owner, DamagedBlock block) {
+// False: it is known already.
+bool PoolImpl::ReportDamage(const Walk* walk, const VolumeState* owner, DamagedBlock block) {
   block.volume = ShownName(owner);
   block.tree = owner == nullptr ? 0 : owner->tree;
   block.scrubbed = walk->kind == WalkKind::kScrub;
   for (DamagedBlock& known : damage_) {
     if (known.phys != block.phys || known.lba != block.lba || known.tree != block.tree) continue;
     known.scrubbed |= block.scrubbed;
-    return;
+    return false;
   }
   if (damage_.size() < kMaxReported) damage_.push_back(std::move(block));
+  return true;
 }
 
 std::vector<DamagedBlock> PoolImpl::Damage() const {
@@ -567,7 +576,8 @@ void PoolImpl::StepWalk() {
   }
   // Moves are operations, and may themselves wait for the checkpoint that what is queued behind them
   // holds up: the rest of the leaf is looked at again after it.
-  if (finish_waiting_ && walk->kind == WalkKind::kRebalance && walk->in_flight >= kTasksInFlight) {
+  if (finish_waiting_ && walk->kind == WalkKind::kRebalance && !walk->queue.empty() &&
+      walk->in_flight >= kTasksInFlight) {
     DropTasks(walk);
   }
   FillTokens();
@@ -621,6 +631,11 @@ bool PoolImpl::AdvanceWalk(Walk* walk) {
   walk->begun_tree = r.tree;
   walk->begun_leaf = r.leaf;
   walk->begun_done = r.done_blocks;
+  if (walk->first_tree != r.tree || walk->first_leaf != r.leaf) {
+    walk->first_tree = r.tree;
+    walk->first_leaf = r.leaf;
+    walk->first_generation = generation_;
+  }
   return VisitLeaf(walk, tree, owner, r.tree, shared);
 }
 
@@ -649,6 +664,9 @@ void PoolImpl::DropTasks(Walk* walk) {
 void PoolImpl::BeginWalk(Walk* walk, uint64_t since) {
   DropTasks(walk);
   walk->record = WalkRecord{};
+  // What is still under way is of the walk before: a restart is not to go on from there.
+  walk->begun_tree = walk->begun_leaf = walk->begun_done = 0;
+  walk->first_tree = ~uint64_t{0};
   walk->record.state = static_cast<uint32_t>(WalkState::kRunning);
   walk->record.since = since;
   walk->record.started_s = UnixSeconds();

@@ -35,8 +35,9 @@ void PoolImpl::StartWrite(OpState* state) {
   ++state->pieces;
   // Far from the limit, no one counts. Near it the whole operation is decided at once, in its turn
   // (N1: nothing is changed if it fails).
-  state->credited = FreeSoon() >= growth_reserve_ + 2 * unplaced_pages_ + op->blocks + 256;
-  const bool queue = !state->credited || !stalled_.empty() || !ready_.empty();
+  bool queue = !stalled_.empty() || !ready_.empty();
+  if (!queue && FreeSoon() >= growth_reserve_ + OwedBlocks() + op->blocks + 256) Credit(state);
+  queue |= state->promised == 0;
   uint64_t lba = op->lba;
   const uint64_t end = op->lba + op->blocks;
   state->unlogged = 1;  // Not to be logged in full before the last piece is made.
@@ -141,28 +142,51 @@ PoolImpl::Admission PoolImpl::TryStart(Piece* piece) {
                              : piece->kind == PieceKind::kInstall
                                  ? InstallEntryBytes(blocks, blocks)
                                  : WriteEntryBytes(blocks, blocks);
-  Admission room = HasRoom(blocks, log_bytes);
+  Admission room = HasRoom(blocks, log_bytes, PagesOf(piece));
   if (room == Admission::kDone) {
     FinishPiece(piece, Status::kNoSpace, piece->lba);
     return room;
   }
-  if (room == Admission::kGo) SendWrite(piece);
+  if (room == Admission::kGo) {
+    piece->op->promised -= blocks;
+    promised_ -= blocks;
+    SendWrite(piece);
+  } else if (piece->op->promised == piece->op->op->blocks) {
+    // Nothing of it is begun: decided anew when its turn comes, by what is free then.
+    EndCredit(piece->op);
+  }
   return room;
 }
+
+void PoolImpl::Credit(OpState* state) {
+  state->credited = true;
+  state->promised = state->op->blocks;
+  promised_ += state->promised;
+}
+
+void PoolImpl::EndCredit(OpState* state) {
+  state->credited = false;
+  promised_ -= state->promised;
+  state->promised = 0;
+}
+
+// Of what is free, or will be: what the pages in memory take that have no place yet, the changes that
+// are logged and will need more, and the rest of operations that are begun.
+uint64_t PoolImpl::OwedBlocks() const { return 2 * (unplaced_pages_ + owed_pages_) + promised_; }
 
 // N1-N3. Blocks in flight count as used, pending ones as free: they come back (N4).
 PoolImpl::Admission PoolImpl::HasCredit(Piece* piece) {
   uint64_t growth = 0;
   if (!CountGrowth(piece->op, &growth)) return Admission::kWait;
   const uint64_t soon = FreeSoon();
-  const uint64_t owed = 2 * unplaced_pages_;
   const uint64_t blocks = piece->op->op->blocks;
-  const bool fits =
-      growth > 0 ? soon >= growth_reserve_ + owed + growth : soon >= reserve_ / 2 + owed + blocks;
-  if (fits) {
-    piece->op->credited = true;
+  const uint64_t needs = growth > 0 ? growth_reserve_ + growth : reserve_ / 2 + blocks;
+  if (soon >= needs + OwedBlocks()) {
+    Credit(piece->op);
     return Admission::kGo;
   }
+  // What is owed is more than will be taken: known once it is applied.
+  if (owed_pages_ > 0 && soon >= needs + OwedBlocks() - 2 * owed_pages_) return Admission::kWait;
   FinishPiece(piece, Status::kNoSpace, piece->lba);
   return Admission::kDone;
 }
@@ -172,6 +196,9 @@ bool PoolImpl::CountGrowth(OpState* state, uint64_t* growth) {
   const Op* op = state->op;
   uint64_t mapped = 0;
   bool loading = false;
+  const auto& snapshots = state->volume->snapshots;
+  const bool snapshot_comes = std::any_of(
+      snapshots.begin(), snapshots.end(), [](const auto& named) { return named.second->creating; });
   for (uint64_t lba = op->lba; lba < op->lba + op->blocks;) {
     const uint64_t next = std::min((lba | (kLeafEntries - 1)) + 1, op->lba + op->blocks);
     Page* leaf = nullptr;
@@ -182,7 +209,7 @@ bool PoolImpl::CountGrowth(OpState* state, uint64_t* growth) {
         const uint32_t e = i & (kLeafEntries - 1);
         // What a snapshot keeps is not paid for by overwriting it (N3).
         mapped += leaf->map_leaf()->kind[e] == kEntryData &&
-                  leaf->map_leaf()->born[e] > state->volume->prev_birth;
+                  leaf->map_leaf()->born[e] > state->volume->prev_birth && !snapshot_comes;
       }
     }
     lba = next;
@@ -198,13 +225,13 @@ bool PoolImpl::LogHasRoom(uint32_t bytes) const {
 
 // Physical room: log, cache, blocks. kWait asks for the checkpoint that makes it; kDone: none can
 // (N4).
-PoolImpl::Admission PoolImpl::HasRoom(uint64_t blocks, uint32_t log_bytes) {
+PoolImpl::Admission PoolImpl::HasRoom(uint64_t blocks, uint32_t log_bytes, uint32_t pages) {
   if (!LogHasRoom(log_bytes) || cache_.dirty_pages() >= hard_dirty_) {
     want_checkpoint_ = true;
     return Admission::kWait;
   }
-  if (blocks == 0) return Admission::kGo;
-  bool space = FreeNow() >= blocks + CheckpointNeed() + 2 * (kMaxHeight + 1);
+  if (blocks == 0 && pages == 0) return Admission::kGo;
+  bool space = FreeNow() >= blocks + CheckpointNeed() + 2 * (owed_pages_ + pages);
   if (space && EnsureFree(&data_, blocks)) return Admission::kGo;
   if (space && !data_.exhausted) return Admission::kWait;
   want_checkpoint_ = true;
@@ -215,6 +242,25 @@ PoolImpl::Admission PoolImpl::HasRoom(uint64_t blocks, uint32_t log_bytes) {
     return Admission::kDone;
   }
   return Admission::kWait;
+}
+
+// The pages that it may change once it is applied: its leaves and what is above them, each perhaps
+// twice, since a snapshot may have them as they were. Until then they are owed: the checkpoint that
+// comes after it needs places for them, and so does an opening that replays it.
+uint32_t PoolImpl::PagesOf(const Piece* piece) const {
+  constexpr uint32_t kRecords = 8;
+  const uint32_t height = piece->volume == nullptr ? 0 : piece->volume->map.root.height;
+  const auto leaves = static_cast<uint32_t>(piece->leaves.size());
+  switch (piece->kind) {
+    case PieceKind::kControl:
+      return kRecords * (1 + static_cast<uint32_t>(piece->control->targets.size()));
+    case PieceKind::kUnmap:
+      return 2 * (leaves + height + 1);
+    case PieceKind::kWriteAtomic:
+      return 2 * leaves * (height + 1);
+    default:
+      return 2 * (height + 1);
+  }
 }
 
 // --- The log ---
@@ -252,6 +298,8 @@ uint8_t* PoolImpl::AppendEntry(Piece* piece, uint32_t bytes) {
     open_log_->pieces.push_back(piece);
     open_log_->through.push_back(open_log_->entries);
     piece->log = open_log_;
+    piece->owes = PagesOf(piece);
+    owed_pages_ += piece->owes;
   }
   return at;
 }
@@ -475,10 +523,13 @@ void PoolImpl::RetryWrite(Piece* piece) {
                static_cast<Piece*>(nullptr));
   piece->log->whole = true;
   piece->holds.push_back(piece->log);
+  owed_pages_ -= piece->owes;  // As its new entry owes them.
   SendWrite(piece);
 }
 
 void PoolImpl::Apply(Piece* piece) {
+  owed_pages_ -= piece->owes;
+  piece->owes = 0;
   switch (piece->kind) {
     case PieceKind::kWrite:
       ApplyWrite(piece->volume, piece->leaf, piece->lba, static_cast<uint32_t>(piece->blocks),

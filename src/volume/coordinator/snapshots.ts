@@ -75,7 +75,9 @@ export class Snapshots {
         core.writes.onApplied(nowMs, peer, message.op, IoStatus.Ok);
         core.controls.end(
           nowMs,
-          `replica ${peer.replicaId} could not take it (status ${message.status})`,
+          message.status === IoStatus.NoSpace
+            ? `replica ${peer.replicaId} has no room for it: its pool is full`
+            : `replica ${peer.replicaId} could not take it (status ${message.status})`,
         );
         if (core.proposal === null && core.phase === CoordinatorPhase.Active) {
           core.records.propose(nowMs, nextRecord(core.record!, {}), null);
