@@ -164,9 +164,8 @@ void PoolImpl::ApplyInstall(VolumeState* volume, Page* page, uint64_t lba, uint3
     // A block may have been repaired between a move's read and its turn.
     const bool exact = leaf->kind[e] == kEntryData && leaf->version[e] == tag.version &&
                        (guard != Guard::kSame || leaf->crc[e] == tag.crc);
-    const bool take = guard == Guard::kJoin
-                          ? has != tag.version && (has < joined || has < tag.version)
-                          : exact;
+    const bool take =
+        guard == Guard::kJoin ? has != tag.version && (has < joined || has < tag.version) : exact;
     tag.result = take ? kTagInstalled : 0;
     if (!take) {
       if (phys != 0) FreeRun(phys, 1);

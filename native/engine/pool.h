@@ -45,7 +45,7 @@ inline constexpr uint32_t kMaxAtomicBlocks = 256;
 enum class BlockKind : uint8_t {
   kEmpty = 0,  // Never written, or its hole's version was dropped (B7). Version 0.
   kData = 1,
-  kHole = 2,     // Unmapped, by the op of that version (W6).
+  kHole = 2,  // Unmapped, by the op of that version (W6).
   // ChangedSince: the map page is damaged (H6). Install, kJoin, of a version: no copy can deliver
   // the block (W9), which is damaged here too. The engine makes it kData in the caller's tags.
   kUnknown = 3,
@@ -67,7 +67,7 @@ enum class Guard : uint8_t {
   kJoin = 1,   // B4: the block's version is below Op::version (`j`), or below its tag's. A block of
                // the tag's version is left alone. It may go back to an older version.
   kExact = 2,  // H3: the block is data of exactly the tag's version.
-  kSame = 3,   // And of exactly its checksum: what was read is what is there. Of the pool's own moves.
+  kSame = 3,   // And of exactly its checksum: the pool's own moves.
 };
 
 // One block operation on a volume, in 4 KiB blocks. Owned by the submitter and untouched by it
@@ -120,8 +120,8 @@ enum class PoolState : uint8_t { kOpen = 1, kFaulted = 2, kClosed = 3 };
 
 struct PoolStats {
   PoolState state = PoolState::kClosed;
-  uint64_t size_blocks = 0;       // Of the whole medium.
-  uint64_t usable_blocks = 0;     // Without superblocks, log, reserve.
+  uint64_t size_blocks = 0;    // Of the whole medium.
+  uint64_t usable_blocks = 0;  // Without superblocks, log, reserve.
   uint32_t growth_limit_percent = 100;
   uint64_t allocated_blocks = 0;  // Data and metadata, pending frees included.
   uint64_t data_blocks = 0;       // Mapped blocks over all volumes.
@@ -132,7 +132,7 @@ struct PoolStats {
   // makes them anew.
   uint64_t unknown_blocks = 0;
   uint64_t rebuilt_pages = 0;  // Of the space map, by this opening.
-  uint64_t checkpoints = 0;  // Since open.
+  uint64_t checkpoints = 0;    // Since open.
   uint64_t log_bytes_used = 0;
   uint64_t log_bytes = 0;
   uint64_t cache_pages = 0;
@@ -210,7 +210,7 @@ struct VolumeUse {
   uint64_t cached_bytes = 0;  // Of its map, in memory now.
   uint64_t cache_hits = 0;    // Map leaves (one a 0.5 MiB of the volume) found in memory.
   uint64_t cache_misses = 0;  // Map pages read from the medium.
-  uint32_t io_workers = 0;    // Threads it may have at work; fewer than asked for if there are none.
+  uint32_t io_workers = 0;  // Threads it may have at work; fewer than asked for if there are none.
   uint64_t worker_blocks = 0;  // That they have checked.
 };
 

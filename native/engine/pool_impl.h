@@ -272,10 +272,10 @@ struct LogBlock {
   uint64_t sequence = 0;
   uint32_t used = 0;  // Of the entry area.
   uint16_t entries = 0;
-  uint32_t pending = 0;    // Pieces whose data is not there yet.
-  size_t applied = 0;      // Of `pieces`, in their order: see AdvanceApply.
+  uint32_t pending = 0;          // Pieces whose data is not there yet.
+  size_t applied = 0;            // Of `pieces`, in their order: see AdvanceApply.
   uint16_t applied_entries = 0;  // With the last of these: all up to there.
-  bool whole = false;      // Applied at once, or not at all.
+  bool whole = false;            // Applied at once, or not at all.
   uint64_t group_end = 0;  // The block that ends a group of entries begun here: applied together.
   bool written = false;
   uint8_t tries = 0;
@@ -960,9 +960,9 @@ class PoolImpl final : public Pool {
   std::vector<uint64_t> pending_pages_;  // Addresses of the newest pending tree.
   uint64_t releasing_count_ = 0;         // Blocks in releasing_.
   uint64_t pending_blocks_ = 0;          // In freed_now_ and pending_old_.
-  int reclaim_leaves_ = 1;  // That a step of what runs in the background may change.
-  uint64_t promised_ = 0;    // Blocks, to operations that are credited.
-  uint64_t owed_pages_ = 0;  // By what is logged and not applied.
+  int reclaim_leaves_ = 1;               // That a step of what runs in the background may change.
+  uint64_t promised_ = 0;                // Blocks, to operations that are credited.
+  uint64_t owed_pages_ = 0;              // By what is logged and not applied.
   uint64_t unplaced_pages_ =
       0;  // Dirty pages that have no address yet: two blocks each at the cut.
   uint64_t data_mapped_ = 0;
@@ -983,9 +983,9 @@ class PoolImpl final : public Pool {
   std::map<uint64_t, uint64_t> guessed_;
   bool space_guessed_ = false;  // There are such groups, from this opening or one before.
   OwnedBlocks known_owned_;
-  bool no_room_ = false;           // For a checkpoint.
-  bool opening_now_ = true;        // Until the checkpoint that ends the opening.
-  bool rebuild_wanted_ = false;    // This opening met a page that cannot be read.
+  bool no_room_ = false;         // For a checkpoint.
+  bool opening_now_ = true;      // Until the checkpoint that ends the opening.
+  bool rebuild_wanted_ = false;  // This opening met a page that cannot be read.
 
   // Log.
   uint64_t next_sequence_ = 0;

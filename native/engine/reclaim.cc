@@ -37,8 +37,7 @@ void PoolImpl::StepReclaim() {
   constexpr int64_t kAbove = kMaxHeight + 1;
   const int64_t room =
       static_cast<int64_t>(FreeNow()) - static_cast<int64_t>(CheckpointNeed() + 2 * owed_pages_);
-  reclaim_leaves_ =
-      static_cast<int>(std::clamp<int64_t>(room / 4 - kAbove, 0, kLeavesAStep));
+  reclaim_leaves_ = static_cast<int>(std::clamp<int64_t>(room / 4 - kAbove, 0, kLeavesAStep));
   if (reclaim_leaves_ == 0) {
     if (stage_ != CheckpointStage::kIdle || cache_.dirty_pages() > kAbove) {
       want_checkpoint_ = true;

@@ -246,8 +246,8 @@ Status PoolImpl::ReadSuperblocks(std::string* why) {
   base_generation_ = sb_.generation;
   LayOutGroups();
   uint64_t highest = other_valid_ ? std::max(sb_.generation, other_.generation) : sb_.generation;
-  // A newer superblock that is gone leaves its generation behind in the labels: of what a device has
-  // missed since, nothing is to be older than what it is said to have.
+  // A newer superblock that is gone leaves its generation behind in the labels: of what a device
+  // has missed since, nothing is to be older than what it is said to have.
   for (const auto& device : devices_.devices()) {
     if (device == nullptr || device->record.stale_since == ~uint64_t{0}) continue;
     highest = std::max(highest, device->record.stale_since);
@@ -324,8 +324,8 @@ Status PoolImpl::EqualizeSuperblocks(uint32_t base, bool erase_other, std::strin
         wrote = true;
       }
     } else if (gone) {
-      // A torn one, or one that has rotted, is erased like a newer one: it is no superblock now, and
-      // is not to be one at a later opening. What cannot be read may be.
+      // A torn one, or one that has rotted, is erased like a newer one: it is no superblock now,
+      // and is not to be one at a later opening. What cannot be read may be.
       for (const bool back : {false, true}) {
         const uint64_t place = SuperPlace(1 - base, back, device->record.size_blocks);
         if (!TransferBlocks(*device->file, IoKind::kRead, place, 1, buffer.data)) {
@@ -356,9 +356,9 @@ Status PoolImpl::EqualizeSuperblocks(uint32_t base, bool erase_other, std::strin
 
 // What the generation opened from lists as freed was kept for the one before it (S13), and that one
 // is gone for good: overwritten by the one that was erased. A pool that is opened from the older
-// superblock needs this room: before it went down it had taken other blocks for its writes, and what
-// that superblock lists counted as free, the newer one being durable. As many groups as a checkpoint
-// takes on.
+// superblock needs this room: before it went down it had taken other blocks for its writes, and
+// what that superblock lists counted as free, the newer one being durable. As many groups as a
+// checkpoint takes on.
 void PoolImpl::ReleasePending() {
   if (space_guessed_ || !lost_.empty()) return;
   const size_t most = std::max<size_t>(16, cache_.capacity() / 16);
@@ -373,7 +373,8 @@ void PoolImpl::ReleasePending() {
     for (; run != pending_old_.end() && GroupOf(run->phys) == group; ++run) {
       const auto blocks = static_cast<uint32_t>(run->blocks);
       const uint32_t cleared = Group::ClearBits(leaf->space_leaf(), BitOf(run->phys), blocks);
-      if (cleared != blocks) return Fault("the metadata contradict each other: a block freed twice");
+      if (cleared != blocks)
+        return Fault("the metadata contradict each other: a block freed twice");
       leaf->used -= cleared;
       CountUsed(run->phys, -int64_t{cleared});
       pending_blocks_ -= blocks;

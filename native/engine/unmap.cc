@@ -57,8 +57,8 @@ PoolImpl::Admission PoolImpl::TryStartUnmap(Piece* piece) {
   const uint64_t step = std::max<uint64_t>(kSpanBlocks, absent << kLeafBits);
   piece->blocks = std::min(end, (lba / step + 1) * step) - lba;
   if (absent >= kFanOut) return LogUnmap(piece);
-  // What the try before this one found stays until this one has looked: the part of the cache that is
-  // this volume's may be smaller than what other reads of it bring in meanwhile.
+  // What the try before this one found stays until this one has looked: the part of the cache that
+  // is this volume's may be smaller than what other reads of it bring in meanwhile.
   std::vector<Page*> held;
   held.swap(piece->leaves);
   const uint64_t last = (lba + piece->blocks - 1) >> kLeafBits;

@@ -215,9 +215,9 @@ void PoolImpl::VisitEntries(Walk* walk, Page* page, VolumeState* owner, uint64_t
     // Within a hundredth of its size: a vdev is not looked at again for that.
     // Nor what came since the leaf was first looked at: it may have been moved to where there was
     // room, and be moved so for ever.
-    const bool stays = data && moves &&
-                       (leaf->born[e] > walk->first_generation ||
-                        !IsFull(VdevOf(leaf->phys[e]), 100));
+    const bool stays =
+        data && moves &&
+        (leaf->born[e] > walk->first_generation || !IsFull(VdevOf(leaf->phys[e]), 100));
     if (!data || stays || leaf->born[e] <= bound) {
       walk->record.done_blocks += data && (moves || walk->record.since > 0);
       ++e;
@@ -574,8 +574,8 @@ void PoolImpl::StepWalk() {
   for (Walk* w : {&resilver_, &scrub_, &rebalance_}) {
     if (w != walk && !w->queue.empty()) DropTasks(w);
   }
-  // Moves are operations, and may themselves wait for the checkpoint that what is queued behind them
-  // holds up: the rest of the leaf is looked at again after it.
+  // Moves are operations, and may themselves wait for the checkpoint that what is queued behind
+  // them holds up: the rest of the leaf is looked at again after it.
   if (finish_waiting_ && walk->kind == WalkKind::kRebalance && !walk->queue.empty() &&
       walk->in_flight >= kTasksInFlight) {
     DropTasks(walk);

@@ -61,7 +61,7 @@ struct Walk {
   uint32_t in_flight = 0;
   uint64_t begun_tree = 0;  // The leaf whose tasks are under way: from there on after a crash.
   uint64_t begun_leaf = 0;
-  uint64_t begun_done = 0;  // Blocks looked at before it.
+  uint64_t begun_done = 0;             // Blocks looked at before it.
   uint64_t first_tree = ~uint64_t{0};  // The leaf looked at last, maybe again, and when for the
   uint64_t first_leaf = 0;             // first time.
   uint64_t first_generation = 0;

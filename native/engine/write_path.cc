@@ -170,8 +170,8 @@ void PoolImpl::EndCredit(OpState* state) {
   state->promised = 0;
 }
 
-// Of what is free, or will be: what the pages in memory take that have no place yet, the changes that
-// are logged and will need more, and the rest of operations that are begun.
+// Of what is free, or will be: what the pages in memory take that have no place yet, the changes
+// that are logged and will need more, and the rest of operations that are begun.
 uint64_t PoolImpl::OwedBlocks() const { return 2 * (unplaced_pages_ + owed_pages_) + promised_; }
 
 // N1-N3. Blocks in flight count as used, pending ones as free: they come back (N4).
@@ -197,8 +197,8 @@ bool PoolImpl::CountGrowth(OpState* state, uint64_t* growth) {
   uint64_t mapped = 0;
   bool loading = false;
   const auto& snapshots = state->volume->snapshots;
-  const bool snapshot_comes = std::any_of(
-      snapshots.begin(), snapshots.end(), [](const auto& named) { return named.second->creating; });
+  const bool snapshot_comes = std::any_of(snapshots.begin(), snapshots.end(),
+                                          [](const auto& named) { return named.second->creating; });
   for (uint64_t lba = op->lba; lba < op->lba + op->blocks;) {
     const uint64_t next = std::min((lba | (kLeafEntries - 1)) + 1, op->lba + op->blocks);
     Page* leaf = nullptr;

@@ -40,8 +40,9 @@ void Harm(Newest how, MemFile* file) {
   }
 }
 
-// What a checkpoint gave back may not have been taken again when the pool goes down, and other places
-// have: whoever opens the superblock before it has those, and needs room for a checkpoint as well.
+// What a checkpoint gave back may not have been taken again when the pool goes down, and other
+// places have: whoever opens the superblock before it has those, and needs room for a checkpoint as
+// well.
 TEST(FullPool, IsOpenedFromEitherSuperblock) {
   constexpr uint64_t kBytes = 16 * kMiB;
   constexpr uint64_t kPages = 70, kPage = 128, kDense = 40 * kPage, kRun = 16, kLow = 100;
@@ -66,8 +67,8 @@ TEST(FullPool, IsOpenedFromEitherSuperblock) {
     return status;
   };
   for (int round = 0; round < 4; ++round) {
-    // Until hardly more is free than a checkpoint of few pages needs; two of them give back what was
-    // freed meanwhile.
+    // Until hardly more is free than a checkpoint of few pages needs; two of them give back what
+    // was freed meanwhile.
     for (uint64_t i = 0; host.pool->Stats().free_blocks > kLow; ++i) {
       ASSERT_LT(i, 10000u);
       ASSERT_EQ(rewrite(i * kRun % (filled - kRun), kRun), Status::kOk);
@@ -79,7 +80,8 @@ TEST(FullPool, IsOpenedFromEitherSuperblock) {
     for (uint64_t i = 0; i < kPages; ++i) {
       ASSERT_EQ(rewrite(kDense + i * kPage, 1), Status::kOk);
     }
-    for (const Newest newest : {Newest::kWhole, Newest::kLeft, Newest::kErased, Newest::kTorn, Newest::kRotten}) {
+    for (const Newest newest :
+         {Newest::kWhole, Newest::kLeft, Newest::kErased, Newest::kTorn, Newest::kRotten}) {
       MemFile copy(kBytes, true);
       Copy(file, &copy);
       Harm(newest, &copy);
@@ -112,7 +114,8 @@ class FullPoolSeed : public testing::TestWithParam<uint64_t> {
       op.volume = v;
       // One on each page, in turns, or close together.
       op.lba = rng_() % 2 == 0 ? rng_() % (blocks / kPage) * kPage : rng_() % blocks;
-      op.blocks = op.kind == OpKind::kUnmap ? 1 + rng_() % 600 : 1 + rng_() % (rng_() % 4 == 0 ? 128 : 4);
+      op.blocks =
+          op.kind == OpKind::kUnmap ? 1 + rng_() % 600 : 1 + rng_() % (rng_() % 4 == 0 ? 128 : 4);
       op.blocks = std::min(op.blocks, blocks - op.lba);
       op.data = data_.data;
       op.version = ++host.version;

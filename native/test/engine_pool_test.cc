@@ -134,8 +134,8 @@ TEST_P(PoolTest, AFullPoolRefusesGrowthAndNothingElse) {
   host.ExpectClean();
 }
 
-// Written by a later version of the format: the superblock before it is no way round, since what came
-// after it is not in it.
+// Written by a later version of the format: the superblock before it is no way round, since what
+// came after it is not in it.
 TEST_P(PoolTest, ASuperblockOfALaterFormatIsNotPassedOver) {
   MemFile file(64 * kMiB, GetParam());
   Host host(file);
@@ -278,8 +278,9 @@ TEST_P(PoolTest, ADamagedBlockIsReportedAndOnlyThat) {
   EXPECT_EQ(host.Read(v, 42), 1u);
 }
 
-// Of large reads that the medium ends at once the first is told of alone, so that what comes of it is on
-// its way while the next is checked; and WantsPoll says that there are more, whatever the pool.
+// Of large reads that the medium ends at once the first is told of alone, so that what comes of it
+// is on its way while the next is checked; and WantsPoll says that there are more, whatever the
+// pool.
 TEST(PoolTurnTest, TheFirstLargeReadEndsAloneAndNoneIsForgotten) {
   constexpr uint64_t kBlocks = 32;
   for (const bool read_only : {false, true}) {
@@ -340,8 +341,8 @@ TEST(PoolTurnTest, TheFirstLargeReadEndsAloneAndNoneIsForgotten) {
   }
 }
 
-// Of small ones a few are told of first, and what their host does next reaches the medium before the
-// rest is checked, whether the medium delivered within Poll or before it.
+// Of small ones a few are told of first, and what their host does next reaches the medium before
+// the rest is checked, whether the medium delivered within Poll or before it.
 TEST(PoolTurnTest, SmallReadsEndAFewAtATimeAndTheNextGoOutBetween) {
   constexpr int kReads = 32;
   for (const bool delivered_before : {false, true}) {

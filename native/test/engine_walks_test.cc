@@ -65,8 +65,8 @@ TEST(Walks, ARebalanceGivesANewDeviceItsShareAndGoesOnAfterAKill) {
   }
 }
 
-// What is moved is written, and like any write it may have to wait for a checkpoint; what is still to
-// be moved keeps that checkpoint from ending.
+// What is moved is written, and like any write it may have to wait for a checkpoint; what is still
+// to be moved keeps that checkpoint from ending.
 TEST(Walks, ARebalanceDoesNotWaitForTheCheckpointThatItHoldsUp) {
   for (const bool immediate : {false, true}) {
     PoolHost host;
@@ -120,8 +120,8 @@ TEST(Walks, ARebalanceDoesNotWaitForTheCheckpointThatItHoldsUp) {
   }
 }
 
-// A repair brings other bytes under the version that is there: what a walk had read before is not to
-// go over them.
+// A repair brings other bytes under the version that is there: what a walk had read before is not
+// to go over them.
 TEST(Walks, ARebalanceMovesNothingThatWasRepairedMeanwhile) {
   PoolHost host;
   for (int i = 0; i < 2; ++i) host.AddMedium(128);
@@ -141,8 +141,7 @@ TEST(Walks, ARebalanceMovesNothingThatWasRepairedMeanwhile) {
     held += r.kind == IoKind::kRead;
     return r.kind == IoKind::kRead;
   };
-  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->StartRebalance(d, c); }),
-            Status::kOk);
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->StartRebalance(d, c); }), Status::kOk);
   for (int i = 0; i < 100; ++i) host.Step();
   ASSERT_GT(held, 0);
   BlockTag there[128];
@@ -178,8 +177,8 @@ TEST(Walks, ARebalanceMovesNothingThatWasRepairedMeanwhile) {
   host.ExpectClean({0, 1});
 }
 
-// A device that joins begins the resilver anew, for all of them: what was under way then is no place
-// to go on from after a restart.
+// A device that joins begins the resilver anew, for all of them: what was under way then is no
+// place to go on from after a restart.
 TEST(Walks, AResilverThatIsBegunAnewDoesNotGoOnWhereItWas) {
   PoolHost host;
   for (int i = 0; i < 3; ++i) host.AddMedium(128);
@@ -206,8 +205,7 @@ TEST(Walks, AResilverThatIsBegunAnewDoesNotGoOnWhereItWas) {
   ASSERT_EQ(host.pool->WalkInfo(WalkKind::kResilver).state, WalkState::kRunning);
   Status joined = Status::kBusy;
   host.pool->AttachDevice(
-      first, host.File(2), false, [](void* c, Status s) { *static_cast<Status*>(c) = s; },
-      &joined);
+      first, host.File(2), false, [](void* c, Status s) { *static_cast<Status*>(c) = s; }, &joined);
   for (int i = 0; i < 3000; ++i) {
     host.Step();
     for (auto& medium : host.media) medium->Wait();
@@ -251,9 +249,8 @@ TEST(Walks, AReturningHalfGetsWhatItMissedAfterTheNewerSuperblockIsGone) {
     host.media[0]->Block(place)[700] ^= 1;
   }
   ASSERT_EQ(host.OpenWith({0, 1}), Status::kOk) << host.why;
-  ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
-    host.pool->OnlineDevice(away, DeviceFile{}, 0, d, c);
-  }),
+  ASSERT_EQ(host.Control(
+                [&](DoneFn d, void* c) { host.pool->OnlineDevice(away, DeviceFile{}, 0, d, c); }),
             Status::kOk);
   host.Settle();
   SettleWalks(host);
@@ -332,8 +329,7 @@ TEST(Walks, AVolumeIsRolledBackInTheMiddleOfARebalance) {
     moving |= r.kind == IoKind::kWrite;
     return r.kind == IoKind::kWrite;
   };
-  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->StartRebalance(d, c); }),
-            Status::kOk);
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->StartRebalance(d, c); }), Status::kOk);
   for (int i = 0; i < 1000 && !moving; ++i) host.Step();
   ASSERT_TRUE(moving);
   struct Answer {
@@ -607,8 +603,8 @@ TEST(Walks, ScrubNamesWhatItCannotHeal) {
   EXPECT_EQ(host.pool->Stats().state, PoolState::kOpen);
 }
 
-// A block of a snapshot has no other copy here: what a peer has is written in its place, for all who
-// share it, if it is what the checksum is of (H3).
+// A block of a snapshot has no other copy here: what a peer has is written in its place, for all
+// who share it, if it is what the checksum is of (H3).
 TEST(Walks, WhatIsOfferedMendsADamagedBlockInItsPlace) {
   PoolHost host;
   host.AddMedium(64);
@@ -617,8 +613,9 @@ TEST(Walks, WhatIsOfferedMendsADamagedBlockInItsPlace) {
   const uint32_t v = host.Create("v", 512);
   Fill(host, v, 512, 1);
   SnapshotRequest request{v, {}, "kept", ++host.version, nullptr};
-  ASSERT_EQ(host.Control(
-                [&](DoneFn d, void* c) { host.pool->CreateSnapshots({&request, 1}, 1, d, c); }),
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) {
+    host.pool->CreateSnapshots({&request, 1}, 1, d, c);
+  }),
             Status::kOk);
   ASSERT_EQ(host.Write(v, 6, 999), Status::kOk);  // 5 stays shared, 6 is the snapshot's alone.
   ASSERT_EQ(host.Checkpoint(), Status::kOk);
@@ -713,9 +710,8 @@ TEST(Walks, WhatIsDamagedIsOffTheListOnceNobodyHasIt) {
   EXPECT_EQ(list(), "v@b 5;v 6;");
   for (size_t left : {1u, 0u}) {
     const uint32_t oldest = host.pool->Snapshots(v).at(0).handle;
-    ASSERT_EQ(
-        host.Control([&](DoneFn d, void* c) { host.pool->DeleteSnapshot(oldest, d, c); }),
-        Status::kOk);
+    ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->DeleteSnapshot(oldest, d, c); }),
+              Status::kOk);
     for (int i = 0; i < 4; ++i) ASSERT_EQ(host.Checkpoint(), Status::kOk);
     host.Settle();
     EXPECT_EQ(list(), left == 1 ? "v@b 5;v 6;" : "v 6;");
