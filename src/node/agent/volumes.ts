@@ -39,6 +39,7 @@ import {
 } from '../../kinds/index.ts';
 import { STORE_BLOCK_BYTES, StoreError } from '../../store/index.ts';
 import { NO_LIMITS, Throttle, Volume } from '../../volume/index.ts';
+import { MemberChange } from './member-change.ts';
 import { isStoreOf, memberIdOf, PHASES } from './members.ts';
 import { Openings } from './openings.ts';
 import { Outgrowing } from './outgrow.ts';
@@ -64,6 +65,9 @@ const OWN_POOLS_MS = 5000;
  * begin here must not wait behind them.
  */
 const MOST_LOOKS = 64;
+/** A change of members that takes longer is not waited for. */
+const CHANGE_MS = 1000;
+
 interface Coordinated {
   readonly handle: ReplicatedHandle;
   readonly openedMs: number;
@@ -71,6 +75,8 @@ interface Coordinated {
   members: string;
   /** Where it was told last that they are. */
   places: string;
+  /** Under way, or ended and not looked at yet. */
+  change: MemberChange | null;
   /** As it was told last. */
   policy: string;
   /** How it and its replicas were when the volume was looked at last. */
@@ -583,6 +589,7 @@ export class VolumeKeeper implements Controller, Serving {
       openedMs: clock.nowMs(),
       members: '',
       places,
+      change: null,
       policy: '',
       seen: '',
       comparedIn: null,
@@ -624,7 +631,7 @@ export class VolumeKeeper implements Controller, Serving {
     coordinated: Coordinated,
     members: readonly WantedReplica[],
   ): Promise<boolean> {
-    const { catalog, log } = this.#around;
+    const { catalog } = this.#around;
     // A node that was started again may be found at another address, and a quorum may wait for just that.
     const places = JSON.stringify(members);
     if (places !== coordinated.places) coordinated.handle.relocate(members);
@@ -649,7 +656,6 @@ export class VolumeKeeper implements Controller, Serving {
     if (wanted.length === 0) return true;
     const key = JSON.stringify(wanted);
     if (key !== coordinated.members) {
-      log.info({ volume: object.metadata.name, members: wanted.length }, 'its members change');
       // Newcomers are named first: once a record names them, who coordinates next needs to find them (of two members it needs
       // both). Who is named and is no member yet is nobody's majority.
       const all = [
@@ -666,12 +672,16 @@ export class VolumeKeeper implements Controller, Serving {
         });
         return true; // That change brings it back here.
       }
-      try {
-        await coordinated.handle.changeReplicas(wanted);
-      } catch (error) {
-        await this.#membersStay(object, (error as Error).message);
+      const change =
+        coordinated.change ?? this.#beginChange(object.metadata.name, coordinated, key, wanted);
+      await change.within(this.#around.clock, CHANGE_MS);
+      if (!change.isEnded) return true; // Its end brings it back here.
+      coordinated.change = null;
+      if (change.error !== null) {
+        await this.#membersStay(object, change.error.message);
         return false;
       }
+      if (change.key !== key) return await this.#changeMembers(object, coordinated, members);
       coordinated.members = key;
     }
     // Each time: letting go of one whose node is away takes seconds, the object has changed by then, and this fails the first
@@ -682,6 +692,19 @@ export class VolumeKeeper implements Controller, Serving {
       if (rest !== undefined) status.conditions = rest;
     });
     return true;
+  }
+
+  #beginChange(
+    name: string,
+    coordinated: Coordinated,
+    key: string,
+    wanted: readonly WantedReplica[],
+  ): MemberChange {
+    this.#around.log.info({ volume: name, members: wanted.length }, 'its members change');
+    coordinated.change = new MemberChange(key, coordinated.handle.changeReplicas(wanted), () => {
+      if (this.#coordinated.get(name) === coordinated) this.nudge(name);
+    });
+    return coordinated.change;
   }
 
   /** Who hosts are served by does not depend on it: the volume goes on with the members that it has. */

@@ -51,14 +51,18 @@ class FakeHandle {
   constructor(wanted: OpenReplicated, gathers: boolean) {
     this.members = wanted.replicas.map(({ id }) => id);
     this.serving = !gathers;
-    if (gathers) return;
+    this.#wanted = wanted;
     // As a coordinator does: when the caller has the handle.
-    queueMicrotask(() =>
-      wanted.onServing({
-        geometry: { blocks: 16384, logicalBlockBytes: 4096 },
-        writeCache: true,
-      } as never),
-    );
+    if (!gathers) queueMicrotask(() => this.serve());
+  }
+
+  readonly #wanted: OpenReplicated;
+  serve(): void {
+    this.serving = true;
+    this.#wanted.onServing({
+      geometry: { blocks: 16384, logicalBlockBytes: 4096 },
+      writeCache: true,
+    } as never);
   }
 
   state = (): string => 'Healthy';
@@ -68,7 +72,13 @@ class FakeHandle {
   usedBlocks = (): number => 0;
   configure(): void {}
   async stop(): Promise<void> {}
-  relocate(): void {}
+  /** Where it was told last that they are. */
+  places: readonly string[] = [];
+  relocate(wanted: readonly { readonly node: string }[]): void {
+    this.places = wanted.map(({ node }) => node);
+  }
+  /** What a change of members waits for. */
+  gate: Promise<void> = Promise.resolve();
   kept: { id: string }[] = [];
   blobs = new Map<string, Uint8Array>();
   volume = {
@@ -94,6 +104,7 @@ class FakeHandle {
     return this.members.map((id) => ({ id, connected: true, state: 'InSync', lastFault: '' }));
   }
   async changeReplicas(wanted: readonly { readonly id: string }[]): Promise<void> {
+    await this.gate;
     if (!this.mayChange) throw new Error('it alone holds snapshot s-1');
     this.members = wanted.map(({ id }) => id);
   }
@@ -270,6 +281,34 @@ test('a volume whose last holder of a snapshot cannot leave is served, and says 
     after.status?.members?.map(({ replica }) => replica),
     ['v-a'],
   );
+  close();
+});
+
+test('where a node is that has come back is told its coordinator while a change of members waits for just that node', async () => {
+  const { client, keeper, look, handle, close } = await setUp({ gathers: true });
+  await look();
+  let open = (): void => {};
+  handle().gate = new Promise((resolve) => {
+    open = resolve;
+  });
+  handle().mayChange = true;
+  const nudged: string[] = [];
+  keeper.nudge = (name) => void nudged.push(name);
+  handle().serve();
+  await new Promise((resolve) => setImmediate(resolve));
+  await keeper.reconcile('v');
+  const pool = await client.get<Pool>(POOL, null, 'a');
+  const status = { ...pool.status, replicaAddress: '127.0.0.1:10' };
+  await client.updateStatus(POOL, { ...pool, status } as Pool);
+  await new Promise((resolve) => setImmediate(resolve));
+  await keeper.reconcile('v');
+  assert.equal(handle().places[0], '127.0.0.1:10');
+  assert.equal((await client.get<Volume>(VOLUME, null, 'v')).status?.members?.length, 2);
+  nudged.length = 0;
+  open();
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(nudged, ['v']);
+  assert.equal((await look()).status?.members?.length, 1);
   close();
 });
 
