@@ -102,9 +102,10 @@ Status ReadLabel(BlockFile& file, Label* label, uint8_t* newest_slot) {
 // Whose the pool is from now on. Of a pool that is closed and not exported nobody can say that it
 // is closed: the machine may have it open over storage that both reach, or come back.
 Status DeviceSet::Claim(const Label& truth, const PoolOwner& owner, std::string* why) {
-  owner_id_ = found_.owner_id = truth.owner;
-  owner_name_ = found_.owner_name = truth.owner_name;
-  owned_since_s_ = found_.owned_since_s = truth.owned_since_s;
+  owner_id_ = truth.owner;
+  owner_name_ = truth.owner_name;
+  owned_since_s_ = truth.owned_since_s;
+  if (!found_) found_ = {owner_id_, owner_name_, owned_since_s_, exported_};
   if (truth.owner == owner.id) {
     // Taken a moment ago, perhaps, by who was killed while it waited for the other machine.
     const uint64_t settled_s = truth.owned_since_s + owner.settle_ms / 1000 + 1;
@@ -182,7 +183,7 @@ Status DeviceSet::Assemble(const std::vector<DeviceFile>& files, const PoolOwner
   pool_id_ = truth.pool_id;
   name_ = truth.name;
   sequence_ = found_sequence_ = truth.sequence;
-  exported_ = found_.exported = (truth.flags & kLabelExported) != 0;
+  exported_ = (truth.flags & kLabelExported) != 0;
   labels_wanted_ = exported_ && !read_only;
   if (!read_only) {
     if (const Status s = Claim(truth, *owner, why); s != Status::kOk) return s;

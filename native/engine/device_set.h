@@ -13,6 +13,7 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,14 @@ struct SetIo {
   int32_t error = 0;
   uint64_t ok = 0, failed = 0;  // Bits, by device.
   SetIo* next_held = nullptr;
+};
+
+// Whose a pool was.
+struct FoundOwner {
+  Uuid owner_id{};
+  std::string owner_name;
+  uint64_t owned_since_s = 0;
+  bool exported = false;
 };
 
 class DeviceSet {
@@ -171,11 +180,16 @@ class DeviceSet {
   void set_exported(bool exported) { exported_ = exported; }
   // The next labels name the owner, and have the mark, that this opening found.
   void RestoreOwner() {
-    exported_ = found_.exported;
-    owner_id_ = found_.owner_id;
-    owner_name_ = found_.owner_name;
-    owned_since_s_ = found_.owned_since_s;
+    if (!found_) return;
+    exported_ = found_->exported;
+    owner_id_ = found_->owner_id;
+    owner_name_ = found_->owner_name;
+    owned_since_s_ = found_->owned_since_s;
   }
+  // An opening that takes a second attempt finds what the first has written: what that one found
+  // goes on to it.
+  const std::optional<FoundOwner>& found() const { return found_; }
+  void set_found(const std::optional<FoundOwner>& found) { found_ = found; }
   void MakeLabel(Label* label, const Uuid& device_id) const;
   std::string Describe(const Device& device) const;
   Uuid FreshId(uint64_t salt) const;
@@ -217,12 +231,6 @@ class DeviceSet {
     std::string why;             // Not empty: the pool is another's now.
     std::vector<SetIo*> held;
     std::vector<std::unique_ptr<Read>> reads;
-  };
-  struct FoundOwner {
-    Uuid owner_id{};
-    std::string owner_name;
-    uint64_t owned_since_s = 0;
-    bool exported = false;
   };
   struct Waiter {
     LabelsFn done;
@@ -273,7 +281,7 @@ class DeviceSet {
   Uuid owner_id_{};
   std::string owner_name_;
   uint64_t owned_since_s_ = 0;
-  FoundOwner found_;
+  std::optional<FoundOwner> found_;
   uint64_t found_sequence_ = 0;
   bool settling_ = false;
   Look look_;

@@ -352,6 +352,8 @@ class PoolImpl final : public Pool {
   // recovery.cc
   Status Recover(const std::vector<DeviceFile>& files, std::string* why);
   bool rebuild_wanted() const { return rebuild_wanted_; }
+  const std::optional<FoundOwner>& found() const { return devices_.found(); }
+  void set_found(const std::optional<FoundOwner>& found) { devices_.set_found(found); }
 
   void Submit(Op* op) override;
   void Kick() override;

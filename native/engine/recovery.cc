@@ -73,12 +73,15 @@ Status Pool::Open(const std::vector<DeviceFile>& files, const PoolOptions& optio
   std::string unused;
   if (why == nullptr) why = &unused;
   std::unique_ptr<PoolImpl> impl;
+  std::optional<FoundOwner> found;
   // Once more where the space map cannot be read: it is made anew before anything builds on it.
   const auto recover = [&](PoolOptions with, std::string* reason) {
     for (;;) {
       impl.reset();
       impl = std::make_unique<PoolImpl>(with);
+      impl->set_found(found);
       const Status status = impl->Recover(files, reason);
+      found = impl->found();
       if (!impl->rebuild_wanted() || with.rebuild_space) return status;
       with.rebuild_space = true;
     }

@@ -11,6 +11,7 @@
 #include "native/engine/label.h"
 #include "native/test/label_faults.h"
 #include "native/test/pool_host.h"
+#include "native/test/space_rot.h"
 
 namespace ashlar {
 namespace {
@@ -515,6 +516,22 @@ TEST(Owner, APoolThatIsGivenBackIsAsItWasFound) {
   ASSERT_EQ(give_back(), Status::kOk);
   EXPECT_TRUE(host.Label(0).exported);
   EXPECT_EQ(host.Label(0).owner_name, "alpha");
+}
+
+// The opening begins a second time, and meets the label that it has written itself.
+TEST(Owner, APoolThatTookASecondAttemptIsGivenBackAsItWasFound) {
+  OwnedPool host;
+  ASSERT_EQ(host.OpenAs(Machine(1, "alpha")), Status::kOk) << host.why;
+  const uint32_t v = host.Create("v", 64);
+  ASSERT_EQ(host.Write(v, 5, 77, 1, kOpFua), Status::kOk);
+  ASSERT_EQ(host.Close(), Status::kOk);
+  for (const auto& medium : host.media) test::RotSpaceMap(*medium);
+  ASSERT_EQ(host.OpenAs(Machine(2, "beta", true)), Status::kOk) << host.why;
+  ASSERT_GT(host.pool->Stats().rebuilt_pages, 0u);
+  EXPECT_EQ(host.Label(0).owner_name, "beta");
+  ASSERT_EQ(host.Control([&](DoneFn d, void* c) { host.pool->GiveBack(d, c); }), Status::kOk);
+  EXPECT_EQ(host.Label(0).owner_name, "alpha");
+  EXPECT_EQ(host.Label(1).owner, Machine(1, "").id);
 }
 
 // A machine that is known by another name than it was: by the cluster it is of, say.
