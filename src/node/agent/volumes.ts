@@ -137,6 +137,9 @@ export class VolumeKeeper implements Controller, Serving {
     const mine = (): string[] =>
       catalog.where(VOLUMES_OF_TARGET, nodeName).map(({ metadata }) => metadata.name);
     const all = (): string[] => catalog.all(VOLUME).map(({ metadata }) => metadata.name);
+    catalog.onChange(POOL, ({ status }, before) => {
+      if (status?.replicaAddress !== before?.status?.replicaAddress) this.#relocate();
+    });
     this.triggers = [
       trigger(REPLICA, ({ spec }) => [spec.volumeName], placeOfReplica),
       trigger(POOL, mine, stateOfPool),
@@ -632,10 +635,7 @@ export class VolumeKeeper implements Controller, Serving {
     members: readonly WantedReplica[],
   ): Promise<boolean> {
     const { catalog } = this.#around;
-    // A node that was started again may be found at another address, and a quorum may wait for just that.
-    const places = JSON.stringify(members);
-    if (places !== coordinated.places) coordinated.handle.relocate(members);
-    coordinated.places = places;
+    this.#tellPlaces(coordinated, members);
     if (!coordinated.handle.serving) return true;
     const wanted: WantedReplica[] = [];
     const names = new Map<string, string>();
@@ -692,6 +692,25 @@ export class VolumeKeeper implements Controller, Serving {
       if (rest !== undefined) status.conditions = rest;
     });
     return true;
+  }
+
+  /**
+   * A node that was started again may be found at another address, and a quorum may wait for just that: told at once, whatever the
+   * look at a volume waits for. That may be the quorum itself.
+   */
+  #relocate(): void {
+    for (const [name, coordinated] of this.#coordinated) {
+      const object = this.#around.catalog.get(VOLUME, name);
+      const members = object === null ? null : this.#addressesOf(object);
+      if (members !== null) this.#tellPlaces(coordinated, members);
+    }
+  }
+
+  #tellPlaces(coordinated: Coordinated, members: readonly WantedReplica[]): void {
+    const places = JSON.stringify(members);
+    if (places === coordinated.places) return;
+    coordinated.places = places;
+    coordinated.handle.relocate(members);
   }
 
   #beginChange(

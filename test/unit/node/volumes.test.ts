@@ -301,8 +301,8 @@ test('where a node is that has come back is told its coordinator while a change 
   const status = { ...pool.status, replicaAddress: '127.0.0.1:10' };
   await client.updateStatus(POOL, { ...pool, status } as Pool);
   await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(handle().places[0], '127.0.0.1:10', 'without another look');
   await keeper.reconcile('v');
-  assert.equal(handle().places[0], '127.0.0.1:10');
   assert.equal((await client.get<Volume>(VOLUME, null, 'v')).status?.members?.length, 2);
   nudged.length = 0;
   open();
