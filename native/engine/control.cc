@@ -246,7 +246,10 @@ void PoolImpl::StartControl(ControlOp* control) {
 // Records stay, and with them the pages of their lists: never out of the reserve, which is for what
 // gives back.
 bool PoolImpl::MayGrow(const Piece* piece) const {
-  return FreeSoon() >= reserve_ + OwedBlocks() + 2 * PagesOf(piece);
+  // Settings are what a volume that is full is told, too; and what gives back needs the last of it.
+  const bool setting = piece->control->kind == LogKind::kPutBlob;
+  const uint64_t kept = setting ? reserve_ / 8 : reserve_;
+  return FreeSoon() >= kept + OwedBlocks() + piece->blocks + 2 * PagesOf(piece);
 }
 
 PoolImpl::Admission PoolImpl::TryStartControl(Piece* piece) {
@@ -266,7 +269,9 @@ PoolImpl::Admission PoolImpl::TryStartControl(Piece* piece) {
     AppendSnapshots(piece);
     return Admission::kGo;
   }
-  if ((c->kind == LogKind::kCreate || c->kind == LogKind::kClone) && !MayGrow(piece)) {
+  const bool stays = c->kind == LogKind::kCreate || c->kind == LogKind::kClone ||
+                     (c->kind == LogKind::kPutBlob && piece->blocks > 0);
+  if (stays && !MayGrow(piece)) {
     if (owed_pages_ > 0) return Admission::kWait;
     FinishPiece(piece, Status::kNoSpace);
     return Admission::kDone;
@@ -275,9 +280,10 @@ PoolImpl::Admission PoolImpl::TryStartControl(Piece* piece) {
   if (c->kind == LogKind::kCreate || c->kind == LogKind::kClone)
     bytes += sizeof(LogCreate) + ((c->volume->name.size() + 7) & ~7u);
   if (c->kind == LogKind::kPutBlob) bytes += sizeof(LogBlob);
-  Admission room = HasRoom(piece->blocks, bytes, piece->blocks > 0 ? PagesOf(piece) : 0);
+  Admission room = HasRoom(piece->blocks, bytes, PagesOf(piece));
   if (room == Admission::kWait) return room;
-  if (room == Admission::kDone) {
+  // What takes no blocks goes on all the same where no checkpoint helps any more.
+  if (room == Admission::kDone && piece->blocks > 0) {
     FinishPiece(piece, Status::kNoSpace);
     return room;
   }

@@ -233,7 +233,7 @@ bool PoolImpl::WantsPoll() const {
   if (ios_in_flight_ > 0) return false;
   if (closing_ || AnyLeaving()) return true;
   if (stage_ != CheckpointStage::kIdle || !stalled_.empty() || !ready_.empty()) return true;
-  return walks || !reclaim_.empty();
+  return walks || (!reclaim_.empty() && !reclaim_stuck_);
 }
 
 // --- Operations ---

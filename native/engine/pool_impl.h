@@ -608,6 +608,7 @@ class PoolImpl final : public Pool {
 
   // --- reclaim.cc ---
   static bool HasLiveClones(const VolumeState* snapshot);
+  bool MayReclaim();
   void StepReclaim();
   bool ReclaimSnapshot(VolumeState* snapshot);
   void Condemn(VolumeState* snapshot);
@@ -962,6 +963,8 @@ class PoolImpl final : public Pool {
   std::vector<uint64_t> pending_pages_;  // Addresses of the newest pending tree.
   uint64_t releasing_count_ = 0;         // Blocks in releasing_.
   uint64_t pending_blocks_ = 0;          // In freed_now_ and pending_old_.
+  bool reclaim_stuck_ = false;           // There is no room for it.
+  uint64_t reclaim_cut_ = ~0ull;         // Checkpoints made when it began to wait for room.
   int reclaim_leaves_ = 1;               // That a step of what runs in the background may change.
   uint64_t promised_ = 0;                // Blocks, to operations that are credited.
   uint64_t owed_pages_ = 0;              // By what is logged and not applied.

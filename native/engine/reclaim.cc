@@ -32,21 +32,8 @@ void PoolImpl::StepReclaim() {
     want_checkpoint_ = true;
     return;
   }
-  // Each leaf may be two pages to place, as those above them may. Short of room, as few as there is
-  // room for, after a checkpoint that leaves little else to place.
-  constexpr int64_t kAbove = kMaxHeight + 1;
-  const int64_t room =
-      static_cast<int64_t>(FreeNow()) - static_cast<int64_t>(CheckpointNeed() + 2 * owed_pages_);
-  reclaim_leaves_ = static_cast<int>(std::clamp<int64_t>(room / 4 - kAbove, 0, kLeavesAStep));
-  if (reclaim_leaves_ == 0) {
-    if (stage_ != CheckpointStage::kIdle || cache_.dirty_pages() > kAbove) {
-      want_checkpoint_ = true;
-      return;
-    }
-    if (room < 2 * kAbove) return;  // Only what is deleted by somebody helps.
-    reclaim_leaves_ = 1;
-  }
   for (size_t i = 0; i < reclaim_.size(); ++i) {
+    if (!MayReclaim()) return;
     VolumeState* v = reclaim_[i];
     const bool done = v->kind != RecordKind::kVolume       ? ReclaimSnapshot(v)
                       : v->state == RecordState::kDeleting ? DeleteStep(v)
@@ -56,6 +43,32 @@ void PoolImpl::StepReclaim() {
     want_checkpoint_ = true;
     return;
   }
+}
+
+// Each leaf may be two pages to place, as those above them may. Short of room, as few as there is
+// room for, after a checkpoint that leaves little else to place.
+bool PoolImpl::MayReclaim() {
+  constexpr int64_t kAbove = kMaxHeight + 1;
+  constexpr uint64_t kCheckpoints = 3;
+  const int64_t room =
+      static_cast<int64_t>(FreeNow()) - static_cast<int64_t>(CheckpointNeed() + 2 * owed_pages_);
+  reclaim_leaves_ = static_cast<int>(std::clamp<int64_t>(room / 4 - kAbove, 0, kLeavesAStep));
+  reclaim_stuck_ = false;
+  if (reclaim_leaves_ > 0) {
+    reclaim_cut_ = ~0ull;
+    return true;
+  }
+  if (stage_ != CheckpointStage::kIdle) return false;  // One is under way.
+  // Two give back what waits to be freed.
+  if (reclaim_cut_ == ~0ull) reclaim_cut_ = checkpoints_;
+  if (cache_.dirty_pages() > kAbove || checkpoints_ < reclaim_cut_ + kCheckpoints) {
+    want_checkpoint_ = true;
+    return false;
+  }
+  reclaim_stuck_ = room < 2 * kAbove;  // Only what is deleted by somebody helps.
+  if (reclaim_stuck_) return false;
+  reclaim_leaves_ = 1;
+  return true;
 }
 
 // --- Snapshots ---
@@ -401,7 +414,8 @@ bool PoolImpl::DeleteTree(VolumeState* volume, Tree* tree) {
     if (--budget < 0) return false;
     uint64_t span = 1;
     Page* page = nullptr;
-    Got got = Descend(tree, at, Newness::kBorn, keep, &span, &page);
+    bool absent = false;
+    Got got = Descend(tree, at, Newness::kBorn, keep, &span, &page, &absent);
     if (got == Got::kLoading) {
       // Ask for its neighbours too: the medium has a queue.
       for (uint64_t i = at + 1;
@@ -415,6 +429,9 @@ bool PoolImpl::DeleteTree(VolumeState* volume, Tree* tree) {
     if (got == Got::kNull) {
       if (!DropSubtree(tree, at, span)) return false;
       volume->delete_cursor = at = next;
+      // What was emptied before is passed over on the way to the rest: with two trees a step begins
+      // anew.
+      if (absent) ++budget;
       continue;
     }
     if (got == Got::kBad) {

@@ -176,6 +176,10 @@ uint64_t PoolImpl::OwedBlocks() const { return 2 * (unplaced_pages_ + owed_pages
 
 // N1-N3. Blocks in flight count as used, pending ones as free: they come back (N4).
 PoolImpl::Admission PoolImpl::HasCredit(Piece* piece) {
+  if (FreeSoon() >= growth_reserve_ + OwedBlocks() + piece->op->op->blocks) {
+    Credit(piece->op);
+    return Admission::kGo;
+  }
   uint64_t growth = 0;
   if (!CountGrowth(piece->op, &growth)) return Admission::kWait;
   const uint64_t soon = FreeSoon();
@@ -185,8 +189,10 @@ PoolImpl::Admission PoolImpl::HasCredit(Piece* piece) {
     Credit(piece->op);
     return Admission::kGo;
   }
-  // What is owed is more than will be taken: known once it is applied.
-  if (owed_pages_ > 0 && soon >= needs + OwedBlocks() - 2 * owed_pages_) return Admission::kWait;
+  // What is owed is more than will be taken, and what is written over comes back: known once it is
+  // applied.
+  const bool may_fit = growth == 0 || soon >= needs + OwedBlocks() - 2 * owed_pages_;
+  if (owed_pages_ > 0 && may_fit) return Admission::kWait;
   FinishPiece(piece, Status::kNoSpace, piece->lba);
   return Admission::kDone;
 }
@@ -197,8 +203,13 @@ bool PoolImpl::CountGrowth(OpState* state, uint64_t* growth) {
   uint64_t mapped = 0;
   bool loading = false;
   const auto& snapshots = state->volume->snapshots;
-  const bool snapshot_comes = std::any_of(snapshots.begin(), snapshots.end(),
-                                          [](const auto& named) { return named.second->creating; });
+  const auto coming = std::count_if(snapshots.begin(), snapshots.end(),
+                                    [](const auto& named) { return named.second->creating; });
+  const auto& waiting = state->volume->snapshots_waiting;
+  const auto later = std::count_if(waiting.begin(), waiting.end(), [state](const auto& snapshot) {
+    return state->snapshots_begun < snapshot.first;
+  });
+  const bool snapshot_comes = coming > later;  // One that will have what is there now.
   for (uint64_t lba = op->lba; lba < op->lba + op->blocks;) {
     const uint64_t next = std::min((lba | (kLeafEntries - 1)) + 1, op->lba + op->blocks);
     Page* leaf = nullptr;

@@ -97,6 +97,165 @@ TEST(FullPool, IsOpenedFromEitherSuperblock) {
   }
 }
 
+// Until it refuses: how many blocks it took.
+uint64_t Fill(Host& host, uint32_t v, uint64_t step) {
+  uint64_t at = 0;
+  while (host.Write(v, at, at + 1, step) == Status::kOk) at += step;
+  return at;
+}
+
+// Writes over what is there, `count` of them at once; how many were refused.
+size_t Overwrite(Host& host, uint32_t v, uint64_t filled, uint64_t blocks, size_t count) {
+  Buffer data(blocks);
+  std::vector<Op> ops(count);
+  size_t ended = 0;
+  for (size_t i = 0; i < count; ++i) {
+    ops[i] = Op{};
+    ops[i].kind = OpKind::kWrite;
+    ops[i].volume = v;
+    ops[i].lba = i * blocks % (filled / blocks * blocks);
+    ops[i].blocks = blocks;
+    ops[i].data = data.data;
+    ops[i].version = ++host.version;
+    ops[i].context = &ended;
+    ops[i].done = [](Op* o) { *static_cast<size_t*>(o->context) += 1; };
+    host.pool->Submit(&ops[i]);
+  }
+  for (int i = 0; i < 1000000 && ended < count; ++i) host.Step();
+  EXPECT_EQ(ended, count);
+  return static_cast<size_t>(
+      std::count_if(ops.begin(), ops.end(), [](const Op& op) { return op.status != Status::kOk; }));
+}
+
+TEST(FullPool, TakesAnyNumberOfOverwritesAtOnce) {
+  MemFile file(64 * kMiB, false);
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("v", 1 << 16);
+  const uint64_t filled = Fill(host, v, 64);
+  for (uint64_t more = 1; more < 8; ++more) {
+    ASSERT_EQ(host.Simple(OpKind::kUnmap, v, filled - more * 64, 64), Status::kOk);
+    ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    ASSERT_EQ(host.Checkpoint(), Status::kOk);
+    EXPECT_EQ(Overwrite(host, v, filled - 1024, 256, 128), 0u) << more;
+  }
+}
+
+// What was submitted before a snapshot is not kept by it.
+TEST(FullPool, TakesOverwritesThatASnapshotWaitsFor) {
+  MemFile file(64 * kMiB, false);
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("v", 1 << 16);
+  const uint64_t filled = Fill(host, v, 32);
+  Buffer data(4);
+  std::vector<Op> ops(4000);
+  size_t ended = 0, sent = 0;
+  // Until something waits for a checkpoint, whose flush takes long.
+  file.hold = [](const IoRequest& r) { return r.kind == IoKind::kFlush; };
+  for (; sent < ops.size() && sent - ended < 40; ++sent) {
+    Op& op = ops[sent];
+    op.kind = OpKind::kWrite;
+    op.volume = v;
+    op.lba = sent * 7919 * 4 % (filled - 4);
+    op.blocks = 4;
+    op.data = data.data;
+    op.version = ++host.version;
+    op.context = &ended;
+    op.done = [](Op* o) { *static_cast<size_t*>(o->context) += 1; };
+    host.pool->Submit(&op);
+    for (int i = 0; i < 3; ++i) host.Step();
+  }
+  ASSERT_LT(sent, ops.size());
+  SnapshotRequest request{v, {}, "s", ++host.version, nullptr};
+  Status taken = Status::kBusy;
+  host.pool->CreateSnapshots(
+      {&request, 1}, 7, [](void* c, Status s) { *static_cast<Status*>(c) = s; }, &taken);
+  file.hold = nullptr;
+  for (int i = 0; i < 200000 && (ended < sent || taken == Status::kBusy); ++i) host.Step();
+  ASSERT_EQ(ended, sent);
+  EXPECT_EQ(taken, Status::kNoSpace);  // It would stay.
+  for (size_t i = 0; i < sent; ++i) ASSERT_EQ(ops[i].status, Status::kOk) << i;
+}
+
+TEST(FullPool, SettingsLeaveWhatDeletingNeeds) {
+  for (const size_t count :
+       {size_t{33}, size_t{500}}) {  // More than a step's worth; until refused.
+    MemFile file(16 * kMiB, false);
+    Host host(file);
+    ASSERT_EQ(host.Format(), Status::kOk);
+    ASSERT_EQ(host.Open(), Status::kOk);
+    const uint32_t v = host.Create("v", 1 << 16);
+    const uint32_t w = host.Create("w", 1 << 16);
+    if (count > 100) {
+      ASSERT_GT(Fill(host, v, 32), 0u);
+    }
+    const std::vector<uint8_t> value(count > 100 ? 65536 : 10, 1);
+    const auto put = [&](size_t i) {
+      return host.Control(
+          [&](DoneFn d, void* c) { host.pool->PutBlob(w, "k" + std::to_string(i), value, d, c); });
+    };
+    size_t n = 0;
+    while (n < count && put(n) == Status::kOk) ++n;
+    EXPECT_EQ(n == count, count < 100);
+    ASSERT_EQ(host.Delete(v), Status::kOk);
+    ASSERT_EQ(host.Delete(w), Status::kOk);
+    host.Settle();
+    EXPECT_TRUE(host.pool->Volumes().empty());
+    ASSERT_EQ(host.Close(), Status::kOk);
+    host.ExpectClean();
+  }
+}
+
+enum class Asked { kDeletions, kRollbacks, kMarks };
+
+// Each is small, and all of them together want more than is free.
+TEST(FullPool, TakesManyControlsAtOnce) {
+  constexpr size_t kCount = 30;
+  for (const Asked asked : {Asked::kDeletions, Asked::kRollbacks, Asked::kMarks}) {
+    for (const uint64_t low : {40, 100, 200, 400}) {
+      MemFile file(16 * kMiB, false);
+      Host host(file);
+      ASSERT_EQ(host.Format(), Status::kOk);
+      ASSERT_EQ(host.Open(), Status::kOk);
+      const uint32_t big = host.Create("big", 1 << 20);
+      std::vector<uint32_t> volumes, snapshots;
+      const auto write_all = [&](uint64_t value) {
+        for (const uint32_t v : volumes) {
+          for (uint64_t l = 0; l < 8; ++l) ASSERT_EQ(host.Write(v, l * 128, value), Status::kOk);
+        }
+      };
+      for (size_t i = 0; i < kCount; ++i) {
+        volumes.push_back(host.Create("v" + std::to_string(i), 1 << 14));
+      }
+      write_all(1);
+      for (const uint32_t v : volumes) snapshots.push_back(host.Snapshot(v, "s"));
+      write_all(2);
+      const uint64_t filled = Fill(host, big, 16);
+      for (uint64_t i = 0; i < 10000 && host.pool->Stats().free_blocks > low + 16; ++i) {
+        ASSERT_EQ(host.Write(big, i * 16 % (filled - 16), 3, 16), Status::kOk);
+      }
+      size_t ended = 0;
+      const DoneFn done = [](void* c, Status) { *static_cast<size_t*>(c) += 1; };
+      for (size_t i = 0; i < kCount; ++i) {
+        VolumeMarks marks;
+        marks.set_contig = true;
+        marks.contig = ++host.version;
+        if (asked == Asked::kDeletions) host.pool->DeleteSnapshot(snapshots[i], done, &ended);
+        if (asked == Asked::kMarks) host.pool->SetMarks(volumes[i], marks, done, &ended);
+        if (asked != Asked::kRollbacks) continue;
+        host.pool->RollbackVolume(volumes[i], snapshots[i], ++host.version, false, done, &ended);
+      }
+      for (int i = 0; i < 100000 && (host.pool->WantsPoll() || ended < kCount); ++i) host.Step();
+      EXPECT_EQ(ended, kCount) << static_cast<int>(asked) << " " << low;
+      EXPECT_FALSE(host.pool->WantsPoll()) << static_cast<int>(asked) << " " << low;
+      EXPECT_EQ(host.pool->Stats().fault, "") << static_cast<int>(asked) << " " << low;
+    }
+  }
+}
+
 // Many changes at once, snapshots and rollbacks between them, and checkpoints that take long. What
 // there is no space for is refused; nothing else goes wrong.
 class FullPoolSeed : public testing::TestWithParam<uint64_t> {
