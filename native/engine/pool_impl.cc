@@ -206,9 +206,13 @@ void PoolImpl::Background() {
     StepDiff();
     return StepChanged();
   }
+  // Before the next checkpoint begins: where one follows the other there is no other time between
+  // two of them, which the ends of some work need.
+  const bool between = stage_ == CheckpointStage::kIdle;
+  if (between && !closing_) StepReclaim();
   StepCheckpoint();
   Drain();
-  if (!closing_) StepReclaim();
+  if (!between && !closing_) StepReclaim();
   StepMapStatus();
   StepChanged();
   StepDiff();

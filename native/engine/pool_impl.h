@@ -965,6 +965,8 @@ class PoolImpl final : public Pool {
   uint64_t pending_blocks_ = 0;          // In freed_now_ and pending_old_.
   bool reclaim_stuck_ = false;           // There is no room for it.
   uint64_t reclaim_cut_ = ~0ull;         // Checkpoints made when it began to wait for room.
+  uint64_t reclaim_turn_ = 0;            // Checkpoints made when it last had a turn between two.
+  uint64_t reclaim_room_ = 0;            // That others leave it, when its turn has come.
   int reclaim_leaves_ = 1;               // That a step of what runs in the background may change.
   uint64_t promised_ = 0;                // Blocks, to operations that are credited.
   uint64_t owed_pages_ = 0;              // By what is logged and not applied.

@@ -18,6 +18,9 @@ namespace ashlar {
 namespace {
 constexpr int kLeavesAStep = 32;
 constexpr uint64_t kLeavesAhead = 32;
+// The pages above a leaf that change with it.
+constexpr int64_t kAbove = kMaxHeight + 1;
+constexpr int kEndsAStep = 16;
 constexpr size_t kMaxFreedRuns = 1 << 16;
 }  // namespace
 
@@ -27,47 +30,65 @@ bool PoolImpl::HasLiveClones(const VolumeState* snapshot) {
 }
 
 void PoolImpl::StepReclaim() {
-  if (reclaim_.empty()) return;
+  if (reclaim_.empty()) {
+    reclaim_room_ = 0;
+    return;
+  }
   if (freed_now_.size() > kMaxFreedRuns || cache_.dirty_pages() > hard_dirty_) {
     want_checkpoint_ = true;
     return;
   }
-  for (size_t i = 0; i < reclaim_.size(); ++i) {
+  int ended = 0;
+  for (size_t i = 0; i < reclaim_.size() && ended < kEndsAStep;) {
     if (!MayReclaim()) return;
     VolumeState* v = reclaim_[i];
     const bool done = v->kind != RecordKind::kVolume       ? ReclaimSnapshot(v)
                       : v->state == RecordState::kDeleting ? DeleteStep(v)
                                                            : RollbackStep(v);
-    if (!done) continue;
+    if (!done) {
+      ++i;
+      continue;
+    }
     std::erase(reclaim_, v);
     want_checkpoint_ = true;
-    return;
+    ++ended;
   }
 }
 
 // Each leaf may be two pages to place, as those above them may. Short of room, as few as there is
-// room for, after a checkpoint that leaves little else to place.
+// room for, after a checkpoint that leaves little else to place. Writes that never cease leave
+// none: after some checkpoints without a step they leave as much as a step wants, for one of it.
 bool PoolImpl::MayReclaim() {
-  constexpr int64_t kAbove = kMaxHeight + 1;
   constexpr uint64_t kCheckpoints = 3;
   const int64_t room =
       static_cast<int64_t>(FreeNow()) - static_cast<int64_t>(CheckpointNeed() + 2 * owed_pages_);
   reclaim_leaves_ = static_cast<int>(std::clamp<int64_t>(room / 4 - kAbove, 0, kLeavesAStep));
   reclaim_stuck_ = false;
   if (reclaim_leaves_ > 0) {
+    // The ends of some work need a time between two checkpoints: only there the turn is had.
+    if (stage_ == CheckpointStage::kIdle) {
+      reclaim_turn_ = checkpoints_;
+      reclaim_room_ = 0;
+    }
     reclaim_cut_ = ~0ull;
     return true;
   }
   if (stage_ != CheckpointStage::kIdle) return false;  // One is under way.
   // Two give back what waits to be freed.
   if (reclaim_cut_ == ~0ull) reclaim_cut_ = checkpoints_;
-  if (cache_.dirty_pages() > kAbove || checkpoints_ < reclaim_cut_ + kCheckpoints) {
+  const bool waited = checkpoints_ >= reclaim_cut_ + kCheckpoints;
+  if (!waited || cache_.dirty_pages() > kAbove) {
+    if (checkpoints_ >= reclaim_turn_ + kCheckpoints) {
+      reclaim_room_ = std::min<uint64_t>(4 * (kAbove + kLeavesAStep), reserve_ / 8);
+    }
     want_checkpoint_ = true;
     return false;
   }
   reclaim_stuck_ = room < 2 * kAbove;  // Only what is deleted by somebody helps.
   if (reclaim_stuck_) return false;
   reclaim_leaves_ = 1;
+  reclaim_turn_ = checkpoints_;
+  reclaim_room_ = 0;
   return true;
 }
 

@@ -11,7 +11,6 @@
 #include "native/engine/pool_impl.h"
 
 namespace ashlar {
-namespace {}  // namespace
 
 void PoolImpl::RollbackVolume(uint32_t handle, uint32_t snapshot, uint64_t version,
                               bool delete_later, DoneFn done, void* context) {

@@ -242,7 +242,7 @@ PoolImpl::Admission PoolImpl::HasRoom(uint64_t blocks, uint32_t log_bytes, uint3
     return Admission::kWait;
   }
   if (blocks == 0 && pages == 0) return Admission::kGo;
-  bool space = FreeNow() >= blocks + CheckpointNeed() + 2 * (owed_pages_ + pages);
+  bool space = FreeNow() >= blocks + CheckpointNeed() + 2 * (owed_pages_ + pages) + reclaim_room_;
   if (space && EnsureFree(&data_, blocks)) return Admission::kGo;
   if (space && !data_.exhausted) return Admission::kWait;
   want_checkpoint_ = true;
@@ -250,7 +250,10 @@ PoolImpl::Admission PoolImpl::HasRoom(uint64_t blocks, uint32_t log_bytes, uint3
   const bool quiet = log_head_ == nullptr && stage_ == CheckpointStage::kIdle;
   if (quiet && checkpoints_ >= stall_cut_ + kStallCheckpoints) {
     stall_cut_ = ~0ull;
-    return Admission::kDone;
+    if (reclaim_room_ == 0) return Admission::kDone;
+    // Rather than refuse it, without what runs in the background: that waits for its next turn.
+    reclaim_room_ = 0;
+    reclaim_turn_ = checkpoints_;
   }
   return Admission::kWait;
 }
