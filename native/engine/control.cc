@@ -261,6 +261,15 @@ PoolImpl::Admission PoolImpl::TryStartControl(Piece* piece) {
       FinishPiece(piece, Status::kNoSpace);
       return Admission::kDone;
     }
+    // What comes back soon is not there for the checkpoint that brings it back.
+    if (FreeNow() < CheckpointNeed() + 2 * (owed_pages_ + PagesOf(piece))) {
+      const Admission room = HasRoom(0, 0, PagesOf(piece));
+      if (room == Admission::kWait) return room;
+      if (room == Admission::kDone) {
+        FinishPiece(piece, Status::kNoSpace);
+        return room;
+      }
+    }
     // Each entry in a block of its own is more than enough.
     if (!LogHasBlocks(c->targets.size() + 1)) {
       want_checkpoint_ = true;

@@ -257,6 +257,33 @@ TEST(FullPool, TakesManyControlsAtOnce) {
   }
 }
 
+// What is free soon is not free yet: the checkpoint that gives it back needs places for the records
+// of all of them.
+TEST(FullPool, TakesAGroupOfSnapshotsWhenRoomIsYetToComeBack) {
+  constexpr size_t kCount = 60;
+  for (const uint64_t low : {60, 100, 150, 250}) {
+    MemFile file(16 * kMiB, false);
+    Host host(file);
+    ASSERT_EQ(host.Format(), Status::kOk);
+    ASSERT_EQ(host.Open(), Status::kOk);
+    const uint32_t big = host.Create("big", 1 << 20);
+    std::vector<uint32_t> volumes, made;
+    for (size_t i = 0; i < kCount; ++i) {
+      volumes.push_back(host.Create("v" + std::to_string(i), 1 << 14));
+      ASSERT_EQ(host.Write(volumes[i], 0, 1), Status::kOk);
+    }
+    const uint64_t filled = Fill(host, big, 16);
+    for (uint64_t i = 0; i < 10000 && host.pool->Stats().free_blocks > low + 16; ++i) {
+      ASSERT_EQ(host.Write(big, i * 16 % (filled - 16), 3, 16), Status::kOk);
+    }
+    ASSERT_EQ(host.Simple(OpKind::kUnmap, big, 0, filled / 4 * 3), Status::kOk);
+    EXPECT_EQ(host.Snapshot(volumes, "s", &made), Status::kOk) << low;
+    ASSERT_EQ(host.Checkpoint(), Status::kOk) << low << ": " << host.pool->Stats().fault;
+    ASSERT_EQ(host.Close(), Status::kOk);
+    host.ExpectClean();
+  }
+}
+
 // As many writes at once as there are; another takes the place of each that ends.
 class EndlessWrites {
  public:
