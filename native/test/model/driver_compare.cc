@@ -265,9 +265,16 @@ bool Driver::CompareSpace() {
     return true;
   };
   for (int round = 0; round < 40; ++round) {
-    const PoolStats s = pool_->Stats();
+    PoolStats s = pool_->Stats();
     if (s.data_blocks != data) return Fail("data blocks " + std::to_string(s.data_blocks));
-    const uint64_t owned = held + blobs + s.metadata_blocks + s.pending_free_blocks;
+    const auto owns = [&] { return held + blobs + s.metadata_blocks + s.pending_free_blocks; };
+    // Where a rebalance is moving blocks to is nobody's until it has.
+    const bool moving = pool_->WalkInfo(WalkKind::kRebalance).state == WalkState::kRunning;
+    for (int i = 0; moving && i < 1000 && s.allocated_blocks != owns(); ++i) {
+      Step();
+      s = pool_->Stats();
+    }
+    const uint64_t owned = owns();
     // Snapshots go over a few checkpoints. After those, only what one checkpoint itself frees
     // waits.
     if (s.allocated_blocks == owned && s.pending_free_blocks <= 400 && round >= 3 && counted()) {
