@@ -427,7 +427,7 @@ TEST_P(FullPoolSeed, NeverLacksRoomForACheckpoint) {
   const uint32_t v = host.Create("v", blocks);
   for (uint64_t lba = 0; lba + 16 <= blocks && host.Write(v, lba, 1, 16) == Status::kOk;) lba += 16;
   std::vector<uint32_t> snapshots;
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < 30; ++round) {
     const uint64_t dice = rng_() % 10;
     if (dice < 3) {
       std::vector<uint32_t> made;
