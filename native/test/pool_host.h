@@ -73,6 +73,15 @@ struct PoolHost {
     for (size_t i : log) layout.log.push_back(File(i));
     return Pool::Format(layout, format);
   }
+  // One medium, by itself, to a pool that is open.
+  Status AddVdev(size_t i) {
+    DeviceFile file = File(i);
+    file.id.bytes[0] = 77;
+    return Control([&](DoneFn d, void* c) { pool->AddVdev({file}, d, c); });
+  }
+  Status StartRebalance() {
+    return Control([&](DoneFn d, void* c) { pool->StartRebalance(d, c); });
+  }
   Status OpenWith(const std::vector<size_t>& which) {
     pool.reset();
     options.open_id.bytes[0] = next_open++;
