@@ -14,7 +14,8 @@ void PoolImpl::CloneSnapshot(uint32_t snapshot, const Uuid& id, std::string_view
   VolumeState* s = FindVolume(snapshot);
   Status status = MayChange();
   if (status != Status::kOk) {
-  } else if (s == nullptr || s->kind != RecordKind::kSnapshot || s->creating || s->delete_logged) {
+  } else if (s == nullptr || s->kind != RecordKind::kSnapshot || s->creating || s->delete_logged ||
+             s->head->delete_logged) {
     status = Status::kNotFound;
   } else if (s->head->rolling) {
     status = Status::kBusy;  // Snapshots after the one it goes back to are about to go.

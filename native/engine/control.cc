@@ -125,6 +125,7 @@ void PoolImpl::DeleteVolume(uint32_t handle, DoneFn done, void* context, bool wi
   VolumeState* v = FindVolume(handle);
   Status status = MayChange();
   if (status == Status::kOk) status = MayEdit(v);
+  if (status == Status::kOk && v->promoting) status = Status::kBusy;
   if (status == Status::kOk) {
     for (const auto& [name, snapshot] : v->snapshots) {
       if (!with_snapshots) status = Status::kHasSnapshots;
@@ -465,6 +466,7 @@ void PoolImpl::FinishControl(Piece* piece, Status status) {
   --in_flight_ops_;
   if (c->kind == LogKind::kSnapshot) FinishSnapshots(c, status);
   if (status != Status::kOk && c->kind == LogKind::kRollback) c->volume->rolling = false;
+  if (c->kind == LogKind::kPromote) c->volume->promoting = c->from->promoting = false;
   if (status == Status::kNoSpace && c->kind == LogKind::kClone) {
     std::erase(c->volume->origin->clones, c->volume);
   }

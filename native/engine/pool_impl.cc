@@ -206,13 +206,13 @@ void PoolImpl::Background() {
     StepDiff();
     return StepChanged();
   }
+  if (closing_) reclaim_room_ = 0;
   // Before the next checkpoint begins: where one follows the other there is no other time between
-  // two of them, which the ends of some work need.
-  const bool between = stage_ == CheckpointStage::kIdle;
-  if (between && !closing_) StepReclaim();
+  // two of them, which the ends of some work need. And after its cut, when least is changed.
+  if (!closing_ && stage_ == CheckpointStage::kIdle) StepReclaim();
   StepCheckpoint();
   Drain();
-  if (!between && !closing_) StepReclaim();
+  if (!closing_ && stage_ != CheckpointStage::kIdle) StepReclaim();
   StepMapStatus();
   StepChanged();
   StepDiff();

@@ -126,6 +126,7 @@ struct VolumeState {
   uint64_t version_base = 0;  // S14.
   uint64_t rollback_version = 0;
   bool rolling = false;     // From the call on until it is done.
+  bool promoting = false;   // The same: it, or a clone of it. Its line is about to change.
   uint64_t rolled_cut = 0;  // The cut whose superblock must be there before it is done.
   DoneFn rolled_done = nullptr;
   void* rolled_context = nullptr;
@@ -218,6 +219,7 @@ struct ControlOp {
     uint64_t version;
   };
   VolumeState* snapshot = nullptr;  // Of a rollback.
+  VolumeState* from = nullptr;      // Of a promotion: whose clone it is when it is asked for.
   uint64_t version = 0;
   std::vector<Target> targets;  // Of a group of snapshots.
   uint64_t created_ms = 0;
@@ -965,6 +967,7 @@ class PoolImpl final : public Pool {
   uint64_t pending_blocks_ = 0;          // In freed_now_ and pending_old_.
   bool reclaim_stuck_ = false;           // There is no room for it.
   uint64_t reclaim_cut_ = ~0ull;         // Checkpoints made when it began to wait for room.
+  uint64_t loads_awaited_ = 0;           // How often a page was not there yet.
   uint64_t reclaim_turn_ = 0;            // Checkpoints made when it last had a turn between two.
   uint64_t reclaim_room_ = 0;            // That others leave it, when its turn has come.
   int reclaim_leaves_ = 1;               // That a step of what runs in the background may change.

@@ -21,6 +21,12 @@ constexpr uint64_t kLeavesAhead = 32;
 // The pages above a leaf that change with it.
 constexpr int64_t kAbove = kMaxHeight + 1;
 constexpr int kEndsAStep = 16;
+// Those that wait for pages take them from each other, where the cache is small.
+constexpr int kMostLoading = 4;
+// Checkpoints without a step between two of them, after which a turn is due; and what it may
+// change.
+constexpr uint64_t kWaits = 3;
+constexpr uint64_t kTurnPages = 64;
 constexpr size_t kMaxFreedRuns = 1 << 16;
 }  // namespace
 
@@ -34,19 +40,25 @@ void PoolImpl::StepReclaim() {
     reclaim_room_ = 0;
     return;
   }
-  if (freed_now_.size() > kMaxFreedRuns || cache_.dirty_pages() > hard_dirty_) {
-    want_checkpoint_ = true;
-    return;
-  }
-  int ended = 0;
-  for (size_t i = 0; i < reclaim_.size() && ended < kEndsAStep;) {
+  // Writes that are under way pass the limit, so those that never cease would keep this below it.
+  const bool turn = stage_ == CheckpointStage::kIdle && checkpoints_ >= reclaim_turn_ + kWaits;
+  const uint64_t most =
+      turn ? std::max(hard_dirty_, cache_.dirty_pages() + kTurnPages) : hard_dirty_;
+  int ended = 0, loading = 0;
+  for (size_t i = 0; i < reclaim_.size() && ended < kEndsAStep && loading < kMostLoading;) {
+    if (freed_now_.size() > kMaxFreedRuns || cache_.dirty_pages() > most) {
+      want_checkpoint_ = true;
+      return;
+    }
     if (!MayReclaim()) return;
     VolumeState* v = reclaim_[i];
+    const uint64_t loads = loads_awaited_;
     const bool done = v->kind != RecordKind::kVolume       ? ReclaimSnapshot(v)
                       : v->state == RecordState::kDeleting ? DeleteStep(v)
                                                            : RollbackStep(v);
     if (!done) {
       ++i;
+      loading += loads_awaited_ != loads;
       continue;
     }
     std::erase(reclaim_, v);
@@ -59,7 +71,6 @@ void PoolImpl::StepReclaim() {
 // room for, after a checkpoint that leaves little else to place. Writes that never cease leave
 // none: after some checkpoints without a step they leave as much as a step wants, for one of it.
 bool PoolImpl::MayReclaim() {
-  constexpr uint64_t kCheckpoints = 3;
   const int64_t room =
       static_cast<int64_t>(FreeNow()) - static_cast<int64_t>(CheckpointNeed() + 2 * owed_pages_);
   reclaim_leaves_ = static_cast<int>(std::clamp<int64_t>(room / 4 - kAbove, 0, kLeavesAStep));
@@ -76,9 +87,9 @@ bool PoolImpl::MayReclaim() {
   if (stage_ != CheckpointStage::kIdle) return false;  // One is under way.
   // Two give back what waits to be freed.
   if (reclaim_cut_ == ~0ull) reclaim_cut_ = checkpoints_;
-  const bool waited = checkpoints_ >= reclaim_cut_ + kCheckpoints;
-  if (!waited || cache_.dirty_pages() > kAbove) {
-    if (checkpoints_ >= reclaim_turn_ + kCheckpoints) {
+  const bool waited = checkpoints_ >= reclaim_cut_ + kWaits;
+  if (!waited || cache_.dirty_pages() > kAbove || owed_pages_ > 0) {
+    if (checkpoints_ >= reclaim_turn_ + kWaits) {
       reclaim_room_ = std::min<uint64_t>(4 * (kAbove + kLeavesAStep), reserve_ / 8);
     }
     want_checkpoint_ = true;

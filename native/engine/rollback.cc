@@ -22,7 +22,8 @@ void PoolImpl::RollbackVolume(uint32_t handle, uint32_t snapshot, uint64_t versi
   } else if (v == nullptr || v->kind != RecordKind::kVolume || v->creating || v->delete_logged ||
              s == nullptr || s->head != v || s->creating || s->delete_logged) {
     status = Status::kNotFound;
-  } else if (v->state != RecordState::kLive || v->rolling || v->in_flight > v->moves) {
+  } else if (v->state != RecordState::kLive || v->rolling || v->promoting ||
+             v->in_flight > v->moves) {
     // A rebalance's moves end by themselves, and no more of them begin.
     status = Status::kBusy;
   } else {
@@ -303,6 +304,8 @@ void PoolImpl::PromoteVolume(uint32_t handle, DoneFn done, void* context) {
     auto* control = new ControlOp;
     control->kind = LogKind::kPromote;
     control->volume = v;
+    control->from = v->origin->head;
+    v->promoting = control->from->promoting = true;
     control->done = done;
     control->context = context;
     StartControl(control);
@@ -317,7 +320,7 @@ Status PoolImpl::MayPromote(const VolumeState* v) const {
   const VolumeState* from = v->origin->head;
   for (const VolumeState* head : {v, from}) {
     if (head->state != RecordState::kLive || head->delete_logged || head->rolling ||
-        head->walk.target != 0 || !head->pending.empty() || !head->cut.empty()) {
+        head->promoting || head->walk.target != 0 || !head->pending.empty() || !head->cut.empty()) {
       return Status::kBusy;
     }
     for (const VolumeState* s : head->line) {

@@ -74,7 +74,7 @@ void PoolImpl::CreateSnapshots(std::span<const SnapshotRequest> requests, uint64
     const VolumeState* v = FindVolume(r.volume);
     if (v == nullptr || v->kind != RecordKind::kVolume || v->creating || v->delete_logged) {
       status = Status::kNotFound;
-    } else if (v->rolling) {
+    } else if (v->rolling || v->promoting) {
       status = Status::kBusy;
     } else if (r.name.empty() || r.name.size() > 255) {
       status = Status::kInvalid;
@@ -119,7 +119,7 @@ void PoolImpl::DeleteSnapshot(uint32_t handle, DoneFn done, void* context) {
   if (status == Status::kOk) {
     if (s == nullptr || s->kind != RecordKind::kSnapshot || s->creating || s->delete_logged) {
       status = Status::kNotFound;
-    } else if (s->head->rolling) {
+    } else if (s->head->rolling || s->head->promoting) {
       status = Status::kBusy;
     } else if (HasLiveClones(s)) {
       status = Status::kHasClones;

@@ -48,6 +48,7 @@ PoolImpl::Got PoolImpl::GetPage(Tree* tree, uint32_t level, uint64_t index, Wait
     (at->waiters_tail != nullptr ? at->waiters_tail->next_waiter : at->waiters) = waiter;
     at->waiters_tail = waiter;
   }
+  ++loads_awaited_;
   return Got::kLoading;
 }
 

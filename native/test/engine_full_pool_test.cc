@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <map>
 #include <random>
-#include <utility>
 #include <vector>
 
 #include "native/engine/format.h"
@@ -281,98 +280,6 @@ TEST(FullPool, TakesAGroupOfSnapshotsWhenRoomIsYetToComeBack) {
     ASSERT_EQ(host.Checkpoint(), Status::kOk) << low << ": " << host.pool->Stats().fault;
     ASSERT_EQ(host.Close(), Status::kOk);
     host.ExpectClean();
-  }
-}
-
-// As many writes at once as there are; another takes the place of each that ends.
-class EndlessWrites {
- public:
-  EndlessWrites(Host* host, uint32_t volume, uint64_t filled, size_t depth)
-      : host_(host), volume_(volume), filled_(filled), ops_(depth) {
-    for (Op& op : ops_) ended_.push_back(&op);
-  }
-  void Step() {
-    for (Op* op : std::exchange(ended_, {})) Send(op);
-    host_->Step();
-  }
-  void Stop() {
-    for (int i = 0; i < 200000 && ended_.size() < ops_.size(); ++i) host_->Step();
-    EXPECT_EQ(ended_.size(), ops_.size());
-  }
-  uint64_t written() const { return written_; }
-  uint64_t refused() const { return refused_; }
-
- private:
-  void Send(Op* op) {
-    *op = Op{};
-    op->kind = OpKind::kWrite;
-    op->volume = volume_;
-    op->blocks = 1 + rng_() % 16;
-    op->lba = rng_() % (filled_ - 16);
-    op->data = data_.data;
-    op->version = ++host_->version;
-    op->context = this;
-    op->done = [](Op* o) {
-      auto* self = static_cast<EndlessWrites*>(o->context);
-      ++(o->status == Status::kOk ? self->written_ : self->refused_);
-      self->ended_.push_back(o);
-    };
-    host_->pool->Submit(op);
-  }
-
-  Host* host_;
-  uint32_t volume_;
-  uint64_t filled_;
-  std::vector<Op> ops_;
-  std::vector<Op*> ended_;
-  uint64_t written_ = 0, refused_ = 0;
-  std::mt19937_64 rng_{1};
-  Buffer data_{16};
-};
-
-// Writes that never cease take what room there is, and one checkpoint follows the other.
-TEST(FullPool, WorksInTheBackgroundWhileWritesNeverCease) {
-  constexpr size_t kCount = 60, kDepth = 128;
-  constexpr uint64_t kCheckpoints = 8 * kCount;
-  for (const Asked asked : {Asked::kDeletions, Asked::kRollbacks}) {
-    MemFile file(64 * kMiB, false);
-    Host host(file);
-    ASSERT_EQ(host.Format(), Status::kOk);
-    ASSERT_EQ(host.Open(), Status::kOk);
-    const uint32_t big = host.Create("big", 1 << 20);
-    std::vector<uint32_t> volumes, snapshots;
-    for (size_t i = 0; i < kCount; ++i) {
-      volumes.push_back(host.Create("v" + std::to_string(i), 1 << 14));
-      ASSERT_EQ(host.Write(volumes[i], 0, 1), Status::kOk);
-      snapshots.push_back(host.Snapshot(volumes[i], "s"));
-      ASSERT_EQ(host.Write(volumes[i], 0, 2), Status::kOk);
-    }
-    EndlessWrites writes(&host, big, Fill(host, big, 64), kDepth);
-    for (int i = 0; i < 5000; ++i) writes.Step();
-    size_t ended = 0;
-    const DoneFn done = [](void* c, Status s) { *static_cast<size_t*>(c) += s == Status::kOk; };
-    for (size_t i = 0; i < kCount; ++i) {
-      if (asked == Asked::kDeletions) host.pool->DeleteSnapshot(snapshots[i], done, &ended);
-      if (asked == Asked::kDeletions) continue;
-      host.pool->RollbackVolume(volumes[i], snapshots[i], ++host.version, false, done, &ended);
-    }
-    const uint64_t before = host.pool->Stats().checkpoints, written = writes.written();
-    bool all = false;
-    while (!all && host.pool->Stats().checkpoints < before + kCheckpoints) {
-      for (int i = 0; i < 50; ++i) writes.Step();
-      all = ended == kCount;
-      if (asked == Asked::kRollbacks) continue;
-      // A deletion ends before what it gives back does.
-      for (const VolumeInfo& v : host.pool->Volumes()) all &= v.snapshot_blocks == 0;
-    }
-    EXPECT_TRUE(all) << static_cast<int>(asked) << ": " << ended;
-    EXPECT_GT(writes.written(), written + 10 * (host.pool->Stats().checkpoints - before));
-    writes.Stop();
-    EXPECT_EQ(writes.refused(), 0u);
-    EXPECT_EQ(host.pool->Stats().fault, "");
-    host.Settle();
-    ASSERT_EQ(host.Close(), Status::kOk);
-    host.ExpectClean(false);
   }
 }
 

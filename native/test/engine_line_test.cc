@@ -1,4 +1,5 @@
 // Lines of snapshots on a medium in memory: clones, promotion, rollback.
+#include <algorithm>
 #include <vector>
 
 #include "native/test/single_disk_host.h"
@@ -319,6 +320,101 @@ TEST_P(LineTest, ACloneIsPromotedThoughASnapshotBesideItsOriginIsGone) {
   EXPECT_EQ(host.pool->Snapshots(c).size(), 2u);
   EXPECT_EQ(host.Read(c, 10), 300u);
   host.Settle();
+  ASSERT_EQ(host.Close(), Status::kOk);
+  host.ExpectClean();
+}
+
+// From its call until it is done: what would meet the lines half changed, or deletes what moves, is
+// asked for again.
+TEST_P(LineTest, NothingMeetsALineThatAPromotionIsAboutToChange) {
+  enum Call {
+    kRollback,
+    kPromoteOther,
+    kDeleteClone,
+    kDeleteFrom,
+    kSnapshot,
+    kDelete,
+    kAgain,
+    kEnd
+  };
+  for (int call = kRollback; call < kEnd; ++call) {
+    MemFile file(64 * kMiB, GetParam());
+    Host host(file);
+    ASSERT_EQ(host.Format(), Status::kOk);
+    ASSERT_EQ(host.Open(), Status::kOk);
+    const uint32_t v = host.Create("a", 1000);
+    ASSERT_EQ(host.Write(v, 0, 100, 50), Status::kOk);
+    const uint32_t one = host.Snapshot(v, "one");
+    ASSERT_EQ(host.Write(v, 0, 200, 20), Status::kOk);
+    const uint32_t c = host.Clone(one, "clone"), d = host.Clone(one, "other");
+    host.Settle();
+    std::vector<Status> ended;
+    const DoneFn done = [](void* all, Status status) {
+      static_cast<std::vector<Status>*>(all)->push_back(status);
+    };
+    const SnapshotRequest request{c, {}, "one", ++host.version, nullptr};
+    host.pool->PromoteVolume(c, done, &ended);
+    switch (call) {
+      case kRollback:
+        host.pool->RollbackVolume(v, one, ++host.version, true, done, &ended);
+        break;
+      case kPromoteOther:
+        host.pool->PromoteVolume(d, done, &ended);
+        break;
+      case kDeleteClone:
+        host.pool->DeleteVolume(c, done, &ended, true);
+        break;
+      case kDeleteFrom:
+        host.pool->DeleteVolume(v, done, &ended, true);
+        break;
+      case kSnapshot:
+        host.pool->CreateSnapshots({&request, 1}, 7, done, &ended);
+        break;
+      case kDelete:
+        host.pool->DeleteSnapshot(one, done, &ended);
+        break;
+      default:
+        host.pool->PromoteVolume(c, done, &ended);
+    }
+    for (int i = 0; i < 100000 && ended.size() < 2; ++i) host.Step();
+    host.Settle();
+    ASSERT_EQ(ended.size(), 2u) << call;
+    EXPECT_EQ(host.pool->Stats().fault, "") << call;
+    // Two have clones by their old line: that is said first.
+    const Status refused = ended[ended[0] == Status::kOk ? 1 : 0];
+    EXPECT_TRUE(refused == Status::kBusy || refused == Status::kHasClones) << call;
+    EXPECT_EQ(std::count(ended.begin(), ended.end(), Status::kOk), 1) << call;
+    EXPECT_EQ(host.pool->Snapshots(c).size(), 1u) << call;
+    EXPECT_EQ(host.Read(c, 10), 110u);
+    EXPECT_EQ(host.Read(v, 10), 210u);
+    // Afterwards all of it may be had.
+    EXPECT_EQ(host.Promote(v), Status::kOk) << call;
+    host.Settle();
+    ASSERT_EQ(host.Close(), Status::kOk);
+    host.ExpectClean();
+  }
+}
+
+// It would keep the volume that is deleted from ever being gone.
+TEST_P(LineTest, NothingIsClonedFromASnapshotThatGoesWithItsVolume) {
+  MemFile file(64 * kMiB, GetParam());
+  Host host(file);
+  ASSERT_EQ(host.Format(), Status::kOk);
+  ASSERT_EQ(host.Open(), Status::kOk);
+  const uint32_t v = host.Create("a", 1000);
+  ASSERT_EQ(host.Write(v, 0, 100, 50), Status::kOk);
+  const uint32_t one = host.Snapshot(v, "one");
+  host.Settle();
+  std::vector<Status> ended;
+  const DoneFn done = [](void* all, Status status) {
+    static_cast<std::vector<Status>*>(all)->push_back(status);
+  };
+  host.pool->DeleteVolume(v, done, &ended, true);
+  host.pool->CloneSnapshot(one, Uuid{}, "clone", nullptr, done, &ended);
+  for (int i = 0; i < 100000 && ended.size() < 2; ++i) host.Step();
+  host.Settle();
+  EXPECT_EQ(ended, (std::vector<Status>{Status::kNotFound, Status::kOk}));
+  EXPECT_TRUE(host.pool->Volumes().empty());
   ASSERT_EQ(host.Close(), Status::kOk);
   host.ExpectClean();
 }
