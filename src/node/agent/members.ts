@@ -1,5 +1,14 @@
 // Replicas as their coordinator knows them: short names that are never used again.
+import { type Catalog, isDeleting, REPLICAS_OF_VOLUME } from '../../controllers/index.ts';
 import type { Replica } from '../../kinds/index.ts';
+
+/** Those that a volume is to have, in the order of their names. */
+export function replicasOf(catalog: Catalog, volumeName: string): Replica[] {
+  return catalog
+    .where(REPLICAS_OF_VOLUME, volumeName)
+    .filter((replica) => !isDeleting(replica))
+    .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+}
 
 /** A replica that is made anew under the same name is another one: it begins empty. */
 export function memberIdOf({ metadata }: Replica): string {
