@@ -146,8 +146,19 @@ export function listPhases(root) {
       computes: true,
       commands: [
         configureRelease,
-        ['cmake', '--build', 'build/native-crash', '-j', jobs, '--target', 'model_run'],
+        [
+          'cmake',
+          '--build',
+          'build/native-crash',
+          '-j',
+          jobs,
+          '--target',
+          'model_run',
+          'engine_pairs_test',
+        ],
         ['build/native-crash/model_run', '--seeds', '200', '--jobs', jobs],
+        // Under sanitizers only a few of the pairs are made.
+        ['build/native-crash/engine_pairs_test', '--gtest_brief=1'],
       ],
       limitS: 1200,
     },

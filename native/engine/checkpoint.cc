@@ -720,10 +720,21 @@ void PoolImpl::Close(DoneFn done, void* context) {
   Leave();
 }
 
+// What is asked goes on over many polls; a pool that ends answers no more.
+void PoolImpl::EndQuestions(Status status) {
+  for (const MapStatusOp& m : map_status_) CompleteControl(m.done, m.context, status);
+  map_status_.clear();
+  for (const DiffOp& d : diffs_) CompleteControl(d.done, d.context, status);
+  diffs_.clear();
+  for (const ChangedOp& c : changed_) CompleteControl(c.done, c.context, status);
+  changed_.clear();
+}
+
 void PoolImpl::StepClose() {
   if (!closing_ || close_started_ || Faulted()) return;
   if (in_flight_ops_ > 0 || log_head_ != nullptr || stage_ != CheckpointStage::kIdle) return;
   close_started_ = true;
+  EndQuestions(Status::kOffline);
   for (const auto& [name, v] : by_name_) {
     // It goes on at the next opening.
     if (v->rolled_done != nullptr) {

@@ -175,6 +175,7 @@ void PoolImpl::PutBlob(uint32_t handle, std::string_view key, std::span<const ui
   }
   if (status == Status::kOk) {
     store->slots[std::string(key)] = slot;
+    ++store->coming[std::string(key)];
     auto* control = new ControlOp;
     control->kind = LogKind::kPutBlob;
     control->volume = v;
@@ -478,9 +479,9 @@ void PoolImpl::FinishControl(Piece* piece, Status status) {
   } else if (status == Status::kNoSpace &&
              (c->kind == LogKind::kDelete || c->kind == LogKind::kDeleteSnapshot)) {
     c->volume->delete_logged = false;
-  } else if (status == Status::kNoSpace && c->kind == LogKind::kPutBlob &&
-             c->store->blobs.find(c->key) == c->store->blobs.end()) {
-    c->store->slots.erase(c->key);
+  } else if (c->kind == LogKind::kPutBlob && --c->store->coming[c->key] == 0) {
+    c->store->coming.erase(c->key);
+    if (c->store->blobs.find(c->key) == c->store->blobs.end()) c->store->slots.erase(c->key);
   }
   CompleteControl(c->done, c->context, status);
   std::free(c->buffer);
@@ -506,7 +507,8 @@ void PoolImpl::ApplyBlob(BlobStore* store, const std::string& key, uint64_t slot
   leaf->header = kept;
   if (value.empty()) {
     store->blobs.erase(key);
-    store->slots.erase(key);
+    // Else whoever comes to it last gives it away.
+    if (store->coming.find(key) == store->coming.end()) store->slots.erase(key);
     if (was) --page->pins;
     return;
   }
@@ -583,7 +585,7 @@ void PoolImpl::MapStatus(uint32_t handle, uint64_t lba, uint32_t max_runs,
   Status status = Status::kOk;
   if (Faulted()) {
     status = Status::kIoError;
-  } else if (state_ == PoolState::kClosed) {
+  } else if (state_ == PoolState::kClosed || closing_) {
     status = Status::kOffline;
   } else if (v == nullptr || v->kind == RecordKind::kSegment || v->creating || v->delete_logged) {
     status = Status::kNotFound;

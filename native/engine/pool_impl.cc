@@ -555,10 +555,7 @@ void PoolImpl::Fault(std::string why) {
     --in_flight_ops_;
     CompleteOp(op, Status::kIoError);
   }
-  for (const MapStatusOp& m : map_status_) CompleteControl(m.done, m.context, Status::kIoError);
-  map_status_.clear();
-  for (const DiffOp& d : diffs_) CompleteControl(d.done, d.context, Status::kIoError);
-  diffs_.clear();
+  EndQuestions(Status::kIoError);
   for (const auto& [snapshot, control] : waiting_controls_) {
     --in_flight_ops_;
     CompleteControl(control->done, control->context, Status::kIoError);
@@ -571,8 +568,6 @@ void PoolImpl::Fault(std::string why) {
     }
     v->rolled_done = nullptr;
   }
-  for (const ChangedOp& c : changed_) CompleteControl(c.done, c.context, Status::kIoError);
-  changed_.clear();
   if (close_done_ != nullptr && !close_started_) {
     CompleteControl(close_done_, close_context_, Status::kIoError);
   }

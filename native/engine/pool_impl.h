@@ -41,6 +41,7 @@ struct BlobStore {
   Tree tree;
   std::map<std::string, Blob, std::less<>> blobs;
   std::map<std::string, uint64_t, std::less<>> slots;  // Slots given out, in flight ones included.
+  std::map<std::string, uint32_t, std::less<>> coming;  // Calls in flight: they keep their slot.
 };
 
 struct DeadRun {
@@ -857,6 +858,7 @@ class PoolImpl final : public Pool {
   bool AssignAddresses();
   bool PlacePending();
   void StepClose();
+  void EndQuestions(Status status);
   void SerializeItem(CheckpointItem* item);
   void SuperStep();
   bool SupersSuffice(const char* what);
