@@ -31,6 +31,7 @@ PoolImpl::~PoolImpl() {
       delete piece.control;
     }
   }
+  for (const auto& [snapshot, control] : waiting_controls_) delete control;
   for (uint8_t* buffer : buffers_) std::free(buffer);
   for (const CheckpointItem& item : items_) std::free(item.buffer);
   for (LogBlock& block : all_log_) std::free(block.data);

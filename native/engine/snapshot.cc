@@ -117,7 +117,8 @@ void PoolImpl::DeleteSnapshot(uint32_t handle, DoneFn done, void* context) {
   VolumeState* s = FindVolume(handle);
   Status status = MayChange();
   if (status == Status::kOk) {
-    if (s == nullptr || s->kind != RecordKind::kSnapshot || s->creating || s->delete_logged) {
+    if (s == nullptr || s->kind != RecordKind::kSnapshot || s->creating || s->delete_logged ||
+        s->head->delete_logged) {
       status = Status::kNotFound;
     } else if (s->head->rolling || s->head->promoting) {
       status = Status::kBusy;
