@@ -325,7 +325,8 @@ class Pool : public PoolDevices {
                              uint32_t* handle, DoneFn done, void* context) = 0;
   // The clone gets its origin and the snapshots before it; the volume they were of becomes a clone
   // of that one. kInvalid: no clone. kExists: two snapshots of one name would meet. kBusy:
-  // deletions or fresh snapshots are under way on either side; try again.
+  // deletions or fresh snapshots are under way on either side; try again. Until it is done, new
+  // snapshots, deletions and rollbacks on either side end with kBusy.
   virtual void PromoteVolume(uint32_t handle, DoneFn done, void* context) = 0;
   // The volume becomes what the snapshot is, size included; each block that differs gets `version`
   // (P4). Offline only: kBusy while operations are in flight, and those that come before `done` end

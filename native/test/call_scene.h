@@ -296,7 +296,7 @@ class Bench {
     for (const auto& f : report.findings) ADD_FAILURE() << f;
     EXPECT_TRUE(report.clean);
   }
-  // `lost`: what is not known to be durable may be there or not.
+  // What is not known to be durable may be there or not.
   void Compare(const Model& held, bool crashed, bool power) {
     std::vector<const Call*> sure;
     std::vector<const Call*> open;
@@ -307,6 +307,7 @@ class Bench {
                          (c.rollback && c.status == Status::kOffline);
       if (maybe) open.push_back(&c);
     }
+    // Too many to try all; that it opens, settles and is clean is judged all the same.
     if (open.size() > 9) return;
     std::string first;
     const std::string got = held.Text();
@@ -342,7 +343,7 @@ class Bench {
 // --- Set-ups ---
 
 // v with two snapshots, a clone of each, and w; all of it in both superblocks.
-MemFile MakeImage() {
+inline MemFile MakeImage() {
   MemFile disk(kBytes, true);
   test::Host host(disk);
   FormatOptions format;
@@ -598,8 +599,6 @@ class Scene {
   }
   void Ended() {
     for (const Call& c : b.calls) {
-      const bool query = c.name == "map" || c.name == "changed" || c.name == "changed since";
-      if (query && m.end == End::kClose && c.ended == 0 && std::getenv("PAIRS_KNOWN")) continue;
       EXPECT_EQ(c.ended, 1) << c.name;
       EXPECT_NE(c.status, Status::kIoError) << c.name;
       EXPECT_NE(c.status, Status::kNoSpace) << c.name;
@@ -628,7 +627,7 @@ class Scene {
   uint32_t v = 0, w = 0, c1 = 0, c2 = 0, s1 = 0, s2 = 0, s3 = 0;
 };
 
-Mode ModeOf(uint64_t seed) {
+inline Mode ModeOf(uint64_t seed) {
   std::mt19937_64 rng(seed);
   Mode m;
   m.seed = seed;
@@ -641,7 +640,7 @@ Mode ModeOf(uint64_t seed) {
   m.end = static_cast<End>(rng() % static_cast<uint64_t>(End::kEnds));
   return m;
 }
-std::string Text(const Mode& m) {
+inline std::string Text(const Mode& m) {
   return "seed " + std::to_string(m.seed) + (m.immediate ? " immediate" : "") +
          (m.fresh ? " fresh" : "") + (m.held ? " held" : "") + (m.shuffled ? " shuffled" : "") +
          (m.flying ? " flying" : "") + (m.wide ? " wide" : "") + " end " +

@@ -15,6 +15,17 @@ using test::Buffer;
 using test::Host;
 using test::kMiB;
 
+// Each with a block that has changed since its snapshot.
+void MakeVolumes(Host& host, size_t count, std::vector<uint32_t>* volumes,
+                 std::vector<uint32_t>* snapshots) {
+  for (size_t i = 0; i < count; ++i) {
+    volumes->push_back(host.Create("v" + std::to_string(i), 1 << 14));
+    ASSERT_EQ(host.Write(volumes->back(), 0, 1), Status::kOk);
+    snapshots->push_back(host.Snapshot(volumes->back(), "s"));
+    ASSERT_EQ(host.Write(volumes->back(), 0, 2), Status::kOk);
+  }
+}
+
 struct LoadShape {
   const char* name;
   uint64_t pool_mib;
@@ -98,12 +109,7 @@ TEST_P(Background, ComesToItsEndUnderALoadThatNeverCeases) {
   ASSERT_EQ(host.Open(), Status::kOk);
   const uint32_t big = host.Create("big", 1 << 20);
   std::vector<uint32_t> volumes, snapshots;
-  for (size_t i = 0; i < kCount; ++i) {
-    volumes.push_back(host.Create("v" + std::to_string(i), 1 << 14));
-    ASSERT_EQ(host.Write(volumes[i], 0, 1), Status::kOk);
-    snapshots.push_back(host.Snapshot(volumes[i], "s"));
-    ASSERT_EQ(host.Write(volumes[i], 0, 2), Status::kOk);
-  }
+  MakeVolumes(host, kCount, &volumes, &snapshots);
   EndlessLoad load(&host, big, shape);
   for (int i = 0; i < 5000; ++i) load.Step();
   size_t ended = 0;
@@ -155,12 +161,7 @@ TEST(BackgroundWork, ThereIsMoreOfThanTheCacheHasRoomFor) {
   ASSERT_EQ(host.Format(), Status::kOk);
   ASSERT_EQ(host.Open(), Status::kOk);
   std::vector<uint32_t> volumes, snapshots;
-  for (size_t i = 0; i < kCount; ++i) {
-    volumes.push_back(host.Create("v" + std::to_string(i), 1 << 14));
-    ASSERT_EQ(host.Write(volumes[i], 0, 1), Status::kOk);
-    snapshots.push_back(host.Snapshot(volumes[i], "s"));
-    ASSERT_EQ(host.Write(volumes[i], 0, 2), Status::kOk);
-  }
+  MakeVolumes(host, kCount, &volumes, &snapshots);
   host.Settle();
   size_t ended = 0;
   const DoneFn done = [](void* c, Status s) { *static_cast<size_t*>(c) += s == Status::kOk; };
